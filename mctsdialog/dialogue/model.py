@@ -1,0 +1,240 @@
+"""What a conversation is: turns, dialogues, strategies, and the domain they belong to.
+
+Nothing here knows of search, trees or language models. Emotional support is one :class:`Domain` among others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Speaker: TypeAlias = Literal["seeker", "supporter"]
+"""The two sides. Their names in prompts come from the domain ("patient", "persuader", ...)."""
+
+TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge")
+"""The prompt templates of a domain, one a role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance.
+
+    :param speaker: "seeker" or "supporter".
+    :param text: what was said; not empty.
+    :param strategy: name of the strategy of a supporter turn; None for seeker turns and where it is unknown
+        or hidden from the reader.
+    """
+
+    speaker: Speaker
+    text: str
+    strategy: str | None = None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Strategy(_Frozen):
+    """A way for the supporter to act in one turn.
+
+    :param name: unique in its set, as it is shown to models ("Emotional Validation").
+    :param description: what it means, in a sentence or two.
+    """
+
+    name: str = Field(min_length=1)
+    description: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _stripped(cls, value: str) -> str:
+        if not value.strip() or value != value.strip():
+            raise ValueError(f"a strategy's name may not be blank or begin or end in a space: {value!r}")
+        return value
+
+
+def normal_name(name: str) -> str:
+    """``name`` as it is compared: case, hyphens, underscores and runs of white space do not count."""
+    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+
+
+class StrategySet(_Frozen, Sequence[Strategy]):
+    """The ordered strategies of a domain. Children of a node are made in this order.
+
+    :param strategies: at least one; names differ in more than letter case.
+    :param aliases: other names found in data or replies, mapped to a name of the set.
+    """
+
+    strategies: tuple[Strategy, ...] = Field(min_length=1)
+    aliases: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lookup: dict[str, str] = {}
+        for strategy in self.strategies:
+            key = normal_name(strategy.name)
+            if key in lookup:
+                raise ValueError(f"two strategies are named {strategy.name!r}")
+            lookup[key] = strategy.name
+        names = set(lookup.values())
+        for alias, name in self.aliases.items():
+            if name not in names:
+                raise ValueError(f"alias {alias!r} points to {name!r}, which is not in the set")
+            lookup.setdefault(normal_name(alias), name)
+        self.__dict__["_lookup"] = MappingProxyType(lookup)
+        self.__dict__["_names"] = tuple(strategy.name for strategy in self.strategies)
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in order."""
+        names: tuple[str, ...] = self.__dict__["_names"]
+        return names
+
+    def resolve(self, name: str) -> str | None:
+        """The set's own spelling of ``name`` (letter case, hyphens and aliases allowed), or None."""
+        lookup: Mapping[str, str] = self.__dict__["_lookup"]
+        return lookup.get(normal_name(name))
+
+    def __len__(self) -> int:
+        return len(self.strategies)
+
+    def __iter__(self) -> Iterator[Strategy]:  # type: ignore[override]  # pydantic iterates over fields
+        return iter(self.strategies)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.strategies or (isinstance(item, str) and item in self.names)
+
+    def __getitem__(self, key: Any) -> Any:
+        """A strategy by position or by exact name, or a slice of them.
+
+        :raises KeyError: for a name that is not in the set.
+        """
+        if isinstance(key, str):
+            for strategy in self.strategies:
+                if strategy.name == key:
+                    return strategy
+            raise KeyError(key)
+        return self.strategies[key]
+
+
+class RoleDescription(_Frozen):
+    """How one side of the conversation is called and described in prompts."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+
+
+class Criterion(_Frozen):
+    """One criterion of the judge's rubric.
+
+    :param name: lower-case key of the score ("empathy").
+    :param description: what it looks at.
+    :param levels: meaning of the scores 0, 1, 2, ... in that order; the last is the best.
+    """
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    levels: tuple[str, ...] = Field(min_length=2)
+
+
+class Domain(_Frozen):
+    """A kind of conversation: who speaks, which strategies there are, how a turn is judged.
+
+    :param name: short key ("esc").
+    :param title: what a reader calls it.
+    :param strategies: the supporter's strategies.
+    :param seeker: the side that brings the matter; it opens a conversation.
+    :param supporter: the side whose strategies are searched.
+    :param rubric: the judge's criteria. All have the same number of levels (the paper: 0 to 4, Table 12).
+    :param weights: a weight > 0 for every criterion; the reward is the weighted mean of the scores plus the
+        bias of the search (paper eq. 2: 1, 1, 1 and alpha = 7).
+    :param templates: prompt templates by role, in Jinja2; a role left out uses the packaged one.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str = ""
+    strategies: StrategySet
+    seeker: RoleDescription
+    supporter: RoleDescription
+    rubric: tuple[Criterion, ...] = Field(min_length=1)
+    weights: dict[str, float]
+    templates: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [criterion.name for criterion in self.rubric]
+        if len(set(names)) != len(names):
+            raise ValueError("two criteria of the rubric have the same name")
+        if set(self.weights) != set(names):
+            raise ValueError(f"weights are for {sorted(self.weights)}, the rubric has {sorted(names)}")
+        for name, weight in self.weights.items():
+            if not (math.isfinite(weight) and weight > 0):
+                raise ValueError(f"the weight of {name!r} must be above 0, not {weight}")
+        if len({len(criterion.levels) for criterion in self.rubric}) != 1:
+            raise ValueError("all criteria of a rubric need the same number of levels")
+        unknown = set(self.templates) - set(TEMPLATE_NAMES)
+        if unknown:
+            raise ValueError(f"unknown templates {sorted(unknown)}; there are {list(TEMPLATE_NAMES)}")
+        return self
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """Names of the judge's criteria, in order."""
+        return tuple(criterion.name for criterion in self.rubric)
+
+    @property
+    def max_score(self) -> int:
+        """The best score of a criterion (the worst is 0)."""
+        return len(self.rubric[0].levels) - 1
+
+    def with_weights(self, **weights: float) -> Domain:
+        """This domain with some of the judge's weights changed, e.g. ``with_weights(strategy=3)``."""
+        return Domain.model_validate({**dict(self), "weights": {**self.weights, **weights}})
+
+
+class Scenario(_Frozen):
+    """Where a conversation starts: a scene and what the seeker brings to it.
+
+    :param scene: the kind of situation ("Breakups or Divorce").
+    :param description: the seeker's situation, in the seeker's words or a summary.
+    :param id: unique in its file; names the tree that is grown from it.
+    :param source: where it came from (a file, a data set); free text.
+    """
+
+    scene: str = ""
+    description: str = ""
+    id: str = ""
+    source: str = ""
+
+
+class Dialogue(Scenario):
+    """A conversation that took place: a scenario and its turns, the two sides alternating.
+
+    :param turns: seeker and supporter in turn, either side first; no text is blank.
+    """
+
+    turns: tuple[Turn, ...] = ()
+
+    @field_validator("turns")
+    @classmethod
+    def _alternate(cls, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        for index, turn in enumerate(turns):
+            if turn.speaker not in ("seeker", "supporter"):
+                raise ValueError(f"turn {index}: speaker must be seeker or supporter, not {turn.speaker!r}")
+            if not turn.text.strip():
+                raise ValueError(f"turn {index}: the text is blank")
+            if index and turns[index - 1].speaker == turn.speaker:
+                raise ValueError(f"turns {index - 1} and {index} are both the {turn.speaker}'s; join them")
+            if turn.speaker == "seeker" and turn.strategy is not None:
+                raise ValueError(f"turn {index}: a seeker turn has no strategy")
+        return turns
+
+    @property
+    def scenario(self) -> Scenario:
+        """The dialogue's start alone, without its turns."""
+        return Scenario(scene=self.scene, description=self.description, id=self.id, source=self.source)

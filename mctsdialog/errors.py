@@ -1,0 +1,207 @@
+"""Every error that mctsdialog raises on purpose.
+
+The tree::
+
+    MctsDialogError
+    ├── ConfigError                 a setting is out of range, unknown, or two settings contradict each other
+    ├── DataError                   a file or value given to us is wrong (carries file, item, field)
+    │   ├── DialogueError           a dialogue or a dialogue file
+    │   ├── DomainError             a domain: strategies, rubric, weights, templates
+    │   ├── TreeFormatError         a tree file
+    │   └── JournalError            a journal file
+    │       └── JournalMismatchError    a sound journal of another config, domain, dialogue or set of roles
+    ├── TreeError                   an invariant of the conversation tree does not hold (carries node_id)
+    ├── TrialError                  a trial was told in a way that does not fit the search
+    ├── ModelError                  a model call failed (carries model, status)
+    │   ├── ModelRequestError       the server refused the request for good (400, 401, 403, 404, ...)
+    │   ├── ModelUnavailableError   transient: 429, 5xx, connection faults, time-outs (carries retry_after)
+    │   ├── ModelResponseError      transient: the server answered, but not with a completion
+    │   ├── ModelNotFoundError      no local model file, or its runtime, was found
+    │   └── CacheMissError          replay mode met a request that the cache does not hold
+    ├── BudgetExceededError         a budget of calls, tokens, money or time is spent (carries kind, limit, used)
+    └── ReplyError                  a role's replies stayed unusable (carries role, attempts, last_reply)
+
+Errors carry data as attributes, so that programs need not parse messages. No error carries a secret.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MctsDialogError(Exception):
+    """Root of every error raised on purpose by this package."""
+
+
+class ConfigError(MctsDialogError, ValueError):
+    """A setting is out of range, unknown, or contradicts another one.
+
+    :param field: name of the setting, where one is to blame.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class DataError(MctsDialogError, ValueError):
+    """A file or value given to the package is wrong.
+
+    The message begins with the place: ``file: item: field: what is wrong``.
+
+    :param file: the file, where there is one.
+    :param item: index of the item in the file, from 0, or a name for it ("line 3").
+    :param field: path of the field inside the item ("content[2].AI Strategy").
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        item: int | str | None = None,
+        field: str | None = None,
+    ) -> None:
+        where = [str(file)] if file is not None else []
+        if item is not None:
+            where.append(f"item {item}" if isinstance(item, int) else item)
+        if field is not None:
+            where.append(field)
+        super().__init__(": ".join([*where, message]))
+        self.reason = message
+        self.file = None if file is None else str(file)
+        self.item = item
+        self.field = field
+
+
+class DialogueError(DataError):
+    """A dialogue, or a file of dialogues, is malformed."""
+
+
+class DomainError(DataError):
+    """A domain is malformed: its strategies, rubric, weights or templates."""
+
+
+class TreeFormatError(DataError):
+    """A tree file is malformed, hostile, or of an unknown schema version."""
+
+
+class JournalError(DataError):
+    """A journal cannot be read or written."""
+
+
+class JournalMismatchError(JournalError):
+    """A sound journal belongs to another config, domain, dialogue or set of roles.
+
+    :param differences: ``{field: (in the journal, asked for)}``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        differences: dict[str, tuple[object, object]] | None = None,
+    ) -> None:
+        super().__init__(message, file=file)
+        self.differences = dict(differences or {})
+
+
+class TreeError(MctsDialogError):
+    """An invariant of the conversation tree does not hold.
+
+    :param node_id: the node where it fails.
+    """
+
+    def __init__(self, message: str, *, node_id: int | None = None) -> None:
+        super().__init__(message if node_id is None else f"node {node_id}: {message}")
+        self.node_id = node_id
+
+
+class TrialError(MctsDialogError):
+    """A trial was told in a way that does not fit the search it came from."""
+
+
+class ModelError(MctsDialogError):
+    """A model call failed.
+
+    :param model: name of the model.
+    :param status: HTTP status, where there was one.
+    """
+
+    def __init__(self, message: str, *, model: str | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status = status
+
+
+class ModelRequestError(ModelError):
+    """The server refused the request for good (400, 401, 403, 404, 422); trying again will not help."""
+
+
+class ModelUnavailableError(ModelError):
+    """The server could not answer now: 429, 5xx, a connection fault or a time-out. Worth trying again.
+
+    :param retry_after: seconds that the server asked to wait, where it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status)
+        self.retry_after = retry_after
+
+
+class ModelResponseError(ModelError):
+    """The server answered, but not with a completion (half a body, HTML, no choices). Worth trying again."""
+
+
+class ModelNotFoundError(ModelError):
+    """No local model file, or no runtime for it, was found."""
+
+
+class CacheMissError(ModelError):
+    """Replay mode met a request that the cache does not hold.
+
+    :param key: the cache key that was looked up (hexadecimal SHA-256).
+    """
+
+    def __init__(self, message: str, *, model: str | None = None, key: str | None = None) -> None:
+        super().__init__(message, model=model)
+        self.key = key
+
+
+class BudgetExceededError(MctsDialogError):
+    """A budget is spent. A search takes this as a clean stop, with everything kept.
+
+    :param kind: "calls", "tokens", "money" or "seconds".
+    :param limit: what was allowed.
+    :param used: what was used when the call was refused.
+    """
+
+    def __init__(self, kind: str, *, limit: float, used: float) -> None:
+        super().__init__(f"the budget of {limit:g} {kind} is spent ({used:g} used)")
+        self.kind = kind
+        self.limit = limit
+        self.used = used
+
+
+class ReplyError(MctsDialogError):
+    """A role's replies stayed unusable after every attempt. It never becomes a score.
+
+    :param role: "seeker", "supporter", "strategist" or "judge".
+    :param attempts: how many replies were asked for.
+    :param last_reply: the last one, as it came (None where a role returned no text).
+    """
+
+    def __init__(self, message: str, *, role: str, attempts: int = 1, last_reply: str | None = None) -> None:
+        shown = "" if last_reply is None else f"; last reply: {last_reply[:200]!r}"
+        super().__init__(f"{role}: {message} (after {attempts} attempt{'s' * (attempts != 1)}){shown}")
+        self.role = role
+        self.attempts = attempts
+        self.last_reply = last_reply

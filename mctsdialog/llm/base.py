@@ -1,0 +1,208 @@
+"""How a model is called: one request, one completion.
+
+Everything that answers a :class:`ChatRequest` with a :class:`Completion` is a :class:`ChatModel`; layers (cache,
+limits, retry, ...) are chat models around a chat model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
+
+MessageRole: TypeAlias = Literal["system", "user", "assistant"]
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat request."""
+
+    role: MessageRole
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is drawn. None leaves a setting to the server.
+
+    :param temperature: 0 and up.
+    :param top_p: in (0, 1].
+    :param max_tokens: most tokens in the reply, at least 1.
+    :param seed: for servers that take one.
+    :param stop: texts that end the reply.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What is asked of a model.
+
+    :param messages: the conversation; what is constant comes first, so that servers can reuse prefixes.
+    :param sampling: how the reply is drawn.
+    :param schema: JSON Schema that the reply must satisfy, or None for free text.
+    :param sample: index of an independent draw of the same request; part of the cache key.
+    :param accept: raises :class:`ValueError` for a reply that is of no use. Not part of the cache key: the cache
+        asks it before it stores a reply as good.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    schema: Mapping[str, Any] | None = None
+    sample: int = 0
+    accept: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
+
+    def is_good(self, completion: Completion) -> bool:
+        """Whether ``completion`` is whole (not cut by a length limit) and accepted."""
+        if completion.finish_reason not in ("stop", "other"):
+            return False
+        if self.accept is not None:
+            try:
+                self.accept(completion.text)
+            except ValueError:
+                return False
+        return True
+
+
+def request_key(model: str, request: ChatRequest) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON of model, messages, parameters, schema and sample index.
+
+    Transport settings (server address, key, time-outs) are not part of it.
+    """
+    sampling = request.sampling
+    content = {
+        "model": model,
+        "messages": [[message.role, message.content] for message in request.messages],
+        "sampling": [
+            sampling.temperature,
+            sampling.top_p,
+            sampling.max_tokens,
+            sampling.seed,
+            list(sampling.stop),
+        ],
+        "schema": request.schema,
+        "sample": request.sample,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, or of many added up.
+
+    :param prompt_tokens: tokens read.
+    :param completion_tokens: tokens written.
+    :param cached_tokens: of the tokens read, those the server had kept from an earlier call.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's reply.
+
+    :param text: the reply; may be empty.
+    :param finish_reason: "stop" (whole), "length" (cut by a limit), "content_filter" or "other".
+    :param usage: tokens of the call.
+    :param latency: seconds from request to reply; 0.0 for one out of the cache.
+    :param model: the model that gave it.
+    :param cached: whether it came out of the response cache or from an equal request in flight.
+    """
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+    latency: float = 0.0
+    model: str = ""
+    cached: bool = False
+
+    def as_cached(self) -> Completion:
+        """This reply as one that cost nothing."""
+        return replace(self, latency=0.0, cached=True)
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """Anything that answers chat requests, on asyncio and on trio.
+
+    ``name`` identifies the model in the cache: two models with one name must give interchangeable replies.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        ...
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request.
+
+        :raises ModelError: and its kinds, when no reply could be had.
+        :raises BudgetExceededError: from a budget layer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free what the model holds (connections, a loaded file). May be called twice."""
+        ...
+
+
+class ModelLayer:
+    """A chat model around a chat model; layers override :meth:`complete`.
+
+    :param inner: the model that is wrapped; closing the layer closes it.
+    """
+
+    def __init__(self, inner: ChatModel) -> None:
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        """Name of the wrapped model."""
+        return self.inner.name
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request through the wrapped model."""
+        return await self.inner.complete(request)
+
+    async def aclose(self) -> None:
+        """Close the wrapped model."""
+        await self.inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
