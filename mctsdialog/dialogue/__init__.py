@@ -25,3 +25,4 @@ __all__ = [
     "StrategySet",
     "Turn",
 ]
+ESC = None

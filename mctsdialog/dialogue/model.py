@@ -86,6 +86,7 @@ class StrategySet(_Frozen, Sequence[Strategy]):
                 raise ValueError(f"alias {alias!r} points to {name!r}, which is not in the set")
             lookup.setdefault(normal_name(alias), name)
         self.__dict__["_lookup"] = MappingProxyType(lookup)
+        self.__dict__["_exact"] = frozenset(names)
         self.__dict__["_names"] = tuple(strategy.name for strategy in self.strategies)
         return self
 
@@ -97,6 +98,8 @@ class StrategySet(_Frozen, Sequence[Strategy]):
 
     def resolve(self, name: str) -> str | None:
         """The set's own spelling of ``name`` (letter case, hyphens and aliases allowed), or None."""
+        if name in self.__dict__["_exact"]:
+            return name
         lookup: Mapping[str, str] = self.__dict__["_lookup"]
         return lookup.get(normal_name(name))
 

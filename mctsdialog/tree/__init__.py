@@ -1,1 +1,36 @@
-"""tree."""
+"""The conversation tree: four node types, statistics, invariants, and its form as plain data."""
+
+from mctsdialog.tree.document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
+from mctsdialog.tree.nodes import (
+    EndNode,
+    ExpandedNode,
+    Node,
+    NodeType,
+    Rollout,
+    RolloutStep,
+    RootNode,
+    SpokenNode,
+    StrategyNode,
+    UnexpandedNode,
+)
+from mctsdialog.tree.tree import Tree, own_visits
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "EndNode",
+    "ExpandedNode",
+    "Node",
+    "NodeType",
+    "Rollout",
+    "RolloutStep",
+    "RootNode",
+    "SpokenNode",
+    "StrategyNode",
+    "Tree",
+    "TreeDocument",
+    "UnexpandedNode",
+    "document_to_tree",
+    "json_schema",
+    "own_visits",
+    "tree_to_document",
+]

@@ -1,0 +1,97 @@
+"""The four roles of a search, together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self, runtime_checkable
+
+from mctsdialog.dialogue import ESC, Domain, Scenario
+from mctsdialog.errors import ConfigError
+from mctsdialog.llm import ChatModel, Sampling
+from mctsdialog.roles.llm import LLMJudge, LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
+
+ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
+
+
+@runtime_checkable
+class _Bindable(Protocol):
+    def for_scenario(self, scenario: Scenario) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Seeker, supporter, strategist and judge: any objects with the right async methods.
+
+    :param seeker: has ``reply(history) -> str | None``.
+    :param supporter: has ``reply(history, strategy) -> str``.
+    :param strategist: has ``score(history) -> Mapping[str, float]``.
+    :param judge: has ``judge(history) -> JudgeScores`` or a mapping by criterion.
+    :param domain: the domain they were made for; None leaves it to the search.
+    :param provenance: what decides their replies, for journals and exports; empty where unknown.
+    :raises ConfigError: for an object without the method its role needs.
+    """
+
+    seeker: Seeker
+    supporter: Supporter
+    strategist: Strategist
+    judge: Judge
+    domain: Domain | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        methods = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
+        for role, method in methods.items():
+            if not callable(getattr(getattr(self, role), method, None)):
+                raise ConfigError(
+                    f"the {role} needs an async method {method}(); {getattr(self, role)!r} has none", field=role
+                )
+
+    @classmethod
+    def from_model(
+        cls,
+        model: ChatModel,
+        *,
+        domain: Domain = ESC,
+        scenario: Scenario | None = None,
+        models: Mapping[str, ChatModel] | None = None,
+        sampling: Mapping[str, Sampling] | None = None,
+        attempts: int = 3,
+    ) -> Self:
+        """LLM roles on one model, or on several.
+
+        :param model: plays every role that ``models`` does not name.
+        :param domain: strategies, rubric, names and prompt templates.
+        :param scenario: what the conversation is about; the search binds the roles to its own scenario.
+        :param models: another model for some roles, by role name.
+        :param sampling: other sampling for some roles, by role name.
+        :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
+        :raises ConfigError: for an unknown role name or attempts below 1.
+        """
+        models, sampling = dict(models or {}), dict(sampling or {})
+        for name in (*models, *sampling):
+            if name not in ROLE_NAMES:
+                raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
+        kinds: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
+        made: dict[str, Any] = {
+            kind.role: kind(
+                models.get(kind.role, model),
+                domain,
+                scenario,
+                sampling=sampling.get(kind.role),
+                attempts=attempts,
+            )
+            for kind in kinds
+        }
+        provenance = {name: role.provenance for name, role in made.items()}
+        return cls(**made, domain=domain, provenance=provenance)
+
+    def bind(self, scenario: Scenario) -> Self:
+        """These roles in a scenario: those with a method ``for_scenario`` are asked for their like in it."""
+        bound = {
+            name: role.for_scenario(scenario)
+            for name in ROLE_NAMES
+            if isinstance(role := getattr(self, name), _Bindable)
+        }
+        return replace(self, **bound) if bound else self

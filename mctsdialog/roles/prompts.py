@@ -1,0 +1,140 @@
+"""Prompts: Jinja2 templates in named blocks, rendered in a sandbox. Texts of people and models are data in them.
+
+A template has a block ``system`` (constant for a scenario), a block ``instruction`` (what changes with the turn) and,
+for seeker and supporter, a block ``opening`` that stands in where the model's own side speaks first. What is constant
+comes first and what grows comes last, so that servers with prefix caching read each prompt only once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from mctsdialog.dialogue import Domain, Scenario, Turn
+from mctsdialog.errors import DomainError
+from mctsdialog.llm import Message, MessageRole
+
+END_TOKEN = "</end/>"  # noqa: S105  # the seeker's end-of-dialogue token, no secret
+"""What the seeker says to end a dialogue."""
+
+_BLOCKS = {
+    "seeker": ("system", "opening", "instruction"),
+    "supporter": ("system", "opening", "instruction"),
+    "strategist": ("system", "instruction"),
+    "judge": ("system", "instruction"),
+}
+
+# Prompts are plain text for a model, not HTML; what is shown in a page is escaped where it is shown.
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
+
+
+@cache
+def packaged_template(role: str) -> str:
+    """The text of the template that ships with the package for a role."""
+    return resources.files("mctsdialog.roles").joinpath("templates", f"{role}.j2").read_text("utf-8")
+
+
+class Prompt:
+    """The prompt of one role in one domain and scenario.
+
+    :param role: "seeker", "supporter", "strategist" or "judge".
+    :param domain: its strategies, names and rubric, and its own template for the role where it has one.
+    :param scenario: the scene and description shown.
+    :raises DomainError: for a template with a fault or without a block it needs.
+    """
+
+    def __init__(self, role: str, domain: Domain, scenario: Scenario) -> None:
+        self._role = role
+        self._domain = domain
+        self.text = domain.templates.get(role) or packaged_template(role)
+        self._template = _compiled(self.text, role, domain.name)
+        self._context = _context(role, domain, scenario)
+        self.system = self.render("system")
+
+    @property
+    def digest(self) -> str:
+        """A short fingerprint of the template."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+    def render(self, block: str, **values: Any) -> str:
+        """One block of the template.
+
+        :raises DomainError: where the template uses a name that is not there, or does what the sandbox forbids.
+        """
+        try:
+            context = self._template.new_context({**self._context, **values})
+            return "".join(self._template.blocks[block](context)).strip()
+        except (TemplateError, ArithmeticError, TypeError, ValueError) as error:
+            raise DomainError(
+                f"block {block!r} cannot be rendered: {error}",
+                item=f"domain {self._domain.name}",
+                field=f"templates.{self._role}",
+            ) from error
+
+    def chat(self, history: Sequence[Turn], speaker: str, **values: Any) -> tuple[Message, ...]:
+        """The history as chat messages in which the model is ``speaker``, the instruction at the end."""
+        messages = [Message("system", self.system)]
+        if not history or history[0].speaker == speaker:
+            messages.append(Message("user", self.render("opening", **values)))
+        for turn in history:
+            own: MessageRole = "assistant" if turn.speaker == speaker else "user"
+            messages.append(Message(own, turn.text))
+        instruction = self.render("instruction", **values)
+        if instruction:
+            messages = _with_instruction(messages, instruction)
+        return tuple(messages)
+
+    def transcript(self, history: Sequence[Turn]) -> tuple[Message, ...]:
+        """The history as one transcript with strategies, the instruction at the end."""
+        names = {"seeker": self._domain.seeker.name, "supporter": self._domain.supporter.name}
+        lines = []
+        for turn in history:
+            strategy = f" ({turn.strategy})" if turn.strategy else ""
+            lines.append(f"{names[turn.speaker].capitalize()}{strategy}: {turn.text}")
+        conversation = "\n".join(["The conversation so far:", *lines, "", self.render("instruction")])
+        return (Message("system", self.system), Message("user", conversation))
+
+
+def _with_instruction(messages: list[Message], instruction: str) -> list[Message]:
+    last = messages[-1]
+    if last.role != "user":
+        return [*messages, Message("user", instruction)]
+    return [*messages[:-1], Message("user", f"{last.content}\n\n{instruction}")]
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str, role: str, domain: str) -> Template:
+    try:
+        template = _ENVIRONMENT.from_string(text)
+    except TemplateError as error:
+        raise DomainError(str(error), item=f"domain {domain}", field=f"templates.{role}") from error
+    missing = [block for block in _BLOCKS[role] if block not in template.blocks]
+    if missing:
+        raise DomainError(
+            f"needs the blocks {', '.join(_BLOCKS[role])}; missing: {', '.join(missing)}",
+            item=f"domain {domain}",
+            field=f"templates.{role}",
+        )
+    return template
+
+
+def _context(role: str, domain: Domain, scenario: Scenario) -> dict[str, Any]:
+    keys = domain.criteria if role == "judge" else domain.strategies.names
+    return {
+        "example": "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: <number>" for key in keys) + "}",
+        "domain": domain,
+        "scenario": scenario,
+        "seeker": domain.seeker,
+        "supporter": domain.supporter,
+        "strategies": tuple(domain.strategies),
+        "rubric": domain.rubric,
+        "best": domain.max_score,
+        "end_token": END_TOKEN,
+    }

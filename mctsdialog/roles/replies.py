@@ -1,0 +1,90 @@
+"""Reading what models reply: JSON that may be fenced, noisy or cut, and utterances with a model's habits around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import json_repair
+
+from mctsdialog.dialogue import Domain, StrategySet
+from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
+from mctsdialog.roles.prompts import END_TOKEN
+
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)]*(?=\s|$)")
+_WHOLE_NUMBER = re.compile(r"\s*(\d{1,3})(?:\.0+)?\s*")
+
+
+def parse_scores(text: str, strategies: StrategySet) -> dict[str, float]:
+    """A strategist's reply: a whole number from 0 to 10 for every strategy of the set.
+
+    :raises ValueError: saying what is wrong, in words that a model can act on.
+    """
+    scores = checked_scores(_whole_numbers(_object(text, strategies.names)), strategies)
+    missing = [name for name in strategies.names if name not in scores]
+    if missing:
+        raise ValueError(f"there is no rating for {', '.join(missing)}")
+    return scores
+
+
+def parse_judgement(text: str, domain: Domain) -> dict[str, float]:
+    """A judge's reply: a whole number for every criterion of the rubric.
+
+    :raises ValueError: saying what is wrong, in words that a model can act on.
+    """
+    scores = checked_judgement(_whole_numbers(_object(text, domain.criteria)), domain)
+    return dict(zip(domain.criteria, scores, strict=True))
+
+
+def parse_utterance(text: str, names: Iterable[str], *, cut: bool = False) -> str:
+    """An utterance without what models put around it: a speaker's name, quotation marks, the other side's turn.
+
+    :param names: the speakers' names and the strategy's, as they may stand in front.
+    :param cut: whether a length limit cut the reply; it is then taken up to its last whole sentence.
+    :raises ValueError: where nothing is left.
+    """
+    labels = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    label = rf"[\[(*]*(?:{labels})[\])*]*\s*"
+    clean = re.sub(rf"^\s*(?:(?:{label})+:\s*|[\[(](?:{labels})[\])]:?\s*)+", "", text, flags=re.IGNORECASE)
+    clean = re.split(rf"\n\s*(?:{label})+:", clean, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+    if len(clean) > 1 and (clean[0], clean[-1]) in {('"', '"'), ("“", "”")} and '"' not in clean[1:-1]:
+        clean = clean[1:-1]
+    if cut:
+        ends = [match.end() for match in _SENTENCE_END.finditer(clean)]
+        if not ends:
+            raise ValueError("the reply is too long; say it in one or two short sentences")
+        clean = clean[: ends[-1]]
+    return checked_text(clean)
+
+
+def is_end(text: str) -> bool:
+    """Whether a seeker's reply ends the dialogue."""
+    return END_TOKEN in "".join(text.split()).casefold()
+
+
+def _object(text: str, keys: Iterable[str]) -> Mapping[Any, Any]:
+    """The JSON object in a reply, itself or one level inside another."""
+    try:
+        found = json_repair.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise ValueError("the reply is not JSON") from error
+    candidates: list[Any] = [found, *(found if isinstance(found, list) else [])]
+    for candidate in list(candidates):
+        if isinstance(candidate, Mapping):
+            candidates.extend(candidate.values())
+    wanted = {key.casefold() for key in keys}
+    for candidate in candidates:
+        if isinstance(candidate, Mapping) and any(str(key).strip().casefold() in wanted for key in candidate):
+            return candidate
+    raise ValueError("the reply has no JSON object with the keys that were asked for")
+
+
+def _whole_numbers(scores: Mapping[Any, Any]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for key, value in scores.items():
+        match = None if isinstance(value, bool) else _WHOLE_NUMBER.fullmatch(str(value))
+        if match is None:
+            raise ValueError(f"the value of {str(key)!r} must be a whole number, not {str(value)[:40]!r}")
+        numbers[str(key)] = int(match[1])
+    return numbers

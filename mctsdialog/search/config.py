@@ -1,0 +1,52 @@
+"""The settings of a search. Defaults are the paper's (Appendix F.1), or else the design's."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mctsdialog.errors import ConfigError
+
+STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "max_ends"})
+"""Fields that say when to stop. They change no trial, so a search may be resumed with others."""
+
+
+class SearchConfig(BaseModel):
+    """How one tree is searched.
+
+    :raises ConfigError: for a value out of range or an unknown field, naming it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    c: float = Field(1.0, ge=0.0, description="weight of exploration in PUCB (eq. 1), no unit, 0 or more")
+    prior_temperature: float = Field(
+        5.0, gt=0.0, description="temperature T of the softmax over strategy scores, above 0"
+    )
+    bias: float = Field(
+        -3.0, description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)"
+    )
+    horizon: int = Field(4, ge=0, description="H, most simulated rounds after a new node, 0 or more")
+    gold_visits: int = Field(100, ge=0, description="N that a gold node starts with, 0 or more")
+    gold_prior: float = Field(
+        0.1, ge=0.0, lt=1.0, description="prior of a gold strategy that the strategist left out, in [0, 1)"
+    )
+    max_iterations: int = Field(200, ge=0, description="stop after this many iterations, 0 or more")
+    min_iterations: int = Field(100, ge=0, description="with min_ends: may stop after this many iterations, 0 or more")
+    min_ends: int = Field(1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more")
+    max_ends: int = Field(25, ge=1, description="may stop with this many end nodes, 1 or more")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"SearchConfig.{field}: {first['msg']} (given: {first['input']!r})", field=field
+            ) from error
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return type(self)(**{**self.model_dump(), **changes})

@@ -1,0 +1,242 @@
+"""Select, expand, simulate, backpropagate: the tree side of the search, without a model call.
+
+``ask`` selects a leaf and gives a trial; whoever plays it ``tell``s the outcome, which is committed in one go, or
+``release``s it. Between ask and tell the tree is untouched: only unobserved counts know of trials under way
+(WU-UCT, Liu et al., ICLR 2020), so many trials can be under way at once, in any order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from mctsdialog.errors import TrialError
+from mctsdialog.search.config import SearchConfig
+from mctsdialog.search.rules import (
+    BackupRule,
+    ScoreRule,
+    highest,
+    mean,
+    pucb,
+    reward,
+    running_mean,
+    softmax,
+    with_gold,
+)
+from mctsdialog.search.trial import Exchange, Outcome, Trial, TrialKind
+from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode
+
+
+class Engine:
+    """Ask and tell over one tree.
+
+    :param tree: the tree to grow; it may hold earlier trials.
+    :param config: the search's settings.
+    :param score: how children are rated in selection (eq. 1).
+    :param backup: how Q takes in a reward (eq. 4).
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        config: SearchConfig,
+        *,
+        score: ScoreRule = pucb,
+        backup: BackupRule = running_mean,
+    ) -> None:
+        self.tree = tree
+        self.config = config
+        self._score = score
+        self._backup = backup
+        self._weights = tuple(tree.domain.weights[name] for name in tree.domain.criteria)
+        self._asked = 0
+        self._under_way: dict[int, Trial] = {}
+        self._told: set[int] = set()
+        self._unobserved: Counter[int] = Counter()
+        self._blocked: set[int] = set()
+
+    # -- ask ---------------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Trials asked and neither told nor released."""
+        return len(self._under_way)
+
+    def ask(self) -> Trial | None:
+        """Select a leaf and open a trial on it.
+
+        None where no trial can start now: the search may stop, the iterations left are all under way, or every
+        leaf is being played already. A leaf under way is never given twice.
+        """
+        if self.tree.iterations + self.in_flight >= self.config.max_iterations:
+            return None
+        if self.tree.root.id in self._blocked:
+            return None
+        leaf = self.select()
+        if self._may_stop(leaf):
+            return None
+        trial = self._trial(leaf)
+        self._under_way[trial.number] = trial
+        self._open(leaf)
+        return trial
+
+    def select(self) -> Node:
+        """The leaf of the next trial: from the root, the child of highest PUCB until a node has none.
+
+        Ties go to the first child. Selecting changes nothing.
+        """
+        node: Node = self.tree.root
+        while node.children:
+            node = self._best_child(node)
+        return node
+
+    def stop_reason(self) -> str | None:
+        """Why the search may stop now, or None. Asking changes nothing.
+
+        "max_iterations"; "enough_ends" (min_iterations and min_ends are reached) or "max_ends", both only when the
+        next selection is not an end node.
+        """
+        if self.tree.iterations >= self.config.max_iterations:
+            return "max_iterations"
+        return None if self.tree.root.id in self._blocked else self._may_stop(self.select())
+
+    def _may_stop(self, leaf: Node) -> str | None:
+        if isinstance(leaf, EndNode):
+            return None
+        config, ends = self.config, self.tree.ends
+        if self.tree.iterations >= config.min_iterations and ends >= config.min_ends:
+            return "enough_ends"
+        return "max_ends" if ends >= config.max_ends else None
+
+    def _best_child(self, node: Node) -> StrategyNode:
+        parent_visits = node.visits + self._unobserved[node.id]
+        best: StrategyNode | None = None
+        best_score = 0.0
+        for child in self.tree.children(node):
+            if child.id in self._blocked:
+                continue
+            visits = child.visits + self._unobserved[child.id]
+            score = self._score(child.value, child.prior, visits, parent_visits, self.config.c)
+            if best is None or score > best_score:
+                best, best_score = child, score
+        assert best is not None, "a node with every child blocked is blocked itself"
+        return best
+
+    def _trial(self, leaf: Node) -> Trial:
+        kind: TrialKind = "expand"
+        if isinstance(leaf, EndNode):
+            kind = "end"
+        elif isinstance(leaf, UnexpandedNode):
+            kind = "generate"
+        strategy = leaf.strategy if isinstance(leaf, StrategyNode) else None
+        trial = Trial(self._asked, leaf.id, kind, self.tree.history(leaf), strategy)
+        self._asked += 1
+        return trial
+
+    def _open(self, leaf: Node) -> None:
+        """Count a trial under way on the path to the leaf, and block what has nothing else to offer."""
+        self._blocked.add(leaf.id)
+        for node in reversed(self.tree.path(leaf)):
+            self._unobserved[node.id] += 1
+            if node.children and all(child in self._blocked for child in node.children):
+                self._blocked.add(node.id)
+
+    def _close(self, trial: Trial) -> None:
+        del self._under_way[trial.number]
+        for node in self.tree.path(self.tree[trial.leaf]):
+            self._blocked.discard(node.id)
+            self._unobserved[node.id] -= 1
+            if not self._unobserved[node.id]:
+                del self._unobserved[node.id]
+
+    # -- tell --------------------------------------------------------------------------------------------------
+
+    def release(self, trial: Trial) -> None:
+        """Give up a trial that failed: its counts go, the tree stays as it was. Again: nothing."""
+        if self._under_way.get(trial.number) is trial:
+            self._close(trial)
+
+    def tell(self, trial: Trial, outcome: Outcome) -> bool:
+        """Commit what a trial found. Trials may be told in any order.
+
+        :returns: False, with nothing changed, where the trial was told before.
+        :raises TrialError: for a trial that is not under way (released, or of another search), or an outcome that
+            does not fit it; the tree is unchanged then.
+        """
+        if trial.number in self._told:
+            return False
+        if self._under_way.get(trial.number) is not trial:
+            raise TrialError(f"trial {trial.number} is not under way in this search")
+        self._check(trial.kind, outcome)
+        self._close(trial)
+        self._told.add(trial.number)
+        self._commit(trial.leaf, outcome)
+        return True
+
+    def replay(self, leaf: int, outcome: Outcome) -> None:
+        """Commit a journalled trial on the leaf it was played on.
+
+        :raises TrialError: where the leaf cannot have had that outcome.
+        """
+        node = self.tree[leaf]
+        if node.children:
+            raise TrialError(f"node {leaf} is not a leaf")
+        self._check(self._trial(node).kind, outcome)
+        self._commit(leaf, outcome)
+
+    def _check(self, kind: TrialKind, outcome: Outcome) -> None:
+        ended = kind == "end" or (outcome.generated is not None and outcome.generated.seeker is None)
+        fits = (outcome.generated is not None) == (kind == "generate")
+        fits = fits and (outcome.scores is not None) == (outcome.child is not None) == (not ended)
+        child_ended = outcome.child is not None and outcome.child.seeker is None
+        fits = fits and not (outcome.steps and (ended or child_ended))
+        fits = fits and len(outcome.steps) <= self.config.horizon
+        fits = fits and len(outcome.judgements) == 1 + len(outcome.steps)
+        if not fits:
+            raise TrialError(f"the outcome does not fit a trial of kind {kind!r}: {outcome}")
+
+    def _commit(self, leaf_id: int, outcome: Outcome) -> None:
+        evaluated = self._grow(leaf_id, outcome)
+        total = mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])
+        if evaluated.rollout is None and not evaluated.gold:
+            evaluated.rollout = Rollout(outcome.steps, outcome.judgements, total)
+        self._backpropagate(evaluated, total)
+        self.tree.iterations += 1
+
+    def _grow(self, leaf_id: int, outcome: Outcome) -> SpokenNode:
+        """Add what was generated, and give the node that was evaluated."""
+        tree = self.tree
+        if outcome.generated is not None:
+            tree.speak(leaf_id, outcome.generated.supporter, outcome.generated.seeker)
+        if outcome.scores is None or outcome.child is None:
+            leaf = tree[leaf_id]
+            assert isinstance(leaf, EndNode)
+            return leaf
+        priors = softmax(outcome.scores, self.config.prior_temperature)
+        children = tree.expand(leaf_id, outcome.scores, priors)
+        best = children[tree.domain.strategies.names.index(highest(tree.domain.strategies.names, priors))]
+        return tree.speak(best, outcome.child.supporter, outcome.child.seeker)
+
+    def _backpropagate(self, node: Node, total: float) -> None:
+        current: Node | None = node
+        while current is not None:
+            current.value = self._backup(current.value, current.visits, total)
+            current.visits += 1
+            current = self.tree.parent(current)
+
+    # -- gold --------------------------------------------------------------------------------------------------
+
+    def seed(self, node_id: int, scores: Mapping[str, float], strategy: str, gold: Exchange) -> SpokenNode:
+        """Expand a gold node (or the root) and put the next gold turn on it.
+
+        The gold child and the root get ``Q = best score + bias`` and ``N = gold_visits``; the siblings stay
+        unexpanded. ``gold.seeker`` is None for the last gold turn, which becomes an end node.
+        """
+        priors = with_gold(softmax(scores, self.config.prior_temperature), strategy, self.config.gold_prior)
+        children = self.tree.expand(node_id, scores, priors)
+        child_id = children[self.tree.domain.strategies.names.index(strategy)]
+        child = self.tree.speak(child_id, gold.supporter, gold.seeker, gold=True)
+        for node in (self.tree.root, child):
+            node.visits = self.config.gold_visits
+            node.value = self.tree.domain.max_score + self.config.bias if node.visits else 0.0
+        return child

@@ -1,0 +1,246 @@
+"""The journal: an append-only log of one search, a line a record, synced, that survives a kill at any byte.
+
+The first line says what is searched (dialogue, domain, config, roles); the others hold what was asked of the roles
+and committed: the opening, the scores at gold turns, and one record a trial. Reading it rebuilds the very same tree.
+A line is ``{"crc": "xxxxxxxx", "record": ...}``; the CRC-32 is of the record's own bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mctsdialog.errors import JournalError, JournalMismatchError
+from mctsdialog.search.config import STOPPING_FIELDS
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two writers are not noticed
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = "mctsdialog.journal"
+VERSION = 1
+
+_SYNC = getattr(os, "fdatasync", os.fsync)
+_PREFIX = b'{"crc":"'
+_MIDDLE = b'","record":'
+
+
+def _encode(record: Mapping[str, Any]) -> bytes:
+    body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return b"%s%08x%s%s}\n" % (_PREFIX, zlib.crc32(body), _MIDDLE, body)
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, or None where the line is not whole."""
+    start = len(_PREFIX) + 8 + len(_MIDDLE)
+    body = line[start:-2]
+    if not line.endswith(b"}\n") or line != b"%s%08x%s%s}\n" % (_PREFIX, zlib.crc32(body), _MIDDLE, body):
+        return None
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+class Journal:
+    """A journal that is open for appending. Only one process may have it open.
+
+    :param path: the file; made, with its folders, where it is absent.
+    :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ...}``, JSON values.
+    :raises JournalMismatchError: where the file belongs to another dialogue, domain, config or set of roles. Fields
+        that only say when to stop may differ; empty roles are not compared.
+    :raises JournalError: where it cannot be read or written, is open elsewhere, or is damaged before its end.
+    """
+
+    def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self._header = {"format": FORMAT, "version": VERSION, **header}
+        self._descriptor = -1
+        self.records: list[dict[str, Any]] = []
+        """The records that were there, header aside, until :meth:`forget`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._syncer = _Syncer(self._descriptor)
+            self._lock()
+            self._recover()
+        except OSError as error:
+            self.close()
+            raise JournalError(f"cannot be opened: {error.strerror or error}", file=self.path) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write a record. A killed process loses nothing of it.
+
+        The disk is synced at once too, beside the search, so that a power cut loses milliseconds at most.
+
+        :raises JournalError: where writing or syncing fails, a full disk for instance; what was written before stays.
+        """
+        line = _encode(record)
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            self._syncer.request()
+        except OSError as error:
+            raise JournalError(f"cannot be written: {error.strerror or error}", file=self.path) from error
+
+    def forget(self) -> None:
+        """Free the records that were read."""
+        self.records = []
+
+    def close(self) -> None:
+        """Wait until all is on the disk and close the file. Again: nothing.
+
+        :raises JournalError: where the last record did not reach the disk.
+        """
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        try:
+            self._syncer.stop()
+        except OSError as error:
+            raise JournalError(f"cannot be written: {error.strerror or error}", file=self.path) from error
+        finally:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise JournalError("is open in another search; wait for it or stop it", file=self.path) from error
+
+    def _recover(self) -> None:
+        """Read what is whole, cut off a torn end, and check or write the header."""
+        end = 0
+        header: dict[str, Any] | None = None
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            for number, (line, record) in enumerate(_lines(file), start=1):
+                if record is None:
+                    if file.read(1):
+                        raise JournalError(
+                            "is damaged, and not only at its end; move the file away to start this search anew",
+                            file=self.path,
+                            item=f"line {number}",
+                        )
+                    break
+                end += len(line)
+                if header is None:
+                    header = record
+                    self._compare(header)
+                else:
+                    self.records.append(record)
+        os.ftruncate(self._descriptor, end)
+        os.lseek(self._descriptor, end, os.SEEK_SET)
+        if header is None:
+            self.append(self._header)
+            _sync_folder(self.path.parent)
+
+    def _compare(self, found: Mapping[str, Any]) -> None:
+        differences = dict(_differences(found, json.loads(json.dumps(self._header))))
+        if not differences:
+            return
+        lines = [f"{field}: {was!r:.80} there, {now!r:.80} now" for field, (was, now) in differences.items()]
+        shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+        raise JournalMismatchError(
+            f"belongs to another search ({shown}). Go on with the settings it was made with, or choose another file",
+            file=self.path,
+            differences=differences,
+        )
+
+
+class _Syncer:
+    """Syncs a file in a thread of its own: waiting for the disk would hold up the event loop."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def request(self) -> None:
+        """Have what was written so far synced.
+
+        :raises OSError: where an earlier sync failed.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """Wait for the last sync and end the thread.
+
+        :raises OSError: where a sync failed.
+        """
+        self._stopping = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while self._error is None:
+            self._wanted.wait()
+            self._wanted.clear()
+            stopping = self._stopping
+            try:
+                _SYNC(self._descriptor)
+            except OSError as error:
+                self._error = error
+            if stopping:
+                return
+
+
+def _lines(file: Any) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    for line in file:
+        yield line, _decode(line)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:
+    """Where two headers differ, by dotted path."""
+    if path == "roles" and not (found and wanted):
+        return
+    if path.startswith("config.") and path.removeprefix("config.") in STOPPING_FIELDS:
+        return
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            yield from _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
+    elif found != wanted:
+        yield path, (found, wanted)

@@ -1,0 +1,186 @@
+"""Playing a trial: the calls to the four roles that one iteration needs (paper sections 3.1.3 and 3.1.4).
+
+The judge's calls run beside the rest of the simulation and do not hold it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mctsdialog.dialogue import Domain, Turn
+from mctsdialog.errors import ReplyError
+from mctsdialog.roles import Roles, checked_judgement, checked_scores, checked_text
+from mctsdialog.search.rules import highest
+from mctsdialog.search.trial import Exchange, Outcome, Trial
+from mctsdialog.tree import RolloutStep
+
+T = TypeVar("T")
+
+
+class History(NamedTuple):
+    """The conversation so far in its two views.
+
+    :param full: as strategist and judge see it.
+    :param plain: as seeker and supporter see it, without strategy names.
+    """
+
+    full: tuple[Turn, ...]
+    plain: tuple[Turn, ...]
+
+    @classmethod
+    def of(cls, turns: tuple[Turn, ...]) -> History:
+        """Both views of the turns."""
+        return cls(turns, tuple(turn if turn.strategy is None else Turn(turn.speaker, turn.text) for turn in turns))
+
+    def supported(self, text: str, strategy: str) -> History:
+        """With one more supporter turn."""
+        full, plain = Turn("supporter", text, strategy), Turn("supporter", text)
+        return History((*self.full, full), (*self.plain, plain))
+
+    def answered(self, text: str) -> History:
+        """With one more seeker turn."""
+        turn = Turn("seeker", text)
+        return History((*self.full, turn), (*self.plain, turn))
+
+
+class Players:
+    """The roles as the search calls them: each sees its own view of the history, and each answer is checked.
+
+    :raises ReplyError: from every call, where the role's answer cannot be used.
+    """
+
+    def __init__(self, roles: Roles, domain: Domain) -> None:
+        self._roles = roles
+        self._domain = domain
+
+    async def open(self, history: History) -> str:
+        """The seeker's first utterance."""
+        reply = await self.seeker(history)
+        if reply is None:
+            raise ReplyError("ended the dialogue before it began", role="seeker")
+        return reply
+
+    async def seeker(self, history: History) -> str | None:
+        """The seeker's answer, or None for the end."""
+        reply = await self._roles.seeker.reply(history.plain)
+        return None if reply is None else _checked("seeker", reply, checked_text)
+
+    async def supporter(self, history: History, strategy: str) -> str:
+        """The supporter's turn that carries out ``strategy``."""
+        reply = await self._roles.supporter.reply(history.plain, strategy)
+        return _checked("supporter", reply, checked_text)
+
+    async def scores(self, history: History) -> dict[str, float]:
+        """The strategist's raw scores, in the order of the domain's set."""
+        scores = await self._roles.strategist.score(history.full)
+        return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
+
+    async def judgement(self, history: History) -> tuple[float, ...]:
+        """The judge's scores of the last turn, in the order of the domain's criteria."""
+        scores = await self._roles.judge.judge(history.full)
+        return _checked("judge", scores, lambda given: checked_judgement(given, self._domain))
+
+
+class Judging:
+    """Judge calls under way beside the simulation; leaving the block waits for them."""
+
+    def __init__(self, players: Players) -> None:
+        self._players = players
+        self._group: TaskGroup = anyio.create_task_group()
+        self._judgements: list[tuple[float, ...]] = []
+
+    def start(self, history: History) -> None:
+        """Have the last turn of ``history`` judged."""
+        self._judgements.append(())
+        self._group.start_soon(self._judge, len(self._judgements) - 1, history)
+
+    async def _judge(self, index: int, history: History) -> None:
+        self._judgements[index] = await self._players.judgement(history)
+
+    @property
+    def results(self) -> tuple[tuple[float, ...], ...]:
+        """The judgements in the order they were started; whole once the block is left."""
+        return tuple(self._judgements)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        try:
+            return await self._group.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:  # callers meet the one error, not the task group around it
+            raise _first(group) from None
+
+
+async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> Outcome:
+    """Generate the leaf, expand it, simulate from its best child, and have the turns judged.
+
+    :param horizon: H, most simulated rounds.
+    :raises ReplyError: where a role's answer cannot be used; errors of the roles themselves pass through.
+    """
+    names = domain.strategies.names
+    history = History.of(trial.history)
+    generated, scores, child = None, None, None
+    steps: list[RolloutStep] = []
+    async with Judging(players) as judging:
+        if trial.kind == "generate":
+            assert trial.strategy is not None
+            generated, history = await _exchange(players, history, trial.strategy)
+        if trial.kind == "end" or (generated is not None and generated.seeker is None):
+            judging.start(history)
+        else:
+            scores = await players.scores(history)
+            child, history = await _exchange(players, history, highest(names, scores), judging)
+            ended = child.seeker is None
+            while not ended and len(steps) < horizon:
+                strategy = highest(names, await players.scores(history))
+                exchange, history = await _exchange(players, history, strategy, judging)
+                steps.append(RolloutStep(strategy, exchange.supporter, exchange.seeker))
+                ended = exchange.seeker is None
+    return Outcome(judging.results, generated, scores, child, tuple(steps))
+
+
+async def _exchange(
+    players: Players, history: History, strategy: str, judging: Judging | None = None
+) -> tuple[Exchange, History]:
+    """One supporter turn and the seeker's answer, and the history with them."""
+    supporter = await players.supporter(history, strategy)
+    history = history.supported(supporter, strategy)
+    if judging is not None:
+        judging.start(history)
+    seeker = await players.seeker(history)
+    return Exchange(supporter, seeker), history if seeker is None else history.answered(seeker)
+
+
+def _checked(role: str, reply: object, check: Callable[[object], T]) -> T:
+    try:
+        return check(reply)
+    except ValueError as error:
+        last = reply if isinstance(reply, str) else repr(reply)
+        raise ReplyError(str(error), role=role, last_reply=last) from error
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in the group; the others' messages go with it as notes."""
+    errors: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending[:0] = error.exceptions
+        else:
+            errors.append(error)
+    for other in errors[1:]:
+        errors[0].add_note(f"meanwhile: {type(other).__name__}: {other}")
+    return errors[0]

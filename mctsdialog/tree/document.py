@@ -1,0 +1,328 @@
+"""The tree as plain data: what the JSON export holds, and how it becomes a tree again.
+
+The document is flat (a list of nodes with their parents' ids), so that depth has no limit, and complete: scenario,
+domain and settings are in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mctsdialog.dialogue import Domain, Scenario, Turn
+from mctsdialog.errors import TreeError, TreeFormatError
+from mctsdialog.tree.nodes import (
+    NO_CHILDREN,
+    EndNode,
+    ExpandedNode,
+    Node,
+    Rollout,
+    RolloutStep,
+    RootNode,
+    SpokenNode,
+    StrategyNode,
+    UnexpandedNode,
+    shared,
+)
+from mctsdialog.tree.tree import Tree
+
+SCHEMA_NAME = "mctsdialog.tree"
+SCHEMA_VERSION = 1
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a version to the next: ``MIGRATIONS[n]`` turns a document of version n into one of version n + 1."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TurnDocument(_Part):
+    """One opening turn."""
+
+    speaker: Literal["seeker", "supporter"]
+    text: str = Field(min_length=1)
+    strategy: str | None = None
+
+
+class StepDocument(_Part):
+    """One simulated round."""
+
+    strategy: str
+    supporter: str = Field(min_length=1)
+    seeker: str | None
+
+
+class RolloutDocument(_Part):
+    """What was judged on a node's first own visit: the node's own turn, then each step."""
+
+    steps: list[StepDocument]
+    judgements: list[dict[str, float]] = Field(min_length=1)
+    reward: float
+
+
+class RootDocument(_Part):
+    """The root: opening turns, Q and N."""
+
+    type: Literal["root"]
+    id: int = Field(ge=0)
+    value: float
+    visits: int = Field(ge=0)
+    turns: list[TurnDocument] = Field(min_length=1)
+
+
+class UnexpandedDocument(_Part):
+    """A strategy that has not been tried."""
+
+    type: Literal["unexpanded"]
+    id: int = Field(ge=0)
+    parent: int = Field(ge=0)
+    strategy: str
+    score: float | None = Field(description="the strategist's raw score, 0 to 10; null where it gave none")
+    prior: float = Field(ge=0.0, le=1.0)
+
+
+class EndDocument(_Part):
+    """A supporter turn after which the dialogue ended."""
+
+    type: Literal["end"]
+    id: int = Field(ge=0)
+    parent: int = Field(ge=0)
+    strategy: str
+    score: float | None = Field(description="the strategist's raw score, 0 to 10; null where it gave none")
+    prior: float = Field(ge=0.0, le=1.0)
+    value: float = Field(description="Q, the mean reward")
+    visits: int = Field(ge=0, description="N, the number of rewards")
+    supporter: str = Field(min_length=1)
+    gold: bool
+    rollout: RolloutDocument | None
+
+
+class ExpandedDocument(EndDocument):
+    """A supporter turn and the seeker's answer."""
+
+    type: Literal["expanded"]  # type: ignore[assignment]  # the discriminator of the union
+    seeker: str = Field(min_length=1)
+
+
+NodeDocument: TypeAlias = Annotated[
+    RootDocument | UnexpandedDocument | ExpandedDocument | EndDocument, Field(discriminator="type")
+]
+
+
+class TreeDocument(_Part):
+    """A conversation tree as JSON. A node's children are the nodes that name it as parent, in order of id."""
+
+    model_config = ConfigDict(title="mctsdialog conversation tree")
+
+    schema_name: Literal["mctsdialog.tree"] = Field(alias="schema")
+    version: Literal[1]
+    scenario: Scenario
+    domain: Domain
+    config: dict[str, Any] = Field(description="the search's settings")
+    roles: dict[str, Any] = Field(description="models that played the roles, where known")
+    iterations: int = Field(ge=0)
+    stop_reason: str | None
+    nodes: list[NodeDocument] = Field(min_length=1)
+
+
+def tree_to_document(tree: Tree) -> dict[str, Any]:
+    """The tree as JSON values, ready for :func:`json.dumps`; exact, also in every float."""
+    return {
+        "schema": SCHEMA_NAME,
+        "version": SCHEMA_VERSION,
+        "scenario": tree.scenario.model_dump(),
+        "domain": tree.domain.model_dump(mode="json"),
+        "config": dict(tree.config),
+        "roles": dict(tree.roles),
+        "iterations": tree.iterations,
+        "stop_reason": tree.stop_reason,
+        "nodes": [_node_to_document(tree, node) for node in tree],
+    }
+
+
+def _node_to_document(tree: Tree, node: Node) -> dict[str, Any]:
+    document: dict[str, Any] = {"id": node.id, "type": node.type}
+    if isinstance(node, StrategyNode):
+        score = None if math.isnan(node.score) else node.score
+        document |= {"parent": node.parent, "strategy": node.strategy, "score": score, "prior": node.prior}
+    if not isinstance(node, UnexpandedNode):
+        document |= {"value": node.value, "visits": node.visits}
+    if isinstance(node, RootNode):
+        document["turns"] = [
+            {"speaker": turn.speaker, "text": turn.text, "strategy": turn.strategy} for turn in node.turns
+        ]
+    if isinstance(node, SpokenNode):
+        document["supporter"] = node.supporter
+        if isinstance(node, ExpandedNode):
+            document["seeker"] = node.seeker
+        document["gold"] = node.gold
+        document["rollout"] = _rollout_to_document(tree.domain.criteria, node.rollout)
+    return document
+
+
+def _rollout_to_document(criteria: tuple[str, ...], rollout: Rollout | None) -> dict[str, Any] | None:
+    if rollout is None:
+        return None
+    return {
+        "steps": [
+            {"strategy": step.strategy, "supporter": step.supporter, "seeker": step.seeker} for step in rollout.steps
+        ],
+        "judgements": [dict(zip(criteria, scores, strict=True)) for scores in rollout.judgements],
+        "reward": rollout.reward,
+    }
+
+
+def document_to_tree(data: str | bytes, *, file: str | None = None) -> Tree:
+    """Rebuild a tree from the JSON text of a document, of this schema version or an older one.
+
+    :param data: the JSON text.
+    :param file: name for errors.
+    :raises TreeFormatError: for anything but a sound document: wrong JSON or types, another schema or a newer
+        version, missing or dangling parents, cycles, an invariant that does not hold. Nothing in it is evaluated.
+    """
+    document = _parse(data, file)
+    for position, node in enumerate(document.nodes):
+        if node.id != position:
+            raise TreeFormatError(
+                f"id {node.id} at position {position}; ids must count from 0",
+                file=file,
+                item=f"nodes[{position}]",
+                field="id",
+            )
+    root = document.nodes[0]
+    if not isinstance(root, RootDocument):
+        raise TreeFormatError(f"the first node must be the root, not {root.type}", file=file, item="nodes[0]")
+    try:
+        tree = Tree(
+            document.scenario,
+            document.domain,
+            [Turn(turn.speaker, turn.text, turn.strategy) for turn in root.turns],
+        )
+        tree.root.value, tree.root.visits = root.value, root.visits
+        _add_nodes(tree, document, file)
+        tree.config, tree.roles = document.config, document.roles
+        tree.iterations, tree.stop_reason = document.iterations, document.stop_reason
+        tree.check()
+    except TreeError as error:
+        raise TreeFormatError(str(error), file=file) from error
+    return tree
+
+
+def _parse(data: str | bytes, file: str | None) -> TreeDocument:
+    try:
+        head = pydantic_core.from_json(data)
+    except ValueError as error:
+        raise TreeFormatError(f"not JSON: {error}", file=file) from error
+    if not isinstance(head, dict) or head.get("schema") != SCHEMA_NAME:
+        raise TreeFormatError(f'not a conversation tree: "schema" must be {SCHEMA_NAME!r}', file=file)
+    version = head.get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise TreeFormatError("must be a whole number", file=file, field="version")
+    if version != SCHEMA_VERSION:
+        data = json.dumps(_migrate(head, version, file))
+    try:
+        return TreeDocument.model_validate_json(data)
+    except ValidationError as error:
+        raise _format_error(error, file) from error
+
+
+def _migrate(document: dict[str, Any], version: int, file: str | None) -> dict[str, Any]:
+    while version != SCHEMA_VERSION:
+        step = MIGRATIONS.get(version)
+        if step is None:
+            raise TreeFormatError(
+                f"version {version} cannot be read; this release reads up to {SCHEMA_VERSION}. "
+                "Use a release of mctsdialog that writes it",
+                file=file,
+                field="version",
+            )
+        document, version = step(document), version + 1
+    return document
+
+
+def _format_error(error: ValidationError, file: str | None) -> TreeFormatError:
+    first = error.errors(include_url=False)[0]
+    location = [part for part in first["loc"] if part not in ("root", "unexpanded", "expanded", "end")]
+    item = None
+    if location[:1] == ["nodes"] and len(location) > 1:
+        item, location = f"nodes[{location[1]}]", location[2:]
+    more = f" (and {error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
+    field = ".".join(str(part) for part in location) or None
+    return TreeFormatError(first["msg"] + more, file=file, item=item, field=field)
+
+
+def _add_nodes(tree: Tree, document: TreeDocument, file: str | None) -> None:
+    nodes = tree._nodes  # the document and the tree are two forms of one thing
+    names = {strategy.name: strategy.name for strategy in document.domain.strategies}
+    for entry in document.nodes[1:]:
+        if isinstance(entry, RootDocument):
+            raise TreeFormatError("a second root", file=file, item=f"nodes[{entry.id}]", field="type")
+        if entry.parent >= entry.id:
+            raise TreeFormatError(
+                f"parent {entry.parent} does not come before it",
+                file=file,
+                item=f"nodes[{entry.id}]",
+                field="parent",
+            )
+        _link(nodes, entry.id, entry.parent, file)
+        score = math.nan if entry.score is None else entry.score
+        strategy = names.get(entry.strategy, entry.strategy)
+        origin = UnexpandedNode(entry.id, entry.parent, strategy, score, entry.prior)
+        nodes.append(_spoken(tree, origin, entry, file) if isinstance(entry, EndDocument) else origin)
+
+
+def _link(nodes: list[Node], node_id: int, parent_id: int, file: str | None) -> None:
+    parent = nodes[parent_id]
+    span = parent.children
+    if not isinstance(parent, RootNode | ExpandedNode) or (span and span.stop != node_id):
+        raise TreeFormatError(
+            f"cannot be a child of {parent.type} node {parent_id}; children follow one another",
+            file=file,
+            item=f"nodes[{node_id}]",
+            field="parent",
+        )
+    start = node_id if span == NO_CHILDREN else span.start
+    parent._children = range(start, node_id + 1)
+
+
+def _spoken(tree: Tree, origin: UnexpandedNode, entry: EndDocument, file: str | None) -> SpokenNode:
+    origin.value, origin.visits = entry.value, entry.visits
+    node: SpokenNode
+    if isinstance(entry, ExpandedDocument):
+        node = ExpandedNode(origin, entry.supporter, entry.seeker, gold=entry.gold)
+    else:
+        node = EndNode(origin, entry.supporter, gold=entry.gold)
+        tree._ends += 1
+    if entry.rollout is not None:
+        node.rollout = _rollout(tree.domain.criteria, entry.rollout, f"nodes[{entry.id}]", file)
+    return node
+
+
+def _rollout(criteria: tuple[str, ...], entry: RolloutDocument, item: str, file: str | None) -> Rollout:
+    for scores in entry.judgements:
+        if set(scores) != set(criteria):
+            raise TreeFormatError(
+                f"scores are for {sorted(scores)}, the rubric has {sorted(criteria)}",
+                file=file,
+                item=item,
+                field="rollout.judgements",
+            )
+    return Rollout(
+        tuple(RolloutStep(step.strategy, step.supporter, step.seeker) for step in entry.steps),
+        tuple(tuple(shared(scores[name]) for name in criteria) for scores in entry.judgements),
+        entry.reward,
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the document, as published in the documentation."""
+    return TreeDocument.model_json_schema(by_alias=True)
+
+
+__all__ = ["SCHEMA_VERSION", "TreeDocument", "document_to_tree", "json_schema", "tree_to_document"]

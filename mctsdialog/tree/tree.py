@@ -1,0 +1,274 @@
+"""The conversation tree: growing it, walking it, checking it.
+
+Look-up of a node is O(1). Nothing recurses, so depth has no limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mctsdialog.dialogue import Domain, Scenario, Turn
+from mctsdialog.errors import TreeError
+from mctsdialog.tree.nodes import (
+    EndNode,
+    ExpandedNode,
+    Node,
+    NodeType,
+    RootNode,
+    SpokenNode,
+    StrategyNode,
+    UnexpandedNode,
+)
+
+
+class Tree:
+    """A conversation tree. Node 0 is the root; ids are positions in the order of creation.
+
+    :param scenario: what the conversation is about.
+    :param domain: its strategies and rubric.
+    :param turns: the opening turns, which the root holds; the last is the seeker's.
+    :ivar config: the search's settings as plain JSON values; empty for a tree that no search grew.
+    :ivar roles: the names of the models that played the roles, where known.
+    :ivar iterations: trials committed.
+    :ivar stop_reason: why the search stopped; None while it runs.
+    """
+
+    def __init__(self, scenario: Scenario, domain: Domain, turns: Sequence[Turn]) -> None:
+        if not turns or turns[-1].speaker != "seeker":
+            raise TreeError("the root needs opening turns that end with the seeker's", node_id=0)
+        self.scenario = scenario
+        self.domain = domain
+        self.config: Mapping[str, Any] = {}
+        self.roles: Mapping[str, Any] = {}
+        self.iterations = 0
+        self.stop_reason: str | None = None
+        self._ends = 0
+        self._nodes: list[Node] = [RootNode(tuple(turns))]
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The scenario's id."""
+        return self.scenario.id
+
+    @property
+    def root(self) -> RootNode:
+        """Node 0."""
+        root = self._nodes[0]
+        assert isinstance(root, RootNode)
+        return root
+
+    @property
+    def ends(self) -> int:
+        """How many end nodes there are, the gold one counted."""
+        return self._ends
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __getitem__(self, node_id: int) -> Node:
+        """The node with that id.
+
+        :raises TreeError: when there is none.
+        """
+        if not 0 <= node_id < len(self._nodes):
+            raise TreeError(f"there is no such node; ids go from 0 to {len(self._nodes) - 1}", node_id=node_id)
+        return self._nodes[node_id]
+
+    def __iter__(self) -> Iterator[Node]:
+        """All nodes in the order of their ids; a parent always comes before its children."""
+        return iter(self._nodes)
+
+    def children(self, node: Node) -> list[StrategyNode]:
+        """The node's children, in the order of the strategy set."""
+        span = node.children
+        return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
+
+    def parent(self, node: Node) -> Node | None:
+        """The node's parent; None for the root."""
+        return None if node.parent < 0 else self._nodes[node.parent]
+
+    def path(self, node: Node) -> list[Node]:
+        """The nodes from the root to ``node``, both included."""
+        path = [node]
+        while node.parent >= 0:
+            node = self._nodes[node.parent]
+            path.append(node)
+        path.reverse()
+        return path
+
+    def history(self, node: Node) -> tuple[Turn, ...]:
+        """The conversation from the start to the last turn of ``node``, supporter turns with their strategies.
+
+        An unexpanded node has no turns: its history is its parent's.
+        """
+        turns: list[Turn] = []
+        while not isinstance(node, RootNode):
+            if isinstance(node, SpokenNode):
+                if isinstance(node, ExpandedNode):
+                    turns.append(Turn("seeker", node.seeker))
+                turns.append(Turn("supporter", node.supporter, node.strategy))
+            node = self._nodes[node.parent]
+        turns.extend(reversed(node.turns))
+        turns.reverse()
+        return tuple(turns)
+
+    def walk(self, node: Node | None = None) -> Iterator[Node]:
+        """Depth-first over the subtree of ``node`` (the whole tree by default), parents first."""
+        stack = [self._nodes[0] if node is None else node]
+        while stack:
+            current = stack.pop()
+            yield current
+            stack.extend(self._nodes[child] for child in reversed(current.children))
+
+    def depth(self, node: Node) -> int:
+        """Edges between the root and ``node``."""
+        return len(self.path(node)) - 1
+
+    def counts(self) -> dict[NodeType, int]:
+        """How many nodes there are of each type."""
+        counts: dict[NodeType, int] = {"root": 0, "unexpanded": 0, "expanded": 0, "end": 0}
+        for node in self._nodes:
+            counts[node.type] += 1
+        return counts
+
+    def best_path(self) -> tuple[list[Node], float] | None:
+        """The path to an end node with the highest mean Q over its nodes below the root, and that mean.
+
+        None where no end node was visited. Ties go to the end node made first.
+        """
+        sums = [0.0] * len(self._nodes)
+        depths = [0] * len(self._nodes)
+        best: Node | None = None
+        best_mean = -math.inf
+        for node in self._nodes[1:]:
+            sums[node.id] = sums[node.parent] + node.value
+            depths[node.id] = depths[node.parent] + 1
+            if isinstance(node, EndNode) and node.visits and sums[node.id] / depths[node.id] > best_mean:
+                best, best_mean = node, sums[node.id] / depths[node.id]
+        return None if best is None else (self.path(best), best_mean)
+
+    def __repr__(self) -> str:
+        return f"Tree(id={self.id!r}, nodes={len(self)}, ends={self.ends}, iterations={self.iterations})"
+
+    # -- growing ---------------------------------------------------------------------------------------------
+
+    def expand(self, node_id: int, scores: Mapping[str, float], priors: Mapping[str, float]) -> range:
+        """Give a leaf one unexpanded child for every strategy of the domain, in the set's order.
+
+        :param scores: raw scores by strategy; one left out is kept as NaN.
+        :param priors: P by strategy; one left out is 0.
+        :returns: the ids of the children.
+        :raises TreeError: for a node that cannot have children or already has some.
+        """
+        node = self[node_id]
+        if not isinstance(node, RootNode | ExpandedNode) or node.children:
+            raise TreeError("only a root or expanded node without children can be expanded", node_id=node_id)
+        first = len(self._nodes)
+        for offset, name in enumerate(self.domain.strategies.names):
+            score = scores.get(name, math.nan)
+            self._nodes.append(UnexpandedNode(first + offset, node.id, name, score, priors.get(name, 0.0)))
+        node._children = range(first, len(self._nodes))  # the tree alone sets links
+        return node.children
+
+    def speak(self, node_id: int, supporter: str, seeker: str | None, *, gold: bool = False) -> ExpandedNode | EndNode:
+        """Turn an unexpanded node into an expanded one, or into an end node where ``seeker`` is None.
+
+        :raises TreeError: for a node that is not unexpanded.
+        """
+        origin = self[node_id]
+        if not isinstance(origin, UnexpandedNode):
+            raise TreeError(f"only an unexpanded node can be generated; this is {origin.type}", node_id=node_id)
+        node: ExpandedNode | EndNode
+        if seeker is None:
+            node = EndNode(origin, supporter, gold=gold)
+            self._ends += 1
+        else:
+            node = ExpandedNode(origin, supporter, seeker, gold=gold)
+        self._nodes[node_id] = node
+        return node
+
+    # -- checking --------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Verify every invariant of the tree.
+
+        Links (parents before children, one child a strategy in the set's order, ids as positions), types (no Q, N
+        or children where there may be none), priors (siblings sum to 1), visits and values: a node's visits are
+        its children's plus its own (design: one for the highest-prior child of a searched parent, else none), and
+        its total reward is theirs plus its own.
+
+        :raises TreeError: naming the first node where one fails.
+        """
+        seen_ends = 0
+        expected = 1
+        for position, node in enumerate(self._nodes):
+            if node.id != position:
+                raise TreeError(f"stands at position {position}", node_id=node.id)
+            seen_ends += isinstance(node, EndNode)
+            _check_numbers(node)
+            if node.children:
+                self._check_family(node)
+                expected += len(node.children)
+            elif isinstance(node, ExpandedNode) and not node.gold:
+                self._check_visits(node, [])
+        if expected != len(self._nodes):
+            raise TreeError(f"{len(self._nodes)} nodes, but {expected} are linked")
+        if seen_ends != self._ends:
+            raise TreeError(f"{seen_ends} end nodes, but {self._ends} counted")
+
+    def _check_family(self, node: Node) -> None:
+        children = self.children(node)
+        if not (node.id < node.children.start <= node.children.stop <= len(self._nodes)):
+            raise TreeError(f"children {node.children} are out of range", node_id=node.id)
+        if tuple(child.strategy for child in children) != self.domain.strategies.names:
+            raise TreeError("the children are not one for each strategy, in order", node_id=node.id)
+        if any(child.parent != node.id for child in children):
+            raise TreeError("a child names another parent", node_id=node.id)
+        if not math.isclose(math.fsum(child.prior for child in children), 1.0, abs_tol=1e-9):
+            raise TreeError("the children's priors do not sum to 1", node_id=node.id)
+        self._check_visits(node, children)
+
+    def _check_visits(self, node: Node, children: list[StrategyNode]) -> None:
+        own = own_visits(self, node)
+        visits = sum(child.visits for child in children)
+        if node.visits - visits != own:
+            raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
+        total = math.fsum(child.visits * child.value for child in children)
+        if own:
+            rollout = node.rollout if isinstance(node, SpokenNode) else None
+            if rollout is None:
+                raise TreeError("has an own visit but no rollout", node_id=node.id)
+            total += rollout.reward
+        if not math.isclose(node.visits * node.value, total, rel_tol=1e-9, abs_tol=1e-6):
+            raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
+
+
+def _check_numbers(node: Node) -> None:
+    if not math.isfinite(node.value) or node.visits < 0:
+        raise TreeError(f"Q = {node.value}, N = {node.visits}", node_id=node.id)
+    if node.visits == 0 and node.value != 0.0:
+        raise TreeError("has a value but no visit", node_id=node.id)
+    if isinstance(node, UnexpandedNode) and node.visits:
+        raise TreeError("is unexpanded but was visited", node_id=node.id)
+    if isinstance(node, StrategyNode) and not 0.0 <= node.prior <= 1.0:
+        raise TreeError(f"prior {node.prior}", node_id=node.id)
+
+
+def own_visits(tree: Tree, node: Node) -> int:
+    """How many of the node's visits are its own, not its children's.
+
+    For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched,
+    else 0. Children of a gold node's parent are seeded, not simulated: gold nodes bring their visits along the
+    whole gold path, and their siblings are reached by selection alone.
+    """
+    parent = tree.parent(node)
+    if parent is None:
+        return 0
+    siblings = tree.children(parent)
+    if any(isinstance(sibling, SpokenNode) and sibling.gold for sibling in siblings):
+        return 0
+    return int(max(siblings, key=lambda sibling: sibling.prior) is node)

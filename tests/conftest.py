@@ -1,0 +1,146 @@
+"""What every test may use: a small domain, pure roles that answer by hash, real data where it is."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from mctsdialog.dialogue import Criterion, Dialogue, Domain, RoleDescription, Scenario, Strategy, StrategySet, Turn
+from mctsdialog.roles import JudgeScores, Roles
+
+DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    """Every async test runs on both event loops."""
+    return request.param
+
+
+@pytest.fixture
+def data():
+    """The folder of real dialogues beside the checkout; the test is skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real dialogues at {DATA}")
+    return DATA
+
+
+def make_domain(names=("Ask", "Comfort", "Plan"), weights=(1.0, 1.0, 1.0, 7.0), max_score=4):
+    """A domain with the rubric's four criteria and any strategies."""
+    criteria = ("empathy", "information", "humanoid", "strategy")
+    levels = tuple(f"level {level}" for level in range(max_score + 1))
+    return Domain(
+        name="test",
+        strategies=StrategySet(strategies=tuple(Strategy(name=name) for name in names)),
+        seeker=RoleDescription(name="seeker"),
+        supporter=RoleDescription(name="supporter"),
+        rubric=tuple(Criterion(name=name, levels=levels) for name in criteria),
+        weights=dict(zip(criteria, weights, strict=True)),
+    )
+
+
+def digest(*parts):
+    """A number that depends on every part, the same in every run."""
+    return int.from_bytes(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:8], "big")
+
+
+def plain(history):
+    return [[turn.speaker, turn.text, turn.strategy] for turn in history]
+
+
+class HashRoles:
+    """The four roles as pure functions of what they are given; counts calls and notes what each saw.
+
+    :param end_one_in: the seeker ends the dialogue in about one of that many turns; 0 never.
+    """
+
+    def __init__(self, names, seed=0, end_one_in=6, leave_out=()):
+        self.names, self.seed, self.end_one_in, self.leave_out = names, seed, end_one_in, leave_out
+        self.calls = []
+
+    def seeker(self, history):
+        self.calls.append(("seeker", plain(history)))
+        key = digest(self.seed, "seeker", plain(history))
+        if self.end_one_in and history and key % self.end_one_in == 0:
+            return None
+        return f"seeker {key % 100000}"
+
+    def supporter(self, history, strategy):
+        self.calls.append(("supporter", [*plain(history), strategy]))
+        return f"supporter {digest(self.seed, 'supporter', plain(history), strategy) % 100000}"
+
+    def strategist(self, history):
+        self.calls.append(("strategist", plain(history)))
+        return {
+            name: digest(self.seed, "strategist", plain(history), name) % 11
+            for name in reversed(self.names)
+            if name not in self.leave_out
+        }
+
+    def judge(self, history):
+        self.calls.append(("judge", plain(history)))
+        key = digest(self.seed, "judge", plain(history))
+        return JudgeScores(key % 5, key // 5 % 5, key // 25 % 5, key // 125 % 5)
+
+    def roles(self, domain=None):
+        """The same functions as the async roles of a search."""
+        functions = self
+
+        class Seeker:
+            async def reply(self, history):
+                return functions.seeker(history)
+
+        class Supporter:
+            async def reply(self, history, strategy):
+                return functions.supporter(history, strategy)
+
+        class Strategist:
+            async def score(self, history):
+                return functions.strategist(history)
+
+        class Judge:
+            async def judge(self, history):
+                return functions.judge(history)
+
+        return Roles(Seeker(), Supporter(), Strategist(), Judge(), domain=domain)
+
+
+@pytest.fixture
+def domain():
+    """Three strategies, the four criteria of the paper, alpha = 7."""
+    return make_domain()
+
+
+@pytest.fixture
+def domain_maker():
+    return make_domain
+
+
+@pytest.fixture
+def hash_roles():
+    """The class of pure roles; call it with the strategies' names."""
+    return HashRoles
+
+
+@pytest.fixture
+def gold():
+    """A gold dialogue of three supporter turns in the test domain."""
+    return Dialogue(
+        scene="Work",
+        description="Too much of it.",
+        id="gold-1",
+        turns=(
+            Turn("seeker", "I am tired."),
+            Turn("supporter", "What wears you out?", "Ask"),
+            Turn("seeker", "Work does."),
+            Turn("supporter", "That is hard.", "Comfort"),
+            Turn("seeker", "It is."),
+            Turn("supporter", "Shall we make a plan?", "Plan"),
+        ),
+    )
+
+
+@pytest.fixture
+def scenario():
+    return Scenario(scene="Work", description="Too much of it.", id="scenario-1")
