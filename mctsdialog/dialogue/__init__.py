@@ -1,5 +1,6 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
+from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain
 from mctsdialog.dialogue.model import (
     TEMPLATE_NAMES,
     Criterion,
@@ -12,17 +13,31 @@ from mctsdialog.dialogue.model import (
     StrategySet,
     Turn,
 )
+from mctsdialog.dialogue.readers import DialogueFormat, DialogueSet, ReadReport, read_dialogues, write_dialogues
+from mctsdialog.dialogue.samples import sample_dialogues, sample_dialogues_text
 
 __all__ = [
+    "ESC",
+    "ESCONV",
+    "PERSUASION",
     "TEMPLATE_NAMES",
     "Criterion",
     "Dialogue",
+    "DialogueFormat",
+    "DialogueSet",
     "Domain",
+    "ReadReport",
     "RoleDescription",
     "Scenario",
     "Speaker",
     "Strategy",
     "StrategySet",
     "Turn",
+    "domains",
+    "get_domain",
+    "load_domain",
+    "read_dialogues",
+    "sample_dialogues",
+    "sample_dialogues_text",
+    "write_dialogues",
 ]
-ESC = None

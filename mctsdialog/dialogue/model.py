@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -85,7 +84,7 @@ class StrategySet(_Frozen, Sequence[Strategy]):
             if name not in names:
                 raise ValueError(f"alias {alias!r} points to {name!r}, which is not in the set")
             lookup.setdefault(normal_name(alias), name)
-        self.__dict__["_lookup"] = MappingProxyType(lookup)
+        self.__dict__["_lookup"] = lookup  # a plain dict, so that a domain can be pickled
         self.__dict__["_exact"] = frozenset(names)
         self.__dict__["_names"] = tuple(strategy.name for strategy in self.strategies)
         return self

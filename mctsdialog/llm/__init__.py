@@ -1,5 +1,62 @@
 """How a model is called: protocol, servers, embedded model, and layers around any model."""
 
-from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, Message, MessageRole, Sampling
+from mctsdialog.llm.base import (
+    ChatModel,
+    ChatRequest,
+    Completion,
+    FinishReason,
+    Message,
+    MessageRole,
+    ModelLayer,
+    Sampling,
+    Usage,
+    estimate_tokens,
+    request_key,
+)
+from mctsdialog.llm.budget import Budget, BudgetedModel, Price, Spending
+from mctsdialog.llm.cache import CachedModel, CacheInfo, CacheMode, CacheStats, ResponseCache
+from mctsdialog.llm.layers import build_stack
+from mctsdialog.llm.limits import LimitedModel, Limits
+from mctsdialog.llm.local import LocalChat, find_model_file
+from mctsdialog.llm.meter import Meter, MeteredModel
+from mctsdialog.llm.openai import OpenAIChat
+from mctsdialog.llm.retry import Retry, RetryingModel
+from mctsdialog.llm.scripted import ScriptedModel
+from mctsdialog.llm.singleflight import SingleFlight
+from mctsdialog.llm.wire import ResponseFormat
 
-__all__ = ["ChatModel", "ChatRequest", "Completion", "Message", "MessageRole", "Sampling"]
+__all__ = [
+    "Budget",
+    "BudgetedModel",
+    "CacheInfo",
+    "CacheMode",
+    "CacheStats",
+    "CachedModel",
+    "ChatModel",
+    "ChatRequest",
+    "Completion",
+    "FinishReason",
+    "LimitedModel",
+    "Limits",
+    "LocalChat",
+    "Message",
+    "MessageRole",
+    "Meter",
+    "MeteredModel",
+    "ModelLayer",
+    "OpenAIChat",
+    "Price",
+    "ResponseCache",
+    "ResponseFormat",
+    "Retry",
+    "RetryingModel",
+    "Sampling",
+    "ScriptedModel",
+    "SingleFlight",
+    "Spending",
+    "Usage",
+    "build_stack",
+    "estimate_tokens",
+    "find_model_file",
+    "request_key",
+]

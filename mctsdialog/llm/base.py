@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
+from mctsdialog.errors import ConfigError
+
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "other"]
 
@@ -34,6 +36,7 @@ class Sampling:
     :param max_tokens: most tokens in the reply, at least 1.
     :param seed: for servers that take one.
     :param stop: texts that end the reply.
+    :raises ConfigError: for a value out of its range.
     """
 
     temperature: float | None = None
@@ -41,6 +44,14 @@ class Sampling:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be 0 or more, not {self.temperature}", field="temperature")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p}", field="top_p")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError(f"max_tokens must be at least 1, not {self.max_tokens}", field="max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +94,27 @@ def request_key(model: str, request: ChatRequest) -> str:
         "model": model,
         "messages": [[message.role, message.content] for message in request.messages],
         "sampling": [
-            sampling.temperature,
-            sampling.top_p,
+            None if sampling.temperature is None else float(sampling.temperature),  # 1 and 1.0 are one request
+            None if sampling.top_p is None else float(sampling.top_p),
             sampling.max_tokens,
             sampling.seed,
             list(sampling.stop),
         ],
-        "schema": request.schema,
+        "schema": None if request.schema is None else dict(request.schema),
         "sample": request.sample,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens ``text`` has: a quarter of its characters, rounded up. For planning, not for billing."""
+    return -(-len(text) // 4)
+
+
+def estimate_prompt_tokens(request: ChatRequest) -> int:
+    """About how many tokens the messages of ``request`` have, four more for each message's frame."""
+    return sum(estimate_tokens(message.content) + 4 for message in request.messages)
 
 
 @dataclass(frozen=True, slots=True)

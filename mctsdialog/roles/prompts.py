@@ -32,7 +32,7 @@ _BLOCKS = {
 }
 
 # Prompts are plain text for a model, not HTML; what is shown in a page is escaped where it is shown.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Reading what models reply: JSON that may be fenced, noisy or cut, and utterances with a model's habits around them."""
+"""Reading what models reply: JSON that may be fenced, noisy or cut, and utterances with a model's habits around."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mctsdialog.dialogue import Domain, StrategySet
 from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
 from mctsdialog.roles.prompts import END_TOKEN
 
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)]*(?=\s|$)")
+_SENTENCE_END = re.compile("[.!?\u2026][\"'\u201d\u2019)]*(?=\\s|$)")
 _WHOLE_NUMBER = re.compile(r"\s*(\d{1,3})(?:\.0+)?\s*")
 
 

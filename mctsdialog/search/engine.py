@@ -24,7 +24,7 @@ from mctsdialog.search.rules import (
     with_gold,
 )
 from mctsdialog.search.trial import Exchange, Outcome, Trial, TrialKind
-from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode
+from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode, shared_scores
 
 
 class Engine:
@@ -199,7 +199,7 @@ class Engine:
         evaluated = self._grow(leaf_id, outcome)
         total = mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])
         if evaluated.rollout is None and not evaluated.gold:
-            evaluated.rollout = Rollout(outcome.steps, outcome.judgements, total)
+            evaluated.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
         self._backpropagate(evaluated, total)
         self.tree.iterations += 1
 

@@ -140,6 +140,8 @@ class Journal:
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
             for number, (line, record) in enumerate(_lines(file), start=1):
                 if record is None:
+                    if header is None and not (line.startswith(_PREFIX) or _PREFIX.startswith(line)):
+                        raise JournalError("is not a journal; choose another file", file=self.path)
                     if file.read(1):
                         raise JournalError(
                             "is damaged, and not only at its end; move the file away to start this search anew",

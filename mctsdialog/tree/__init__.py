@@ -12,6 +12,7 @@ from mctsdialog.tree.nodes import (
     SpokenNode,
     StrategyNode,
     UnexpandedNode,
+    shared_scores,
 )
 from mctsdialog.tree.tree import Tree, own_visits
 
@@ -32,5 +33,6 @@ __all__ = [
     "document_to_tree",
     "json_schema",
     "own_visits",
+    "shared_scores",
     "tree_to_document",
 ]

@@ -27,7 +27,7 @@ from mctsdialog.tree.nodes import (
     SpokenNode,
     StrategyNode,
     UnexpandedNode,
-    shared,
+    shared_scores,
 )
 from mctsdialog.tree.tree import Tree
 
@@ -315,7 +315,7 @@ def _rollout(criteria: tuple[str, ...], entry: RolloutDocument, item: str, file:
             )
     return Rollout(
         tuple(RolloutStep(step.strategy, step.supporter, step.seeker) for step in entry.steps),
-        tuple(tuple(shared(scores[name]) for name in criteria) for scores in entry.judgements),
+        tuple(shared_scores(tuple(scores[name] for name in criteria)) for scores in entry.judgements),
         entry.reward,
     )
 

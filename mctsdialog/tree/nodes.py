@@ -22,6 +22,16 @@ def shared(number: float) -> float:
     return _SHARED.get(number, number)
 
 
+_SHARED_SCORES: Final[dict[tuple[float, ...], tuple[float, ...]]] = {}
+
+
+def shared_scores(scores: tuple[float, ...]) -> tuple[float, ...]:
+    """``scores``, as one shared tuple where all are small whole numbers (a rubric has few such tuples)."""
+    if not all(score in _SHARED for score in scores):
+        return scores
+    return _SHARED_SCORES.setdefault(scores, tuple(_SHARED[score] for score in scores))
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutStep:
     """One simulated round below a node: kept beside the node, not as nodes (paper section 3.1.4).

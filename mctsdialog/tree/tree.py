@@ -203,13 +203,12 @@ class Tree:
 
         :raises TreeError: naming the first node where one fails.
         """
-        seen_ends = 0
-        expected = 1
         for position, node in enumerate(self._nodes):
             if node.id != position:
                 raise TreeError(f"stands at position {position}", node_id=node.id)
-            seen_ends += isinstance(node, EndNode)
             _check_numbers(node)
+        expected = 1
+        for node in self._nodes:
             if node.children:
                 self._check_family(node)
                 expected += len(node.children)
@@ -217,8 +216,8 @@ class Tree:
                 self._check_visits(node, [])
         if expected != len(self._nodes):
             raise TreeError(f"{len(self._nodes)} nodes, but {expected} are linked")
-        if seen_ends != self._ends:
-            raise TreeError(f"{seen_ends} end nodes, but {self._ends} counted")
+        if self.counts()["end"] != self._ends:
+            raise TreeError(f"{self.counts()['end']} end nodes, but {self._ends} counted")
 
     def _check_family(self, node: Node) -> None:
         children = self.children(node)

@@ -1,0 +1,46 @@
+"""Exit codes, and how errors leave the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from mctsdialog.errors import MctsDialogError
+
+OK = 0
+FAILED = 1
+BAD_INPUT = 2
+BUDGET_SPENT = 3
+INTERRUPTED = 130
+
+EPILOG = """\b
+Exit codes:
+  0    done
+  1    a model, a role or the disk failed
+  2    wrong usage or bad input
+  3    a budget was spent; the same command with a larger one goes on
+  130  interrupted; the same command goes on
+"""
+
+
+class Failure(click.ClickException):
+    """One clear line on standard error and an exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
+
+
+@contextmanager
+def errors_as_exits() -> Iterator[None]:
+    """Errors of the package and of the disk as one line each: bad input exits with 2, what failed with 1."""
+    try:
+        yield
+    except MctsDialogError as error:
+        code = BAD_INPUT if isinstance(error, ValueError) else FAILED  # ConfigError and DataError are ValueErrors
+        raise Failure(str(error), code) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise Failure(f"{place}{error.strerror or error}") from error

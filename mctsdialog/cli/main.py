@@ -1,0 +1,158 @@
+"""The command's entry, and the subcommands that call no model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from mctsdialog.cli.exits import EPILOG, Failure, errors_as_exits
+from mctsdialog.cli.search import search_command
+from mctsdialog.cli.text import headline, name_of, one_line, shortened, tree_lines
+from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
+from mctsdialog.export import load_tree, save_graphml, save_tree, to_dot, to_svg
+from mctsdialog.files import write_atomically
+from mctsdialog.llm import ResponseCache
+from mctsdialog.tree import Tree
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("mctsdialog"), prog_name="mctsdialog")
+def main() -> None:
+    """Search conversations with Monte-Carlo tree search, and look at the trees."""
+
+
+main.add_command(search_command)
+
+
+@main.command()
+@click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "graphml", "dot", "svg"]),
+    required=True,
+    help="JSON (upgraded to the newest schema version), GraphML, Graphviz DOT, or SVG drawn by Graphviz.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; beside each tree by default.")
+@click.option("--unexpanded/--no-unexpanded", default=True, help="Draw strategies that were not tried (DOT, SVG).")
+def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: bool) -> None:
+    """Write TREES (JSON files of a search) in another format."""
+    with errors_as_exits():
+        for file in trees:
+            tree = load_tree(file)
+            target = (out or file.parent) / f"{file.stem}.{form}"
+            if form == "json":
+                save_tree(tree, target)
+            elif form == "graphml":
+                save_graphml(tree, target)
+            else:
+                draw = to_dot if form == "dot" else to_svg
+                write_atomically(target, draw(tree, unexpanded=unexpanded))
+            click.echo(target)
+
+
+@main.command()
+@click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
+@click.option("--node", type=int, default=0, help="Start at this node id instead of the root.")
+@click.option("--depth", type=click.IntRange(0), help="Show at most this many levels below the start.")
+@click.option("--unexpanded", is_flag=True, help="Show strategies that were not tried, too.")
+@click.option("--full", is_flag=True, help="Show texts whole instead of their beginnings.")
+@click.option("--best", is_flag=True, help="Show the best path alone, as a conversation.")
+def show(tree_file: Path, node: int, depth: int | None, unexpanded: bool, full: bool, best: bool) -> None:
+    """Show TREE in the terminal: strategy, Q, N and text of every node."""
+    with errors_as_exits():
+        tree = load_tree(tree_file)
+        counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
+        click.echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
+        click.echo(
+            f"{tree.iterations} iterations, stopped: {tree.stop_reason or 'no'}; {one_line(tree.scenario.scene)}"
+        )
+        chars = None if full else 96
+        if best:
+            _show_best(tree, chars)
+            return
+        for line in tree_lines(tree, tree[node], unexpanded=unexpanded, max_depth=depth, chars=chars):
+            click.echo(line)
+
+
+def _show_best(tree: Tree, chars: int | None) -> None:
+    best = tree.best_path()
+    if best is None:
+        raise Failure("no end node of this tree was visited, so it has no best path")
+    path, value = best
+    click.echo(f"best path: mean Q {value:+.3f}, end node {path[-1].id}\n")
+    for node in path:
+        click.echo(headline(node))
+    click.echo()
+    for turn in tree.history(path[-1]):
+        strategy = f" ({one_line(turn.strategy)})" if turn.strategy else ""
+        click.echo(f"{name_of(tree, turn.speaker)}{strategy}: {shortened(turn.text, chars)}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), default=Path("sample_dialogues.json"))
+def sample(file: Path) -> None:
+    """Write the sample gold dialogues to FILE (sample_dialogues.json), in ExTES's raw format."""
+    with errors_as_exits():
+        write_atomically(file, sample_dialogues_text())
+        click.echo(file)
+
+
+@main.command("domains")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON: a start for a domain file of your own.")
+def domains_command(name: str | None, as_json: bool) -> None:
+    """List the domains, or show the one called NAME."""
+    with errors_as_exits():
+        if name is None:
+            for each in domains():
+                domain = get_domain(each)
+                click.echo(f"{each:<12} {domain.title} ({len(domain.strategies)} strategies)")
+            return
+        domain = get_domain(name)
+        if as_json:
+            click.echo(json.dumps(domain.model_dump(mode="json"), ensure_ascii=False, indent=2))
+            return
+        click.echo(f"{domain.name}: {domain.title}\n\nStrategies")
+        for strategy in domain.strategies:
+            click.echo(f"  {strategy.name}: {strategy.description}")
+        click.echo(f"\nRubric (0 to {domain.max_score})")
+        for criterion in domain.rubric:
+            click.echo(f"  {criterion.name} (weight {domain.weights[criterion.name]:g}): {criterion.description}")
+
+
+@main.group()
+def cache() -> None:
+    """Look at, or clear, a cache of model replies."""
+
+
+_CACHE_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+
+
+@cache.command("stats")
+@_CACHE_FOLDER
+def cache_stats(folder: Path) -> None:
+    """Show how many replies FOLDER holds and how large it is."""
+    with errors_as_exits(), ResponseCache(folder) as store:
+        info = store.info()
+        click.echo(f"{info.path}: {info.entries} replies, {info.size / 1e6:.1f} MB")
+
+
+@cache.command("clear")
+@_CACHE_FOLDER
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cache_clear(folder: Path, yes: bool) -> None:
+    """Remove all replies in FOLDER; they must be paid for again."""
+    with errors_as_exits(), ResponseCache(folder) as store:
+        if not yes:
+            question = f"Remove {store.info().entries} replies from {folder}? They must be paid for again."
+            click.confirm(question, abort=True, err=True)
+        click.echo(f"{store.clear()} replies removed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

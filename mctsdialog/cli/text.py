@@ -1,0 +1,72 @@
+"""Trees and texts in a terminal. Texts of models and files are data: control characters in them do nothing."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+from mctsdialog.tree import ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_MAX_INDENT = 24
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, without characters that a terminal would act on."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+def tree_lines(tree: Tree, start: Node, *, unexpanded: bool, max_depth: int | None, chars: int | None) -> Iterator[str]:
+    """The subtree of ``start``, a node a line: id, strategy, Q, N, P, and the texts below.
+
+    :param unexpanded: whether strategies that were not tried are shown.
+    :param max_depth: most edges below ``start``; None for all.
+    :param chars: characters of each text; None for all.
+    """
+    depths = {start.id: 0}
+    for node in tree.walk(start):
+        depth = depths[node.id]
+        depths.update(dict.fromkeys(node.children, depth + 1))
+        if (max_depth is not None and depth > max_depth) or (isinstance(node, UnexpandedNode) and not unexpanded):
+            continue
+        yield from _indented(node_lines(tree, node, chars), depth)
+
+
+def node_lines(tree: Tree, node: Node, chars: int | None) -> list[str]:
+    """One node: a line of numbers and a line a text."""
+    lines = [headline(node)]
+    if isinstance(node, RootNode):
+        lines += [f"  {name_of(tree, turn.speaker)}: {shortened(turn.text, chars)}" for turn in node.turns]
+    if isinstance(node, SpokenNode):
+        lines.append(f"  {name_of(tree, 'supporter')}: {shortened(node.supporter, chars)}")
+    if isinstance(node, ExpandedNode):
+        lines.append(f"  {name_of(tree, 'seeker')}: {shortened(node.seeker, chars)}")
+    return lines
+
+
+def headline(node: Node) -> str:
+    """Id, type, strategy and statistics of a node."""
+    name = one_line(node.strategy) if isinstance(node, StrategyNode) else "root"
+    numbers = f"Q {node.value:+.2f}  N {node.visits}"
+    if isinstance(node, StrategyNode):
+        numbers += f"  P {node.prior:.2f}"
+    marks = [mark for mark, on in (("end", node.type == "end"), ("gold", getattr(node, "gold", False))) if on]
+    return f"[{node.id}] {name}  {numbers}" + (f"  ({', '.join(marks)})" if marks else "")
+
+
+def name_of(tree: Tree, speaker: str) -> str:
+    """The side's name in the tree's domain."""
+    return tree.domain.seeker.name if speaker == "seeker" else tree.domain.supporter.name
+
+
+def shortened(text: str, chars: int | None) -> str:
+    """``text`` on one line, cut at a word."""
+    line = one_line(text)
+    return line if chars is None else textwrap.shorten(line, max(chars, 8), placeholder=" …")
+
+
+def _indented(lines: list[str], depth: int) -> Iterator[str]:
+    pad = "  " * min(depth, _MAX_INDENT) + (f"(depth {depth}) " if depth > _MAX_INDENT else "")
+    for line in lines:
+        yield pad + line

@@ -1,0 +1,95 @@
+"""The built-in domains, and reading one's own.
+
+A domain is a JSON file with the fields of :class:`~mctsdialog.dialogue.Domain`; the built-in ones, in this package's
+``data`` folder, are files of the same kind and can be copied and changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from mctsdialog.dialogue.model import Domain
+from mctsdialog.errors import DomainError
+
+_SHOWN_ERRORS = 3
+
+
+def _built_in(name: str) -> Domain:
+    file = resources.files("mctsdialog.dialogue") / "data" / f"domain_{name}.json"
+    return Domain.model_validate_json(file.read_text(encoding="utf-8"))
+
+
+ESC: Final = _built_in("esc")
+"""Emotional support with the paper's eight strategies (appendix D) and rubric (Table 12; weights of eq. 2).
+
+Its aliases map the labels of ExTES to the eight (Table 8); "Others" is not among them and has no place here.
+"""
+
+ESCONV: Final = _built_in("esconv")
+"""Emotional support with the eight strategies of ESConv (Liu et al., ACL 2021) and the rubric of :data:`ESC`."""
+
+PERSUASION: Final = _built_in("persuasion")
+"""Asking for a donation, with the ten persuasion strategies of PersuasionForGood (Wang et al., ACL 2019).
+
+The acts of that data set that are not strategies (greeting, thanking, proposing the donation, ...) have no place here.
+"""
+
+_DOMAINS: Final = {domain.name: domain for domain in (ESC, ESCONV, PERSUASION)}
+
+
+def domains() -> tuple[str, ...]:
+    """Names of the built-in domains."""
+    return tuple(_DOMAINS)
+
+
+def get_domain(name: str) -> Domain:
+    """The built-in domain called ``name``; letter case does not count.
+
+    :raises DomainError: when there is none; the message names the nearest.
+    """
+    key = name.strip().casefold() if isinstance(name, str) else ""
+    if key in _DOMAINS:
+        return _DOMAINS[key]
+    near = difflib.get_close_matches(key, _DOMAINS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DomainError(f"there is no built-in domain {name!r}; {hint}There are {', '.join(_DOMAINS)}")
+
+
+def load_domain(path: str | os.PathLike[str]) -> Domain:
+    """The domain in a JSON file of one's own.
+
+    :param path: a UTF-8 file that holds one object with the fields of :class:`~mctsdialog.dialogue.Domain`.
+    :raises DomainError: when the file cannot be read or is wrong; ``field`` is the path of the first wrong field
+        ("rubric[1].levels"), and the message tells of the first few.
+    """
+    file = Path(path)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DomainError(f"is not UTF-8 at byte {error.start}; save it as UTF-8", file=file) from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
+        raise DomainError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=file) from error
+    try:
+        return Domain.model_validate_json(text)
+    except ValidationError as error:
+        raise _as_domain_error(error, file) from error
+
+
+def _as_domain_error(error: ValidationError, file: Path) -> DomainError:
+    problems = [(_field(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+    field, message = problems[0]
+    more = [f"{where or 'the whole'}: {what}" for where, what in problems[1:_SHOWN_ERRORS]]
+    if len(problems) > _SHOWN_ERRORS:
+        more.append(f"and {len(problems) - _SHOWN_ERRORS} more")
+    return DomainError("; ".join([message, *more]), file=file, field=field or None)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")

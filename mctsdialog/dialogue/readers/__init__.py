@@ -1,0 +1,172 @@
+"""Dialogues from files: ExTES, ESConv, and chat JSON lines of our own."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from mctsdialog.dialogue.domains import ESC, ESCONV, get_domain
+from mctsdialog.dialogue.model import Dialogue, Domain
+from mctsdialog.dialogue.readers.chat import CHAT_KEYS, read_chat, write_dialogues
+from mctsdialog.dialogue.readers.common import Context, Draft, assemble, clip, item_id, kind_of, loose_keys
+from mctsdialog.dialogue.readers.esconv import read_esconv
+from mctsdialog.dialogue.readers.extes import read_extes
+from mctsdialog.dialogue.readers.files import RawItem, load_items, wrapped_list
+from mctsdialog.dialogue.readers.report import DialogueSet, ReadReport, Tally
+from mctsdialog.errors import ConfigError, DialogueError, DomainError
+
+__all__ = ["DialogueFormat", "DialogueSet", "ReadReport", "read_dialogues", "write_dialogues"]
+
+DialogueFormat: TypeAlias = Literal["auto", "extes", "esconv", "chat"]
+"""The formats of dialogue files; "auto" looks at the keys of the items."""
+
+_READERS: dict[str, Callable[[Mapping[str, object], Context], Draft]] = {
+    "extes": read_extes,
+    "esconv": read_esconv,
+    "chat": read_chat,
+}
+_HOW_TO_NAME = "name it: format='extes', 'esconv' or 'chat'"
+
+
+def read_dialogues(
+    path: str | os.PathLike[str],
+    *,
+    format: DialogueFormat = "auto",
+    domain: Domain | str | None = None,
+    lenient: bool = False,
+) -> DialogueSet:
+    """Read the dialogues of a file: a JSON list, or JSON lines, of items in one format.
+
+    Supporter turns without a strategy of the domain go, one by one (paper, appendix F.1); turns of one side that
+    are then neighbours are joined by a space, and a joined supporter turn takes the strategy of its longest part
+    in words. A dialogue in which a side has nothing left to say goes too. The set's ``report`` counts it all.
+
+    :param path: the file, in UTF-8.
+    :param format: "extes", "esconv", "chat", or "auto" to tell it from the items' keys.
+    :param domain: the domain, or its name, whose strategies count. None: ESC for ExTES, ESCONV for ESConv, and for
+        chat files the domain that their lines name, or else ESC.
+    :param lenient: skip and count malformed items instead of raising.
+    :returns: the dialogues in the file's order. Each has an id: its own, or the file's stem and its index.
+    :raises DialogueError: when the file cannot be read, or an item is malformed; it carries file, item and field.
+    :raises DomainError: when there is no domain of the given name.
+    :raises ConfigError: for an unknown ``format``.
+    """
+    if format not in get_args(DialogueFormat):
+        raise ConfigError(f"there is no format {format!r}; {_HOW_TO_NAME}", field="format")
+    file = Path(path)
+    items = load_items(file)
+    _raise_unparsed(items, lenient)
+    chosen_format = _detected(items, file) if format == "auto" else format
+    chosen = get_domain(domain) if isinstance(domain, str) else domain or _native_domain(items, chosen_format, file)
+    tally = Tally()
+    reader = _Items(file, chosen_format, chosen, lenient, tally)
+    dialogues = tuple(dialogue for dialogue in map(reader.read, range(len(items)), items) if dialogue is not None)
+    return DialogueSet(dialogues, chosen, tally.report(len(items), len(dialogues)))
+
+
+class _Items:
+    """Reads the items of one file in turn, and remembers the ids given out."""
+
+    def __init__(self, file: Path, format: str, domain: Domain, lenient: bool, tally: Tally) -> None:
+        self._file = file
+        self._format = format
+        self._domain = domain
+        self._lenient = lenient
+        self._tally = tally
+        self._ids: set[str] = set()
+
+    def read(self, index: int, item: RawItem) -> Dialogue | None:
+        """The item's dialogue, or None where it was dropped or skipped, with a count."""
+        context = Context(str(self._file), item.label, self._lenient)
+        try:
+            if item.error is not None:
+                raise item.error
+            dialogue = self._read(index, item, context)
+        except DialogueError as error:
+            if not self._lenient:
+                raise
+            self._tally.skip(error)
+            return None
+        self._tally.add(context.tally)
+        return dialogue
+
+    def _read(self, index: int, item: RawItem, context: Context) -> Dialogue | None:
+        value = context.mapping(item.value)
+        draft = _READERS[self._format](value, context)
+        default = f"{_writable(self._file.stem)}-{index:04d}"
+        dialogue_id = self._unique(item_id(value, default, context), context)
+        if not draft.source:
+            draft = replace(draft, source=_writable(self._file.name))
+        return assemble(draft, dialogue_id, self._domain, context)
+
+    def _unique(self, id: str, context: Context) -> str:
+        unique, number = id, 1
+        while unique in self._ids:
+            if not self._lenient:
+                raise context.error(f"{clip(id)!r} is the id of an earlier item; ids must differ", "id")
+            number += 1
+            unique = f"{id}-{number}"
+        context.tally.ids_renamed += unique != id
+        self._ids.add(unique)
+        return unique
+
+
+def _writable(name: str) -> str:
+    # names of files need not be UTF-8; ids and sources must be
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _raise_unparsed(items: Sequence[RawItem], lenient: bool) -> None:
+    errors = [item.error for item in items if item.error is not None]
+    if errors and (not lenient or len(errors) == len(items)):
+        raise errors[0]
+
+
+def _detected(items: Iterable[RawItem], file: Path) -> str:
+    values = [item.value for item in items if item.error is None]
+    found = Counter(kind for kind in map(_format_of, values) if kind is not None)
+    certain = [kind for kind in found if kind != "scenario"]
+    if len(certain) == 1:
+        return certain[0]
+    if certain:
+        raise DialogueError(f"its items are of different formats ({', '.join(certain)}); {_HOW_TO_NAME}", file=file)
+    if found:
+        return "chat"
+    if len(values) == 1 and (key := wrapped_list(values[0])) is not None:
+        message = f"the top level is an object, not a list; if the dialogues are under {clip(key)!r}, save that list"
+        raise DialogueError(message, file=file)
+    first = values[0]
+    seen = f"keys {', '.join(map(clip, list(first)[:5]))}" if isinstance(first, dict) else kind_of(first)
+    raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {_HOW_TO_NAME}", file=file)
+
+
+def _format_of(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return None
+    if "turns" in value or "messages" in value:
+        return "chat"
+    if "dialog" in value:
+        return "esconv"
+    if "content" in loose_keys(value):
+        return "extes"
+    described = "scene" in value or "description" in value
+    return "scenario" if described and value.keys() <= set(CHAT_KEYS) else None
+
+
+def _native_domain(items: Iterable[RawItem], format: str, file: Path) -> Domain:
+    if format != "chat":
+        return ESCONV if format == "esconv" else ESC
+    values = [item.value for item in items if isinstance(item.value, dict)]
+    named = [value["domain"] for value in values if isinstance(value.get("domain"), str)]
+    names = list(dict.fromkeys(name for name in named if name.strip()))
+    if len(names) > 1:
+        message = f"its lines name different domains ({', '.join(map(clip, names))}); say which one holds: domain=..."
+        raise DialogueError(message, file=file, field="domain")
+    try:
+        return get_domain(names[0]) if names else ESC
+    except DomainError as error:
+        raise DialogueError(f"{error.reason}; give one of your own: domain=...", file=file, field="domain") from error

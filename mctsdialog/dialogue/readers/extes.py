@@ -1,0 +1,88 @@
+"""ExTES (Zheng et al., 2024): the data set that the paper's seed dialogues come from (section 4.1, appendix F.1).
+
+A list of ``{"scene", "description", "content": [{"User": text} | {"AI Strategy": label, "AI": text}, ...]}``. It was
+written by a language model, so the spelling of keys and labels varies, and so does the shape of an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip, loose_key, loose_keys
+
+_STRATEGY_KEYS = ("aistrategy", "strategy")
+_NESTED_TEXT_KEYS = ("ai", "response", "airesponse", "text", "content", "reply", "message")
+
+
+def read_extes(item: Mapping[str, object], context: Context) -> Draft:
+    """One item of an ExTES file. Keys may be in any letter case, with spaces, hyphens or underscores.
+
+    ``content`` may also be an object of entries, and null for a dialogue that is not there.
+
+    :raises DialogueError: for content whose meaning is not clear.
+    """
+    fields = loose_keys(item)
+    if "content" not in fields:
+        raise context.error("there is no such key; an ExTES dialogue has its turns there", "content")
+    for key in item:
+        if loose_key(key) not in ("scene", "description", "content", "id", "convid", "dialogueid"):
+            context.tally.keys_ignored[clip(key)] += 1
+    return Draft(
+        utterances=tuple(
+            utterance
+            for field, entry in _entries(fields["content"], context)
+            for utterance in _utterances(entry, field, context)
+        ),
+        scene=context.text(fields.get("scene"), "scene"),
+        description=context.text(fields.get("description"), "description"),
+    )
+
+
+def _entries(content: object, context: Context) -> Iterator[tuple[str, object]]:
+    if isinstance(content, list):
+        yield from ((f"content[{index}]", entry) for index, entry in enumerate(content))
+    elif isinstance(content, dict):
+        if loose_keys(content).keys() & {"user", "ai", *_STRATEGY_KEYS}:
+            yield "content", content
+        else:  # numbered entries: {"0": {...}, "1": {...}}
+            yield from ((f"content.{clip(key)}", entry) for key, entry in content.items())
+    elif content is not None:
+        raise context.error("must be a list of turns", "content")
+
+
+def _utterances(entry: object, field: str, context: Context) -> Iterator[Utterance]:
+    """The one or two turns of an entry, in the order of its keys."""
+    if entry is None:
+        context.tally.empty_entries += 1
+        return
+    item = context.mapping(entry, field)
+    spoken = [key for key in item if loose_key(key) in ("user", "ai")]
+    unknown = [key for key in item if loose_key(key) not in ("user", "ai", *_STRATEGY_KEYS)]
+    if not spoken:
+        if unknown:
+            raise context.error(f"has neither 'User' nor 'AI', but {clip(unknown[0])!r}", field)
+        context.tally.empty_entries += 1
+    context.tally.keys_ignored.update(map(clip, unknown))
+    for key in spoken:
+        where = f"{field}.{key}"
+        if loose_key(key) == "user":
+            yield Utterance("seeker", context.text(item[key], where))
+        else:
+            yield _supporter(item[key], _label(item, field, context), where, context)
+
+
+def _supporter(value: object, label: str, field: str, context: Context) -> Utterance:
+    if not isinstance(value, dict):
+        return Utterance("supporter", context.text(value, field), label)
+    texts = [key for key in value if loose_key(key) in _NESTED_TEXT_KEYS]
+    if len(texts) != 1:
+        raise context.error("is an object in which the text cannot be told; name its key 'response'", field)
+    unknown = [key for key in value if loose_key(key) not in (*_NESTED_TEXT_KEYS, *_STRATEGY_KEYS)]
+    context.tally.keys_ignored.update(map(clip, unknown))
+    text = context.text(value[texts[0]], f"{field}.{texts[0]}")
+    return Utterance("supporter", text, _label(value, field, context) or label)
+
+
+def _label(item: Mapping[str, object], field: str, context: Context) -> str:
+    labels = [context.text(item[key], f"{field}.{key}") for key in item if loose_key(key) in _STRATEGY_KEYS]
+    return next((label for label in labels if label), "")

@@ -1,0 +1,103 @@
+"""From a path to the raw items of a file: bytes, text, JSON or JSON lines. Nothing here knows of a format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mctsdialog.dialogue.readers.common import kind_of
+from mctsdialog.errors import DialogueError
+
+_LINE_SUFFIXES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class RawItem:
+    """One item of a file.
+
+    :param label: index in a list, or "line 3".
+    :param value: any JSON value.
+    :param error: why a line could not be parsed; ``value`` is None then.
+    """
+
+    label: int | str
+    value: object = None
+    error: DialogueError | None = None
+
+
+def read_text(path: Path) -> str:
+    """The file's text, without a byte order mark.
+
+    :raises DialogueError: where there is no such file, it cannot be read, is not UTF-8, or is empty.
+    """
+    try:
+        if path.is_dir():
+            raise DialogueError("is a folder; name one file of dialogues", file=path)
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DialogueError("there is no such file", file=path) from error
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
+        raise DialogueError(message, file=path) from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
+        raise DialogueError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
+    if not text.strip():
+        raise DialogueError("is empty", file=path)
+    return text
+
+
+def load_items(path: Path) -> list[RawItem]:
+    """The items of a file: the members of a JSON list, the objects of JSON lines, or one object by itself.
+
+    A line that is no JSON becomes an item that carries its error; everything else wrong is raised.
+
+    :raises DialogueError: as :func:`read_text`, and where the file is neither a JSON list nor JSON lines.
+    """
+    text = read_text(path)
+    try:
+        value = _parsed(text)
+    except ValueError as error:
+        if text.lstrip().startswith("{") or path.suffix.lower() in _LINE_SUFFIXES:
+            return list(_lines(text, path))
+        raise DialogueError(f"is not JSON: {error}", file=path) from error
+    if isinstance(value, list):
+        if not value:
+            raise DialogueError("the list is empty", file=path)
+        return [RawItem(index, each) for index, each in enumerate(value)]
+    if not isinstance(value, dict):
+        raise DialogueError(f"must hold a list of dialogues, not {kind_of(value)}", file=path)
+    return [RawItem(0, value)]
+
+
+def wrapped_list(value: object) -> str | None:
+    """The key of the only list of objects inside ``value``, where it is an object that wraps one."""
+    if not isinstance(value, dict):
+        return None
+    lists = [key for key, inner in value.items() if isinstance(inner, list)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _lines(text: str, path: Path) -> Iterator[RawItem]:
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would split at U+2028 inside a string
+        if not line.strip():
+            continue
+        label = f"line {number}"
+        try:
+            yield RawItem(label, _parsed(line))
+        except ValueError as error:
+            message = f"is not JSON: {error}"
+            yield RawItem(label, error=DialogueError(message, file=path, item=label))
+
+
+def _parsed(text: str) -> object:
+    """The JSON value of ``text``.
+
+    :raises ValueError: for text that is not JSON, or is more than this machine's stack or integers hold.
+    """
+    try:
+        value: object = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value

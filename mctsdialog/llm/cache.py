@@ -1,0 +1,237 @@
+"""The response cache: a reply that was paid for once is not paid for again, and a run can be replayed exactly."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeAlias, cast, get_args
+
+from mctsdialog.errors import CacheMissError, ConfigError
+from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, FinishReason, ModelLayer, Usage, request_key
+from mctsdialog.llm.budget import Price, cost, price_of
+from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
+
+CacheMode: TypeAlias = Literal["read-write", "read-only"]
+
+_VERSION = 1
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """What a cache did since it was opened.
+
+    :param hits: replies served.
+    :param misses: requests that went on to the model, or failed in read-only mode.
+    :param stored: replies written, the bad ones included.
+    :param bad: of these, replies that were cut or not accepted.
+    :param corrupt: entries that were refused: not ours, damaged, or hostile. Each is also a miss.
+    :param tokens_saved: tokens of the replies served.
+    :param money_saved: their price, where prices were given.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    stored: int = 0
+    bad: int = 0
+    corrupt: int = 0
+    tokens_saved: int = 0
+    money_saved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """What a cache holds.
+
+    :param entries: how many replies.
+    :param size: bytes on disk.
+    :param path: its folder.
+    """
+
+    entries: int
+    size: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stored reply, and whether it was whole and accepted when it was stored."""
+
+    completion: Completion
+    good: bool
+
+
+class ResponseCache:
+    """A folder of replies by :func:`~mctsdialog.llm.base.request_key`.
+
+    Safe to share between threads and processes. Nothing is ever evicted. Entries are JSON text and hold the reply
+    alone: no request, header or key. Opening a folder from a stranger runs no code.
+
+    :param directory: the folder; made when missing, in read-write mode.
+    :param mode: "read-write"; or "read-only", which replays: nothing is written, and a request that is not there
+        is an error.
+    :param prices: by model name, to tell the money saved.
+    :raises ConfigError: for an unknown mode, or a folder that cannot be used.
+    :raises DataError: for a folder that holds something else than a response cache.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        mode: CacheMode = "read-write",
+        prices: Mapping[str, Price] | None = None,
+    ) -> None:
+        if mode not in get_args(CacheMode):
+            raise ConfigError(f"the cache's mode is one of {', '.join(get_args(CacheMode))}", field="mode")
+        self.path = Path(directory).expanduser()
+        self.mode = mode
+        self._prices = dict(prices or {})
+        self._stats = CacheStats()
+        self._store: Store = DiskStore(self.path) if mode == "read-write" else ReadOnlyStore(self.path)
+
+    @property
+    def stats(self) -> CacheStats:
+        """A copy of the counts so far."""
+        return replace(self._stats)
+
+    def lookup(self, key: str) -> Entry | None:
+        """The entry under ``key``; None where there is none, or one that is refused (counted as corrupt)."""
+        text = self._store.get(key)
+        if text is None:
+            return None
+        entry = None if isinstance(text, CorruptEntry) else _decode(text)
+        if entry is None:
+            self._stats.corrupt += 1
+        return entry
+
+    def fetch(self, model: str, request: ChatRequest) -> Completion | None:
+        """The reply to ``request``, or None for a miss.
+
+        In read-write mode only good replies that the request still accepts; in read-only mode every one, so that a
+        replay meets the bad replies of the run too.
+
+        :raises CacheMissError: for a miss in read-only mode.
+        """
+        key = request_key(model, request)
+        entry = self.lookup(key)
+        replay = self.mode == "read-only"
+        if entry is None or not (replay or (entry.good and request.is_good(entry.completion))):
+            self._stats.misses += 1
+            if replay:
+                reason = f"{model}: the cache {self.path} holds no reply to this request ({key[:12]}…)"
+                raise CacheMissError(
+                    f"{reason}; model, prompts, settings or code differ from the recorded run", model=model, key=key
+                )
+            return None
+        self._stats.hits += 1
+        self._stats.tokens_saved += entry.completion.usage.total_tokens
+        price = price_of(self._prices, model)
+        self._stats.money_saved += cost(entry.completion.usage, price) if price is not None else 0.0
+        return entry.completion.as_cached()
+
+    def keep(self, model: str, request: ChatRequest, completion: Completion) -> None:
+        """Store a reply. One that was cut or is not accepted never takes the place of a good one.
+
+        :raises DataError: when it cannot be written.
+        """
+        key, good = request_key(model, request), request.is_good(completion)
+        if not good:
+            self._stats.bad += 1
+            known = self.lookup(key)
+            if known is not None and known.good:
+                return
+        self._store.put(key, _encode(Entry(completion, good)))
+        self._stats.stored += 1
+
+    def info(self) -> CacheInfo:
+        """How much the cache holds, and where."""
+        entries, size = self._store.size()
+        return CacheInfo(entries=entries, size=size, path=self.path)
+
+    def clear(self) -> int:
+        """Remove every entry; returns how many there were.
+
+        :raises ConfigError: in read-only mode.
+        """
+        return self._store.clear()
+
+    def close(self) -> None:
+        """Close the database. May be called twice."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ResponseCache({str(self.path)!r}, mode={self.mode!r})"
+
+
+class CachedModel(ModelLayer):
+    """Answers from a cache, and stores what the wrapped model answers.
+
+    :param cache: may be shared by several models; closing the layer does not close it.
+    """
+
+    def __init__(self, inner: ChatModel, cache: ResponseCache) -> None:
+        super().__init__(inner)
+        self.cache = cache
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request.
+
+        :raises CacheMissError: for a miss in read-only mode.
+        """
+        known = self.cache.fetch(self.name, request)
+        if known is not None:
+            return known
+        completion = await self.inner.complete(request)
+        self.cache.keep(self.name, request, completion)
+        return completion
+
+
+def _encode(entry: Entry) -> str:
+    completion, usage = entry.completion, entry.completion.usage
+    content = {
+        "v": _VERSION,
+        "model": completion.model,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens],
+        "latency": completion.latency,
+        "good": entry.good,
+        "created": time.time(),
+    }
+    return json.dumps(content, ensure_ascii=True)  # SQLite text cannot hold half a surrogate pair
+
+
+def _decode(text: str) -> Entry | None:
+    """The entry in a stored text; None for one that is not of our making."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or data.get("v") != _VERSION or not isinstance(data.get("good"), bool):
+        return None
+    usage, words = data.get("usage"), (data.get("text"), data.get("model"))
+    if not isinstance(usage, list) or len(usage) != 3 or not all(type(n) is int and n >= 0 for n in usage):
+        return None
+    latency, finish = data.get("latency"), data.get("finish_reason")
+    if not all(isinstance(word, str) for word in words):
+        return None
+    if finish not in get_args(FinishReason) or not isinstance(latency, int | float):
+        return None
+    reason = cast(FinishReason, finish)
+    completion = Completion(data["text"], reason, Usage(*usage), float(latency), data["model"])
+    return Entry(completion, data["good"])

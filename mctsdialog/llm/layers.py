@@ -1,0 +1,53 @@
+"""The stack of layers around a model, in the one order that is right.
+
+From the outside in::
+
+    SingleFlight    equal requests in flight make one call
+    CachedModel     a reply that is stored costs nothing, not even a budget's call
+    BudgetedModel   refuses calls when a budget is spent; its time also covers the waits below
+    RetryingModel   the only layer that repeats a call; a retried call is one call to the budget
+    LimitedModel    every attempt takes a slot and its part of the minute; no slot is held while a retry waits
+    MeteredModel    counts the attempts that really go out
+    the model       which makes no attempts of its own
+"""
+
+from __future__ import annotations
+
+from mctsdialog.llm.base import ChatModel
+from mctsdialog.llm.budget import Budget, BudgetedModel
+from mctsdialog.llm.cache import CachedModel, ResponseCache
+from mctsdialog.llm.limits import LimitedModel, Limits
+from mctsdialog.llm.meter import Meter, MeteredModel
+from mctsdialog.llm.retry import Retry, RetryingModel
+from mctsdialog.llm.singleflight import SingleFlight
+
+
+def build_stack(
+    model: ChatModel,
+    *,
+    cache: ResponseCache | None = None,
+    budget: Budget | None = None,
+    limits: Limits | None = None,
+    retry: Retry | None = Retry(),  # noqa: B008 - frozen
+    meter: Meter | None = None,
+) -> ChatModel:
+    """``model`` with the layers that are asked for, in the module's order.
+
+    :param cache: None for no cache.
+    :param budget: None for no budget.
+    :param limits: None for no limits.
+    :param retry: None for a single attempt.
+    :param meter: None for no counting.
+    :returns: a model that closes ``model`` when it is closed; it does not close ``cache``.
+    """
+    if meter is not None:
+        model = MeteredModel(model, meter)
+    if limits is not None:
+        model = LimitedModel(model, limits)
+    if retry is not None:
+        model = RetryingModel(model, retry)
+    if budget is not None:
+        model = BudgetedModel(model, budget)
+    if cache is not None:
+        model = CachedModel(model, cache)
+    return SingleFlight(model)

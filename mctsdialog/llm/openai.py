@@ -1,0 +1,297 @@
+"""A client for servers that speak OpenAI's chat-completions format: OpenAI, vLLM, llama.cpp, Ollama, OpenRouter, ..."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self, get_args
+
+import anyio
+import httpx
+from pydantic import SecretStr
+
+from mctsdialog.errors import (
+    ConfigError,
+    ModelError,
+    ModelRequestError,
+    ModelResponseError,
+    ModelUnavailableError,
+)
+from mctsdialog.llm.base import ChatRequest, Completion
+from mctsdialog.llm.http import Connections, LoopConnections, connection_faults, make_transport
+from mctsdialog.llm.http_errors import error_for, refuses_format
+from mctsdialog.llm.secret import redact, shorten
+from mctsdialog.llm.wire import ResponseFormat, parse_completion, request_body
+
+_log = logging.getLogger("mctsdialog.llm")
+_FORMATS: Final[tuple[ResponseFormat, ...]] = get_args(ResponseFormat)
+_MOST_BYTES = 32 * 2**20
+_SECRET_NAMES = ("key", "token", "secret", "password", "sig", "auth")
+
+
+class OpenAIChat:
+    """A chat model behind an OpenAI-compatible server.
+
+    The reply's schema is asked for with ``response_format``. A server that refuses the format is asked again with
+    the next simpler one (json_schema, json_object, none); what it takes is remembered, logged as a warning and
+    counted in :attr:`step_downs`. The client makes no other second attempt: that is the retry layer's work.
+
+    The connections belong to the event loop that runs and are made when it first calls; one object serves several
+    loops. Proxies come from the environment (HTTPS_PROXY, NO_PROXY); redirects are not followed.
+
+    :param model: the model's name at the server.
+    :param base_url: the server, up to and including ``/v1``. ``https://user:password@host`` sends basic
+        authentication in place of a key.
+    :param api_key: the key; None takes the environment variable OPENAI_API_KEY; without either, or with an empty
+        one, no Authorization header is sent. It never appears in a repr, error or log.
+    :param name: the name in the cache. By default the model's, and with ``extra`` also a digest of it: replies to
+        other parameters are other replies.
+    :param timeout: seconds for a whole call, from the moment it has a connection slot; above 0.
+    :param max_connections: most requests in flight at once in one event loop; more wait. At least 1.
+    :param extra: body parameters to add, such as ``{"top_k": 40}``.
+    :param headers: headers to add. Their values are treated as secrets.
+    :param response_format: the format to begin with.
+    :param transport: an httpx transport in place of the network, for tests.
+    :raises ConfigError: for a value out of range, a malformed address or key.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str = "https://api.openai.com/v1",
+        api_key: str | SecretStr | None = None,
+        name: str | None = None,
+        timeout: float = 120.0,
+        max_connections: int = 256,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        response_format: ResponseFormat = "json_schema",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        _check(model, timeout, max_connections, response_format)
+        self.model = model
+        self.timeout = timeout
+        self.max_connections = max_connections
+        self._extra = dict(extra or {})
+        self._name = name or model + _digest(self._extra)
+        url, userinfo = _address(base_url)
+        self._url = url.copy_with(path=f"{url.path.rstrip('/')}/chat/completions")
+        self._shown = str(url.copy_with(query=None))
+        self._key = None if userinfo else _key(api_key)
+        self._userinfo = userinfo
+        self._headers = _checked_headers(headers)
+        self._secrets = _secrets(self._key, userinfo, self._headers)
+        self._transport = transport
+        self._format: ResponseFormat = response_format
+        self._proven: set[ResponseFormat] = {"none"}
+        self._connections = LoopConnections(self._connect)
+        self.step_downs = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the model in the cache."""
+        return self._name
+
+    @property
+    def response_format(self) -> ResponseFormat:
+        """The format that replies with a schema are asked for in now."""
+        return self._format
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request.
+
+        :raises ModelRequestError: the server refuses the request for good; the message says what to check.
+        :raises ModelUnavailableError: it cannot answer now, or a connection fault or a time-out.
+        :raises ModelResponseError: its answer holds no completion.
+        """
+        connections = await self._connections.get()
+        async with connections.slots:
+            if request.schema is None:
+                return await self._call(connections.client, request, "none")
+            return await self._call_stepping_down(connections.client, request)
+
+    async def _call_stepping_down(self, client: httpx.AsyncClient, request: ChatRequest) -> Completion:
+        """Try the format in use, and simpler ones while the server refuses; keep the one that works."""
+        first: ModelRequestError | None = None
+        for format_ in _FORMATS[_FORMATS.index(self._format) :]:
+            try:
+                completion = await self._call(client, request, format_)
+            except ModelRequestError as error:
+                first = first or error
+                if not refuses_format(error, proven=format_ in self._proven):
+                    break
+            else:
+                self._keep(format_, first)
+                return completion
+        assert first is not None, "the loop runs at least once"
+        raise first
+
+    def _keep(self, format_: ResponseFormat, refusal: ModelRequestError | None) -> None:
+        self._proven.add(format_)
+        steps = _FORMATS.index(format_) - _FORMATS.index(self._format)
+        if steps > 0:  # else a call beside this one has stepped down already
+            self._format = format_
+            self.step_downs += steps
+            _log.warning("response format %r from now on: %s", format_, refusal)
+
+    async def _call(self, client: httpx.AsyncClient, request: ChatRequest, format_: ResponseFormat) -> Completion:
+        body = request_body(self.model, request, response_format=format_, extra=self._extra)
+        started = time.monotonic()
+        try:
+            with anyio.fail_after(self.timeout):
+                content = await self._post(client, body)
+        except TimeoutError:
+            reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
+            raise ModelUnavailableError(reason, model=self.model) from None
+        return self._parse(content, time.monotonic() - started)
+
+    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> bytes:
+        """Send, and read a 200's body; anything else raises."""
+        content = json.dumps(body).encode()
+        received, status = bytearray(), 0
+        try:
+            async with client.stream("POST", self._url, content=content) as response:
+                status = response.status_code
+                await self._read(response, received)
+        except connection_faults() as error:
+            if status < 300:  # of an error response, the status says enough
+                raise self._fault(error, status) from None  # the cause may carry the request and its headers
+        if status != 200:
+            raise error_for(
+                status,
+                response.headers,
+                bytes(received),
+                model=self.model,
+                address=self._shown,
+                clean=self._clean,
+            )
+        return bytes(received)
+
+    async def _read(self, response: httpx.Response, received: bytearray) -> None:
+        async for part in response.aiter_bytes():
+            received += part
+            if len(received) > _MOST_BYTES:
+                reason = f"{self.model}: a reply of more than {_MOST_BYTES} bytes"
+                raise ModelResponseError(reason, model=self.model, status=response.status_code)
+
+    def _fault(self, error: Exception, status: int) -> ModelError:
+        cause = error.__cause__ or error  # httpx-aiohttp calls every lost connection a time-out
+        what = f"{type(cause).__name__}: {shorten(self._clean(str(cause)))}".removesuffix(": ")
+        if status == 200:
+            return ModelResponseError(f"{self.model}: the reply broke off: {what}", model=self.model, status=200)
+        return ModelUnavailableError(f"{self.model}: no answer from {self._shown}: {what}", model=self.model)
+
+    def _parse(self, content: bytes, latency: float) -> Completion:
+        try:
+            data = json.loads(content)
+        except (ValueError, RecursionError):
+            start = shorten(self._clean(content[:2000].decode("utf-8", "replace")), 80)
+            reason = f"{self.model}: the reply is not JSON: {start!r}"
+            raise ModelResponseError(reason, model=self.model, status=200) from None
+        if isinstance(data, dict) and data.get("error") and not data.get("choices"):
+            reason = f"{self.model}: the reply is an error: {shorten(self._clean(json.dumps(data['error'])))}"
+            raise ModelResponseError(reason, model=self.model, status=200)
+        return parse_completion(data, model=self.model, latency=latency)
+
+    def _clean(self, text: str) -> str:
+        return redact(text, [secret.get_secret_value() for secret in self._secrets])
+
+    def _connect(self) -> Connections:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        headers.update({name: value.get_secret_value() for name, value in self._headers.items()})
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
+        client = httpx.AsyncClient(
+            headers=headers,
+            auth=httpx.BasicAuth(*(part.get_secret_value() for part in self._userinfo)) if self._userinfo else None,
+            timeout=None,  # noqa: S113 - the whole call is bounded; a server that drips trips no read time-out
+            transport=self._transport or make_transport(self._url, max_connections=self.max_connections),
+            trust_env=False,
+        )
+        return Connections(client, anyio.Semaphore(self.max_connections))
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. May be called twice; a later call opens new ones."""
+        await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"OpenAIChat({self.model!r}, base_url={self._shown!r})"
+
+
+def _check(model: str, timeout: float, max_connections: int, response_format: str) -> None:
+    if not model:
+        raise ConfigError("the model needs a name", field="model")
+    if not 0 < timeout < float("inf"):
+        raise ConfigError(f"timeout must be a number of seconds above 0, not {timeout}", field="timeout")
+    if max_connections < 1:
+        raise ConfigError(f"max_connections must be at least 1, not {max_connections}", field="max_connections")
+    if response_format not in _FORMATS:
+        raise ConfigError(f"response_format must be one of {', '.join(_FORMATS)}", field="response_format")
+
+
+def _digest(extra: Mapping[str, Any]) -> str:
+    if not extra:
+        return ""
+    try:
+        text = json.dumps(extra, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"extra must hold JSON values: {error}", field="extra") from None
+    return f"#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _address(base_url: str) -> tuple[httpx.URL, tuple[SecretStr, ...]]:
+    """The server's address, and the user and password that stood in it; messages show neither."""
+    try:
+        url = httpx.URL(base_url.strip())
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError("base_url must be an address such as https://api.openai.com/v1", field="base_url")
+    if any(word in name.lower() for name in url.params for word in _SECRET_NAMES):
+        # httpx logs the addresses it calls, query and all.
+        raise ConfigError("base_url must not carry a secret in its query: use headers=", field="base_url")
+    userinfo = (SecretStr(url.username), SecretStr(url.password)) if url.userinfo else ()
+    return url.copy_with(username=None, password=None, fragment=None), userinfo
+
+
+def _key(api_key: str | SecretStr | None) -> SecretStr | None:
+    if api_key is None:
+        api_key = os.environ.get("OPENAI_API_KEY", "")
+    value = (api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key).strip()
+    if not value:
+        return None
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigError("api_key holds a space, line break or character that no key has", field="api_key")
+    return SecretStr(value)
+
+
+def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, SecretStr]:
+    checked = dict(headers or {})
+    for name, value in checked.items():
+        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+            raise ConfigError(f"header {name!r} holds a character that no header may have", field="headers")
+    return {name: SecretStr(value) for name, value in checked.items()}
+
+
+def _secrets(
+    key: SecretStr | None, userinfo: tuple[SecretStr, ...], headers: Mapping[str, SecretStr]
+) -> tuple[SecretStr, ...]:
+    # A short header value ("1", "beta") is a setting; taking it out would tear messages apart.
+    return (*([key] if key is not None else []), *userinfo, *(v for v in headers.values() if len(v) >= 8))

@@ -1,0 +1,217 @@
+"""``mctsdialog search`` as a user runs it: in a process of its own, against a server on loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import networkx
+import pytest
+
+import mctsdialog
+from mctsdialog.cli.search import file_stem
+
+pytestmark = pytest.mark.timeout(180)
+
+SECRET = "sk-very-secret-key"
+
+
+@pytest.fixture
+def run(tmp_path, stub_server):
+    """Runs the command in ``tmp_path`` against the stub server."""
+    (tmp_path / "gold.json").write_text(mctsdialog.dialogue.sample_dialogues_text())
+
+    def run(*words, server=True, wait=True):
+        command = [sys.executable, "-W", "error", "-m", "mctsdialog", "search", *words]
+        if server:
+            command += ["--model", "stub", "--base-url", stub_server.url]
+        environment = {**os.environ, "OPENAI_API_KEY": SECRET, "COLUMNS": "200"}
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        if not wait:
+            return process
+        out, err = process.communicate(timeout=120)
+        assert "Traceback" not in err
+        assert SECRET not in out + err
+        return process.returncode, out, err
+
+    return run
+
+
+FEW = ("gold.json", "--out", "o", "--limit", "2", "--max-iterations", "4", "--min-iterations", "4")
+
+
+def test_searches_writes_and_a_second_run_calls_nothing(run, tmp_path, stub_server):
+    code, out, err = run(*FEW)
+    assert code == 0
+    assert "2 trees" in out
+    assert "calls" in out
+    assert "Best path" in out
+    assert "gold.json: " in err
+    assert "sample" in err or "gold-0" in err
+    trees = sorted((tmp_path / "o" / "trees").glob("*.json"))
+    assert len(trees) == 2
+    for file in trees:
+        tree = mctsdialog.load_tree(file)
+        assert tree.iterations == 4
+        assert tree.roles["judge"]["model"] == "stub"
+        assert len(networkx.read_graphml(file.with_suffix(".graphml"))) == len(tree)
+    calls = len(stub_server.requests)
+    before = {file: file.read_bytes() for file in trees}
+    assert stub_server.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    code, out, _ = run(*FEW)
+    assert code == 0
+    assert len(stub_server.requests) == calls
+    assert "0 calls" in out
+    assert {file: file.read_bytes() for file in trees} == before
+    for file in (tmp_path / "o").rglob("*"):
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes()
+
+
+def test_restart_takes_replies_from_the_cache_and_replay_never_calls(run, stub_server):
+    run(*FEW)
+    calls = len(stub_server.requests)
+    code, out, _ = run(*FEW, "--restart", "--replay")
+    assert code == 0
+    assert len(stub_server.requests) == calls
+    assert "0 calls" in out
+    code, _, err = run(*FEW, "--restart", "--replay", "--seeker-model", "other")
+    assert code == 1
+    assert "cache" in err
+    assert len(stub_server.requests) == calls
+
+
+def test_another_model_on_the_same_output_is_refused_with_the_difference(run):
+    run(*FEW)
+    code, _, err = run(*FEW, "--judge-model", "other")
+    assert code == 2
+    assert "roles.judge.model" in err
+    assert "'stub'" in err
+    assert "'other'" in err
+
+
+def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_server):
+    code, _, _ = run("gold.json", "--out", "whole", "--limit", "1", "--max-iterations", "12")
+    assert code == 0
+    answered = len(stub_server.requests)
+    stub_server.latency = 0.03
+    process = run("gold.json", "--out", "parts", "--limit", "1", "--max-iterations", "12", wait=False)
+    deadline = time.monotonic() + 60
+    while len(stub_server.requests) < answered + 40 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    stub_server.latency = 0.0
+    code, _, _ = run("gold.json", "--out", "parts", "--limit", "1", "--max-iterations", "12")
+    assert code == 0
+    (whole,) = (tmp_path / "whole" / "trees").glob("*.json")
+    assert (tmp_path / "parts" / "trees" / whole.name).read_bytes() == whole.read_bytes()
+
+
+def test_a_spent_budget_exits_3_and_a_larger_one_goes_on(run):
+    code, out, _ = run(*FEW, "--max-calls", "30")
+    assert code == 3
+    code, out, _ = run(*FEW, "--max-calls", "10000")
+    assert code == 0
+    assert "2 trees" in out
+
+
+def test_money_is_shown_and_bounded(run):
+    code, out, _ = run(*FEW, "--price", "stub=1:2", "--max-money", "0.001")
+    assert code == 3
+    assert "cost 0.00" in out
+    code, _, err = run(*FEW, "--price", "stub", "--max-money", "1")
+    assert code == 2
+    assert "MODEL=INPUT:OUTPUT" in err
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refused_request_fails_at_once_and_says_what_to_check(run, stub_server, status):
+    stub_server.reply = lambda body, number: (status, {"error": {"message": f"no, {SECRET} is wrong"}})
+    code, _, err = run(*FEW)
+    assert code == 1
+    assert "Error: " in err
+    assert len(stub_server.requests) <= 3
+
+
+def test_a_role_that_never_answers_well_fails_its_dialogues_and_the_rest_goes_on(run, stub_server):
+    def reply(body, number):
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+        if "empathy" in schema.get("properties", {}):
+            return '{"empathy": 9, "information": 1, "humanoid": 1, "strategy": 1}'
+        return stub_server.good(body)
+
+    stub_server.reply = reply
+    code, out, err = run(*FEW)
+    assert code == 1
+    assert "0 trees" in out
+    assert "2 dialogues failed" in out
+    assert "judge" in err
+    assert "from 0 to 4" in err
+
+
+def test_wrong_scores_are_asked_for_again_and_the_search_recovers(run, stub_server):
+    def reply(body, number):
+        return "I would say: all fine." if number % 5 == 0 and "response_format" in body else stub_server.good(body)
+
+    stub_server.reply = reply
+    code, out, _ = run(*FEW)
+    assert code == 0
+    assert "2 trees" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("missing.json",), "missing.json"),
+        (("gold.json", "--c", "-1"), "SearchConfig.c"),
+        (("gold.json", "--c", "one"), "--c"),
+        (("gold.json", "--domain", "escc"), "esc"),
+        (("gold.json", "--format", "esconv"), "gold.json"),
+        (("gold.json", "--base-url", "http://127.0.0.1:9/v1"), "--model"),
+        (("gold.json", "--local", "nothing.gguf"), "nothing.gguf"),
+        (("gold.json", "--local", "gold.json"), "GGUF"),
+        (("gold.json", "--no-cache", "--replay", "--model", "x"), "--replay"),
+        (("gold.json", "gold.json", "--model", "x"), "id"),
+        ((), "FILES"),
+    ],
+)
+def test_wrong_usage_is_one_clear_error(run, words, message):
+    code, _, err = run(*words, server=False)
+    assert code in (1, 2)
+    assert message in err
+    assert len(err.strip().splitlines()) <= 6
+
+
+def test_without_a_key_the_error_names_the_variable(tmp_path):
+    (tmp_path / "gold.json").write_text(mctsdialog.dialogue.sample_dialogues_text())
+    command = [sys.executable, "-m", "mctsdialog", "search", "gold.json", "--model", "gpt"]
+    environment = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "OPENAI_API_KEY" in done.stderr
+
+
+def test_counts_of_what_was_dropped_are_shown(run, tmp_path):
+    items = json.loads((tmp_path / "gold.json").read_text())[:2]
+    items[0]["content"][1]["AI Strategy"] = "Hypnosis"
+    (tmp_path / "some.json").write_text(json.dumps(items))
+    code, _, err = run("some.json", "--out", "o", "--max-iterations", "1", "--min-iterations", "1")
+    assert code == 0
+    assert "Hypnosis" in err
+
+
+def test_file_stems_are_safe_and_distinct():
+    names = ["sample-00", "../../etc/passwd", "a/b", "a_b", "", ".", "..", "ü", "x" * 300, "con\n"]
+    stems = [file_stem(name) for name in names]
+    assert stems[0] == "sample-00"
+    assert len(set(stems)) == len(stems)
+    assert all(stem and "/" not in stem and not stem.startswith(".") and len(stem) < 120 for stem in stems)

@@ -1,0 +1,110 @@
+import copy
+import pickle
+
+import pytest
+from pydantic import ValidationError
+
+from mctsdialog.dialogue import ESC, Criterion, Dialogue, Domain, Scenario, Strategy, StrategySet, Turn
+
+
+def dialogue(*turns):
+    return Dialogue(turns=tuple(Turn(*turn) for turn in turns))
+
+
+def test_a_dialogue_alternates_and_either_side_may_begin():
+    assert len(dialogue(("seeker", "a"), ("supporter", "b", "S"), ("seeker", "c")).turns) == 3
+    assert dialogue(("supporter", "b"), ("seeker", "a")).turns[0].speaker == "supporter"
+    assert Dialogue().turns == ()
+
+
+@pytest.mark.parametrize(
+    ("turns", "message"),
+    [
+        ([("seeker", "a"), ("seeker", "b")], "turns 0 and 1 are both the seeker's"),
+        ([("seeker", " \n")], "turn 0: the text is blank"),
+        ([("seeker", "a", "Affirmation")], "a seeker turn has no strategy"),
+        ([("judge", "a")], "speaker must be seeker or supporter"),
+    ],
+)
+def test_a_dialogue_refuses_wrong_turns(turns, message):
+    with pytest.raises(ValidationError, match=message):
+        dialogue(*turns)
+
+
+def test_a_dialogue_is_immutable_and_has_its_scenario():
+    made = Dialogue(scene="s", description="d", id="1", source="f", turns=(Turn("seeker", "a"),))
+    with pytest.raises(ValidationError):
+        made.scene = "other"
+    assert made.scenario == Scenario(scene="s", description="d", id="1", source="f")
+
+
+def test_a_strategy_set_is_a_sequence_with_names():
+    strategies = StrategySet(
+        strategies=(Strategy(name="Self-disclosure"), Strategy(name="Plan")), aliases={"P": "Plan"}
+    )
+    assert len(strategies) == 2
+    assert [strategy.name for strategy in strategies] == list(strategies.names) == ["Self-disclosure", "Plan"]
+    assert strategies[1] is strategies["Plan"]
+    assert "Plan" in strategies
+    assert strategies[0] in strategies
+    assert "plan" not in strategies
+    with pytest.raises(KeyError):
+        strategies["P"]
+
+
+def test_a_strategy_set_resolves_letter_case_hyphens_and_aliases():
+    strategies = StrategySet(
+        strategies=(Strategy(name="Self-disclosure"), Strategy(name="Plan")), aliases={"P": "Plan"}
+    )
+    assert strategies.resolve("self  DISCLOSURE") == "Self-disclosure"
+    assert strategies.resolve("self_disclosure") == "Self-disclosure"
+    assert strategies.resolve("p") == "Plan"
+    assert strategies.resolve("Q") is None
+    assert strategies.resolve("") is None
+
+
+@pytest.mark.parametrize(
+    ("names", "aliases", "message"),
+    [
+        (["A", "a"], {}, "two strategies are named 'a'"),
+        ([" A"], {}, "begin or end in a space"),
+        (["A"], {"x": "B"}, "alias 'x' points to 'B'"),
+        ([], {}, "at least 1"),
+    ],
+)
+def test_a_strategy_set_refuses_what_is_ambiguous(names, aliases, message):
+    with pytest.raises(ValidationError, match=message):
+        StrategySet(strategies=tuple(Strategy(name=name) for name in names), aliases=aliases)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": {"empathy": 1.0}}, "weights are for"),
+        ({"weights": {**ESC.weights, "strategy": 0.0}}, "must be above 0"),
+        ({"weights": {**ESC.weights, "strategy": float("nan")}}, "must be above 0"),
+        ({"rubric": (*ESC.rubric[:3], Criterion(name="strategy", levels=("a", "b")))}, "same number of levels"),
+        ({"rubric": (*ESC.rubric, ESC.rubric[0])}, "the same name"),
+        ({"templates": {"narrator": "x"}}, "unknown templates"),
+        ({"name": "Not A Key"}, "pattern"),
+    ],
+)
+def test_a_domain_refuses_what_contradicts_itself(change, message):
+    with pytest.raises(ValidationError, match=message):
+        Domain.model_validate({**dict(ESC), **change})
+
+
+def test_weights_can_be_changed_without_changing_the_domain():
+    changed = ESC.with_weights(strategy=3.0)
+    assert changed.weights == {"empathy": 1, "information": 1, "humanoid": 1, "strategy": 3}
+    assert ESC.weights["strategy"] == 7
+
+
+def test_a_domain_can_be_pickled_copied_and_written():
+    for twin in (
+        pickle.loads(pickle.dumps(ESC)),
+        copy.deepcopy(ESC),
+        Domain.model_validate_json(ESC.model_dump_json()),
+    ):
+        assert twin == ESC
+        assert twin.strategies.resolve("offer hope") == "Affirmation"

@@ -1,0 +1,88 @@
+"""Modules import only from lower floors, and the plain import stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FLOORS = {
+    "mctsdialog.errors": 0,
+    "mctsdialog.files": 0,
+    "mctsdialog.dialogue": 1,
+    "mctsdialog.llm": 2,
+    "mctsdialog.tree": 2,
+    "mctsdialog.roles": 3,
+    "mctsdialog.search": 4,
+    "mctsdialog.preferences": 5,
+    "mctsdialog.export": 5,
+    "mctsdialog.corpus": 5,
+    "mctsdialog.cli": 6,
+    "mctsdialog.__main__": 7,
+    "mctsdialog": 6,
+    "cso_train.errors": 0,
+    "cso_train.config": 1,
+    "cso_train.presets": 1,
+    "cso_train.data": 2,
+    "cso_train.models": 2,
+    "cso_train.zero": 2,
+    "cso_train.methods": 3,
+    "cso_train.evaluation": 3,
+    "cso_train.run": 4,
+    "cso_train.cli": 5,
+    "cso_train.__main__": 6,
+    "cso_train": 6,
+}
+
+
+def part(module):
+    """The part of the house that a module belongs to."""
+    pieces = module.split(".")
+    return ".".join(pieces[:2]) if ".".join(pieces[:2]) in FLOORS else pieces[0]
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in FLOORS else node.module
+
+
+def modules():
+    for package in ("mctsdialog", "cso_train"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            pieces = list(file.relative_to(ROOT).with_suffix("").parts)
+            yield ".".join(pieces[:-1] if pieces[-1] == "__init__" else pieces), file
+
+
+@pytest.mark.parametrize(("module", "file"), [pytest.param(*each, id=each[0]) for each in modules()])
+def test_a_module_imports_only_from_lower_floors(module, file):
+    own = part(module)
+    for imported in imports(file):
+        if imported.split(".")[0] not in ("mctsdialog", "cso_train"):
+            continue
+        other = part(imported)
+        assert other in FLOORS, f"{imported} has no floor"
+        if module.startswith("mctsdialog"):
+            assert imported.startswith("mctsdialog"), f"{module} imports {imported}"
+        elif imported.startswith("mctsdialog"):
+            continue
+        assert other == own or FLOORS[other] < FLOORS[own], f"{module} imports {imported}"
+
+
+def test_every_module_has_a_floor():
+    assert {part(module) for module, _ in modules()} <= set(FLOORS)
+
+
+def test_the_plain_import_stays_light():
+    heavy = ["torch", "transformers", "matplotlib", "ray", "xllamacpp", "huggingface_hub", "rich", "click", "trio"]
+    code = f"import sys, mctsdialog; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,75 @@
+"""What is installed is what users get."""
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import cso_train
+import mctsdialog
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def test_version_and_extras():
+    assert mctsdialog.__version__ == importlib.metadata.version("mctsdialog") == PROJECT["version"]
+    assert set(PROJECT["optional-dependencies"]) == {"local", "train", "ray", "notebook", "dev"}
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_a_plain_install_has_no_torch():
+    names = " ".join(PROJECT["dependencies"])
+    assert not any(heavy in names for heavy in ("torch", "transformers", "xllamacpp", "ray", "matplotlib"))
+
+
+def test_public_names_exist_and_are_listed():
+    for package in (mctsdialog, cso_train):
+        assert list(package.__all__) == sorted(package.__all__)
+        assert all(getattr(package, name) is not None for name in package.__all__)
+    wanted = """search SearchConfig Tree RootNode UnexpandedNode ExpandedNode EndNode Dialogue Turn Strategy StrategySet
+    Domain Roles Seeker Supporter Strategist Judge JudgeScores ChatModel OpenAIChat LocalChat ScriptedModel
+    ResponseCache Budget read_dialogues sample_dialogues load_tree MctsDialogError"""
+    assert set(wanted.split()) <= set(mctsdialog.__all__)
+
+
+def test_every_error_is_public_and_in_the_tree_of_the_docstring():
+    errors = [
+        value
+        for value in vars(mctsdialog.errors).values()
+        if isinstance(value, type) and issubclass(value, mctsdialog.MctsDialogError)
+    ]
+    for error in errors:
+        assert error.__name__ in mctsdialog.__all__
+        assert error.__name__ in mctsdialog.errors.__doc__
+    for error in cso_train.CsoTrainError.__subclasses__():
+        assert error.__name__ in cso_train.errors.__doc__
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_holds_both_packages_and_their_data_and_nothing_else(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, timeout=240)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for package in ("mctsdialog", "cso_train"):
+        for file in (ROOT / package).rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert str(file.relative_to(ROOT)) in names
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"mctsdialog", "cso_train", f"mctsdialog-{PROJECT['version']}.dist-info"}
+
+
+def test_train_config_refuses_what_it_does_not_know():
+    assert cso_train.TrainConfig().method == "dpo"
+    with pytest.raises(cso_train.TrainConfigError, match="did you mean 'learning_rate'") as caught:
+        cso_train.TrainConfig(learnin_rate=1e-6)
+    assert caught.value.field == "learnin_rate"
+    with pytest.raises(cso_train.TrainConfigError, match="epochs"):
+        cso_train.TrainConfig(epochs=0)
+    with pytest.raises(cso_train.TrainConfigError, match="method"):
+        cso_train.TrainConfig(method="ppo")
