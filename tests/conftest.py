@@ -191,7 +191,7 @@ class StubServer:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.requests.append(body)
-                outer.headers.append(dict(self.headers))
+                outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                 time.sleep(outer.latency)
                 text = outer.reply(body, len(outer.requests) - 1)
                 status, content = text if isinstance(text, tuple) else (200, completion(text))

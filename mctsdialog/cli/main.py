@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mctsdialog.cli.exits import EPILOG, Failure, errors_as_exits
+from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.search import search_command
 from mctsdialog.cli.text import headline, name_of, one_line, shortened, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
@@ -133,11 +133,17 @@ def cache() -> None:
 _CACHE_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 
 
+def _existing_cache(folder: Path) -> ResponseCache:
+    if not (folder / "cache.db").is_file():
+        raise Failure(f"{folder} holds no cache of replies; a search keeps its own in OUT/cache", BAD_INPUT)
+    return ResponseCache(folder)
+
+
 @cache.command("stats")
 @_CACHE_FOLDER
 def cache_stats(folder: Path) -> None:
     """Show how many replies FOLDER holds and how large it is."""
-    with errors_as_exits(), ResponseCache(folder) as store:
+    with errors_as_exits(), _existing_cache(folder) as store:
         info = store.info()
         click.echo(f"{info.path}: {info.entries} replies, {info.size / 1e6:.1f} MB")
 
@@ -147,7 +153,7 @@ def cache_stats(folder: Path) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def cache_clear(folder: Path, yes: bool) -> None:
     """Remove all replies in FOLDER; they must be paid for again."""
-    with errors_as_exits(), ResponseCache(folder) as store:
+    with errors_as_exits(), _existing_cache(folder) as store:
         if not yes:
             question = f"Remove {store.info().entries} replies from {folder}? They must be paid for again."
             click.confirm(question, abort=True, err=True)

@@ -22,7 +22,7 @@ from mctsdialog.cli.text import one_line, shortened
 from mctsdialog.dialogue import Dialogue, Domain, domains, get_domain, load_domain, read_dialogues
 from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ReplyError
 from mctsdialog.export import save_graphml, save_tree
-from mctsdialog.llm import Budget, Limits, Meter, ResponseCache
+from mctsdialog.llm import Budget, ChatModel, Limits, Meter, ResponseCache
 from mctsdialog.roles import ROLE_NAMES, Roles
 from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import Tree
@@ -174,11 +174,13 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
     )
     if options["no_cache"] and options["replay"]:
         raise ConfigError("--replay needs a cache; drop --no-cache")
+    config = SearchConfig(**given)
+    bare = models.make()
     return Run(
         jobs=_jobs(files, options),
         output=output,
-        config=SearchConfig(**given),
-        models=models,
+        config=config,
+        models=bare,
         budget=budget,
         limits=Limits(options["concurrency"], options["requests_per_minute"], options["tokens_per_minute"]),
         cache_folder=None if options["no_cache"] else options["cache_folder"] or output.cache,
@@ -220,9 +222,9 @@ def _domain(name: str | None) -> Domain | None:
 def file_stem(dialogue_id: str) -> str:
     """A file name for a dialogue: its id, where that is a safe one, else made safe with a digest of it."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", dialogue_id)[:100].strip(".")
-    if safe == dialogue_id:
+    if safe and safe == dialogue_id:
         return safe
-    return f"{safe}-{hashlib.sha256(dialogue_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{safe or 'dialogue'}-{hashlib.sha256(dialogue_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ class Run:
     jobs: list[Job]
     output: Output
     config: SearchConfig
-    models: ModelOptions
+    models: dict[str, ChatModel]
     budget: Budget
     limits: Limits
     cache_folder: Path | None
@@ -247,8 +249,7 @@ class Run:
         failed = 0
         async with AsyncExitStack() as closing:
             cache = self._open_cache(closing)
-            bare = self.models.make()
-            models = layered(bare, closing, cache=cache, budget=self.budget, limits=self.limits, meter=meter)
+            models = layered(self.models, closing, cache=cache, budget=self.budget, limits=self.limits, meter=meter)
             with SearchProgress(len(self.jobs), self.config, meter, cache, self.budget) as progress:
                 for job in self.jobs:
                     progress.begin(job.stem)

@@ -33,6 +33,7 @@ class Sampling:
 
     :param temperature: 0 and up.
     :param top_p: in (0, 1].
+    :param frequency_penalty: how much less likely a token gets with each time it was used, -2 to 2.
     :param max_tokens: most tokens in the reply, at least 1.
     :param seed: for servers that take one.
     :param stop: texts that end the reply.
@@ -41,6 +42,7 @@ class Sampling:
 
     temperature: float | None = None
     top_p: float | None = None
+    frequency_penalty: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
@@ -48,6 +50,9 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or more, not {self.temperature}", field="temperature")
+        penalty = self.frequency_penalty
+        if penalty is not None and not -2 <= penalty <= 2:
+            raise ConfigError(f"frequency_penalty must be from -2 to 2, not {penalty}", field="frequency_penalty")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p}", field="top_p")
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -96,6 +101,7 @@ def request_key(model: str, request: ChatRequest) -> str:
         "sampling": [
             None if sampling.temperature is None else float(sampling.temperature),  # 1 and 1.0 are one request
             None if sampling.top_p is None else float(sampling.top_p),
+            None if sampling.frequency_penalty is None else float(sampling.frequency_penalty),
             sampling.max_tokens,
             sampling.seed,
             list(sampling.stop),

@@ -42,7 +42,12 @@ def request_body(
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
     }
-    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+    settings = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "frequency_penalty": sampling.frequency_penalty,
+        "max_tokens": sampling.max_tokens,
+    }
     body.update({name: value for name, value in settings.items() if value is not None})
     if sampling.seed is not None:
         body["seed"] = sampling.seed + request.sample

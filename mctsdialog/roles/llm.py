@@ -18,6 +18,9 @@ from mctsdialog.roles.replies import is_end, parse_judgement, parse_scores, pars
 
 T = TypeVar("T")
 
+PARAGRAPH = ("\n\n",)
+"""An utterance is one paragraph: what a model adds after it is not said."""
+
 
 class LLMRole:
     """What the four LLM roles share.
@@ -91,7 +94,7 @@ class LLMSeeker(LLMRole):
     """The seeker: one utterance, or ``</end/>``. A reply cut by the token limit is kept up to its last sentence."""
 
     role = "seeker"
-    default_sampling = Sampling(temperature=0.7, max_tokens=192)
+    default_sampling = Sampling(temperature=0.7, frequency_penalty=0.4, max_tokens=160, stop=PARAGRAPH)
 
     async def reply(self, history: Sequence[Turn], /) -> str | None:
         """The next seeker utterance, or None where the model ends the dialogue.
@@ -112,7 +115,7 @@ class LLMSupporter(LLMRole):
     """The supporter: one utterance. A reply cut by the token limit is kept up to its last sentence."""
 
     role = "supporter"
-    default_sampling = Sampling(temperature=0.7, max_tokens=256)
+    default_sampling = Sampling(temperature=0.7, frequency_penalty=0.4, max_tokens=192, stop=PARAGRAPH)
 
     async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
         """The supporter's next utterance, carrying out ``strategy``.

@@ -219,7 +219,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-@pytest.mark.parametrize("name", ["absent/out.jsonl", ".", "a\0b"])
+@pytest.mark.parametrize("name", [".", "a\0b"])
 def test_a_place_that_cannot_be_written(tmp_path, name):
     with pytest.raises(DialogueError, match="cannot be written"):
         write_dialogues(tmp_path / name, sample_dialogues())

@@ -75,6 +75,7 @@ requests_ = st.builds(
         Sampling,
         temperature=st.none() | st.floats(0, 2),
         top_p=st.none() | st.floats(0.1, 1),
+        frequency_penalty=st.none() | st.floats(-2, 2),
         max_tokens=st.none() | st.integers(1, 99),
         seed=st.none() | st.integers(0, 99),
         stop=st.lists(texts, max_size=2).map(tuple),
@@ -107,7 +108,7 @@ def test_the_key_is_fixed_for_good() -> None:
 KEY = "052c13f71bbd17e81a008f4163e7adfcd7c154d1024bdb178086085817b44bd2"
 
 
-@pytest.mark.parametrize("field", [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"max_tokens": 0}])
+@pytest.mark.parametrize("field", [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"frequency_penalty": 3}, {"max_tokens": 0}])
 def test_sampling_is_checked(field: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         Sampling(**field)

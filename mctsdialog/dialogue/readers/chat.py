@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from mctsdialog.dialogue.model import Dialogue, Domain, Speaker
 from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip, has_lone_surrogate, kind_of
 from mctsdialog.dialogue.readers.report import DialogueSet
 from mctsdialog.errors import DialogueError
+from mctsdialog.files import write_atomically
 
 CHAT_KEYS = ("id", "conv_id", "dialogue_id", "scene", "description", "domain", "source", "turns", "messages")
 
@@ -113,7 +113,7 @@ def write_dialogues(
         _check_readable(dialogue, seen, Context(str(target), index))
         lines.append(json.dumps(_line(dialogue, name), ensure_ascii=False) + "\n")
     try:
-        _replace(target, "".join(lines).encode("utf-8"))
+        write_atomically(target, "".join(lines))
     except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
         message = f"cannot be written: {getattr(error, 'strerror', None) or error}"
         raise DialogueError(message, file=target) from error
@@ -145,17 +145,3 @@ def _check_readable(dialogue: Dialogue, seen: set[str], context: Context) -> Non
             raise context.error("holds half of a surrogate pair; repair the text's encoding", f"turns[{index}].text")
     if {turn.speaker for turn in dialogue.turns} == {"supporter"}:
         raise context.error("the seeker says nothing: a reader would drop the dialogue", "turns")
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """Write beside the file, then put it in its place."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
