@@ -23,7 +23,7 @@ install: $(STAMP)
 
 demo: install
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
-	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 3 --max-iterations 8 --horizon 2 --out $(OUT)
+	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 3 --max-iterations 8 --horizon 1 --out $(OUT)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """What the search itself costs: instant roles in this process, journal on.
 
-Prints the time of 1,600 iterations and the time against the number of iterations at constant depth, as a Markdown
+Prints the time of 1,600 iterations and the time against the number of iterations at nearly constant depth (much
+exploration, so that nearly every iteration generates, expands and simulates anew instead of going deeper) as a Markdown
 table, and writes both as JSON. Run: python benchmarks/overhead.py [--out FILE] [--runs N]
 """
 
@@ -48,7 +49,7 @@ class Judge:
 
 async def one_search(iterations, depth, journal):
     roles = mctsdialog.Roles(Seeker(depth), Supporter(), Strategist(), Judge())
-    config = mctsdialog.SearchConfig(max_iterations=iterations, min_iterations=iterations, max_ends=10**9, c=4.0)
+    config = mctsdialog.SearchConfig(max_iterations=iterations, min_iterations=iterations, max_ends=10**9, c=50.0)
     began = time.perf_counter()
     tree = await mctsdialog.search(mctsdialog.Scenario(id="benchmark"), roles, config, journal=journal)
     seconds = time.perf_counter() - began

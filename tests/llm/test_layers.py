@@ -105,10 +105,12 @@ def test_the_key_is_fixed_for_good() -> None:
     assert request_key("m", request) == KEY
 
 
-KEY = "052c13f71bbd17e81a008f4163e7adfcd7c154d1024bdb178086085817b44bd2"
+KEY = "0fdfeb94faea6e9f0342e67ce7db2a14b6632a2916a708b946bd1699a8abfe77"
 
 
-@pytest.mark.parametrize("field", [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"frequency_penalty": 3}, {"max_tokens": 0}])
+@pytest.mark.parametrize(
+    "field", [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"frequency_penalty": 3}, {"max_tokens": 0}]
+)
 def test_sampling_is_checked(field: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         Sampling(**field)
