@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -46,7 +47,7 @@ def parse_utterance(text: str, names: Iterable[str], *, cut: bool = False) -> st
     """
     labels = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     label = rf"[\[(*]*(?:{labels})[\])*]*\s*"
-    clean = re.sub(rf"^\s*(?:(?:{label})+:\s*|[\[(](?:{labels})[\])]:?\s*)+", "", text, flags=re.IGNORECASE)
+    clean = re.sub(rf"^\s*(?:(?:{label})+:\**\s*|[\[(](?:{labels})[\])]:?\s*)+", "", text, flags=re.IGNORECASE)
     clean = re.split(rf"\n\s*(?:{label})+:", clean, maxsplit=1, flags=re.IGNORECASE)[0].strip()
     if len(clean) > 1 and (clean[0], clean[-1]) in {('"', '"'), ("“", "”")} and '"' not in clean[1:-1]:
         clean = clean[1:-1]
@@ -65,10 +66,7 @@ def is_end(text: str) -> bool:
 
 def _object(text: str, keys: Iterable[str]) -> Mapping[Any, Any]:
     """The JSON object in a reply, itself or one level inside another."""
-    try:
-        found = json_repair.loads(text)
-    except (RecursionError, ValueError) as error:
-        raise ValueError("the reply is not JSON") from error
+    found = _json(text)
     candidates: list[Any] = [found, *(found if isinstance(found, list) else [])]
     for candidate in list(candidates):
         if isinstance(candidate, Mapping):
@@ -78,6 +76,22 @@ def _object(text: str, keys: Iterable[str]) -> Mapping[Any, Any]:
         if isinstance(candidate, Mapping) and any(str(key).strip().casefold() in wanted for key in candidate):
             return candidate
     raise ValueError("the reply has no JSON object with the keys that were asked for")
+
+
+def _json(text: str) -> Any:
+    """The first object in the text: as it stands where it is sound JSON, else repaired.
+
+    What stands before it is cut off, because the repair would take a ``#`` there for a comment.
+    """
+    start = text.find("{")
+    try:
+        return json.JSONDecoder().raw_decode(text, max(start, 0))[0]
+    except (RecursionError, ValueError):
+        pass
+    try:
+        return json_repair.loads(text[max(start, 0) :])
+    except (RecursionError, ValueError) as error:
+        raise ValueError("the reply is not JSON") from error
 
 
 def _whole_numbers(scores: Mapping[Any, Any]) -> dict[str, int]:
