@@ -92,7 +92,7 @@ def main():
         print(f"| {row['iterations']} | {row['seconds']:.3f} | {each:.3f} | {row['nodes']} | {row['depth']} |")
     first, last = rows[0], rows[-1]
     growth = (last["seconds"] / first["seconds"]) / (last["iterations"] / first["iterations"])
-    print(f"\n{last['iterations'] // first['iterations']} times the iterations took {growth:.2f} times as long each.")
+    print(f"\nTime per iteration at {last['iterations']} against {first['iterations']}: {growth:.2f} times.")
     if arguments.out:
         machine = {"python": sys.version.split()[0], "system": platform.system(), "cpu": platform.machine()}
         arguments.out.write_text(json.dumps({"machine": machine, "rows": rows, "growth": growth}, indent=2) + "\n")

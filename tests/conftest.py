@@ -9,9 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mctsdialog.dialogue import Criterion, Dialogue, Domain, RoleDescription, Scenario, Strategy, StrategySet, Turn
 from mctsdialog.roles import JudgeScores, Roles
+
+# Machines are slow at times; a test's own time limit is the only one.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

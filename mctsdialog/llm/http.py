@@ -75,6 +75,7 @@ class SlotTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request over a free connection."""
+        request.stream = _Body(request.content)
         transport = self._idle.pop() if self._idle else self._make()
         try:
             response = await transport.handle_async_request(request)
@@ -101,6 +102,25 @@ class SlotTransport(httpx.AsyncBaseTransport):
         self._closed = True
         while self._idle:
             await self._drop(self._idle.pop())
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one part.
+
+    httpx's own is an async generator, and where a request is cancelled it stays behind half read: on trio a
+    ResourceWarning.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._parts = [content]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        return self._parts.pop()
 
 
 class _SlotStream(httpx.AsyncByteStream):

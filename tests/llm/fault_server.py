@@ -79,7 +79,7 @@ class FaultServer:
                 finally:
                     with self._lock:
                         self.in_flight -= 1
-        except OSError:
+        except (OSError, ValueError):  # a client that went away in the middle of its request
             pass
         finally:
             file.close()

@@ -81,7 +81,7 @@ SCHEMA = {
 @pytest.mark.model
 async def test_the_real_model(ask: Any, capfd: pytest.CaptureFixture[str]) -> None:
     async with LocalChat(context=512, slots=4) as model:
-        completion = await model.complete(ask("Say hello.", max_tokens=12))
+        completion = await model.complete(ask("Write a long story about the sea.", max_tokens=12))
         assert completion.text
         assert completion.usage.completion_tokens == 12
         assert completion.finish_reason == "length"
