@@ -91,7 +91,9 @@ class SearchProgress:
         usage, spent = self._meter.usage, self._budget.used
         parts = [f"{self._meter.calls} calls", f"{usage.total_tokens} tokens"]
         if self._cache is not None:
-            parts.append(f"{self._cache.stats.hits} cache hits")
+            stats = self._cache.stats
+            saved = f" ({stats.tokens_saved} tokens saved)" if stats.hits else ""
+            parts.append(f"{stats.hits} cache hits{saved}")
         if spent.money:
             parts.append(f"cost {spent.money:.4f}")
         return "  ".join(parts)

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 import anyio
 import click
 
-from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
+from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.cli.models import ModelOptions, layered, parse_prices
 from mctsdialog.cli.progress import SearchProgress
 from mctsdialog.cli.text import one_line, shortened
 from mctsdialog.dialogue import Dialogue, Domain, domains, get_domain, load_domain, read_dialogues
-from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ReplyError
+from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_graphml, save_tree
-from mctsdialog.llm import Budget, ChatModel, Limits, Meter, ResponseCache
+from mctsdialog.llm import Budget, ChatModel, Limits, Meter, Price, ResponseCache
 from mctsdialog.roles import ROLE_NAMES, Roles
 from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import Tree
@@ -155,12 +155,13 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
     given = {
         name: options[f"config_{name}"] for name in SearchConfig.model_fields if options[f"config_{name}"] is not None
     }
+    prices = parse_prices(options["prices"])
     budget = Budget(
         calls=options["max_calls"],
         tokens=options["max_tokens"],
         money=options["max_money"],
         seconds=options["max_seconds"],
-        prices=parse_prices(options["prices"]),
+        prices=prices,
     )
     output = Output(options["out"])
     slots = options["concurrency"] or 4
@@ -182,6 +183,7 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
         config=config,
         models=bare,
         budget=budget,
+        prices=prices,
         limits=Limits(options["concurrency"], options["requests_per_minute"], options["tokens_per_minute"]),
         cache_folder=None if options["no_cache"] else options["cache_folder"] or output.cache,
         replay=options["replay"],
@@ -209,7 +211,7 @@ def _jobs(files: Sequence[Path], options: dict[str, Any]) -> list[Job]:
             origins[stem] = file
             jobs.append(Job(dialogue, dialogues.domain, stem))
     if not jobs:
-        raise Failure("no dialogue is left to search; the counts above say what was dropped and why", 2)
+        raise Failure("no dialogue is left to search; the counts above say what was dropped and why", BAD_INPUT)
     return jobs[: options["limit"]]
 
 
@@ -236,6 +238,7 @@ class Run:
     config: SearchConfig
     models: dict[str, ChatModel]
     budget: Budget
+    prices: dict[str, Price]
     limits: Limits
     cache_folder: Path | None
     replay: bool
@@ -277,7 +280,7 @@ class Run:
         if self.cache_folder is None:
             return None
         return closing.enter_context(
-            ResponseCache(self.cache_folder, mode="read-only" if self.replay else "read-write")
+            ResponseCache(self.cache_folder, mode="read-only" if self.replay else "read-write", prices=self.prices)
         )
 
     async def _search(self, job: Job, models: dict[str, Any], progress: SearchProgress) -> Tree:
@@ -285,7 +288,10 @@ class Run:
         if self.restart:
             journal.unlink(missing_ok=True)
         roles = Roles.from_model(models["seeker"], domain=job.domain, models=models)
-        tree = await search(job.dialogue, roles, self.config, journal=journal, on_progress=progress.update)
+        try:
+            tree = await search(job.dialogue, roles, self.config, journal=journal, on_progress=progress.update)
+        except JournalMismatchError as error:
+            raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
         save_tree(tree, self.output.tree(job))
         save_graphml(tree, self.output.tree(job).with_suffix(".graphml"))
         return tree

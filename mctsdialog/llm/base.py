@@ -198,7 +198,25 @@ class ChatModel(Protocol):
         ...
 
 
-class ModelLayer:
+class ClosingModel:
+    """Makes ``async with`` close a model at the end."""
+
+    async def aclose(self) -> None:
+        """Free what the model holds. May be called twice."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class ModelLayer(ClosingModel):
     """A chat model around a chat model; layers override :meth:`complete`.
 
     :param inner: the model that is wrapped; closing the layer closes it.
@@ -219,17 +237,6 @@ class ModelLayer:
     async def aclose(self) -> None:
         """Close the wrapped model."""
         await self.inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.inner!r})"

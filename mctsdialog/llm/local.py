@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -30,7 +29,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm.base import ChatRequest, Completion, request_key
+from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, request_key
 from mctsdialog.llm.wire import parse_completion, request_body
 
 DEFAULT_REPO = "bartowski/SmolLM2-135M-Instruct-GGUF"
@@ -111,7 +110,7 @@ def _downloaded_file(repo: str, filename: str) -> Path:
         raise ModelNotFoundError(f"{reason}. Install one: {_INSTALL}") from error
 
 
-class LocalChat:
+class LocalChat(ClosingModel):
     """The embedded model.
 
     The file is found when the object is made and loaded at the first call, once, in a worker thread. A request
@@ -241,17 +240,6 @@ class LocalChat:
     def _free(self) -> None:
         with self._lock:
             self._server = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"LocalChat({self.name!r}, context={self.context}, slots={self.slots})"

@@ -8,8 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, get_args
 
 import anyio
 import httpx
@@ -22,7 +21,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm.base import ChatRequest, Completion
+from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
 from mctsdialog.llm.http import Connections, LoopConnections, connection_faults, make_transport
 from mctsdialog.llm.http_errors import error_for, refuses_format
 from mctsdialog.llm.secret import redact, shorten
@@ -34,7 +33,7 @@ _MOST_BYTES = 32 * 2**20
 _SECRET_NAMES = ("key", "token", "secret", "password", "sig", "auth")
 
 
-class OpenAIChat:
+class OpenAIChat(ClosingModel):
     """A chat model behind an OpenAI-compatible server.
 
     The reply's schema is asked for with ``response_format``. A server that refuses the format is asked again with
@@ -219,17 +218,6 @@ class OpenAIChat:
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice; a later call opens new ones."""
         await self._connections.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"OpenAIChat({self.model!r}, base_url={self._shown!r})"

@@ -9,13 +9,13 @@ from typing import TypeAlias
 import anyio
 
 from mctsdialog.errors import ScriptExhaustedError
-from mctsdialog.llm.base import ChatRequest, Completion, Usage, estimate_prompt_tokens, estimate_tokens
+from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage, estimate_prompt_tokens, estimate_tokens
 
 Reply: TypeAlias = str | Completion | Exception
 Replies: TypeAlias = Sequence[Reply] | Callable[[ChatRequest], Reply | Awaitable[Reply]]
 
 
-class ScriptedModel:
+class ScriptedModel(ClosingModel):
     """A test double: answers from a list or a function, and remembers what it was asked.
 
     A str becomes a whole reply whose usage is estimated from the texts' lengths; an exception is raised.

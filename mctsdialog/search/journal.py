@@ -168,7 +168,7 @@ class Journal:
         lines = [f"{field}: {was!r:.80} there, {now!r:.80} now" for field, (was, now) in differences.items()]
         shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
         raise JournalMismatchError(
-            f"belongs to another search ({shown}). Go on with the settings it was made with, or choose another file",
+            f"belongs to another search: {shown}",
             file=self.path,
             differences=differences,
         )

@@ -87,15 +87,10 @@ class UnexpandedDocument(_Part):
     prior: float = Field(ge=0.0, le=1.0)
 
 
-class EndDocument(_Part):
+class EndDocument(UnexpandedDocument):
     """A supporter turn after which the dialogue ended."""
 
-    type: Literal["end"]
-    id: int = Field(ge=0)
-    parent: int = Field(ge=0)
-    strategy: str
-    score: float | None = Field(description="the strategist's raw score, 0 to 10; null where it gave none")
-    prior: float = Field(ge=0.0, le=1.0)
+    type: Literal["end"]  # type: ignore[assignment]  # the discriminator of the union
     value: float = Field(description="Q, the mean reward")
     visits: int = Field(ge=0, description="N, the number of rewards")
     supporter: str = Field(min_length=1)

@@ -89,6 +89,7 @@ def test_another_model_on_the_same_output_is_refused_with_the_difference(run):
     code, _, err = run(*FEW, "--judge-model", "other")
     assert code == 2
     assert "roles.judge.model" in err
+    assert "--restart" in err
     assert "'stub'" in err
     assert "'other'" in err
 
