@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.search import search_command
-from mctsdialog.cli.text import headline, name_of, one_line, shortened, tree_lines
+from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.export import load_tree, save_graphml, save_tree, to_dot, to_svg
 from mctsdialog.files import write_atomically
@@ -88,9 +87,8 @@ def _show_best(tree: Tree, chars: int | None) -> None:
     for node in path:
         click.echo(headline(node))
     click.echo()
-    for turn in tree.history(path[-1]):
-        strategy = f" ({one_line(turn.strategy)})" if turn.strategy else ""
-        click.echo(f"{name_of(tree, turn.speaker)}{strategy}: {shortened(turn.text, chars)}")
+    for line in conversation_lines(tree, path[-1], chars):
+        click.echo(line)
 
 
 @main.command()
@@ -158,7 +156,3 @@ def cache_clear(folder: Path, yes: bool) -> None:
             question = f"Remove {store.info().entries} replies from {folder}? They must be paid for again."
             click.confirm(question, abort=True, err=True)
         click.echo(f"{store.clear()} replies removed")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ import click
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.cli.models import ModelOptions, layered, parse_prices
 from mctsdialog.cli.progress import SearchProgress
-from mctsdialog.cli.text import one_line, shortened
+from mctsdialog.cli.text import conversation_lines, one_line
 from mctsdialog.dialogue import Dialogue, Domain, domains, get_domain, load_domain, read_dialogues
 from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_graphml, save_tree
@@ -318,10 +318,8 @@ def _best_of(trees: list[Tree]) -> None:
     value, tree, path = max(paths, key=lambda found: found[0])
     gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
     click.echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
-    for turn in tree.history(path[-1]):
-        strategy = f" ({turn.strategy})" if turn.strategy else ""
-        name = tree.domain.seeker.name if turn.speaker == "seeker" else tree.domain.supporter.name
-        click.echo(f"  {name}{strategy}: {shortened(turn.text, 96)}")
+    for line in conversation_lines(tree, path[-1], 96):
+        click.echo(f"  {line}")
 
 
 def describe(tree: Tree) -> str:

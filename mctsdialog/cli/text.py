@@ -57,7 +57,14 @@ def headline(node: Node) -> str:
 
 def name_of(tree: Tree, speaker: str) -> str:
     """The side's name in the tree's domain."""
-    return tree.domain.seeker.name if speaker == "seeker" else tree.domain.supporter.name
+    return one_line(tree.domain.seeker.name if speaker == "seeker" else tree.domain.supporter.name)
+
+
+def conversation_lines(tree: Tree, node: Node, chars: int | None) -> Iterator[str]:
+    """The conversation down to ``node``, a turn a line."""
+    for turn in tree.history(node):
+        strategy = f" ({one_line(turn.strategy)})" if turn.strategy else ""
+        yield f"{name_of(tree, turn.speaker)}{strategy}: {shortened(turn.text, chars)}"
 
 
 def shortened(text: str, chars: int | None) -> str:

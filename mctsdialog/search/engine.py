@@ -123,13 +123,8 @@ class Engine:
         return best
 
     def _trial(self, leaf: Node) -> Trial:
-        kind: TrialKind = "expand"
-        if isinstance(leaf, EndNode):
-            kind = "end"
-        elif isinstance(leaf, UnexpandedNode):
-            kind = "generate"
         strategy = leaf.strategy if isinstance(leaf, StrategyNode) else None
-        trial = Trial(self._asked, leaf.id, kind, self.tree.history(leaf), strategy)
+        trial = Trial(self._asked, leaf.id, _kind(leaf), self.tree.history(leaf), strategy)
         self._asked += 1
         return trial
 
@@ -181,7 +176,7 @@ class Engine:
         node = self.tree[leaf]
         if node.children:
             raise TrialError(f"node {leaf} is not a leaf")
-        self._check(self._trial(node).kind, outcome)
+        self._check(_kind(node), outcome)
         self._commit(leaf, outcome)
 
     def _check(self, kind: TrialKind, outcome: Outcome) -> None:
@@ -240,3 +235,9 @@ class Engine:
             node.visits = self.config.gold_visits
             node.value = self.tree.domain.max_score + self.config.bias if node.visits else 0.0
         return child
+
+
+def _kind(leaf: Node) -> TrialKind:
+    if isinstance(leaf, EndNode):
+        return "end"
+    return "generate" if isinstance(leaf, UnexpandedNode) else "expand"
