@@ -217,3 +217,18 @@ class ReplyError(MctsDialogError):
         self.role = role
         self.attempts = attempts
         self.last_reply = last_reply
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in the group; the others' messages go with it as notes."""
+    errors: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending[:0] = error.exceptions
+        else:
+            errors.append(error)
+    for other in errors[1:]:
+        errors[0].add_note(f"meanwhile: {type(other).__name__}: {other}")
+    return errors[0]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomically(path: str | Path, content: str | bytes) -> Path:
-    """Write ``content`` to ``path`` in one step: a crash leaves the old file or the new one, never a part.
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file to write piece by piece; it takes the place of ``path`` when the block is left without an error.
 
-    Folders on the way are made. Text is written as UTF-8.
+    A crash leaves the old file or the new one, never a part. Folders on the way are made.
 
     :raises OSError: when the file cannot be written; nothing is left behind then.
     """
@@ -20,7 +24,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
@@ -28,7 +32,16 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return target
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> Path:
+    """Write ``content`` to ``path`` in one step, as :func:`atomic_file` does. Text is written as UTF-8.
+
+    :raises OSError: when the file cannot be written; nothing is left behind then.
+    """
+    with atomic_file(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+    return Path(path)
 
 
 def _umask() -> int:

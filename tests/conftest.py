@@ -121,7 +121,7 @@ def domain():
     return make_domain()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def domain_maker():
     return make_domain
 

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "mctsdialog.errors": 0,
     "mctsdialog.files": 0,
+    "mctsdialog.colours": 0,
+    "mctsdialog.views": 0,
     "mctsdialog.dialogue": 1,
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,

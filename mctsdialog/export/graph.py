@@ -37,7 +37,7 @@ def to_networkx(tree: Tree) -> nx.DiGraph[int]:
     """The tree as a directed graph from parents to children; nodes are ids.
 
     Node attributes: ``label``, ``type``, ``depth``, ``value``, ``visits``, and where the node has them ``strategy``,
-    ``score``, ``prior``, ``gold``, ``supporter``, ``seeker``. Attributes that a node has not are left out.
+    ``score``, ``prior``, ``gold``, ``probe``, ``supporter``, ``seeker``. Attributes that a node has not are left out.
     """
     graph: nx.DiGraph[int] = nx.DiGraph(tree_id=tree.id, domain=tree.domain.name, iterations=tree.iterations)
     depths: list[int] = []
@@ -66,6 +66,8 @@ def _attributes(node: Node) -> dict[str, Any]:
             attributes["score"] = float(node.score)
     if isinstance(node, SpokenNode):
         attributes |= {"supporter": node.supporter, "gold": node.gold}
+        if node.probe:
+            attributes["probe"] = True
     if isinstance(node, ExpandedNode):
         attributes["seeker"] = node.seeker
     return attributes

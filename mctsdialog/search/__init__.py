@@ -3,6 +3,7 @@
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
 from mctsdialog.search.journal import Journal
+from mctsdialog.search.play import History, Players, play, play_probe
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.runner import search
 from mctsdialog.search.trial import Exchange, Outcome, Trial
@@ -11,11 +12,15 @@ __all__ = [
     "BackupRule",
     "Engine",
     "Exchange",
+    "History",
     "Journal",
     "Outcome",
+    "Players",
     "ScoreRule",
     "SearchConfig",
     "Trial",
+    "play",
+    "play_probe",
     "pucb",
     "running_mean",
     "search",

@@ -179,6 +179,25 @@ class Engine:
         self._check(_kind(node), outcome)
         self._commit(leaf, outcome)
 
+    def probe(self, node_id: int, outcome: Outcome) -> SpokenNode:
+        """Give an unexpanded node its turn and one reward apart from the search: nothing is backpropagated.
+
+        :param outcome: what :func:`~mctsdialog.search.play_probe` found.
+        :raises TreeError: for a node that is not unexpanded.
+        :raises TrialError: for an outcome that is not a probe's.
+        """
+        fits = outcome.child is not None and outcome.scores is None and outcome.generated is None
+        if outcome.child is None or not fits or len(outcome.judgements) != 1 + len(outcome.steps):
+            raise TrialError(f"the outcome does not fit a probe: {outcome}")
+        node = self.tree.speak(node_id, outcome.child.supporter, outcome.child.seeker)
+        total = self._reward(outcome)
+        node.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
+        node.value, node.visits, node.probe = total, 1, True
+        return node
+
+    def _reward(self, outcome: Outcome) -> float:
+        return mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])
+
     def _check(self, kind: TrialKind, outcome: Outcome) -> None:
         ended = kind == "end" or (outcome.generated is not None and outcome.generated.seeker is None)
         fits = (outcome.generated is not None) == (kind == "generate")
@@ -192,7 +211,7 @@ class Engine:
 
     def _commit(self, leaf_id: int, outcome: Outcome) -> None:
         evaluated = self._grow(leaf_id, outcome)
-        total = mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])
+        total = self._reward(outcome)
         if evaluated.rollout is None and not evaluated.gold:
             evaluated.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
         self._backpropagate(evaluated, total)

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mctsdialog.dialogue import Domain, Turn
-from mctsdialog.errors import ReplyError
+from mctsdialog.errors import ReplyError, first_error
 from mctsdialog.roles import Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.search.rules import highest
 from mctsdialog.search.trial import Exchange, Outcome, Trial
@@ -120,7 +120,7 @@ class Judging:
         try:
             return await self._group.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:  # callers meet the one error, not the task group around it
-            raise _first(group) from None
+            raise first_error(group) from None
 
 
 async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> Outcome:
@@ -132,7 +132,7 @@ async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> 
     names = domain.strategies.names
     history = History.of(trial.history)
     generated, scores, child = None, None, None
-    steps: list[RolloutStep] = []
+    steps: tuple[RolloutStep, ...] = ()
     async with Judging(players) as judging:
         if trial.kind == "generate":
             assert trial.strategy is not None
@@ -141,14 +141,37 @@ async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> 
             judging.start(history)
         else:
             scores = await players.scores(history)
-            child, history = await _exchange(players, history, highest(names, scores), judging)
-            ended = child.seeker is None
-            while not ended and len(steps) < horizon:
-                strategy = highest(names, await players.scores(history))
-                exchange, history = await _exchange(players, history, strategy, judging)
-                steps.append(RolloutStep(strategy, exchange.supporter, exchange.seeker))
-                ended = exchange.seeker is None
-    return Outcome(judging.results, generated, scores, child, tuple(steps))
+            child, steps = await _simulate(players, history, highest(names, scores), names, horizon, judging)
+    return Outcome(judging.results, generated, scores, child, steps)
+
+
+async def play_probe(
+    history: tuple[Turn, ...], strategy: str, players: Players, domain: Domain, horizon: int
+) -> Outcome:
+    """Generate the turn that carries out ``strategy`` and simulate from it, as the best child of a leaf would be.
+
+    :returns: an outcome with ``child``, ``steps`` and ``judgements``.
+    :raises ReplyError: as :func:`play`.
+    """
+    async with Judging(players) as judging:
+        names = domain.strategies.names
+        child, steps = await _simulate(players, History.of(history), strategy, names, horizon, judging)
+    return Outcome(judging.results, child=child, steps=steps)
+
+
+async def _simulate(
+    players: Players, history: History, strategy: str, names: tuple[str, ...], horizon: int, judging: Judging
+) -> tuple[Exchange, tuple[RolloutStep, ...]]:
+    """The exchange that carries out ``strategy``, and at most ``horizon`` greedy rounds after it, until the end."""
+    first, history = await _exchange(players, history, strategy, judging)
+    ended = first.seeker is None
+    steps: list[RolloutStep] = []
+    while not ended and len(steps) < horizon:
+        strategy = highest(names, await players.scores(history))
+        exchange, history = await _exchange(players, history, strategy, judging)
+        steps.append(RolloutStep(strategy, exchange.supporter, exchange.seeker))
+        ended = exchange.seeker is None
+    return first, tuple(steps)
 
 
 async def _exchange(
@@ -169,18 +192,3 @@ def _checked(role: str, reply: object, check: Callable[[object], T]) -> T:
     except ValueError as error:
         last = reply if isinstance(reply, str) else repr(reply)
         raise ReplyError(str(error), role=role, last_reply=last) from error
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error in the group; the others' messages go with it as notes."""
-    errors: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending[:0] = error.exceptions
-        else:
-            errors.append(error)
-    for other in errors[1:]:
-        errors[0].add_note(f"meanwhile: {type(other).__name__}: {other}")
-    return errors[0]

@@ -96,6 +96,7 @@ class EndDocument(UnexpandedDocument):
     supporter: str = Field(min_length=1)
     gold: bool
     rollout: RolloutDocument | None
+    probe: bool = Field(default=False, description="generated and simulated apart from the search")
 
 
 class ExpandedDocument(EndDocument):
@@ -158,6 +159,8 @@ def _node_to_document(tree: Tree, node: Node) -> dict[str, Any]:
             document["seeker"] = node.seeker
         document["gold"] = node.gold
         document["rollout"] = _rollout_to_document(tree.domain.criteria, node.rollout)
+        if node.probe:
+            document["probe"] = True
     return document
 
 
@@ -294,6 +297,7 @@ def _spoken(tree: Tree, origin: UnexpandedNode, entry: EndDocument, file: str | 
     else:
         node = EndNode(origin, entry.supporter, gold=entry.gold)
         tree._ends += 1
+    node.probe = entry.probe
     if entry.rollout is not None:
         node.rollout = _rollout(tree.domain.criteria, entry.rollout, f"nodes[{entry.id}]", file)
     return node

@@ -145,9 +145,11 @@ class SpokenNode(StrategyNode):
     :ivar gold: whether the utterance comes from the gold dialogue.
     :ivar rollout: what was judged on the node's first own visit; None where it had none (a gold node, or a node
         whose first reward came from a child).
+    :ivar probe: whether the node was generated and simulated apart from the search, to see how a strategy does that
+        selection did not reach. The reward of a probe is its own visit; its ancestors' Q and N know nothing of it.
     """
 
-    __slots__ = ("gold", "rollout", "supporter")
+    __slots__ = ("gold", "probe", "rollout", "supporter")
 
     def __init__(self, origin: StrategyNode, supporter: str, *, gold: bool = False) -> None:
         super().__init__(origin.id, origin.parent, origin.strategy, origin.score, origin.prior)
@@ -155,6 +157,7 @@ class SpokenNode(StrategyNode):
         self.visits = origin.visits
         self.supporter = supporter
         self.gold = gold
+        self.probe = False
         self.rollout: Rollout | None = None
 
 

@@ -233,10 +233,12 @@ class Tree:
 
     def _check_visits(self, node: Node, children: list[StrategyNode]) -> None:
         own = own_visits(self, node)
-        visits = sum(child.visits for child in children)
+        probes = [child for child in children if isinstance(child, SpokenNode) and child.probe]
+        visits = sum(child.visits for child in children) - len(probes)
         if node.visits - visits != own:
             raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
         total = math.fsum(child.visits * child.value for child in children)
+        total -= math.fsum(probe.rollout.reward for probe in probes if probe.rollout is not None)
         if own:
             rollout = node.rollout if isinstance(node, SpokenNode) else None
             if rollout is None:
@@ -253,6 +255,8 @@ def _check_numbers(node: Node) -> None:
         raise TreeError("has a value but no visit", node_id=node.id)
     if isinstance(node, UnexpandedNode) and node.visits:
         raise TreeError("is unexpanded but was visited", node_id=node.id)
+    if isinstance(node, SpokenNode) and node.probe and (node.rollout is None or node.visits < 1 or node.gold):
+        raise TreeError("is a probe, but has no reward of its own", node_id=node.id)
     if isinstance(node, StrategyNode) and not 0.0 <= node.prior <= 1.0:
         raise TreeError(f"prior {node.prior}", node_id=node.id)
 
@@ -260,13 +264,15 @@ def _check_numbers(node: Node) -> None:
 def own_visits(tree: Tree, node: Node) -> int:
     """How many of the node's visits are its own, not its children's.
 
-    For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched,
-    else 0. Children of a gold node's parent are seeded, not simulated: gold nodes bring their visits along the
+    For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched, or
+    a probe, else 0. Children of a gold node's parent are seeded, not simulated: gold nodes bring their visits along the
     whole gold path, and their siblings are reached by selection alone.
     """
     parent = tree.parent(node)
     if parent is None:
         return 0
+    if isinstance(node, SpokenNode) and node.probe:
+        return 1
     siblings = tree.children(parent)
     if any(isinstance(sibling, SpokenNode) and sibling.gold for sibling in siblings):
         return 0

@@ -1,0 +1,37 @@
+"""Trees to preference data: valid paths, pairs, ESC-Pro and its relatives, and their statistics."""
+
+from mctsdialog.preferences.config import PreferenceConfig
+from mctsdialog.preferences.dataset import PreferenceDataset, PreferenceReport
+from mctsdialog.preferences.extract import preference_pairs, tree_record
+from mctsdialog.preferences.generate import Generated, probe_siblings, random_record
+from mctsdialog.preferences.paths import gold_dialogue, valid_paths
+from mctsdialog.preferences.prompts import chat_messages, parse_reply, spoken, system_prompt
+from mctsdialog.preferences.read import load_preferences, tree_files
+from mctsdialog.preferences.record import PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences.rows import FORMATS
+from mctsdialog.preferences.write import to_dataset, write_dataset
+
+__all__ = [
+    "FORMATS",
+    "Generated",
+    "PreferenceConfig",
+    "PreferenceDataset",
+    "PreferencePair",
+    "PreferenceReport",
+    "RecordNode",
+    "TreeRecord",
+    "chat_messages",
+    "gold_dialogue",
+    "load_preferences",
+    "parse_reply",
+    "preference_pairs",
+    "probe_siblings",
+    "random_record",
+    "spoken",
+    "system_prompt",
+    "to_dataset",
+    "tree_files",
+    "tree_record",
+    "valid_paths",
+    "write_dataset",
+]

@@ -1,0 +1,96 @@
+"""The dataset card: what the data is, where it came from, and what it is for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from mctsdialog.preferences.dataset import PreferenceDataset
+from mctsdialog.preferences.rows import FORMATS
+
+_WHAT = """\
+Pairs of replies to the same conversation, one preferred, extracted from conversation trees that a Monte-Carlo tree
+search grew (Chain of Strategy Optimization, Zhao et al., Findings of EMNLP 2025, section 3.2).
+"""
+
+_USE = """\
+Research on dialogue models. The replies were written by language models and rated by language models; they can be
+wrong, biased or harmful. Neither this data nor a model trained on it is fit for use with people, least of all people
+in distress, without review, and neither is a substitute for professional care. Texts may hold personal matters of the
+people whose dialogues the trees grew from: the terms of the seed data hold here too."""
+
+
+def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, int], licence: str | None) -> str:
+    """The card as Markdown with the metadata that hubs read.
+
+    :param splits: data by split.
+    :param files: rows by file, relative to the card.
+    :param licence: identifier of the licence; None for unknown.
+    """
+    first = next(iter(splits.values()))
+    title = one_line(first.domain.title or first.domain.name)
+    sections = [
+        _metadata(files, licence),
+        f"# Turn-level preferences: {title}\n",
+        _WHAT,
+        _counts(splits),
+        _files(files),
+        _settings(first),
+        "## Strategies\n\n" + "\n".join(f"- {one_line(name)}" for name in first.domain.strategies.names) + "\n",
+        f"## Licence\n\n{one_line(licence) if licence else _NO_LICENCE}\n",
+        f"## Intended use\n\n{_USE}\n",
+    ]
+    return "\n".join(sections)
+
+
+_NO_LICENCE = (
+    "Not stated. The seed dialogues have a licence of their own, and the models that wrote the replies have terms; "
+    "settle both before you share this."
+)
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line of Markdown, with nothing in it that Markdown or HTML would act on."""
+    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in escaped)
+
+
+def _metadata(files: Mapping[str, int], licence: str | None) -> str:
+    """YAML for the hub; JSON strings are YAML strings, so that nothing in them is markup."""
+    lines = ["---", f"license: {json.dumps(licence or 'unknown')}", "configs:"]
+    configs: dict[str, list[str]] = {}
+    for file in files:
+        configs.setdefault(PurePosixPath(file).parent.as_posix(), []).append(file)
+    for config, paths in configs.items():
+        lines += [f"- config_name: {json.dumps(config)}", "  data_files:"]
+        for path in paths:
+            lines += [f"  - split: {json.dumps(PurePosixPath(path).stem)}", f"    path: {json.dumps(path)}"]
+    return "\n".join([*lines, "---", ""])
+
+
+def _counts(splits: Mapping[str, PreferenceDataset]) -> str:
+    lines = ["## Contents\n", "| split | trees | seed dialogues | dialogues | pairs |", "|---|---:|---:|---:|---:|"]
+    for name, data in splits.items():
+        pairs = sum(len(record.pairs) for record in data.records)
+        dialogues = sum(1 for _ in data.dialogues())
+        lines.append(f"| {one_line(name)} | {len(data.records)} | {len(data.seeds())} | {dialogues} | {pairs} |")
+    return "\n".join([*lines, ""])
+
+
+def _files(files: Mapping[str, int]) -> str:
+    lines = ["## Files\n", "| file | rows | what |", "|---|---:|---|"]
+    titles = {name: spec.title for name, spec in FORMATS.items()}
+    for file, rows in files.items():
+        name, _, size = PurePosixPath(file).parent.as_posix().partition("-")
+        what = next(title for form, title in titles.items() if form == name)
+        lines.append(f"| {file} | {rows} | {what}{f', from {size} dialogues' if size else ''} |")
+    lines += ["", "Every pair has a `provenance`: tree and node ids, turn, depth, strategies, Q and N of both sides."]
+    return "\n".join([*lines, ""])
+
+
+def _settings(data: PreferenceDataset) -> str:
+    lines = ["## Extraction\n", "| setting | value | meaning |", "|---|---|---|"]
+    for name, field in type(data.config).model_fields.items():
+        lines.append(f"| {name} | {getattr(data.config, name)} | {one_line(field.description or '')} |")
+    return "\n".join([*lines, ""])

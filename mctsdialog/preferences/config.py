@@ -1,0 +1,71 @@
+"""The settings of preference extraction. Defaults are the paper's (section 3.2, Appendix F.1)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mctsdialog.errors import ConfigError
+from mctsdialog.search import SearchConfig
+from mctsdialog.tree import Tree
+
+PathRule: TypeAlias = Literal["all", "end"]
+"""Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""
+
+
+class PreferenceConfig(BaseModel):
+    """What counts as a valid path and as a pair.
+
+    :raises ConfigError: for a value out of range or an unknown field, naming it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    theta: float = Field(
+        0.5, description="least Q of a node on a valid path; a rejected sibling is below it (eq. 5 and 6)"
+    )
+    min_visits: int = Field(2, ge=0, description="least N of a valid path's end node, 0 or more")
+    path_rule: PathRule = Field(
+        "all", description="nodes that theta holds for: 'all' on the path, root and end included, or the 'end' alone"
+    )
+    min_margin: float | None = Field(None, description="keep only pairs whose Q(chosen) - Q(rejected) is above this")
+    max_per_turn: int | None = Field(None, ge=1, description="most pairs of one turn, drawn by seed, 1 or more")
+    max_per_tree: int | None = Field(None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
+    seed: int = Field(0, description="of every draw: caps, splits, subsets, random strategies")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"PreferenceConfig.{field}: {first['msg']} (given: {first['input']!r})", field=field
+            ) from error
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+    def check(self, tree: Tree) -> None:
+        """See that theta is a reward that the tree's judge can give.
+
+        :raises ConfigError: where it is not, with the range.
+        """
+        low, high = reward_range(tree)
+        if not low <= self.theta <= high:
+            raise ConfigError(
+                f"theta {self.theta:g} is outside the rewards of tree {tree.id!r}, {low:g} to {high:g}", field="theta"
+            )
+
+
+def reward_range(tree: Tree) -> tuple[float, float]:
+    """The least and the greatest reward of the tree's search (paper eq. 2)."""
+    bias = search_config(tree).bias
+    return bias, tree.domain.max_score + bias
+
+
+def search_config(tree: Tree) -> SearchConfig:
+    """The settings that the tree was searched with; the defaults for a tree that no search grew."""
+    return SearchConfig(**{name: tree.config[name] for name in SearchConfig.model_fields if name in tree.config})

@@ -1,0 +1,218 @@
+"""Many trees as one preference dataset: ESC-Pro and its relatives (paper sections 3.2, 5.1 and 5.4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+
+from mctsdialog.dialogue import Dialogue, Domain
+from mctsdialog.errors import ConfigError, DataError
+from mctsdialog.preferences.config import PreferenceConfig
+from mctsdialog.preferences.extract import Extraction
+from mctsdialog.preferences.prompts import system_prompt
+from mctsdialog.preferences.record import PreferencePair, TreeRecord
+from mctsdialog.tree import Tree
+
+
+@dataclass(frozen=True)
+class PreferenceReport:
+    """What became of the trees.
+
+    :param trees: how many there were.
+    :param without_path: trees without a valid path, by reason.
+    :param counts: turns and pairs, and how many pairs were left out, by reason.
+    :param unreadable: files that a lenient reader skipped, with what was wrong.
+    """
+
+    trees: int = 0
+    without_path: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.trees} trees, {self.trees - sum(self.without_path.values())} with a valid path"]
+        lines += [f"  {count} without: {reason}" for reason, count in sorted(self.without_path.items())]
+        found = self.counts.get("pairs found", 0)
+        lines.append(
+            f"turns on valid paths: {self.counts.get('turns', 0)}, "
+            f"{self.counts.get('turns without a rejected sibling', 0)} of them without a rejected sibling"
+        )
+        gone = {name: count for name, count in self.counts.items() if name in _REASONS and count}
+        lines.append(f"pairs: {found - sum(gone.values())} of {found} kept")
+        lines += [f"  {count} left out: {name}" for name, count in gone.items()]
+        if self.unreadable:
+            lines.append(f"files skipped: {len(self.unreadable)}")
+            lines += [f"  {each}" for each in self.unreadable]
+        return "\n".join(lines)
+
+
+_REASONS = ("margin too small", "exact duplicates", "over the cap of a turn", "over the cap of a tree")
+
+
+@dataclass(frozen=True)
+class PreferenceDataset:
+    """Records of many trees of one domain.
+
+    :param records: one a tree; trees without a valid path have a record without nodes.
+    :param domain: the trees' domain.
+    :param config: what counted as a valid path and as a pair.
+    :param report: what became of the trees; empty for a split, a subset or data that was read.
+    """
+
+    records: tuple[TreeRecord, ...]
+    domain: Domain
+    config: PreferenceConfig
+    report: PreferenceReport = PreferenceReport()
+
+    @classmethod
+    def from_trees(cls, trees: Iterable[Tree], config: PreferenceConfig | None = None) -> PreferenceDataset:
+        """Extract the pairs of all trees; exact duplicates of earlier trees' pairs go.
+
+        :param trees: read one after another; only records are kept.
+        :raises DataError: without any tree, or for trees of different domains.
+        :raises ConfigError: for a theta that is no reward of the trees' judge.
+        """
+        return _Builder(config or PreferenceConfig()).build(trees)
+
+    def pairs(self) -> Iterator[PreferencePair]:
+        """The pairs (paper eq. 6)."""
+        for record in self.records:
+            yield from record.expand()
+
+    def dialogues(self) -> Iterator[Dialogue]:
+        """The valid paths as dialogues: ESC-Pro-SFT (paper section 5.1). Equal conversations are there once."""
+        seen: set[bytes] = set()
+        for record in self.records:
+            digests = record.digests()
+            for dialogue, end in zip(record.dialogues(), record.ends, strict=True):
+                if digests[end] not in seen:
+                    seen.add(digests[end])
+                    yield dialogue
+
+    def seeds(self) -> list[Dialogue]:
+        """The gold dialogues that the trees grew from, each once."""
+        seeds: dict[tuple[object, ...], Dialogue] = {}
+        for record in self.records:
+            dialogue = record.seed_dialogue()
+            if dialogue is not None:
+                seeds.setdefault((dialogue.scene, dialogue.description, dialogue.turns), dialogue)
+        return list(seeds.values())
+
+    def replace(self, records: Sequence[TreeRecord]) -> PreferenceDataset:
+        """Other records under the same domain and config."""
+        return PreferenceDataset(tuple(records), self.domain, self.config)
+
+    def subset(self, dialogues: int) -> PreferenceDataset:
+        """That many of the valid paths, drawn by the config's seed, and their pairs (paper section 5.4).
+
+        A smaller subset is part of every larger one of the same seed.
+
+        :raises ConfigError: where there are fewer.
+        """
+        ends = [(record, end) for record in self.records for end in record.ends]
+        if not 1 <= dialogues <= len(ends):
+            raise ConfigError(f"a subset of {dialogues} dialogues; there are {len(ends)}", field="subset")
+        ends.sort(key=lambda item: self._rank("subset", item[0].id, str(item[1])))
+        drawn: dict[int, list[int]] = {}
+        for record, end in ends[:dialogues]:
+            drawn.setdefault(id(record), []).append(end)
+        return self.replace([each.restricted(drawn[id(each)]) for each in self.records if id(each) in drawn])
+
+    def split(self, parts: Mapping[str, float]) -> dict[str, PreferenceDataset]:
+        """Split by seed dialogue: all trees of a seed fall into one part, drawn by the config's seed.
+
+        Trees share a seed where they have the same id, or begin alike (scene, description and opening).
+
+        :param parts: fraction by name, above 0; they sum to 1. Every part gets at least one seed.
+        :raises ConfigError: for other fractions, or with fewer seeds than parts.
+        """
+        if not parts or min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-6:
+            raise ConfigError(f"fractions of a split must be above 0 and sum to 1, not {dict(parts)}", field="split")
+        groups = sorted(self._seed_groups(), key=lambda group: self._rank("split", *group[0]))
+        if len(groups) < len(parts):
+            raise ConfigError(f"{len(groups)} seed dialogues cannot be split into {len(parts)} parts", field="split")
+        found: dict[str, PreferenceDataset] = {}
+        for name, size in _sizes(parts, len(groups)).items():
+            taken = {place for group, places in groups[:size] for place in places}
+            found[name] = self.replace([record for place, record in enumerate(self.records) if place in taken])
+            groups = groups[size:]
+        return found
+
+    def _seed_groups(self) -> list[tuple[tuple[str, ...], list[int]]]:
+        """Places of the records by seed dialogue, with a name for each group that no other has."""
+        graph: nx.Graph[Any] = nx.Graph()
+        for place, record in enumerate(self.records):
+            start = json.dumps([record.scenario.scene, record.scenario.description, *map(_turn, record.opening)])
+            graph.add_edge(place, ("id", record.id))
+            graph.add_edge(place, ("start", start))
+        groups = []
+        for component in nx.connected_components(graph):
+            name = min(key for key in component if not isinstance(key, int))
+            groups.append((name, sorted(key for key in component if isinstance(key, int))))
+        return groups
+
+    def _rank(self, *parts: str) -> bytes:
+        """A number that orders what is drawn from, by seed alone and not by what else is there."""
+        return hashlib.blake2b(json.dumps([self.config.seed, *parts]).encode()).digest()
+
+
+def _turn(turn: Any) -> list[str]:
+    return [turn.speaker, turn.text]
+
+
+def _sizes(parts: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole numbers near the fractions of ``total``, 1 or more each, that sum to it."""
+    sizes = {name: max(1, int(fraction * total)) for name, fraction in parts.items()}
+
+    def shortfall(name: str) -> float:
+        return parts[name] * total - sizes[name]
+
+    while sum(sizes.values()) < total:
+        sizes[max(sizes, key=shortfall)] += 1
+    while sum(sizes.values()) > total:
+        sizes[min((name for name in sizes if sizes[name] > 1), key=shortfall)] -= 1
+    return sizes
+
+
+class _Builder:
+    def __init__(self, config: PreferenceConfig) -> None:
+        self._config = config
+        self._seen: set[bytes] = set()
+        self._counts: Counter[str] = Counter()
+        self._without: Counter[str] = Counter()
+        self._first: tuple[Domain, str] | None = None
+
+    def build(self, trees: Iterable[Tree]) -> PreferenceDataset:
+        records = tuple(self._record(tree) for tree in trees)
+        if self._first is None:
+            raise DataError("there are no trees to make a dataset of")
+        report = PreferenceReport(len(records), dict(self._without), dict(self._counts))
+        return PreferenceDataset(records, self._first[0], self._config, report)
+
+    def _record(self, tree: Tree) -> TreeRecord:
+        self._check_domain(tree)
+        extraction = Extraction(tree, self._config, self._seen)
+        record = extraction.record()
+        self._counts.update(extraction.counts)
+        if extraction.paths.reason is not None:
+            self._without[extraction.paths.reason] += 1
+        return record
+
+    def _check_domain(self, tree: Tree) -> None:
+        if self._first is None:
+            self._first = (tree.domain, tree.id)
+        domain, first = self._first
+        if domain.name == tree.domain.name and system_prompt(domain) == system_prompt(tree.domain):
+            return
+        other = tree.domain.name if tree.domain.name != domain.name else f"another {domain.name!r}"
+        raise DataError(
+            f"is of domain {other}, but tree {first!r} is of {domain.name}; make a dataset of each domain apart",
+            item=f"tree {tree.id!r}",
+            field="domain",
+        )

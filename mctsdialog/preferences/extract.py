@@ -1,0 +1,163 @@
+"""Preference pairs of a tree (paper eq. 6), linear in the tree's size."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from mctsdialog.preferences.config import PathRule, PreferenceConfig
+from mctsdialog.preferences.paths import Family, ValidPaths, gold_dialogue
+from mctsdialog.preferences.prompts import system_prompt
+from mctsdialog.preferences.record import Polarity, PreferencePair, RecordNode, TreeRecord
+from mctsdialog.tree import ExpandedNode, SpokenNode, Tree
+
+Pair = tuple[int, int]
+
+
+def preference_pairs(
+    tree: Tree,
+    theta: float = 0.5,
+    min_visits: int = 2,
+    path_rule: PathRule = "all",
+    *,
+    min_margin: float | None = None,
+    max_per_turn: int | None = None,
+    max_per_tree: int | None = None,
+    seed: int = 0,
+) -> list[PreferencePair]:
+    """The preference pairs of a tree (paper eq. 6).
+
+    For every node w on a valid path (see :func:`valid_paths`), every expanded or end sibling l on no valid path with
+    ``Q(l) < theta`` and at least one visit. A pair of two paths that share a beginning is there once.
+
+    :param min_margin: keep only pairs whose ``Q(w) - Q(l)`` is above this; None keeps all.
+    :param max_per_turn: most pairs of one turn, drawn by ``seed``.
+    :param max_per_tree: most pairs of the tree, drawn by ``seed``.
+    :returns: pairs in the order of the tree's ids.
+    :raises ConfigError: for a setting out of range.
+    """
+    config = PreferenceConfig(
+        theta=theta,
+        min_visits=min_visits,
+        path_rule=path_rule,
+        min_margin=min_margin,
+        max_per_turn=max_per_turn,
+        max_per_tree=max_per_tree,
+        seed=seed,
+    )
+    return list(tree_record(tree, config).expand())
+
+
+def tree_record(tree: Tree, config: PreferenceConfig | None = None) -> TreeRecord:
+    """The tree's valid paths and rejected siblings as a prefix tree; expanding it gives the pairs.
+
+    :raises ConfigError: for a theta that is no reward of the tree's judge.
+    """
+    return Extraction(tree, config or PreferenceConfig()).record()
+
+
+class Extraction:
+    """One tree's way from valid paths to pairs, counting what is left out.
+
+    :param tree: the tree.
+    :param config: what counts as a valid path and as a pair.
+    :param seen: digests of earlier trees' pairs; a pair that is in it is an exact duplicate, and new ones go in.
+    :raises ConfigError: for a theta that is no reward of the tree's judge.
+    :ivar counts: "turns", "turns without a rejected sibling", "pairs found", and how many pairs went by reason.
+    """
+
+    def __init__(self, tree: Tree, config: PreferenceConfig, seen: set[bytes] | None = None) -> None:
+        self._tree = tree
+        self._config = config
+        self._seen: set[bytes] = set() if seen is None else seen
+        self.paths = ValidPaths(tree, config)
+        self.counts: Counter[str] = Counter()
+
+    def record(self) -> TreeRecord:
+        """The tree's record after margin, duplicates and caps."""
+        families = list(self.paths.families())
+        self.counts["turns"] += len(families)
+        self.counts["turns without a rejected sibling"] += sum(not family.rejected for family in families)
+        pairs = [pair for family in families for pair in self._kept(family)]
+        record = blank_record(self._tree, families)
+        return record.with_pairs(self._capped(self._distinct(replace(record, pairs=tuple(pairs)))))
+
+    def _kept(self, family: Family) -> Iterator[Pair]:
+        margin = self._config.min_margin
+        for chosen in family.chosen:
+            for rejected in family.rejected:
+                self.counts["pairs found"] += 1
+                if margin is not None and not chosen.value - rejected.value > margin:
+                    self.counts["margin too small"] += 1
+                else:
+                    yield chosen.id, rejected.id
+
+    def _distinct(self, record: TreeRecord) -> list[Pair]:
+        kept = []
+        for pair, digest in record.pair_digests():
+            if digest in self._seen:
+                self.counts["exact duplicates"] += 1
+            else:
+                self._seen.add(digest)
+                kept.append(pair)
+        return kept
+
+    def _capped(self, pairs: list[Pair]) -> list[Pair]:
+        most, kept = self._config.max_per_turn, pairs
+        if most is not None:
+            turns: dict[int, list[Pair]] = {}
+            for pair in pairs:
+                parent = self._tree[pair[0]].parent
+                turns.setdefault(parent, []).append(pair)
+            kept = [pair for parent, each in turns.items() for pair in self._draw(each, most, f"turn {parent}")]
+            self.counts["over the cap of a turn"] += len(pairs) - len(kept)
+        most = self._config.max_per_tree
+        if most is None:
+            return kept
+        self.counts["over the cap of a tree"] += max(len(kept) - most, 0)
+        return self._draw(kept, most, "tree")
+
+    def _draw(self, pairs: Sequence[Pair], most: int, what: str) -> list[Pair]:
+        if len(pairs) <= most:
+            return list(pairs)
+        generator = random.Random(f"{self._config.seed}/{self._tree.id}/{what}")  # noqa: S311  # no secret
+        places = sorted(generator.sample(range(len(pairs)), most))
+        return [pairs[place] for place in places]
+
+
+def blank_record(tree: Tree, families: Sequence[Family]) -> TreeRecord:
+    """A record of all chosen and rejected turns of the families, without pairs."""
+    nodes = [record_node(node, polarity) for family in families for polarity, side in _sides(family) for node in side]
+    seed = gold_dialogue(tree)
+    return TreeRecord(
+        scenario=tree.scenario,
+        domain=tree.domain.name,
+        strategies=tree.domain.strategies.names,
+        system=system_prompt(tree.domain),
+        opening=tree.root.turns,
+        seed=None if seed is None else seed.turns,
+        nodes=tuple(nodes),
+        pairs=(),
+    )
+
+
+def record_node(node: SpokenNode, polarity: Polarity) -> RecordNode:
+    """A node of the tree as a node of its record."""
+    answer = node.seeker if isinstance(node, ExpandedNode) and polarity == "chosen" else None
+    return RecordNode(
+        id=node.id,
+        parent=node.parent,
+        strategy=node.strategy,
+        supporter=node.supporter,
+        seeker=answer,
+        value=node.value,
+        visits=node.visits,
+        gold=node.gold,
+        polarity=polarity,
+    )
+
+
+def _sides(family: Family) -> tuple[tuple[Polarity, tuple[SpokenNode, ...]], ...]:
+    return ("chosen", family.chosen), ("rejected", family.rejected)

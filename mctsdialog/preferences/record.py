@@ -1,0 +1,304 @@
+"""The tree record: valid paths and rejected siblings of one tree, arranged as a prefix tree, and its pairs.
+
+A pair repeats its whole history; the record holds every turn once and the pairs as pairs of node ids, so that it is
+linear in the tree's size. Expanding it gives exactly the pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from mctsdialog.dialogue import Dialogue, Scenario, Turn
+from mctsdialog.errors import DataError
+
+SCHEMA_NAME = "mctsdialog.tree_record"
+SCHEMA_VERSION = 1
+
+Polarity: TypeAlias = Literal["chosen", "rejected"]
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordNode:
+    """One supporter turn of a record, and the seeker's answer.
+
+    :param id: the node's id in the tree.
+    :param parent: id of the node before it; 0 is the root, which holds the opening turns.
+    :param strategy: name of the strategy.
+    :param supporter: the supporter's words.
+    :param seeker: the seeker's answer; None where the dialogue ended, and for rejected turns.
+    :param value: Q; None where it was not searched (a random reply, paper section 5.3).
+    :param visits: N.
+    :param gold: whether the turn is the gold dialogue's.
+    :param polarity: "chosen" on a valid path, "rejected" beside one.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    id: int
+    parent: int
+    strategy: str
+    supporter: str
+    seeker: str | None
+    value: float | None
+    visits: int
+    gold: bool
+    polarity: Polarity
+
+
+@dataclass(frozen=True)
+class TreeRecord:
+    """One tree's valid paths and rejected siblings.
+
+    :param scenario: the tree's scenario; its id is the tree's.
+    :param domain: name of the domain.
+    :param strategies: names of its strategies, in the set's order.
+    :param system: the system prompt that every pair begins with.
+    :param opening: the turns that the root holds.
+    :param seed: the gold dialogue's turns; None for a tree without.
+    :param nodes: parents before children.
+    :param pairs: (chosen id, rejected id), siblings each.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    scenario: Scenario
+    domain: str
+    strategies: tuple[str, ...]
+    system: str
+    opening: tuple[Turn, ...]
+    seed: tuple[Turn, ...] | None
+    nodes: tuple[RecordNode, ...]
+    pairs: tuple[tuple[int, int], ...]
+
+    @property
+    def id(self) -> str:
+        """The tree's id."""
+        return self.scenario.id
+
+    @cached_property
+    def _by_id(self) -> dict[int, RecordNode]:
+        return {node.id: node for node in self.nodes}
+
+    def __getitem__(self, node_id: int) -> RecordNode:
+        """The node with that id.
+
+        :raises KeyError: when there is none.
+        """
+        return self._by_id[node_id]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids of the valid paths' end nodes."""
+        return tuple(node.id for node in self.nodes if node.polarity == "chosen" and node.seeker is None)
+
+    @property
+    def chosen(self) -> tuple[RecordNode, ...]:
+        """Turns on valid paths, each once."""
+        return tuple(node for node in self.nodes if node.polarity == "chosen")
+
+    @property
+    def rejected(self) -> tuple[RecordNode, ...]:
+        """Rejected turns, each once."""
+        return tuple(node for node in self.nodes if node.polarity == "rejected")
+
+    def path(self, node_id: int) -> list[RecordNode]:
+        """The nodes from below the root down to the node with that id; empty for the root, 0."""
+        path = []
+        while node_id:
+            node = self._by_id[node_id]
+            path.append(node)
+            node_id = node.parent
+        path.reverse()
+        return path
+
+    def history(self, node_id: int) -> tuple[Turn, ...]:
+        """The conversation from its start to the last turn of the node with that id (0: the opening)."""
+        turns = list(self.opening)
+        for node in self.path(node_id):
+            turns.append(Turn("supporter", node.supporter, node.strategy))
+            if node.seeker is not None:
+                turns.append(Turn("seeker", node.seeker))
+        return tuple(turns)
+
+    def depths(self) -> dict[int, int]:
+        """Edges between the root and each node, by id."""
+        depths = {0: 0}
+        for node in self.nodes:
+            depths[node.id] = depths[node.parent] + 1
+        return depths
+
+    def expand(self) -> Iterator[PreferencePair]:
+        """The pairs (paper eq. 6), in the record's order."""
+        depths = self.depths()
+        for chosen, rejected in self.pairs:
+            yield PreferencePair(self, self._by_id[chosen], self._by_id[rejected], depths[chosen])
+
+    def dialogues(self) -> Iterator[Dialogue]:
+        """The valid paths as dialogues, ids ``tree/end node`` (ESC-Pro-SFT, paper section 5.1)."""
+        for end in self.ends:
+            yield Dialogue(**{**dict(self.scenario), "id": f"{self.id}/{end}"}, turns=self.history(end))
+
+    def seed_dialogue(self) -> Dialogue | None:
+        """The gold dialogue; None for a tree without."""
+        return None if self.seed is None else Dialogue(**dict(self.scenario), turns=self.seed)
+
+    def with_pairs(self, pairs: Collection[tuple[int, int]]) -> TreeRecord:
+        """This record with these pairs alone, and without rejected turns that are in none of them."""
+        used = {rejected for _, rejected in pairs}
+        nodes = tuple(node for node in self.nodes if node.polarity == "chosen" or node.id in used)
+        return replace(self, nodes=nodes, pairs=tuple(pairs))
+
+    def restricted(self, ends: Collection[int]) -> TreeRecord:
+        """This record with the valid paths to these end nodes alone, and their pairs."""
+        kept: set[int] = set()
+        for end in ends:
+            kept.update(node.id for node in self.path(end))
+        nodes = tuple(node for node in self.nodes if node.id in kept or node.polarity == "rejected")
+        return replace(self, nodes=nodes).with_pairs([pair for pair in self.pairs if pair[0] in kept])
+
+    def digests(self) -> dict[int, bytes]:
+        """For every node (and 0), a digest of the system prompt and the conversation down to it."""
+        digests = {0: _digest(b"", self.system, *(part for turn in self.opening for part in _parts(turn)))}
+        for node in self.nodes:
+            digests[node.id] = _digest(digests[node.parent], node.strategy, node.supporter, node.seeker)
+        return digests
+
+    def pair_digests(self) -> Iterator[tuple[tuple[int, int], bytes]]:
+        """Each pair with a digest of prompt and replies: equal digests are exact duplicates."""
+        digests = self.digests()
+        for pair in self.pairs:
+            chosen, rejected = self._by_id[pair[0]], self._by_id[pair[1]]
+            replies = (chosen.strategy, chosen.supporter, rejected.strategy, rejected.supporter)
+            yield pair, _digest(digests[chosen.parent], *replies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **_ADAPTER.dump_python(self, mode="json")}
+
+    @classmethod
+    def from_json(cls, data: str | bytes, *, file: str | None = None, item: int | str | None = None) -> TreeRecord:
+        """Read what :meth:`to_dict` gave; nothing in it is trusted.
+
+        :raises DataError: for anything but a sound record, with the field at fault.
+        """
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"not JSON: {error}", file=file, item=item) from error
+        if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA_NAME:
+            raise DataError(f'not a tree record: "schema" must be {SCHEMA_NAME!r}', file=file, item=item)
+        version = content.pop("version", None)
+        if version != SCHEMA_VERSION:
+            message = f"version {version!r} cannot be read; this release reads {SCHEMA_VERSION}"
+            raise DataError(message, file=file, item=item, field="version")
+        try:
+            record = _ADAPTER.validate_json(json.dumps(content))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DataError(first["msg"], file=file, item=item, field=where) from error
+        fault = record.fault()
+        if fault is not None:
+            raise DataError(fault[1], file=file, item=item, field=fault[0])
+        return record
+
+    def fault(self) -> tuple[str, str] | None:
+        """The first thing that does not hold in the record, as (field, what is wrong); None for a sound one."""
+        known: dict[int, RecordNode | None] = {0: None}
+        for index, node in enumerate(self.nodes):
+            parent = known.get(node.parent)
+            if node.id in known or node.parent not in known:
+                return f"nodes.{index}", f"node {node.id} is there twice, or its parent {node.parent} is not before it"
+            if parent is not None and (parent.seeker is None or parent.polarity == "rejected"):
+                return f"nodes.{index}.parent", f"node {node.parent} can have no node after it"
+            known[node.id] = node
+        for index, (first, second) in enumerate(self.pairs):
+            chosen, rejected = known.get(first), known.get(second)
+            if chosen is None or rejected is None or chosen.parent != rejected.parent:
+                return f"pairs.{index}", f"{first} and {second} are not siblings of this record"
+            if (chosen.polarity, rejected.polarity) != ("chosen", "rejected"):
+                return f"pairs.{index}", f"{first} must be a chosen node and {second} a rejected one"
+        if not self.opening or self.opening[-1].speaker != "seeker":
+            return "opening", "must end with a turn of the seeker"
+        return None
+
+
+_ADAPTER = TypeAdapter(TreeRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """Two replies to the same history, one preferred (paper eq. 6), with where they come from.
+
+    :param record: the tree's record, which holds the history.
+    :param chosen: w, on a valid path.
+    :param rejected: l, its sibling.
+    :param depth: edges between the root and both replies, from 1.
+    """
+
+    record: TreeRecord = field(repr=False, compare=False)
+    chosen: RecordNode
+    rejected: RecordNode
+    depth: int
+
+    @property
+    def tree_id(self) -> str:
+        """Id of the tree."""
+        return self.record.id
+
+    @property
+    def turn(self) -> int:
+        """Place of the replies among the conversation's turns, from 0."""
+        return len(self.record.opening) + 2 * (self.depth - 1)
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """The turns before the replies, supporter turns with their strategies; the last is the seeker's."""
+        return self.record.history(self.chosen.parent)
+
+    @property
+    def margin(self) -> float | None:
+        """``Q(chosen) - Q(rejected)``; None where the rejected reply was not searched."""
+        if self.chosen.value is None or self.rejected.value is None:
+            return None
+        return self.chosen.value - self.rejected.value
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the pair comes from, as JSON values."""
+        return {
+            "tree": self.tree_id,
+            "domain": self.record.domain,
+            "turn": self.turn,
+            "depth": self.depth,
+            "parent": self.chosen.parent,
+            **_side("chosen", self.chosen),
+            **_side("rejected", self.rejected),
+            "gold": self.chosen.gold,
+        }
+
+
+def _side(name: str, node: RecordNode) -> dict[str, Any]:
+    return {
+        f"{name}_node": node.id,
+        f"{name}_strategy": node.strategy,
+        f"{name}_value": node.value,
+        f"{name}_visits": node.visits,
+    }
+
+
+def _parts(turn: Turn) -> tuple[str | None, ...]:
+    return turn.speaker, turn.text, turn.strategy
+
+
+def _digest(before: bytes, *parts: str | None) -> bytes:
+    text = json.dumps(parts)  # a list of strings has one form; lone surrogates are escaped
+    return hashlib.blake2b(text.encode(), key=before, digest_size=16).digest()

@@ -1,0 +1,199 @@
+"""The forms in which trainers read preference data: rows of JSON values, and their Arrow types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from mctsdialog.preferences.dataset import PreferenceDataset
+from mctsdialog.preferences.prompts import chat_messages, spoken
+from mctsdialog.preferences.record import PreferencePair, RecordNode, TreeRecord
+
+Row: TypeAlias = dict[str, Any]
+RowFormat: TypeAlias = Literal["preference", "unpaired", "sft", "research", "tree"]
+"""Names of the forms; see :data:`FORMATS`."""
+
+
+def _system(record: TreeRecord) -> list[dict[str, str]]:
+    return [{"role": "system", "content": record.system}]
+
+
+def _reply(node: RecordNode) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": spoken(node.strategy, node.supporter)}]
+
+
+def _prompt(record: TreeRecord, parent: int) -> list[dict[str, str]]:
+    return _system(record) + chat_messages(record.history(parent))
+
+
+def preference_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """TRL's conversational preference form: ``prompt``, ``chosen``, ``rejected`` (and ``provenance``)."""
+    for pair in dataset.pairs():
+        yield {
+            "prompt": _prompt(pair.record, pair.chosen.parent),
+            "chosen": _reply(pair.chosen),
+            "rejected": _reply(pair.rejected),
+            "provenance": pair.provenance(),
+        }
+
+
+def unpaired_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """TRL's unpaired form for KTO: every pair split in two, exact duplicates removed (paper appendix G)."""
+    seen: set[tuple[bytes, str, str, bool]] = set()
+    for record in dataset.records:
+        digests, depths = record.digests(), record.depths()
+        for pair in record.pairs:
+            for node in (record[pair[0]], record[pair[1]]):
+                label = node.polarity == "chosen"
+                key = (digests[node.parent], node.strategy, node.supporter, label)
+                if key not in seen:
+                    seen.add(key)
+                    yield _unpaired(record, node, depths[node.id], label)
+
+
+def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> Row:
+    return {
+        "prompt": _prompt(record, node.parent),
+        "completion": _reply(node),
+        "label": label,
+        "provenance": {
+            "tree": record.id,
+            "domain": record.domain,
+            "turn": len(record.opening) + 2 * (depth - 1),
+            "depth": depth,
+            "parent": node.parent,
+            "node": node.id,
+            "strategy": node.strategy,
+            "value": node.value,
+            "visits": node.visits,
+            "gold": node.gold,
+        },
+    }
+
+
+def sft_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """TRL's conversational language-modelling form, ``messages``: the valid paths (ESC-Pro-SFT, section 5.1)."""
+    system = [{"role": "system", "content": dataset.records[0].system}] if dataset.records else []
+    for dialogue in dataset.dialogues():
+        tree, _, end = dialogue.id.rpartition("/")
+        yield {
+            "messages": system + chat_messages(dialogue.turns),
+            "provenance": {"tree": tree, "domain": dataset.domain.name, "end": int(end)},
+        }
+
+
+def research_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """The form of the released research data: ``scene``, ``description``, ``messages``, ``chosen``, ``reject``."""
+    for pair in dataset.pairs():
+        yield {
+            "scene": pair.record.scenario.scene,
+            "description": pair.record.scenario.description,
+            "messages": chat_messages(pair.history),
+            "chosen": _content(pair, "chosen"),
+            "reject": _content(pair, "rejected"),
+        }
+
+
+def _content(pair: PreferencePair, side: Literal["chosen", "rejected"]) -> str:
+    node = pair.chosen if side == "chosen" else pair.rejected
+    return spoken(node.strategy, node.supporter)
+
+
+def tree_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """Tree records, one a tree: valid paths and rejected siblings as a prefix tree, for tree-packed training."""
+    for record in dataset.records:
+        yield record.to_dict()
+
+
+_MESSAGES = [{"role": "string", "content": "string"}]
+_TURNS = [{"speaker": "string", "text": "string", "strategy": "string"}]
+_PLACE = {"tree": "string", "domain": "string", "turn": "int64", "depth": "int64", "parent": "int64"}
+
+
+def _of(prefix: str) -> dict[str, str]:
+    types = {"node": "int64", "strategy": "string", "value": "float64", "visits": "int64"}
+    return {f"{prefix}{name}": kind for name, kind in types.items()}
+
+
+@dataclass(frozen=True)
+class FormatSpec:
+    """One form of the data.
+
+    :param title: what it is, in a line.
+    :param rows: its rows.
+    :param types: type by column: "string", "int64", "float64" or "bool", a list of one type, or a dict of fields.
+    """
+
+    title: str
+    rows: Callable[[PreferenceDataset], Iterator[Row]]
+    types: dict[str, Any]
+
+
+FORMATS: dict[RowFormat, FormatSpec] = {
+    "preference": FormatSpec(
+        "preference pairs in TRL's conversational form (DPO, IPO, SimPO, ORPO)",
+        preference_rows,
+        {
+            "prompt": _MESSAGES,
+            "chosen": _MESSAGES,
+            "rejected": _MESSAGES,
+            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool"},
+        },
+    ),
+    "unpaired": FormatSpec(
+        "single replies with a label in TRL's unpaired form (KTO)",
+        unpaired_rows,
+        {
+            "prompt": _MESSAGES,
+            "completion": _MESSAGES,
+            "label": "bool",
+            "provenance": {**_PLACE, **_of(""), "gold": "bool"},
+        },
+    ),
+    "sft": FormatSpec(
+        "the valid paths as whole dialogues for supervised fine-tuning",
+        sft_rows,
+        {"messages": _MESSAGES, "provenance": {"tree": "string", "domain": "string", "end": "int64"}},
+    ),
+    "research": FormatSpec(
+        "pairs in the form of the released research data",
+        research_rows,
+        {
+            "scene": "string",
+            "description": "string",
+            "messages": _MESSAGES,
+            "chosen": "string",
+            "reject": "string",
+        },
+    ),
+    "tree": FormatSpec(
+        "one row a tree: valid paths and rejected siblings as a prefix tree, for tree-packed training",
+        tree_rows,
+        {
+            "schema": "string",
+            "version": "int64",
+            "scenario": dict.fromkeys(("scene", "description", "id", "source"), "string"),
+            "domain": "string",
+            "strategies": ["string"],
+            "system": "string",
+            "opening": _TURNS,
+            "seed": _TURNS,
+            "nodes": [
+                {
+                    "id": "int64",
+                    "parent": "int64",
+                    "strategy": "string",
+                    "supporter": "string",
+                    "seeker": "string",
+                    "value": "float64",
+                    "visits": "int64",
+                    "gold": "bool",
+                    "polarity": "string",
+                }
+            ],
+            "pairs": [["int64"]],
+        },
+    ),
+}
+"""The forms by name."""
