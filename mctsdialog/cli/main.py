@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
+from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
 from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
@@ -25,6 +26,7 @@ def main() -> None:
 
 
 main.add_command(search_command)
+main.add_command(preferences_command)
 
 
 @main.command()

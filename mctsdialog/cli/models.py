@@ -1,16 +1,22 @@
-"""Models from command-line options, and their layers."""
+"""Models from command-line options, and their layers: what every command that calls models has in common."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import click
+from pydantic import BaseModel
+
+from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import (
     Budget,
+    CacheMode,
     ChatModel,
     Limits,
     LocalChat,
@@ -20,7 +26,91 @@ from mctsdialog.llm import (
     ResponseCache,
     build_stack,
 )
-from mctsdialog.roles import ROLE_NAMES
+from mctsdialog.roles import ROLE_NAMES, Roles
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = [
+    click.option("--model", metavar="NAME", help="Model at an OpenAI-compatible server. Default: the embedded model."),
+    click.option("--base-url", metavar="URL", help="The server, up to /v1. Default: api.openai.com."),
+    click.option(
+        "--api-key-env",
+        metavar="NAME",
+        default="OPENAI_API_KEY",
+        show_default=True,
+        help="Environment variable that holds the server's key.",
+    ),
+    click.option(
+        "--local",
+        type=click.Path(path_type=Path),
+        metavar="GGUF",
+        help="A GGUF file for the embedded model.",
+    ),
+    *(
+        click.option(
+            f"--{role}-model",
+            f"role_{role}",
+            metavar="NAME[@URL]",
+            help=f"Another model for the {role}: a name at the server, NAME@URL, or 'local'.",
+        )
+        for role in ROLE_NAMES
+    ),
+    click.option("--max-calls", type=click.IntRange(0), help="Budget: model calls."),
+    click.option("--max-tokens", type=click.IntRange(0), help="Budget: tokens read and written."),
+    click.option("--max-money", type=click.FloatRange(0), help="Budget: money, by --price."),
+    click.option("--max-seconds", type=click.FloatRange(0), help="Budget: seconds from the first call."),
+    click.option("--price", "prices", multiple=True, metavar="MODEL=IN:OUT[:CACHED]", help="Money per million tokens."),
+    click.option("--concurrency", type=click.IntRange(1), help="Most model calls at once."),
+    click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
+    click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),
+    click.option(
+        "--cache", "cache_folder", type=click.Path(path_type=Path), help="Another folder for the cache of replies."
+    ),
+    click.option("--no-cache", is_flag=True, help="Keep no replies."),
+    click.option(
+        "--replay", is_flag=True, help="Take every reply from the cache; a reply that is not there is an error."
+    ),
+]
+
+
+def with_model_options(command: F) -> F:
+    """The options that say which models play, what they may cost, and where their replies are kept."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def with_config_options(config: type[BaseModel]) -> Callable[[F], F]:
+    """One option for every field of a config, named after it."""
+
+    def decorate(command: F) -> F:
+        for name, field in reversed(config.model_fields.items()):
+            default = "" if field.default is None else f" [default: {field.default}]"
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                f"config_{name}",
+                type=_option_type(field.annotation),
+                help=f"{field.description}{default}",
+            )(command)
+        return command
+
+    return decorate
+
+
+def _option_type(annotation: Any) -> Any:
+    if getattr(annotation, "__args__", None) and all(isinstance(each, str) for each in annotation.__args__):
+        return click.Choice(annotation.__args__)
+    kinds = {annotation, *getattr(annotation, "__args__", ())}
+    return int if int in kinds else float
+
+
+def given_config(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The config's fields that were given on the command line."""
+    return {
+        name.removeprefix("config_"): value
+        for name, value in options.items()
+        if name.startswith("config_") and value is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -75,23 +165,106 @@ class ModelOptions:
         return OpenAIChat(name, base_url=url, api_key=key or "")
 
 
-def layered(
-    bare: Mapping[str, ChatModel],
-    closing: AsyncExitStack,
-    *,
-    cache: ResponseCache | None,
-    budget: Budget,
-    limits: Limits,
-    meter: Meter,
-) -> dict[str, ChatModel]:
-    """Each role's model in its layers; one stack a model, closed with ``closing``."""
-    stacks: dict[int, ChatModel] = {}
-    for model in bare.values():
-        if id(model) not in stacks:
-            stack = build_stack(model, cache=cache, budget=budget, limits=limits, meter=meter)
-            stacks[id(model)] = stack
-            closing.push_async_callback(stack.aclose)
-    return {role: stacks[id(model)] for role, model in bare.items()}
+@dataclass(frozen=True)
+class ModelSetup:
+    """Everything about models that the options of a command say.
+
+    :param bare: the model of each role, without layers.
+    :param budget: what all calls together may cost.
+    :param prices: money per million tokens by model.
+    :param limits: calls at once and a minute.
+    :param cache_folder: where replies are kept; None for nowhere.
+    :param replay: whether replies come from the cache alone.
+    """
+
+    bare: Mapping[str, ChatModel]
+    budget: Budget
+    prices: Mapping[str, Price]
+    limits: Limits
+    cache_folder: Path | None
+    replay: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], cache_folder: Path) -> ModelSetup:
+        """What the options of :func:`with_model_options` say.
+
+        :param cache_folder: where replies are kept unless the options say otherwise.
+        :raises ConfigError: where they contradict each other.
+        """
+        if options["no_cache"] and options["replay"]:
+            raise ConfigError("--replay needs a cache; drop --no-cache")
+        prices = parse_prices(options["prices"])
+        models = ModelOptions(
+            model=options["model"],
+            base_url=options["base_url"],
+            local=options["local"],
+            role_models={role: options[f"role_{role}"] for role in ROLE_NAMES if options[f"role_{role}"]},
+            api_key_env=options["api_key_env"],
+            slots=options["concurrency"] or 4,
+        )
+        return cls(
+            bare=models.make(),
+            budget=Budget(
+                calls=options["max_calls"],
+                tokens=options["max_tokens"],
+                money=options["max_money"],
+                seconds=options["max_seconds"],
+                prices=prices,
+            ),
+            prices=prices,
+            limits=Limits(options["concurrency"], options["requests_per_minute"], options["tokens_per_minute"]),
+            cache_folder=None if options["no_cache"] else options["cache_folder"] or cache_folder,
+            replay=options["replay"],
+        )
+
+    def open(self, closing: AsyncExitStack) -> OpenModels:
+        """The models in their layers; one stack a model, closed with ``closing``."""
+        cache = None
+        if self.cache_folder is not None:
+            mode: CacheMode = "read-only" if self.replay else "read-write"
+            cache = closing.enter_context(ResponseCache(self.cache_folder, mode=mode, prices=self.prices))
+        meter = Meter()
+        stacks: dict[int, ChatModel] = {}
+        for model in self.bare.values():
+            if id(model) not in stacks:
+                stack = build_stack(model, cache=cache, budget=self.budget, limits=self.limits, meter=meter)
+                stacks[id(model)] = stack
+                closing.push_async_callback(stack.aclose)
+        models = {role: stacks[id(model)] for role, model in self.bare.items()}
+        return OpenModels(models, meter, cache, self.budget)
+
+
+@dataclass(frozen=True)
+class OpenModels:
+    """Models ready to be called, and what they have cost."""
+
+    models: Mapping[str, ChatModel]
+    meter: Meter
+    cache: ResponseCache | None
+    budget: Budget
+
+    def roles(self, domain: Domain) -> Roles:
+        """The four roles in a domain."""
+        return Roles.from_model(self.models["seeker"], domain=domain, models=self.models)
+
+    def cost(self) -> str:
+        """Calls, tokens, cache hits and money so far."""
+        usage, spent = self.meter.usage, self.budget.used
+        parts = [f"{self.meter.calls} calls", f"{usage.total_tokens} tokens"]
+        if self.cache is not None:
+            stats = self.cache.stats
+            saved = f" ({stats.tokens_saved} tokens saved)" if stats.hits else ""
+            parts.append(f"{stats.hits} cache hits{saved}")
+        if spent.money:
+            parts.append(f"cost {spent.money:.4f}")
+        return "  ".join(parts)
+
+    def closing_line(self, seconds: float) -> str:
+        """What was spent in how long, in a line."""
+        usage = self.meter.usage
+        rate = f"  {usage.completion_tokens / seconds:.1f} tokens/s" if self.meter.calls else ""
+        reused = f"  {usage.cached_tokens} prompt tokens reused" if usage.cached_tokens else ""
+        return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
 
 
 def parse_prices(values: tuple[str, ...]) -> dict[str, Price]:

@@ -1,7 +1,7 @@
 """Trees to preference data: valid paths, pairs, ESC-Pro and its relatives, and their statistics."""
 
 from mctsdialog.preferences.config import PreferenceConfig
-from mctsdialog.preferences.dataset import PreferenceDataset, PreferenceReport
+from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
 from mctsdialog.preferences.extract import preference_pairs, tree_record
 from mctsdialog.preferences.generate import Generated, probe_siblings, random_record
 from mctsdialog.preferences.paths import gold_dialogue, valid_paths
@@ -13,6 +13,7 @@ from mctsdialog.preferences.write import to_dataset, write_dataset
 
 __all__ = [
     "FORMATS",
+    "DatasetBuilder",
     "Generated",
     "PreferenceConfig",
     "PreferenceDataset",

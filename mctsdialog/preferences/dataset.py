@@ -78,7 +78,10 @@ class PreferenceDataset:
         :raises DataError: without any tree, or for trees of different domains.
         :raises ConfigError: for a theta that is no reward of the trees' judge.
         """
-        return _Builder(config or PreferenceConfig()).build(trees)
+        builder = DatasetBuilder(config or PreferenceConfig())
+        for tree in trees:
+            builder.add(tree)
+        return builder.build()
 
     def pairs(self) -> Iterator[PreferencePair]:
         """The pairs (paper eq. 6)."""
@@ -132,8 +135,7 @@ class PreferenceDataset:
         :param parts: fraction by name, above 0; they sum to 1. Every part gets at least one seed.
         :raises ConfigError: for other fractions, or with fewer seeds than parts.
         """
-        if not parts or min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-6:
-            raise ConfigError(f"fractions of a split must be above 0 and sum to 1, not {dict(parts)}", field="split")
+        check_parts(parts)
         groups = sorted(self._seed_groups(), key=lambda group: self._rank("split", *group[0]))
         if len(groups) < len(parts):
             raise ConfigError(f"{len(groups)} seed dialogues cannot be split into {len(parts)} parts", field="split")
@@ -162,6 +164,16 @@ class PreferenceDataset:
         return hashlib.blake2b(json.dumps([self.config.seed, *parts]).encode()).digest()
 
 
+def check_parts(parts: Mapping[str, float]) -> None:
+    """See that the fractions of a split are above 0 and sum to 1.
+
+    :raises ConfigError: where they do not.
+    """
+    if not parts or min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-6:
+        shown = ", ".join(f"{name}={fraction:g}" for name, fraction in parts.items())
+        raise ConfigError(f"fractions of a split must be above 0 and sum to 1, not {shown or 'none'}", field="split")
+
+
 def _turn(turn: Any) -> list[str]:
     return [turn.speaker, turn.text]
 
@@ -180,29 +192,51 @@ def _sizes(parts: Mapping[str, float], total: int) -> dict[str, int]:
     return sizes
 
 
-class _Builder:
+class DatasetBuilder:
+    """Makes a dataset of trees that come one after another.
+
+    :param config: what counts as a valid path and as a pair.
+    """
+
     def __init__(self, config: PreferenceConfig) -> None:
         self._config = config
+        self._records: list[TreeRecord] = []
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._without: Counter[str] = Counter()
         self._first: tuple[Domain, str] | None = None
 
-    def build(self, trees: Iterable[Tree]) -> PreferenceDataset:
-        records = tuple(self._record(tree) for tree in trees)
-        if self._first is None:
-            raise DataError("there are no trees to make a dataset of")
-        report = PreferenceReport(len(records), dict(self._without), dict(self._counts))
-        return PreferenceDataset(records, self._first[0], self._config, report)
+    def add(self, tree: Tree, record: TreeRecord | None = None) -> TreeRecord:
+        """Take in a tree; exact duplicates of earlier trees' pairs go.
 
-    def _record(self, tree: Tree) -> TreeRecord:
+        :param record: the tree's record where it is made already (with random replies); its pairs stay as they are.
+        :returns: the tree's record.
+        :raises DataError: for a tree of another domain than the first.
+        :raises ConfigError: for a theta that is no reward of the tree's judge.
+        """
         self._check_domain(tree)
         extraction = Extraction(tree, self._config, self._seen)
-        record = extraction.record()
-        self._counts.update(extraction.counts)
         if extraction.paths.reason is not None:
             self._without[extraction.paths.reason] += 1
+        if record is None:
+            record = extraction.record()
+            self._counts.update(extraction.counts)
+        else:
+            self._counts["turns"] += sum(1 for _ in extraction.paths.families())
+            self._counts["pairs found"] += len(record.pairs)
+        self._records.append(record)
         return record
+
+    def build(self, unreadable: Sequence[str] = ()) -> PreferenceDataset:
+        """The dataset of all trees so far.
+
+        :param unreadable: for the report: files that were skipped, with what was wrong.
+        :raises DataError: where there was no tree.
+        """
+        if self._first is None:
+            raise DataError("there are no trees to make a dataset of")
+        report = PreferenceReport(len(self._records), dict(self._without), dict(self._counts), tuple(unreadable))
+        return PreferenceDataset(tuple(self._records), self._first[0], self._config, report)
 
     def _check_domain(self, tree: Tree) -> None:
         if self._first is None:

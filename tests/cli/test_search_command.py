@@ -11,7 +11,7 @@ import networkx
 import pytest
 
 import mctsdialog
-from mctsdialog.cli.search import file_stem
+from mctsdialog.cli.text import file_stem
 
 pytestmark = pytest.mark.timeout(180)
 

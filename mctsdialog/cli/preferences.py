@@ -1,0 +1,271 @@
+"""``mctsdialog preferences``: trees in, a preference dataset out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
+from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
+from mctsdialog.cli.progress import LiveProgress
+from mctsdialog.cli.text import file_stem, one_line
+from mctsdialog.errors import ConfigError, DataError, ReplyError
+from mctsdialog.export import load_tree, save_tree
+from mctsdialog.preferences import (
+    FORMATS,
+    DatasetBuilder,
+    Generated,
+    PreferenceConfig,
+    PreferenceDataset,
+    probe_siblings,
+    random_record,
+    tree_files,
+    write_dataset,
+)
+from mctsdialog.preferences.dataset import check_parts
+from mctsdialog.tree import Tree
+
+
+@click.command("preferences", epilog=EPILOG)
+@click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("preferences"),
+    show_default=True,
+    help="Folder for the dataset: new, empty, or of an earlier call.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(list(FORMATS)),
+    help="Form of the data, again for several; all by default. "
+    + " ".join(f"{name}: {spec.title}." for name, spec in FORMATS.items()),
+)
+@click.option(
+    "--file-type",
+    type=click.Choice(["jsonl", "parquet"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON lines, or Parquet (needs pyarrow).",
+)
+@click.option("--split", metavar="NAME=PART,...", help="Split by seed dialogue: train=0.9,test=0.1. Default: train=1.")
+@click.option(
+    "--subset",
+    "subsets",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Also write the pairs of this many dialogues of the first split, again for several.",
+)
+@click.option("--licence", metavar="NAME", help="For the dataset card: the licence's identifier, cc-by-nc-4.0.")
+@click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
+@click.option(
+    "--siblings",
+    metavar="N|all",
+    help="Where a turn has no rejected sibling, generate and simulate at most N that were not tried, those of lowest "
+    "prior first. Calls models.",
+)
+@click.option(
+    "--horizon", type=click.IntRange(0), help="Most simulated rounds after such a sibling. Default: as searched."
+)
+@click.option(
+    "--random",
+    "at_random",
+    is_flag=True,
+    help="ESC-Pro-Random: pair every preferred reply with one by a random non-preferred strategy. Calls the supporter.",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    help="Folder for what models wrote: journals, cache, trees with new siblings. Default: OUT-work.",
+)
+@with_config_options(PreferenceConfig)
+@with_model_options
+def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
+    """Extract a preference dataset from TREES: tree files, or folders of them.
+
+    Writes OUT/FORM/SPLIT.jsonl for every form, a card (OUT/README.md) and a manifest (OUT/dataset.json). Calls no
+    model unless --siblings or --random ask for it; then the same command again goes on where it stopped.
+    """
+    with errors_as_exits():
+        run = _prepare(trees, options)
+        try:
+            code = anyio.run(run.go) if run.setup else run.go_without_models()
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. Finished replies are kept; the same command goes on.", err=True)
+            code = INTERRUPTED
+    sys.exit(code)
+
+
+def _prepare(trees: tuple[Path, ...], options: dict[str, Any]) -> Run:
+    if options["at_random"] and options["siblings"]:
+        raise ConfigError("--random and --siblings make two different datasets; give one of them")
+    out: Path = options["out"]
+    work = options["work"] or out.with_name(f"{out.name}-work")
+    calls = options["at_random"] or options["siblings"] is not None
+    return Run(
+        files=tree_files(trees),
+        out=out,
+        work=work,
+        config=PreferenceConfig(**given_config(options)),
+        parts=parse_split(options["split"]),
+        siblings=_siblings(options["siblings"]),
+        setup=ModelSetup.from_options(options, work / "cache") if calls else None,
+        options=options,
+    )
+
+
+def _siblings(value: str | None) -> int | None:
+    """Most siblings of a turn; None for all."""
+    if value is None or value == "all":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigError(f"--siblings is a number of 1 or more, or all, not {value!r}", field="siblings")
+    return int(value)
+
+
+def parse_split(value: str | None) -> dict[str, float]:
+    """Fractions by name from ``train=0.9,test=0.1``.
+
+    :raises ConfigError: for another form.
+    """
+    parts: dict[str, float] = {}
+    for item in (value or "train=1").split(","):
+        name, _, number = (piece.strip() for piece in item.partition("="))
+        try:
+            fraction = float(number)
+        except ValueError:
+            fraction = -1.0
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name in parts or fraction < 0:
+            raise ConfigError(f"a split is NAME=FRACTION,NAME=FRACTION, not {value!r}", field="split")
+        parts[name] = fraction
+    check_parts(parts)
+    return parts
+
+
+@dataclass
+class Run:
+    """Everything that a call of the command does."""
+
+    files: list[Path]
+    out: Path
+    work: Path
+    config: PreferenceConfig
+    parts: dict[str, float]
+    siblings: int | None
+    setup: ModelSetup | None
+    options: dict[str, Any]
+    unreadable: list[str] = field(default_factory=list)
+    failed: int = 0
+    spent: bool = False
+
+    def trees(self) -> Iterator[tuple[Path, Tree]]:
+        """The trees one after another; unreadable ones are counted where that is wanted."""
+        for file in self.files:
+            try:
+                yield file, load_tree(file)
+            except DataError as error:
+                if not self.options["lenient"]:
+                    raise
+                self.unreadable.append(str(error))
+
+    def go_without_models(self) -> int:
+        """Extract and write; the exit code."""
+        builder = DatasetBuilder(self.config)
+        for file, tree in self.trees():
+            self.add(builder, file, tree)
+        return self.write(builder.build(self.unreadable))
+
+    async def go(self) -> int:
+        """Extract and write with what models have to add; the exit code."""
+        assert self.setup is not None
+        began = time.monotonic()
+        builder = DatasetBuilder(self.config)
+        async with AsyncExitStack() as closing:
+            models = self.setup.open(closing)
+            with LiveProgress("trees", len(self.files), models.cost) as progress:
+                for file, tree in self.trees():
+                    await self._generate(builder, file, tree, models, progress)
+        code = self.write(builder.build(self.unreadable))
+        click.echo(models.closing_line(time.monotonic() - began))
+        return BUDGET_SPENT if self.spent else FAILED if self.failed else code
+
+    def _stem(self, file: Path) -> str:
+        """A name for what belongs to a tree's file, unlike that of any other file of this call."""
+        if sum(each.stem == file.stem for each in self.files) == 1:
+            return file_stem(file.stem)
+        return file_stem(f"{file.stem}-{hashlib.sha256(str(file).encode('utf-8', 'replace')).hexdigest()[:8]}")
+
+    def add(self, builder: DatasetBuilder, file: Path, tree: Tree, record: Any = None) -> None:
+        """Take a tree in; an error names its file."""
+        try:
+            builder.add(tree, record)
+        except DataError as error:
+            raise DataError(error.reason, file=file, item=error.item, field=error.field) from error
+
+    async def _generate(
+        self, builder: DatasetBuilder, file: Path, tree: Tree, models: OpenModels, progress: LiveProgress
+    ) -> None:
+        stem = self._stem(file)
+        progress.begin(stem, 1)
+        kind = "random" if self.options["at_random"] else "siblings"
+        shared: dict[str, Any] = {
+            "concurrency": self.options["concurrency"] or 4,
+            "journal": self.work / "journals" / f"{stem}.{kind}.jsonl",
+            "on_progress": progress.update,
+        }
+        roles = models.roles(tree.domain)
+        record = None
+        try:
+            if self.options["at_random"]:
+                record, done = await random_record(tree, roles, self.config, **shared)
+            else:
+                probe = partial(probe_siblings, most_per_turn=self.siblings, horizon=self.options["horizon"])
+                done = await probe(tree, roles, self.config, **shared)
+                save_tree(tree, self.work / "trees" / f"{stem}.json")
+        except ReplyError as error:
+            self.failed += 1
+            progress.done(f"{stem}: failed: {one_line(str(error))}")
+            if record is None and self.options["at_random"]:
+                return
+        else:
+            self.spent = self.spent or done.stop_reason is not None
+            progress.done(f"{stem}: {_describe(done)}")
+        self.add(builder, file, tree, record)
+
+    def write(self, dataset: PreferenceDataset) -> int:
+        """Write the dataset and tell what became of the trees."""
+        click.echo(str(dataset.report))
+        splits = dataset.split(self.parts) if len(self.parts) > 1 else dict.fromkeys(self.parts, dataset)
+        if not any(record.nodes for record in dataset.records):
+            advice = "lower --theta or --min-visits, or search longer"
+            raise Failure(f"no tree has a valid path, so nothing is written; {advice}")
+        files = write_dataset(
+            splits,
+            self.out,
+            formats=self.options["formats"] or tuple(FORMATS),
+            file_type=self.options["file_type"],
+            licence=self.options["licence"],
+            subsets=self.options["subsets"],
+        )
+        for name, rows in files.items():
+            click.echo(f"  {rows:6} rows  {self.out / name}")
+        click.echo(f"card: {self.out / 'README.md'}")
+        return 0
+
+
+def _describe(done: Generated) -> str:
+    stop = f", stopped: {done.stop_reason}" if done.stop_reason else ""
+    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{stop}"
