@@ -132,19 +132,24 @@ class PreferenceDataset:
 
         Trees share a seed where they have the same id, or begin alike (scene, description and opening).
 
-        :param parts: fraction by name, above 0; they sum to 1. Every part gets at least one seed.
+        :param parts: fraction by name, above 0; they sum to 1. They are of the seeds with a valid path, and every
+            part gets at least one of these; seeds without one go to the first part.
         :raises ConfigError: for other fractions, or with fewer seeds than parts.
         """
         check_parts(parts)
-        groups = sorted(self._seed_groups(), key=lambda group: self._rank("split", *group[0]))
+        ranked = sorted(self._seed_groups(), key=lambda group: self._rank("split", *group[0]))
+        groups = [places for _, places in ranked if any(self.records[place].nodes for place in places)]
         if len(groups) < len(parts):
-            raise ConfigError(f"{len(groups)} seed dialogues cannot be split into {len(parts)} parts", field="split")
-        found: dict[str, PreferenceDataset] = {}
+            message = f"{len(groups)} seed dialogues with a valid path cannot be split into {len(parts)} parts"
+            raise ConfigError(message, field="split")
+        part_of = dict.fromkeys(range(len(self.records)), next(iter(parts)))
         for name, size in _sizes(parts, len(groups)).items():
-            taken = {place for group, places in groups[:size] for place in places}
-            found[name] = self.replace([record for place, record in enumerate(self.records) if place in taken])
+            part_of |= {place: name for places in groups[:size] for place in places}
             groups = groups[size:]
-        return found
+        return {
+            name: self.replace([record for place, record in enumerate(self.records) if part_of[place] == name])
+            for name in parts
+        }
 
     def _seed_groups(self) -> list[tuple[tuple[str, ...], list[int]]]:
         """Places of the records by seed dialogue, with a name for each group that no other has."""

@@ -103,6 +103,18 @@ def test_fractions_must_sum_to_one(maker, parts):
         PreferenceDataset.from_trees([small_tree(maker, "one")]).split(parts)
 
 
+def test_every_part_has_seeds_with_a_valid_path(maker):
+    empty = []
+    for index in range(6):
+        tree = maker.tree(id=f"e{index}", opening=f"nothing {index}")
+        maker.family(tree, 0, {"Plan": (-1.0, 1)})
+        empty.append(tree)
+    trees = [*empty, small_tree(maker, "one"), small_tree(maker, "two")]
+    splits = PreferenceDataset.from_trees(trees).split({"train": 0.9, "test": 0.1})
+    assert len(pairs(splits["train"])) == len(pairs(splits["test"])) == 1
+    assert len(splits["train"].records) == 7
+
+
 def test_more_parts_than_seeds_are_refused(maker):
     dataset = PreferenceDataset.from_trees([small_tree(maker, "one"), small_tree(maker, "two", "I am one.")])
     with pytest.raises(ConfigError, match="1 seed dialogues"):
