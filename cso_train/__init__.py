@@ -1,9 +1,59 @@
 """Training with turn-level preference optimisation on conversation trees that mctsdialog searched.
 
-This release holds the configuration of a run and its errors; the training methods are to come.
+This release holds the configuration of a run, the paper's presets, DeepSpeed's configuration with an estimate of the
+memory that a run needs, and the errors; the training methods are to come.
 """
 
-from cso_train.config import TrainConfig
-from cso_train.errors import CsoTrainError, TrainConfigError
+from cso_train.config import (
+    Preset,
+    Resolved,
+    TrainConfig,
+    accumulation_steps,
+    load_preset,
+    preset_names,
+    resolve_config,
+)
+from cso_train.errors import (
+    CsoTrainError,
+    MemoryNeedError,
+    PresetError,
+    TrainConfigError,
+    TrainDataError,
+    TrainModelError,
+)
+from cso_train.zero import (
+    Machine,
+    MemoryEstimate,
+    ParameterCount,
+    Plan,
+    check_fits,
+    count_parameters,
+    deepspeed_config,
+    memory_estimate,
+    plan_run,
+)
 
-__all__ = ["CsoTrainError", "TrainConfig", "TrainConfigError"]
+__all__ = [
+    "CsoTrainError",
+    "Machine",
+    "MemoryEstimate",
+    "MemoryNeedError",
+    "ParameterCount",
+    "Plan",
+    "Preset",
+    "PresetError",
+    "Resolved",
+    "TrainConfig",
+    "TrainConfigError",
+    "TrainDataError",
+    "TrainModelError",
+    "accumulation_steps",
+    "check_fits",
+    "count_parameters",
+    "deepspeed_config",
+    "load_preset",
+    "memory_estimate",
+    "plan_run",
+    "preset_names",
+    "resolve_config",
+]

@@ -1,7 +1,7 @@
 """Trees for other programs and for people: JSON, GraphML, DOT, SVG."""
 
 from mctsdialog.export.graph import save_graphml, to_dot, to_graphml, to_networkx, to_svg, xml_text
-from mctsdialog.export.json_file import load_tree, save_tree
+from mctsdialog.tree import load_tree, save_tree
 
 __all__ = [
     "load_tree",

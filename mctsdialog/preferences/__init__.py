@@ -1,12 +1,12 @@
 """Trees to preference data: valid paths, pairs, ESC-Pro and its relatives, and their statistics."""
 
-from mctsdialog.preferences.config import PreferenceConfig
+from mctsdialog.preferences.config import PathRule, PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
 from mctsdialog.preferences.extract import preference_pairs, tree_record
 from mctsdialog.preferences.generate import Generated, probe_siblings, random_record
 from mctsdialog.preferences.paths import gold_dialogue, valid_paths
 from mctsdialog.preferences.prompts import chat_messages, parse_reply, spoken, system_prompt
-from mctsdialog.preferences.read import load_preferences, tree_files
+from mctsdialog.preferences.read import load_preferences, read_rows, read_trees, tree_files
 from mctsdialog.preferences.record import PreferencePair, RecordNode, TreeRecord
 from mctsdialog.preferences.rows import FORMATS
 from mctsdialog.preferences.write import to_dataset, write_dataset
@@ -15,6 +15,7 @@ __all__ = [
     "FORMATS",
     "DatasetBuilder",
     "Generated",
+    "PathRule",
     "PreferenceConfig",
     "PreferenceDataset",
     "PreferencePair",
@@ -28,6 +29,8 @@ __all__ = [
     "preference_pairs",
     "probe_siblings",
     "random_record",
+    "read_rows",
+    "read_trees",
     "spoken",
     "system_prompt",
     "to_dataset",

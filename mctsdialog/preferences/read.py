@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences.config import PreferenceConfig
-from mctsdialog.preferences.dataset import PreferenceDataset
+from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset
 from mctsdialog.preferences.record import TreeRecord
+from mctsdialog.tree import Tree, load_tree
 
 MANIFEST = "dataset.json"
 MANIFEST_SCHEMA = "mctsdialog.preferences"
@@ -58,6 +59,44 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def read_trees(
+    paths: Iterable[str | Path], config: PreferenceConfig | None = None, *, lenient: bool = False
+) -> PreferenceDataset:
+    """The preference dataset of all trees that the paths name, see :func:`tree_files`.
+
+    :param lenient: count tree files that cannot be read, in the report, instead of raising.
+    :raises DataError: for a file that is no sound tree, and for trees of different domains, naming the file.
+    :raises ConfigError: for a theta that is no reward of the trees' judge.
+    """
+    builder, unreadable = DatasetBuilder(config or PreferenceConfig()), list[str]()
+    for file, tree in loaded_trees(tree_files(paths), unreadable if lenient else None):
+        add_tree(builder, file, tree)
+    return builder.build(unreadable)
+
+
+def loaded_trees(files: Iterable[Path], unreadable: list[str] | None = None) -> Iterator[tuple[Path, Tree]]:
+    """The trees of files, one after another.
+
+    :param unreadable: takes what is wrong with files that cannot be read; None to raise it.
+    :raises DataError: for a file that is no sound tree, unless they are collected.
+    """
+    for file in files:
+        try:
+            yield file, load_tree(file)
+        except DataError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+
+
+def add_tree(builder: DatasetBuilder, file: Path, tree: Tree, record: TreeRecord | None = None) -> None:
+    """Add a tree that came from a file; an error names the file."""
+    try:
+        builder.add(tree, record)
+    except DataError as error:
+        raise DataError(error.reason, file=file, item=error.item, field=error.field) from error
+
+
 def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
     """The splits of a dataset that was written with its tree records.
 
@@ -80,10 +119,30 @@ def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
 
 
 def _records(path: Path) -> Iterator[TreeRecord]:
+    for number, row in _raw_rows(path):
+        yield TreeRecord.from_json(row, file=str(path), item=f"line {number}")
+
+
+def read_rows(path: str | Path) -> Iterator[Any]:
+    """The rows of a file of JSON lines (``.jsonl``) or Parquet (``.parquet``), as JSON values; blank lines are none.
+
+    :raises DataError: for another suffix, a file that cannot be read, and a line that is not JSON.
+    :raises ConfigError: for Parquet where pyarrow is not installed.
+    """
+    path = Path(path)
+    for number, row in _raw_rows(path):
+        try:
+            yield json.loads(row)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"not JSON: {error}", file=path, item=f"line {number}") from error
+
+
+def _raw_rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Rows as JSON text with their numbers, from 1; blank lines are counted and left out."""
+    if path.suffix not in _READERS:
+        raise DataError(f"is no file of rows: its name must end in {' or '.join(_READERS)}", file=path)
     try:
-        rows = _READERS[path.suffix](path) if path.suffix in _READERS else iter(())
-        for number, row in enumerate(rows, start=1):
-            yield TreeRecord.from_json(row, file=str(path), item=f"line {number}")
+        yield from ((number, row) for number, row in enumerate(_READERS[path.suffix](path), start=1) if row.strip())
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", file=path) from error
 

@@ -1,6 +1,7 @@
 """The conversation tree: four node types, statistics, invariants, and its form as plain data."""
 
 from mctsdialog.tree.document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
+from mctsdialog.tree.json_file import load_tree, save_tree
 from mctsdialog.tree.nodes import (
     EndNode,
     ExpandedNode,
@@ -32,7 +33,9 @@ __all__ = [
     "UnexpandedNode",
     "document_to_tree",
     "json_schema",
+    "load_tree",
     "own_visits",
+    "save_tree",
     "shared_scores",
     "tree_to_document",
 ]

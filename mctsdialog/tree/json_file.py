@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mctsdialog.errors import TreeFormatError
 from mctsdialog.files import write_atomically
-from mctsdialog.tree import Tree, document_to_tree, tree_to_document
+from mctsdialog.tree.document import document_to_tree, tree_to_document
+from mctsdialog.tree.tree import Tree
 
 MAX_BYTES = 4 * 1024**3
 """A file above this is refused unread."""

@@ -1,0 +1,92 @@
+"""What a run does beside training: a log of its metrics, and a clean stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class MetricsLog(TrainerCallback):
+    """Every logged value as a line of JSON: ``{"step", "epoch", name: number, ...}``.
+
+    Lines of steps after the checkpoint that a run goes on from are dropped, so that each step is there once.
+
+    :param path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Drop what the run will do again."""
+        if state.is_world_process_zero and self._path.is_file():
+            lines = self._path.read_text("utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= state.global_step]
+            self._path.write_text("".join(kept), "utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write a line."""
+        if not state.is_world_process_zero or not logs:
+            return
+        numbers = {name: value for name, value in logs.items() if isinstance(value, int | float) and name != "epoch"}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, "epoch": state.epoch, **numbers}) + "\n")
+
+
+def _step(line: str) -> int | None:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class CleanStop(TrainerCallback):
+    """Ctrl-C and SIGTERM end the step that is under way, save a checkpoint and stop; a second Ctrl-C ends at once.
+
+    :ivar stopped: whether the run was stopped so.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._earlier[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+        self._earlier = {}
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Save and stop, where that was asked for."""
+        if self.stopped and state.global_step < state.max_steps:
+            control.should_save = True
+            control.should_training_stop = True
+        elif self.stopped:
+            self.stopped = False  # it was the last step: the run is finished
+        return control

@@ -1,0 +1,52 @@
+"""The curves of a run as a picture: loss, margin, accuracy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+_PANELS = (
+    ("loss", ("loss", "eval_loss")),
+    ("reward margin", ("rewards/margins", "eval_rewards/margins")),
+    ("accuracy", ("rewards/accuracies", "eval_rewards/accuracies", "mean_token_accuracy", "eval_mean_token_accuracy")),
+)
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """The logged values by name, as (step, value)."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for line in path.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        for name, value in entry.items():
+            if name not in ("step", "epoch"):
+                found.setdefault(name, []).append((entry["step"], float(value)))
+    return found
+
+
+def save_curves(metrics: Path, target: Path) -> Path:
+    """Draw loss, reward margin and accuracy over the steps, those that were logged.
+
+    :raises ImportError: where matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # optional
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    values = read_metrics(metrics)
+    panels = [(title, [name for name in names if name in values]) for title, names in _PANELS]
+    panels = [(title, names) for title, names in panels if names]
+    figure = Figure(figsize=(5 * max(len(panels), 1), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (title, names) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for name, colour in zip(names, _COLOURS, strict=False):
+            steps, numbers = zip(*values[name], strict=True)
+            style = "--o" if name.startswith("eval_") else "-o"
+            axes.plot(steps, numbers, style, color=colour, markersize=3, label=name)
+        axes.set_title(title)
+        axes.set_xlabel("optimiser step")
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend()
+    figure.savefig(target, dpi=120)
+    return target

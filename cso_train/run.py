@@ -1,0 +1,325 @@
+"""One training run, from its settings to the saved model: checked first, resumable, nothing half-written left as whole.
+
+``OUT/run.json`` says what runs here, ``OUT/checkpoints`` lets it go on, ``OUT/metrics.jsonl`` has the log,
+``OUT/model`` (and ``OUT/merged``) the result with its card, ``OUT/manifest.json`` is written last.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cso_train.callbacks import CleanStop, MetricsLog
+from cso_train.card import model_card
+from cso_train.chat import ChatFormat
+from cso_train.config import Resolved, TrainConfig
+from cso_train.curves import save_curves
+from cso_train.data import KINDS, TrainingData, leaks, load_data
+from cso_train.errors import RunError
+from cso_train.methods import build_trainer
+from cso_train.models import ModelSource, load_model, load_tokenizer
+from cso_train.zero import (
+    Machine,
+    Plan,
+    check_fits,
+    count_parameters,
+    deepspeed_config,
+    memory_estimate,
+    plan_run,
+    single_process_environment,
+    world_from_environment,
+)
+from mctsdialog.files import write_atomically
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Trainer
+
+_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "mctsdialog")
+_DATA_FIELDS = ("output_dir", "report_to", "run_name", "logging_steps", "save_total_limit")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left.
+
+    :param folder: of the run.
+    :param steps: optimiser steps in all.
+    :param loss: mean training loss since the last start; None where nothing was left to train.
+    :param finished: False where it was interrupted; the same command goes on.
+    """
+
+    folder: Path
+    steps: int
+    loss: float | None
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that was checked and can begin."""
+
+    config: TrainConfig
+    plan: Plan
+    source: ModelSource
+    tokenizer: PreTrainedTokenizerBase
+    train: TrainingData
+    evaluation: TrainingData | None
+
+
+def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: bool = False) -> RunResult:
+    """Train a model by a run's settings. A run that was stopped goes on from its last checkpoint.
+
+    :param resolved: the settings, from :func:`cso_train.resolve_config`.
+    :param say: takes lines for the user; called in the first process alone.
+    :param restart: remove what an earlier run left in the folder.
+    :raises TrainConfigError: for settings that do not fit each other or the machine.
+    :raises TrainDataError: for data that is wrong; :class:`mctsdialog.DataError` for files that cannot be read.
+    :raises TrainModelError: for a model that cannot be loaded.
+    :raises MemoryNeedError: where the run cannot fit.
+    :raises RunError: where the folder holds another run, or the result cannot be saved.
+    """
+    config = resolved.config
+    first = int(os.environ.get("RANK", "0")) == 0
+    tell = say if first else _silent
+    prepared = prepare(config, tell)
+    folder = Path(config.output_dir)
+    identity = _identity(prepared)
+    if first:
+        _claim(folder, identity, resolved, restart=restart)
+    trainer, stop = _trainer(prepared, folder)
+    checkpoint = _last_checkpoint(folder)
+    if checkpoint is not None:
+        tell(f"going on from {checkpoint}")
+    with stop:
+        output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if stop.stopped:
+        tell(f"stopped at step {trainer.state.global_step}; the same command goes on")
+        return RunResult(folder, trainer.state.global_step, output.training_loss, finished=False)
+    _save(trainer, prepared, folder, resolved)
+    tell(f"saved in {folder / 'model'}")
+    return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
+
+
+def _silent(line: str) -> None:
+    """Says nothing: only the first process speaks."""
+
+
+def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
+    """Everything that can go wrong before weights are loaded: data, batch, DeepSpeed, memory, chat template."""
+    if config.data is None:
+        raise RunError("there is no data to train on; give --data", folder=config.output_dir)
+    kind = KINDS[config.method]
+    train_data = load_data([config.data], kind)
+    evaluation = None
+    if config.eval_data is not None:
+        evaluation = load_data([config.eval_data], kind, split="test")
+    elif config.eval_fraction:
+        train_data, evaluation = train_data.split(config.eval_fraction, config.seed)
+    world, local = world_from_environment()
+    machine = Machine.here()
+    plan = plan_run(config, machine, world_size=world, local_world_size=local)
+    deepspeed_config(config, plan)
+    source = ModelSource.of(config.model)
+    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    estimate = memory_estimate(count_parameters(config, source.location, **source.options(**options)), config, plan)
+    say(str(estimate))
+    for warning in check_fits(estimate, machine.device_bytes, machine.host_bytes):
+        say(f"warning: {warning}")
+    tokenizer = load_tokenizer(source, **options)
+    chat = ChatFormat.of(tokenizer)  # type: ignore[arg-type]  # a transformers tokenizer is one
+    train_data = chat.fit(train_data, config.max_length, config.max_completion_tokens)
+    if evaluation is not None:
+        evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
+    _tell_data(chat, train_data, evaluation, say)
+    return Prepared(config, plan, source, tokenizer, train_data, evaluation)
+
+
+def _tell_data(
+    chat: ChatFormat, train_data: TrainingData, evaluation: TrainingData | None, say: Callable[[str], object]
+) -> None:
+    held = "" if evaluation is None else f", {len(evaluation.rows)} for evaluation"
+    say(f"{len(train_data.rows)} {train_data.kind} rows{held}")
+    if chat.system == "merged":
+        say("warning: the chat template has no system role; the system prompt goes into the first user message")
+    for what, count in train_data.warnings.items():
+        if count:
+            say(f"warning: {count} {what}")
+    if evaluation is not None and (shared := leaks(train_data, evaluation)):
+        say(f"warning: {shared} evaluation rows are of dialogues that are trained on; split by seed dialogue")
+
+
+def _identity(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    settings = prepared.config.model_dump(mode="json")
+    for name in _DATA_FIELDS:
+        settings.pop(name, None)
+    return {"config": settings, "data": prepared.train.digest, "world_size": prepared.plan.world_size}
+
+
+def _claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, restart: bool) -> None:
+    """Make the folder this run's, or see that it is."""
+    file = folder / "run.json"
+    try:
+        if restart and file.is_file():
+            for name in ("run.json", "manifest.json", "metrics.jsonl", "curves.png"):
+                (folder / name).unlink(missing_ok=True)
+            for name in ("checkpoints", "model", "merged"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / "manifest.json").is_file():
+            raise RunError("holds a finished run; choose another folder, or --restart", folder=folder)
+        if file.is_file():
+            if json.loads(file.read_bytes()) != json.loads(json.dumps(identity)):
+                message = "holds another run (other settings, data or number of processes); choose another folder"
+                raise RunError(f"{message}, or --restart", folder=folder)
+            return
+        if folder.is_dir() and any(folder.iterdir()):
+            raise RunError("holds other files; choose a new or empty folder", folder=folder)
+        write_atomically(folder / "config.yaml", resolved.to_yaml())
+        write_atomically(file, json.dumps(identity, indent=1) + "\n")
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot be used: {error}", folder=folder) from error
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; one without the trainer's state was not finished."""
+    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
+    import torch  # noqa: PLC0415  # heavy
+
+    config, plan = prepared.config, prepared.plan
+    if plan.stage is not None:
+        os.environ.update(single_process_environment())
+    arguments = {
+        "output_dir": str(folder / "checkpoints"),
+        "per_device_train_batch_size": plan.per_device_batch_size,
+        "per_device_eval_batch_size": plan.per_device_batch_size,
+        "gradient_accumulation_steps": plan.accumulation,
+        "bf16": plan.precision == "bf16",
+        "use_cpu": not plan.on_gpu,
+        "deepspeed": deepspeed_config(config, plan),
+    }
+    model = load_model(
+        prepared.source,
+        dtype=torch.bfloat16 if plan.weights == "bf16" else torch.float32,
+        attention=None if config.attention == "auto" else config.attention,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+    )
+    stop = CleanStop()
+    callbacks = [MetricsLog(folder / "metrics.jsonl"), stop]
+    trainer = build_trainer(
+        config,
+        model,
+        prepared.tokenizer,
+        prepared.train,
+        prepared.evaluation,
+        arguments=arguments,
+        callbacks=callbacks,
+    )
+    return trainer, stop
+
+
+def _save(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resolved) -> None:
+    """Model or adapters, tokenizer and card; then curves; then the manifest, last."""
+    try:
+        with _whole_folder(folder / "model", trainer) as part:
+            trainer.save_model(str(part))
+            if trainer.is_world_process_zero():
+                prepared.tokenizer.save_pretrained(str(part))
+                (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
+        if prepared.config.merge_adapter and trainer.is_world_process_zero():
+            _save_merged(trainer, prepared, folder)
+        if trainer.is_world_process_zero():
+            with suppress(ImportError):  # matplotlib is optional
+                save_curves(folder / "metrics.jsonl", folder / "curves.png")
+            write_atomically(
+                folder / "manifest.json", json.dumps(_manifest(trainer, prepared, resolved), indent=1) + "\n"
+            )
+    except OSError as error:
+        raise RunError(f"the result cannot be saved: {error}; checkpoints are kept", folder=folder) from error
+
+
+class _whole_folder:  # noqa: N801  # reads as a function where it is used
+    """A folder that appears whole: written under another name, then renamed by the first process."""
+
+    def __init__(self, target: Path, trainer: Trainer) -> None:
+        self._target, self._trainer = target, trainer
+        self._part = target.with_name(f".{target.name}.part")
+
+    def __enter__(self) -> Path:
+        if self._trainer.is_world_process_zero():
+            shutil.rmtree(self._part, ignore_errors=True)
+            self._part.mkdir(parents=True)
+        self._trainer.accelerator.wait_for_everyone()
+        return self._part
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self._part, ignore_errors=True)
+            return
+        self._trainer.accelerator.wait_for_everyone()
+        if self._trainer.is_world_process_zero():
+            shutil.rmtree(self._target, ignore_errors=True)
+            self._part.rename(self._target)
+
+
+def _save_merged(trainer: Trainer, prepared: Prepared, folder: Path) -> None:
+    part = folder / ".merged.part"
+    shutil.rmtree(part, ignore_errors=True)
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    merged = model.merge_and_unload()
+    merged.save_pretrained(str(part))
+    prepared.tokenizer.save_pretrained(str(part))
+    (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
+    shutil.rmtree(folder / "merged", ignore_errors=True)
+    part.rename(folder / "merged")
+
+
+def _manifest(trainer: Trainer, prepared: Prepared, resolved: Resolved) -> dict[str, Any]:
+    versions = {}
+    for name in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "schema": "cso_train.run",
+        "version": 1,
+        "config": resolved.config.model_dump(mode="json"),
+        "origins": dict(resolved.origins),
+        "preset": resolved.preset,
+        "data": {
+            "sha256": prepared.train.digest,
+            "rows": len(prepared.train.rows),
+            "warnings": {name: count for name, count in prepared.train.warnings.items() if count},
+            "evaluation_rows": 0 if prepared.evaluation is None else len(prepared.evaluation.rows),
+        },
+        "world_size": prepared.plan.world_size,
+        "zero_stage": prepared.plan.stage,
+        "precision": prepared.plan.precision,
+        "per_device_batch_size": prepared.plan.per_device_batch_size,
+        "accumulation": prepared.plan.accumulation,
+        "steps": trainer.state.global_step,
+        "versions": versions,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The git commit of the folder that the run was started in, where there is one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run(  # noqa: S603  # a fixed command
+        [git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+    )
+    return done.stdout.strip() or None
