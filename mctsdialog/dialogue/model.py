@@ -12,6 +12,8 @@ from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mctsdialog import views
+
 Speaker: TypeAlias = Literal["seeker", "supporter"]
 """The two sides. Their names in prompts come from the domain ("patient", "persuader", ...)."""
 
@@ -240,3 +242,6 @@ class Dialogue(Scenario):
     def scenario(self) -> Scenario:
         """The dialogue's start alone, without its turns."""
         return Scenario(scene=self.scene, description=self.description, id=self.id, source=self.source)
+
+    def _repr_html_(self) -> str | None:
+        return views.html_of(self)

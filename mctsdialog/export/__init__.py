@@ -1,14 +1,19 @@
-"""Trees for other programs and for people: JSON, GraphML, DOT, SVG."""
+"""Trees for other programs and for people: JSON, GraphML, DOT, SVG, an HTML viewer, and views in notebooks."""
 
 from mctsdialog.export.graph import save_graphml, to_dot, to_graphml, to_networkx, to_svg, xml_text
+from mctsdialog.export.notebook import NotebookProgress
+from mctsdialog.export.viewer import save_html, to_html
 from mctsdialog.tree import load_tree, save_tree
 
 __all__ = [
+    "NotebookProgress",
     "load_tree",
     "save_graphml",
+    "save_html",
     "save_tree",
     "to_dot",
     "to_graphml",
+    "to_html",
     "to_networkx",
     "to_svg",
     "xml_text",

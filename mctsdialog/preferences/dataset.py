@@ -88,15 +88,19 @@ class PreferenceDataset:
         for record in self.records:
             yield from record.expand()
 
-    def dialogues(self) -> Iterator[Dialogue]:
-        """The valid paths as dialogues: ESC-Pro-SFT (paper section 5.1). Equal conversations are there once."""
+    def paths(self) -> Iterator[tuple[TreeRecord, int]]:
+        """The valid paths as (record, id of the end node). Equal conversations are there once."""
         seen: set[bytes] = set()
         for record in self.records:
             digests = record.digests()
-            for dialogue, end in zip(record.dialogues(), record.ends, strict=True):
+            for end in record.ends:
                 if digests[end] not in seen:
                     seen.add(digests[end])
-                    yield dialogue
+                    yield record, end
+
+    def dialogues(self) -> Iterator[Dialogue]:
+        """The valid paths as dialogues: ESC-Pro-SFT (paper section 5.1). Equal conversations are there once."""
+        return (record.dialogue(end) for record, end in self.paths())
 
     def seeds(self) -> list[Dialogue]:
         """The gold dialogues that the trees grew from, each once."""

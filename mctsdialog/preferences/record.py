@@ -142,10 +142,13 @@ class TreeRecord:
         for chosen, rejected in self.pairs:
             yield PreferencePair(self, self._by_id[chosen], self._by_id[rejected], depths[chosen])
 
+    def dialogue(self, end: int) -> Dialogue:
+        """The valid path to an end node as a dialogue, id ``tree/end node`` (ESC-Pro-SFT, paper section 5.1)."""
+        return Dialogue(**{**dict(self.scenario), "id": f"{self.id}/{end}"}, turns=self.history(end))
+
     def dialogues(self) -> Iterator[Dialogue]:
-        """The valid paths as dialogues, ids ``tree/end node`` (ESC-Pro-SFT, paper section 5.1)."""
-        for end in self.ends:
-            yield Dialogue(**{**dict(self.scenario), "id": f"{self.id}/{end}"}, turns=self.history(end))
+        """The valid paths as dialogues."""
+        return map(self.dialogue, self.ends)
 
     def seed_dialogue(self) -> Dialogue | None:
         """The gold dialogue; None for a tree without."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mctsdialog import views
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import TreeError
 from mctsdialog.tree.nodes import (
@@ -153,6 +154,18 @@ class Tree:
 
     def __repr__(self) -> str:
         return f"Tree(id={self.id!r}, nodes={len(self)}, ends={self.ends}, iterations={self.iterations})"
+
+    def plot(self, ax: Any = None, **settings: Any) -> Any:
+        """Draw the tree with matplotlib; the settings are those of :func:`mctsdialog.export.plot.plot_tree`.
+
+        :param ax: matplotlib axes to draw on; a new figure by default.
+        :returns: the axes.
+        :raises ConfigError: where matplotlib is not installed, or for a setting out of range.
+        """
+        return views.plot(self, ax=ax, **settings)
+
+    def _repr_html_(self) -> str | None:
+        return views.html_of(self)
 
     # -- growing ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,116 @@
+"""``mctsdialog stats``: the statistics of a preference dataset, as text, Markdown, JSON and figures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from mctsdialog.cli.exits import EPILOG, INTERRUPTED, errors_as_exits
+from mctsdialog.cli.models import given_config, with_config_options
+from mctsdialog.errors import ConfigError, DataError
+from mctsdialog.files import write_atomically
+from mctsdialog.preferences import (
+    DatasetStatistics,
+    LocalToxicityScorer,
+    PerspectiveScorer,
+    PreferenceConfig,
+    PreferenceDataset,
+    ToxicityScorer,
+    dataset_statistics,
+    load_preferences,
+    read_trees,
+    save_plots,
+    toxicity_table,
+)
+
+
+@click.command("stats", epilog=EPILOG)
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("statistics"),
+    show_default=True,
+    help="Folder for statistics.md, statistics.json and the figures.",
+)
+@click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
+@click.option(
+    "--figure-format",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="Of the figures.",
+)
+@click.option(
+    "--toxicity",
+    type=click.Choice(["perspective", "local"]),
+    help="Also rate toxicity: by the Perspective API (key in PERSPECTIVE_API_KEY), or by a classifier on this machine.",
+)
+@click.option("--toxicity-model", metavar="NAME", help="Classifier for --toxicity local: a hub name or a folder.")
+@click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
+@with_config_options(PreferenceConfig)
+def stats_command(data: tuple[Path, ...], **options: Any) -> None:
+    """Statistics of DATA: tree files, folders of them, or one folder that 'mctsdialog preferences' wrote.
+
+    The paper's Table 5, strategies over six stages, transitions, diversity, Q, N and margins, near duplicates and
+    toxicity; seed dialogues beside expanded data throughout.
+    """
+    with errors_as_exits():
+        dataset = _dataset(data, options)
+        scorer = _scorer(options, options["out"])
+        statistics = dataset_statistics(dataset)
+        if scorer is not None:
+            try:
+                statistics = anyio.run(_rate, statistics, dataset, scorer)
+            except KeyboardInterrupt:
+                click.echo("\nInterrupted. Scores so far are kept; the same command goes on.", err=True)
+                sys.exit(INTERRUPTED)
+        click.echo(str(statistics))
+        out: Path = options["out"]
+        written = [
+            write_atomically(out / "statistics.md", statistics.to_markdown()),
+            write_atomically(out / "statistics.json", statistics.to_json()),
+        ]
+        if options["figures"]:
+            written += save_plots(statistics, out, format=options["figure_format"])
+        click.echo()
+        for path in written:
+            click.echo(path)
+
+
+def _dataset(data: tuple[Path, ...], options: dict[str, Any]) -> PreferenceDataset:
+    written = [path for path in data if (path / "dataset.json").is_file()]
+    if not written:
+        dataset = read_trees(data, PreferenceConfig(**given_config(options)), lenient=options["lenient"])
+        click.echo(f"{dataset.report}\n", err=True)
+        return dataset
+    if len(data) > 1:
+        raise DataError("is a written dataset; give it alone, or give trees", file=written[0])
+    if given_config(options):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given_config(options))
+        raise ConfigError(f"{named}: a written dataset is extracted already; give its trees to extract anew")
+    parts = list(load_preferences(written[0]).values())
+    return parts[0].replace([record for part in parts for record in part.records])
+
+
+def _scorer(options: dict[str, Any], out: Path) -> ToxicityScorer | None:
+    if options["toxicity_model"] and options["toxicity"] != "local":
+        raise ConfigError("--toxicity-model needs --toxicity local", field="toxicity_model")
+    if options["toxicity"] == "perspective":
+        return PerspectiveScorer(cache=out / "toxicity-cache")
+    if options["toxicity"] == "local":
+        name = options["toxicity_model"]
+        return LocalToxicityScorer(name) if name else LocalToxicityScorer()
+    return None
+
+
+async def _rate(statistics: DatasetStatistics, dataset: PreferenceDataset, scorer: ToxicityScorer) -> DatasetStatistics:
+    try:
+        return statistics.with_toxicity(await toxicity_table(dataset, scorer))
+    finally:
+        if isinstance(scorer, PerspectiveScorer):
+            await scorer.aclose()

@@ -1,0 +1,437 @@
+"""Statistics of a preference dataset, seed dialogues beside expanded data (paper section 4, Appendix C).
+
+**Counting.** As in the paper's Table 5, whose 423 dialogues of 14.72 utterances are its 3,113 seeker and 3,113
+preferred utterances, an utterance counts once for every dialogue that it is in: paths that share a beginning count it
+each. A rejected utterance counts once for every dialogue that has its turn. ``different`` counts each node of a tree
+once. Diversity, near duplicates, Q and N are of different utterances.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics as numbers
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mctsdialog.dialogue import Dialogue
+from mctsdialog.preferences.dataset import PreferenceDataset
+from mctsdialog.preferences.record import RecordNode, TreeRecord
+from mctsdialog.preferences.similarity import Shingles, jaccard, near_duplicates, shingles
+from mctsdialog.preferences.toxicity import ToxicityScorer, score_unique
+
+STAGES = 6
+"""Stages of a conversation (paper section 4.3): [0, 0.2), ..., [0.8, 1) of its length, and its last utterance."""
+
+_SIDES = ("seed seeker", "seed supporter", "expanded seeker", "chosen", "rejected")
+
+GROUPS = ("seed", "expanded seeker", "chosen", "rejected", "expanded")
+"""The columns of Table 5."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class GroupSize(_Frozen):
+    """One column of Table 5.
+
+    :param dialogues: how many; None for a side of dialogues.
+    :param utterances: how many, once for every dialogue.
+    :param different: how many, each node once.
+    :param dialogue_length: mean utterances of a dialogue, the rejected ones not counted; None for a side.
+    :param utterance_words: mean white-space-split words of an utterance; None without any.
+    """
+
+    dialogues: int | None
+    utterances: int
+    different: int
+    dialogue_length: float | None
+    utterance_words: float | None
+
+
+class Distribution(_Frozen):
+    """Numbers in short: quartiles by the inclusive method, and a histogram.
+
+    :param edges: of the bins, one more than there are counts; a value on an edge is in the bin above, the last in
+        the last.
+    """
+
+    count: int
+    mean: float | None = None
+    deviation: float | None = Field(None, description="population standard deviation")
+    minimum: float | None = None
+    quartiles: tuple[float, float, float] | None = None
+    maximum: float | None = None
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, values: Sequence[float], bins: int = 20, span: tuple[float, float] | None = None) -> Self:
+        """The distribution of the values; of none, a count of 0 alone.
+
+        :param span: where the bins begin and end, around all values; by default the least and the greatest.
+        """
+        if not values:
+            return cls(count=0)
+        low, high = span or (min(values), max(values))
+        width = (high - low) / bins or 1.0
+        counts = Counter(min(int((value - low) / width), bins - 1) for value in values)
+        quartiles = numbers.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+        return cls(
+            count=len(values),
+            mean=numbers.fmean(values),
+            deviation=numbers.pstdev(values),
+            minimum=min(values),
+            quartiles=(quartiles[0], quartiles[1], quartiles[2]),
+            maximum=max(values),
+            edges=tuple(low + place * width for place in range(bins + 1)),
+            counts=tuple(counts[place] for place in range(bins)),
+        )
+
+
+class Diversity(_Frozen):
+    """How varied a group's different utterances are.
+
+    :param entropy: of its strategies in bits; None without strategies.
+    :param evenness: entropy over its most, log2 of the number of strategies, from 0 to 1.
+    :param distinct: different n-grams over all n-grams of white-space-split lower-case words, for n = 1, 2, 3.
+    """
+
+    entropy: float | None
+    evenness: float | None
+    distinct: tuple[float | None, float | None, float | None]
+
+
+class NearDuplicates(_Frozen):
+    """Shares of near duplicates: Jaccard similarity of word 3-grams at ``threshold`` or above.
+
+    :param chosen: chosen replies with another chosen reply like them.
+    :param rejected: rejected replies with another rejected reply like them.
+    :param within_pair: pairs whose two replies are like each other.
+    :param pairs: pairs with another pair like them in both replies taken together.
+    """
+
+    threshold: float
+    chosen: float | None
+    rejected: float | None
+    within_pair: float | None
+    pairs: float | None
+
+
+class ToxicityTable(_Frozen):
+    """Mean toxicity by group and attribute (Table 7), each utterance once for every dialogue.
+
+    :param scorer: what rated; other scorers are on other scales.
+    :param rows: attribute to mean by group.
+    """
+
+    scorer: str
+    attributes: tuple[str, ...]
+    rows: dict[str, dict[str, float]]
+
+
+class DatasetStatistics(_Frozen):
+    """All statistics of one dataset.
+
+    :param strategies: names in the domain's order: the order of every list by strategy.
+    :param sizes: Table 5 by group, see :data:`GROUPS`.
+    :param strategy_counts: utterances by strategy for "seed", "chosen" and "rejected".
+    :param stages: for "seed" and "expanded", by stage and then strategy (Figures 3 and 9).
+    :param transitions: for "seed" and "expanded", how often a strategy (row) was followed by one (column).
+    :param diversity: by group, both sides.
+    :param values: Q of "chosen" and "rejected".
+    :param visits: N of "chosen" and "rejected".
+    :param margins: ``Q(chosen) - Q(rejected)`` of the pairs.
+    :param unscored_pairs: pairs without a margin: their rejected reply was not searched.
+    :param path_turns: supporter turns of a dialogue.
+    :param pairs_per_turn: pairs of a turn that has some.
+    :param pairs_per_tree: pairs of every tree.
+    :param pairs_by_depth: pairs by depth in the tree, from 1.
+    :param toxicity: where it was rated.
+    """
+
+    domain: str
+    strategies: tuple[str, ...]
+    trees: int
+    pairs: int
+    sizes: dict[str, GroupSize]
+    strategy_counts: dict[str, tuple[int, ...]]
+    stages: dict[str, tuple[tuple[int, ...], ...]]
+    transitions: dict[str, tuple[tuple[int, ...], ...]]
+    diversity: dict[str, Diversity]
+    values: dict[str, Distribution]
+    visits: dict[str, Distribution]
+    margins: Distribution
+    unscored_pairs: int
+    path_turns: Distribution
+    pairs_per_turn: Distribution
+    pairs_per_tree: Distribution
+    pairs_by_depth: dict[int, int]
+    near_duplicates: NearDuplicates
+    toxicity: ToxicityTable | None = None
+
+    def with_toxicity(self, table: ToxicityTable) -> Self:
+        """The same with toxicity."""
+        return self.model_copy(update={"toxicity": table})
+
+    def to_json(self) -> str:
+        """All of it as JSON; ``DatasetStatistics.model_validate_json`` reads it back."""
+        return self.model_dump_json(indent=1) + "\n"
+
+    def to_markdown(self) -> str:
+        """All of it as Markdown tables."""
+        from mctsdialog.preferences.report import markdown  # noqa: PLC0415  # it reads this module's types
+
+        return markdown(self)
+
+    def __str__(self) -> str:
+        from mctsdialog.preferences.report import summary  # noqa: PLC0415
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from mctsdialog.preferences.report import html  # noqa: PLC0415
+
+        return html(self)
+
+
+@dataclass
+class _Side:
+    """The utterances of a group: texts once for every dialogue, and each different one once."""
+
+    texts: list[str] = field(default_factory=list)
+    strategies: list[str | None] = field(default_factory=list)
+    different: dict[object, tuple[str, str | None]] = field(default_factory=dict)
+
+    def add(self, key: object, text: str, strategy: str | None = None) -> None:
+        self.texts.append(text)
+        self.strategies.append(strategy)
+        self.different[key] = (text, strategy)
+
+
+class _Corpus:
+    """The dataset's utterances by group, and its dialogues."""
+
+    def __init__(self, dataset: PreferenceDataset) -> None:
+        self.sides = {name: _Side() for name in _SIDES}
+        self.seeds = dataset.seeds()
+        self.dialogues: list[Dialogue] = []
+        for number, seed in enumerate(self.seeds):
+            for index, turn in enumerate(seed.turns):
+                self.sides[f"seed {turn.speaker}"].add((number, index), turn.text, turn.strategy)
+        rejected = {id(record): _rejected_by_turn(record) for record in dataset.records}
+        places = {id(record): place for place, record in enumerate(dataset.records)}
+        for record, end in dataset.paths():
+            self.dialogues.append(record.dialogue(end))
+            self._add_path(record, end, places[id(record)], rejected[id(record)])
+
+    def _add_path(self, record: TreeRecord, end: int, place: int, rejected: Mapping[int, list[RecordNode]]) -> None:
+        for index, turn in enumerate(record.opening):
+            group = "expanded seeker" if turn.speaker == "seeker" else "chosen"
+            self.sides[group].add((place, "opening", index), turn.text, turn.strategy)
+        for node in record.path(end):
+            self.sides["chosen"].add((place, node.id), node.supporter, node.strategy)
+            if node.seeker is not None:
+                self.sides["expanded seeker"].add((place, node.id), node.seeker)
+            for low in rejected.get(node.id, ()):
+                self.sides["rejected"].add((place, low.id), low.supporter, low.strategy)
+
+
+def _rejected_by_turn(record: TreeRecord) -> dict[int, list[RecordNode]]:
+    """The rejected replies that each chosen node is paired with."""
+    found: dict[int, list[RecordNode]] = {}
+    for chosen, rejected in record.pairs:
+        found.setdefault(chosen, []).append(record[rejected])
+    return found
+
+
+def dataset_statistics(dataset: PreferenceDataset, *, near_duplicate_threshold: float = 0.8) -> DatasetStatistics:
+    """The statistics of a dataset; how utterances are counted is said at the head of this module.
+
+    :param near_duplicate_threshold: least Jaccard similarity of near duplicates, in (0, 1].
+    """
+    corpus = _Corpus(dataset)
+    names = dataset.domain.strategies.names
+    sides = corpus.sides
+    supporters = {"seed": sides["seed supporter"], "chosen": sides["chosen"], "rejected": sides["rejected"]}
+    nodes = {polarity: _nodes(dataset, polarity) for polarity in ("chosen", "rejected")}
+    margins = [pair.margin for pair in dataset.pairs()]
+    depths = Counter(pair.depth for pair in dataset.pairs())
+    turns = Counter((place, record[w].parent) for place, record in enumerate(dataset.records) for w, _ in record.pairs)
+    dialogues = {"seed": corpus.seeds, "expanded": corpus.dialogues}
+    return DatasetStatistics(
+        domain=dataset.domain.name,
+        strategies=names,
+        trees=len(dataset.records),
+        pairs=len(margins),
+        sizes=_sizes(corpus),
+        strategy_counts={group: _counts(side.strategies, names) for group, side in supporters.items()},
+        stages={group: stage_counts(each, names) for group, each in dialogues.items()},
+        transitions={group: transition_counts(each, names) for group, each in dialogues.items()},
+        diversity={group: _diversity(side, names) for group, side in sides.items()},
+        values=_distributions({name: _values(each) for name, each in nodes.items()}),
+        visits=_distributions({name: [float(node.visits) for node in each] for name, each in nodes.items()}),
+        margins=Distribution.of([margin for margin in margins if margin is not None]),
+        unscored_pairs=sum(margin is None for margin in margins),
+        path_turns=Distribution.of([_supporter_turns(each) for each in corpus.dialogues]),
+        pairs_per_turn=Distribution.of(list(turns.values())),
+        pairs_per_tree=Distribution.of([len(record.pairs) for record in dataset.records]),
+        pairs_by_depth=dict(sorted(depths.items())),
+        near_duplicates=_near(dataset, nodes, near_duplicate_threshold),
+    )
+
+
+def stage_of(position: int, length: int) -> int:
+    """The stage k of utterance ``position`` (from 1) of ``length``: ``k/5 <= position/length < (k+1)/5``, k in 0 to 5.
+
+    Paper section 4.3, in whole numbers: the last utterance alone is in stage 5.
+    """
+    return 5 * position // length
+
+
+def stage_counts(dialogues: Iterable[Dialogue], names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Supporter utterances by stage and strategy (paper section 4.3; Figures 3 and 9)."""
+    found = [Counter[str]() for _ in range(STAGES)]
+    for dialogue in dialogues:
+        for position, turn in enumerate(dialogue.turns, start=1):
+            if turn.strategy is not None:
+                found[stage_of(position, len(dialogue.turns))][turn.strategy] += 1
+    return tuple(tuple(stage[name] for name in names) for stage in found)
+
+
+def transition_counts(dialogues: Iterable[Dialogue], names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """How often each strategy (row) was followed by each (column) in the next supporter turn."""
+    found: Counter[tuple[str, str]] = Counter()
+    for dialogue in dialogues:
+        said = [turn.strategy for turn in dialogue.turns if turn.strategy is not None]
+        found.update(pairwise(said))
+    return tuple(tuple(found[first, second] for second in names) for first in names)
+
+
+async def toxicity_table(dataset: PreferenceDataset, scorer: ToxicityScorer) -> ToxicityTable:
+    """Rate every utterance and average by group (paper section 4.4, Table 7). Equal texts are rated once.
+
+    :raises DataError: for a text that the scorer refuses.
+    :raises ModelError: when no scores could be had.
+    """
+    sides = _Corpus(dataset).sides
+    texts = {name: side.texts for name, side in sides.items()}
+    groups = {
+        "seed seeker": texts["seed seeker"],
+        "seed supporter": texts["seed supporter"],
+        "seed": texts["seed seeker"] + texts["seed supporter"],
+        "expanded seeker": texts["expanded seeker"],
+        "chosen": texts["chosen"],
+        "rejected": texts["rejected"],
+        "expanded": texts["expanded seeker"] + texts["chosen"] + texts["rejected"],
+    }
+    every = list(dict.fromkeys(text for group in groups.values() for text in group))
+    scores = dict(zip(every, await score_unique(scorer, every), strict=True))
+    rows = {
+        name: {each: numbers.fmean(scores[text][each] for text in group) for each in scorer.attributes}
+        for name, group in groups.items()
+        if group
+    }
+    return ToxicityTable(scorer=scorer.name, attributes=scorer.attributes, rows=rows)
+
+
+def _sizes(corpus: _Corpus) -> dict[str, GroupSize]:
+    sides = corpus.sides
+    seed = [sides["seed seeker"], sides["seed supporter"]]
+    dialogue = [sides["expanded seeker"], sides["chosen"]]
+    return {
+        "seed": _size(seed, len(corpus.seeds), sum(len(each.turns) for each in corpus.seeds)),
+        "expanded seeker": _size(dialogue[:1]),
+        "chosen": _size(dialogue[1:]),
+        "rejected": _size([sides["rejected"]]),
+        "expanded": _size(
+            [*dialogue, sides["rejected"]], len(corpus.dialogues), sum(len(each.turns) for each in corpus.dialogues)
+        ),
+    }
+
+
+def _size(sides: Sequence[_Side], dialogues: int | None = None, turns: int = 0) -> GroupSize:
+    texts = [text for side in sides for text in side.texts]
+    return GroupSize(
+        dialogues=dialogues,
+        utterances=len(texts),
+        different=sum(len(side.different) for side in sides),
+        dialogue_length=turns / dialogues if dialogues else None,
+        utterance_words=numbers.fmean(len(text.split()) for text in texts) if texts else None,
+    )
+
+
+def _counts(strategies: Iterable[str | None], names: Sequence[str]) -> tuple[int, ...]:
+    found = Counter(strategies)
+    return tuple(found[name] for name in names)
+
+
+def _supporter_turns(dialogue: Dialogue) -> int:
+    return sum(turn.speaker == "supporter" for turn in dialogue.turns)
+
+
+def _distributions(groups: Mapping[str, list[float]]) -> dict[str, Distribution]:
+    """Distributions over the same bins."""
+    every = [value for values in groups.values() for value in values]
+    span = (min(every), max(every)) if every else None
+    return {name: Distribution.of(values, span=span) for name, values in groups.items()}
+
+
+def _values(nodes: Iterable[RecordNode]) -> list[float]:
+    return [node.value for node in nodes if node.value is not None]
+
+
+def _nodes(dataset: PreferenceDataset, polarity: str) -> list[RecordNode]:
+    return [node for record in dataset.records for node in record.nodes if node.polarity == polarity]
+
+
+def _diversity(side: _Side, names: Sequence[str]) -> Diversity:
+    texts = [text for text, _ in side.different.values()]
+    strategies = [strategy for _, strategy in side.different.values() if strategy is not None]
+    bits = entropy(list(Counter(strategies).values())) if strategies else None
+    most = math.log2(len(names)) if len(names) > 1 else 0.0
+    return Diversity(
+        entropy=bits,
+        evenness=None if bits is None or not most else bits / most,
+        distinct=(distinct(texts, 1), distinct(texts, 2), distinct(texts, 3)),
+    )
+
+
+def entropy(counts: Sequence[int]) -> float:
+    """Shannon entropy of a distribution in bits; 0 for an empty one."""
+    total = sum(counts)
+    return -math.fsum(count / total * math.log2(count / total) for count in counts if count) + 0.0
+
+
+def distinct(texts: Iterable[str], size: int) -> float | None:
+    """Distinct-n (Li et al., NAACL 2016): different n-grams over all n-grams; None where there are none."""
+    grams: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        words = text.lower().split()
+        grams.update(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
+    return len(grams) / grams.total() if grams else None
+
+
+def _near(dataset: PreferenceDataset, nodes: Mapping[str, list[RecordNode]], threshold: float) -> NearDuplicates:
+    sets = {name: [shingles(node.supporter) for node in each] for name, each in nodes.items()}
+    pairs = [(shingles(pair.chosen.supporter), shingles(pair.rejected.supporter)) for pair in dataset.pairs()]
+    return NearDuplicates(
+        threshold=threshold,
+        chosen=_share(near_duplicates(sets["chosen"], threshold)),
+        rejected=_share(near_duplicates(sets["rejected"], threshold)),
+        within_pair=_share([jaccard(*pair) >= threshold for pair in pairs]),
+        pairs=_share(near_duplicates([_both(*pair) for pair in pairs], threshold)),
+    )
+
+
+def _both(chosen: Shingles, rejected: Shingles) -> Shingles:
+    return frozenset([*(("chosen", each) for each in chosen), *(("rejected", each) for each in rejected)])
+
+
+def _share(flags: Sequence[bool]) -> float | None:
+    return sum(flags) / len(flags) if flags else None

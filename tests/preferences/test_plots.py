@@ -1,0 +1,109 @@
+"""Figures: drawn for whatever there is, the same every time, in the shared colours."""
+
+import pytest
+
+from mctsdialog.colours import PALETTE, strategy_colours, text_colour
+from mctsdialog.errors import ConfigError
+from mctsdialog.preferences import PreferenceDataset, ToxicityTable, dataset_statistics, save_plots
+from mctsdialog.preferences import plots as module
+
+
+@pytest.fixture
+def statistics(maker):
+    pytest.importorskip("matplotlib")
+    tree = maker.tree()
+    first = maker.family(tree, 0, {"Ask": (0.8, 5, "gold"), "Comfort": (-0.5, 1)})
+    maker.family(tree, first["Ask"], {"Comfort": (0.9, 3, "end", "gold"), "Plan": (-1.0, 1)})
+    return dataset_statistics(PreferenceDataset.from_trees([tree]))
+
+
+@pytest.mark.parametrize("format", ["png", "svg", "pdf"])
+def test_every_figure_is_drawn_and_the_same_again(statistics, tmp_path, format):
+    rows = {"seed": {"TOXICITY": 0.1}, "chosen": {"TOXICITY": 0.2}}
+    rated = statistics.with_toxicity(ToxicityTable(scorer="$x^2$", attributes=("TOXICITY",), rows=rows))
+    files = save_plots(rated, tmp_path / "one", format=format)
+    assert {path.stem for path in files} == set(module.FIGURES)
+    again = save_plots(rated, tmp_path / "two", format=format)
+    for first, second in zip(files, again, strict=True):
+        assert first.stat().st_size > 1000
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_without_toxicity_there_is_no_figure_of_it(statistics, tmp_path):
+    assert "toxicity" not in {path.stem for path in save_plots(statistics, tmp_path)}
+
+
+def test_empty_data_says_so(maker, tmp_path):
+    pytest.importorskip("matplotlib")
+    empty = dataset_statistics(PreferenceDataset.from_trees([maker.tree()]))
+    for name, draw in module.FIGURES.items():
+        figure = draw(empty)
+        texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+        assert "no data" in texts, name
+    assert save_plots(empty, tmp_path)
+
+
+def test_bars_have_the_strategies_colours(statistics):
+    figure = module.strategies_figure(statistics)
+    colours = strategy_colours(statistics.strategies)
+    from matplotlib.colors import to_hex
+
+    drawn = {to_hex(patch.get_facecolor()).upper() for axes in figure.axes for patch in axes.patches}
+    assert drawn == set(colours.values())
+
+
+def test_names_are_no_formulas(maker, domain_maker, tmp_path):
+    pytest.importorskip("matplotlib")
+    tree = maker.tree(domain=domain_maker((r"$\frac{", "Comfort \\alpha$", "Plan")))
+    maker.family(tree, 0, {r"$\frac{": (0.9, 2, "end"), "Plan": (-1.0, 1)})
+    assert save_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)
+
+
+def test_without_matplotlib_there_is_one_clear_error(statistics, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match="notebook"):
+        save_plots(statistics, tmp_path)
+
+
+def linear(colour):
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    return [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
+
+
+# Machado et al., 2009, severity 1
+BLINDNESS = {
+    "none": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.01182, 0.04294, 0.968881)),
+    "tritanopia": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.3039)),
+}
+
+
+def lab(rgb):
+    rgb = [min(max(each, 0.0), 1.0) for each in rgb]
+    white = (0.9505, 1.0, 1.089)
+    rows = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
+    xyz = [sum(a * b for a, b in zip(row, rgb, strict=True)) / w for row, w in zip(rows, white, strict=True)]
+    f = [each ** (1 / 3) if each > 0.008856 else 7.787 * each + 16 / 116 for each in xyz]
+    return (116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2]))
+
+
+@pytest.mark.parametrize("kind", list(BLINDNESS))
+def test_the_palette_is_told_apart_by_every_reader(kind):
+    seen = [
+        lab([sum(a * b for a, b in zip(row, linear(colour), strict=True)) for row in BLINDNESS[kind]])
+        for colour in PALETTE
+    ]
+    for place, one in enumerate(seen):
+        for other in seen[:place]:
+            assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5 > 15  # about 2.3 is just seen
+
+
+def test_colours_go_on_after_the_palettes_end():
+    names = [str(number) for number in range(25)]
+    colours = strategy_colours(names)
+    assert len(set(colours.values())) == 25
+    assert list(colours.values())[:10] == list(PALETTE)
+    assert (text_colour("#FFFFFF"), text_colour("#000000"), text_colour("#F0E442")) == ("#000000", "#FFFFFF", "#000000")
