@@ -13,7 +13,8 @@ FLOORS = {
     "mctsdialog.errors": 0,
     "mctsdialog.files": 0,
     "mctsdialog.colours": 0,
-    "mctsdialog.views": 0.5,  # a mezzanine: it raises errors, and dialogues show themselves through it
+    "mctsdialog.settings": 0.5,  # a mezzanine: what many floors are made from
+    "mctsdialog.views": 0.5,
     "mctsdialog.dialogue": 1,
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,

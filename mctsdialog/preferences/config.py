@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from mctsdialog.errors import ConfigError
 from mctsdialog.search import SearchConfig
+from mctsdialog.settings import Settings
 from mctsdialog.tree import Tree
 
 PathRule: TypeAlias = Literal["all", "end"]
 """Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""
 
 
-class PreferenceConfig(BaseModel):
+class PreferenceConfig(Settings):
     """What counts as a valid path and as a pair.
 
     :raises ConfigError: for a value out of range or an unknown field, naming it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     theta: float = Field(
         0.5, description="least Q of a node on a valid path; a rejected sibling is below it (eq. 5 and 6)"
@@ -33,20 +32,6 @@ class PreferenceConfig(BaseModel):
     max_per_turn: int | None = Field(None, ge=1, description="most pairs of one turn, drawn by seed, 1 or more")
     max_per_tree: int | None = Field(None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
     seed: int = Field(0, description="of every draw: caps, splits, subsets, random strategies")
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(
-                f"PreferenceConfig.{field}: {first['msg']} (given: {first['input']!r})", field=field
-            ) from error
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, validated again."""
-        return type(self)(**{**self.model_dump(), **changes})
 
     def check(self, tree: Tree) -> None:
         """See that theta is a reward that the tree's judge can give.

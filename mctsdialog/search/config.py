@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from mctsdialog.errors import ConfigError
+from mctsdialog.settings import Settings
 
 STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "max_ends"})
 """Fields that say when to stop. They change no trial, so a search may be resumed with others."""
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(Settings):
     """How one tree is searched.
 
     :raises ConfigError: for a value out of range or an unknown field, naming it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     c: float = Field(1.0, ge=0.0, description="weight of exploration in PUCB (eq. 1), no unit, 0 or more")
     prior_temperature: float = Field(
@@ -36,17 +32,3 @@ class SearchConfig(BaseModel):
     min_iterations: int = Field(100, ge=0, description="with min_ends: may stop after this many iterations, 0 or more")
     min_ends: int = Field(1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more")
     max_ends: int = Field(25, ge=1, description="may stop with this many end nodes, 1 or more")
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(
-                f"SearchConfig.{field}: {first['msg']} (given: {first['input']!r})", field=field
-            ) from error
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, validated again."""
-        return type(self)(**{**self.model_dump(), **changes})

@@ -2,24 +2,10 @@
 
 import json
 
-import anyio
 import pytest
 from click.testing import CliRunner
 
-import mctsdialog
 from mctsdialog.cli import main
-from mctsdialog.search import SearchConfig
-
-
-@pytest.fixture
-def folder(tmp_path, hash_roles, domain, gold):
-    for index in range(3):
-        start = gold.model_copy(update={"id": f"gold-{index}", "description": f"Number {index}."})
-        roles = hash_roles(domain.strategies.names, seed=index + 1, end_one_in=4).roles(domain)
-        config = SearchConfig(max_iterations=25, min_iterations=25, horizon=1)
-        tree = anyio.run(mctsdialog.search, start, roles, config)
-        mctsdialog.save_tree(tree, tmp_path / "trees" / f"gold-{index}.json")
-    return tmp_path / "trees"
 
 
 @pytest.fixture
