@@ -169,9 +169,9 @@ def _claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, res
     file = folder / "run.json"
     try:
         if restart and file.is_file():
-            for name in ("run.json", "manifest.json", "metrics.jsonl", "curves.png"):
+            for name in ("run.json", "config.yaml", "manifest.json", "metrics.jsonl", "curves.png"):
                 (folder / name).unlink(missing_ok=True)
-            for name in ("checkpoints", "model", "merged"):
+            for name in ("checkpoints", "model", "merged", ".model.part", ".merged.part"):
                 shutil.rmtree(folder / name, ignore_errors=True)
         if (folder / "manifest.json").is_file():
             raise RunError("holds a finished run; choose another folder, or --restart", folder=folder)

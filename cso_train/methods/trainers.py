@@ -91,7 +91,7 @@ METHODS: dict[str, MethodSpec] = {
     "orpo": MethodSpec(
         _orpo,
         lambda config: {"beta": config.beta},
-        "-mean log pi(y_w) - beta * log sigmoid(log odds(y_w) - log odds(y_l))",
+        "-mean log pi(x, y_w) over all tokens - beta * log sigmoid(log odds(y_w) - log odds(y_l))",
     ),
 }
 """The methods by name."""

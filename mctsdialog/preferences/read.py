@@ -139,6 +139,8 @@ def read_rows(path: str | Path) -> Iterator[Any]:
 
 def _raw_rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """Rows as JSON text with their numbers, from 1; blank lines are counted and left out."""
+    if not path.exists():
+        raise DataError("there is no such file or folder", file=path)
     if path.suffix not in _READERS:
         raise DataError(f"is no file of rows: its name must end in {' or '.join(_READERS)}", file=path)
     try:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import networkx
@@ -98,17 +99,24 @@ def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_
     code, _, _ = run("gold.json", "--out", "whole", "--limit", "1", "--max-iterations", "12")
     assert code == 0
     answered = len(stub_server.requests)
-    stub_server.latency = 0.03
+    gate = threading.Event()
+
+    def reply(body, number):
+        if number >= answered + 40:
+            gate.wait(60)  # the search is still at work when the signal comes
+        return stub_server.good(body)
+
+    stub_server.reply = reply
     process = run("gold.json", "--out", "parts", "--limit", "1", "--max-iterations", "12", wait=False)
     deadline = time.monotonic() + 60
-    while len(stub_server.requests) < answered + 40 and time.monotonic() < deadline:
+    while len(stub_server.requests) <= answered + 40 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
+    gate.set()
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
-    stub_server.latency = 0.0
     code, _, _ = run("gold.json", "--out", "parts", "--limit", "1", "--max-iterations", "12")
     assert code == 0
     (whole,) = (tmp_path / "whole" / "trees").glob("*.json")

@@ -1,0 +1,116 @@
+"""``python -m cso_train``: train a model, and look at settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cso_train.config import TrainConfig, load_preset, preset_names, resolve_config
+from cso_train.errors import CsoTrainError
+from cso_train.run import train
+from mctsdialog.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, Failure, errors_as_exits
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EPILOG = """\b
+Exit codes:
+  0    done
+  1    a model, DeepSpeed or the disk failed
+  2    wrong usage or bad input
+  130  interrupted; the same command goes on
+"""
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Errors as one line each: bad input exits with 2, what failed with 1."""
+    try:
+        with errors_as_exits():
+            yield
+    except CsoTrainError as error:
+        code = BAD_INPUT if isinstance(error, ValueError) else FAILED
+        raise Failure(str(error), code) from error
+
+
+def _with_settings(command: F) -> F:
+    """``--preset``, ``--config`` and one option for every setting of a run."""
+    for name, field in reversed(TrainConfig.model_fields.items()):
+        option = f"--{name.replace('_', '-')}"
+        command = click.option(option, f"set_{name}", help=f"{field.description}{_default(field.default)}")(command)
+    command = click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")(
+        command
+    )
+    return click.option("--preset", metavar="NAME", help="The paper's settings; see 'config presets'.")(command)
+
+
+def _default(value: object) -> str:
+    """The default for the help; settings that depend on others say it themselves."""
+    if value is None or value == ():
+        return ""
+    return f" [default: {str(value).lower() if isinstance(value, bool) else value}]"
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name.removeprefix("set_"): value
+        for name, value in options.items()
+        if name.startswith("set_") and value is not None
+    }
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Train dialogue models with turn-level preference optimisation on searched conversation trees."""
+
+
+@main.command("train", epilog=_EPILOG)
+@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and begin anew.")
+@_with_settings
+def train_command(restart: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
+    """Train a model on preference data or searched trees.
+
+    Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
+    checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
+    """
+    with _errors():
+        resolved = resolve_config(preset, config_file, _given(options))
+        first = int(os.environ.get("RANK", "0")) == 0
+        if first:
+            click.echo(resolved.to_yaml(), err=True)
+        try:
+            result = train(resolved, say=lambda line: click.echo(line, err=True), restart=restart)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; the same command goes on from the last checkpoint.", err=True)
+            sys.exit(INTERRUPTED)
+        if first and result.finished:
+            click.echo(f"{result.steps} steps, mean loss {result.loss:.4f}, model in {result.folder / 'model'}")
+    if not result.finished:
+        sys.exit(INTERRUPTED)
+
+
+@main.group()
+def config() -> None:
+    """Look at settings and presets."""
+
+
+@config.command()
+@_with_settings
+def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
+    """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
+    with _errors():
+        click.echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
+
+
+@config.command()
+def presets() -> None:
+    """List the presets: the rows of the paper's Tables 13 and 14."""
+    for name in preset_names():
+        values = load_preset(name).values
+        shown = ", ".join(f"{key} {value}" for key, value in values.items() if key not in ("model", "method", "lora"))
+        click.echo(f"{name:<26} {shown}")

@@ -1,0 +1,206 @@
+"""Whole runs of a small model by the command: checked, resumed, saved; and one clear error for bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the libraries' own warnings
+
+BASE = {
+    "--max-length": "256",
+    "--max-completion-tokens": "64",
+    "--batch-size": "4",
+    "--logging-steps": "1",
+    "--learning-rate": "1e-3",
+    "--epochs": "2",
+    "--save-steps": "2",
+}
+
+
+@pytest.fixture
+def command(tiny_folder, preference_file, tmp_path):
+    """The words of a training command; settings as ``name="value"``."""
+
+    def command(out="out", launcher=(), **settings):
+        words = [sys.executable, *(launcher or ("-m",)), "cso_train", "train"]
+        given = {
+            **BASE,
+            "--model": str(tiny_folder),
+            "--data": str(preference_file),
+            "--output-dir": str(tmp_path / out),
+        }
+        given |= {f"--{name.replace('_', '-')}": value for name, value in settings.items()}
+        for name, value in given.items():
+            words += [name] if value is True else [name, str(value)]
+        return words
+
+    return command
+
+
+def run(words, **options):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False, env=environment, **options)
+    assert "Traceback" not in done.stderr or "torchrun" in " ".join(words), done.stderr[-3000:]
+    return done
+
+
+def losses(folder):
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return {entry["step"]: entry["loss"] for entry in map(json.loads, lines) if "loss" in entry}
+
+
+def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    done = run(command(merge_adapter="true", eval_fraction="0.25", method="dpo"))
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert manifest["config"]["method"] == "dpo"
+    assert manifest["origins"]["learning_rate"] == "command line"
+    assert manifest["data"]["rows"] == 12
+    assert manifest["versions"]["trl"]
+    assert manifest["steps"] == 6
+    assert sorted(losses(out)) == [1, 2, 3, 4, 5, 6]
+    assert "Intended use" in (out / "model" / "README.md").read_text("utf-8")
+    assert not list(out.glob(".*"))
+    base = AutoModelForCausalLM.from_pretrained(json.loads(json.dumps(manifest["config"]["model"])))
+    adapted = PeftModel.from_pretrained(base, out / "model")
+    merged = AutoModelForCausalLM.from_pretrained(out / "merged")
+    tokenizer = AutoTokenizer.from_pretrained(out / "merged")
+    ids = torch.tensor([tokenizer.encode("I am tired.")])
+    with torch.no_grad():
+        assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-4)
+    done = run(command())
+    assert done.returncode == 1
+    assert "holds a finished run" in done.stderr
+
+
+@pytest.mark.parametrize("method", ["sft", "kto", "simpo"])
+def test_other_methods_run_too(command, tmp_path, method, sft_file):
+    data = {"data": sft_file} if method == "sft" else {}
+    done = run(command(method=method, lora="false", max_steps="2", **data))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+
+
+def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp_path):
+    assert run(command(out="whole")).returncode == 0
+    process = subprocess.Popen(
+        command(out="killed"),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    folder = tmp_path / "killed"
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (folder / "manifest.json").exists()
+    done = run(command(out="killed"))
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert losses(folder) == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(command, tmp_path):
+    words = command(epochs="200", save_steps="1000")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert list((tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json"))
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_a_folder_of_another_run_is_left_alone(command, tmp_path):
+    assert run(command(max_steps="1")).returncode == 0
+    (tmp_path / "out" / "manifest.json").unlink()
+    done = run(command(max_steps="1", learning_rate="1e-4"))
+    assert done.returncode == 1
+    assert "holds another run" in done.stderr
+    assert run([*command(max_steps="1", learning_rate="1e-4"), "--restart"]).returncode == 0
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "thesis.txt").write_text("words")
+    done = run(command(out="thesis"))
+    assert done.returncode == 1
+    assert "holds other files" in done.stderr
+    assert [path.name for path in other.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "absent.jsonl"}, "absent.jsonl: there is no such file"),
+        ({"method": "ppo"}, "method"),
+        ({"model": "./absent"}, "./absent: there is no such file or folder"),
+        ({"preset": "llama3.1-8b-lora-dpo"}, "is of the model"),
+        ({"preset": "llama9-8b-lora-dpo"}, "llama9-8b-lora-dpo"),
+        ({"gamma": "1.0"}, "dpo does not use it"),
+        ({"max_length": "10", "max_completion_tokens": "5"}, "no row fits"),
+        ({"zero_stage": "1", "offload": "parameters"}, "offload"),
+        ({"per_device_batch_size": "3"}, "no multiple of 3"),
+        ({"precision": "bf16"}, "bf16"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(command, tmp_path, settings, message):
+    if torch.cuda.is_available() and "precision" in settings:
+        pytest.skip("this machine has bf16")
+    done = run(command(**settings), cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_at_the_end_leaves_no_model_that_looks_whole(command, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    words = command(max_steps="1")
+    out.rmdir()
+    script = (
+        "import sys, cso_train.run as run\n"
+        "def full(*a, **k): raise OSError(28, 'No space left on device')\n"
+        "from transformers import PreTrainedTokenizerFast\n"
+        "PreTrainedTokenizerFast.save_pretrained = full\n"
+        "from cso_train.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    done = run([words[0], "-c", script, *words[3:]])
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert not (out / "model").exists()
+    assert not (out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_two_processes_under_deepspeed_have_the_losses_of_one(command, tmp_path, stage):
+    pytest.importorskip("deepspeed")
+    assert run(command(out="one", max_steps="4")).returncode == 0
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
+    words = command(out="two", launcher=launcher, max_steps="4", zero_stage=stage, per_device_batch_size="2")
+    done = run(words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert two == pytest.approx(one, rel=2e-3)
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text("utf-8"))
+    assert (manifest["zero_stage"], manifest["world_size"]) == (int(stage), 2)
+    assert (tmp_path / "two" / "model" / "adapter_model.safetensors").is_file()
