@@ -1,7 +1,7 @@
 """Training with turn-level preference optimisation on conversation trees that mctsdialog searched.
 
-This release holds the configuration of a run, the paper's presets, DeepSpeed's configuration with an estimate of the
-memory that a run needs, and the errors; the training methods are to come.
+``python -m cso_train train`` is the way in; from Python it is :func:`cso_train.run.train` with the settings that
+:func:`resolve_config` gives. Importing this package imports neither torch nor transformers.
 """
 
 from cso_train.config import (

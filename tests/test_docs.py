@@ -74,3 +74,16 @@ def test_notebooks_run(notebook, tmp_path, embedded_model):
     client.execute()
     shown = json.dumps([cell.get("outputs", []) for cell in content.cells])
     assert "mean Q" in shown
+
+
+def test_training_commands_and_settings_exist():
+    from cso_train.cli import main as training
+
+    for page in PAGES:
+        for line in re.findall(r"^.*-m cso_train .*$", page.read_text("utf-8"), re.MULTILINE):
+            words = shlex.split(line.split("-m cso_train ", 1)[1].split(" > ")[0], comments=True)
+            command = training
+            while words and words[0] in getattr(command, "commands", {}):
+                command = command.commands[words.pop(0)]
+            options = {name for parameter in command.params for name in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= options, line

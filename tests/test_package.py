@@ -1,6 +1,8 @@
 """What is installed is what users get."""
 
+import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -73,3 +75,28 @@ def test_train_config_refuses_what_it_does_not_know():
         cso_train.TrainConfig(epochs=0)
     with pytest.raises(cso_train.TrainConfigError, match="method"):
         cso_train.TrainConfig(method="ppo")
+
+
+def top_imports(node):
+    """Names of packages imported when a module is imported: not in functions, not for the type checker alone."""
+    for each in ast.iter_child_nodes(node):
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(each, ast.If) and "TYPE_CHECKING" in ast.unparse(each.test):
+            continue
+        if isinstance(each, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in each.names)
+        elif isinstance(each, ast.ImportFrom):
+            yield (each.module or "").split(".")[0]
+        yield from top_imports(each)
+
+
+def test_what_the_plain_import_needs_is_declared():
+    declared = {re.split(r"[<>=\[ ]", name)[0].replace("-", "_") for name in PROJECT["dependencies"]}
+    imported = set()
+    for file in (ROOT / "mctsdialog").rglob("*.py"):
+        imported |= set(top_imports(ast.parse(file.read_text("utf-8"))))
+    own = {"mctsdialog", "pydantic_core", ""}  # pydantic_core is pydantic's
+    optional = {"xllamacpp", "huggingface_hub"}
+    missing = imported - set(sys.stdlib_module_names) - declared - own - optional
+    assert not missing, missing
