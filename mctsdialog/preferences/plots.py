@@ -6,7 +6,7 @@ matplotlib is imported when a figure is drawn; it is optional.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -177,11 +177,9 @@ def visits_figure(statistics: DatasetStatistics) -> Figure:
     """N of chosen and rejected replies, and pairs by depth."""
     figure = _figure(11, 4)
     left, right = figure.subplots(1, 2)
-    _histogram(left, statistics.visits["rejected"], _REJECTED, "rejected", "//")
-    _histogram(left, statistics.visits["chosen"], _CHOSEN, "chosen")
+    _visit_bars(left, statistics.visits)
     left.set_xlabel("N")
     left.set_ylabel("different replies")
-    left.set_yscale("symlog", linthresh=1)
     left.set_title("Visits")
     _legend_or_no_data(left)
     depths = statistics.pairs_by_depth
@@ -229,6 +227,21 @@ def _histogram(axes: Axes, values: Distribution, colour: str, label: str, hatch:
         hatch=hatch,
         label=f"{label} (n = {values.count})",
     )
+
+
+def _visit_bars(axes: Axes, visits: Mapping[str, Distribution]) -> None:
+    """N in doubling bins, chosen and rejected side by side."""
+    for place, (name, colour, hatch) in enumerate((("rejected", _REJECTED, "//"), ("chosen", _CHOSEN, None))):
+        values = visits[name]
+        if values.count:
+            at = [number + 0.4 * place - 0.2 for number in range(len(values.counts))]
+            label = f"{name} (n = {values.count})"
+            axes.bar(at, values.counts, 0.4, color=colour, edgecolor="white", hatch=hatch, label=label)
+            axes.set_xticks(range(len(values.counts)), list(map(_visit_range, values.edges[:-1])))
+
+
+def _visit_range(low: float) -> str:
+    return "0" if low == 0 else "1" if low == 1 else f"{low:.0f}-{2 * low - 1:.0f}"
 
 
 def _legend_or_no_data(axes: Axes) -> None:

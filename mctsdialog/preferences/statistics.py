@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import statistics as numbers
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
@@ -71,16 +72,15 @@ class Distribution(_Frozen):
     counts: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, values: Sequence[float], bins: int = 20, span: tuple[float, float] | None = None) -> Self:
+    def of(cls, values: Sequence[float], edges: Sequence[float] | None = None) -> Self:
         """The distribution of the values; of none, a count of 0 alone.
 
-        :param span: where the bins begin and end, around all values; by default the least and the greatest.
+        :param edges: of the bins, around all values; by default twenty equal ones.
         """
         if not values:
             return cls(count=0)
-        low, high = span or (min(values), max(values))
-        width = (high - low) / bins or 1.0
-        counts = Counter(min(int((value - low) / width), bins - 1) for value in values)
+        edges = edges or equal_edges(values)
+        counts = Counter(min(bisect_right(edges, value), len(edges) - 1) - 1 for value in values)
         quartiles = numbers.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
         return cls(
             count=len(values),
@@ -89,9 +89,24 @@ class Distribution(_Frozen):
             minimum=min(values),
             quartiles=(quartiles[0], quartiles[1], quartiles[2]),
             maximum=max(values),
-            edges=tuple(low + place * width for place in range(bins + 1)),
-            counts=tuple(counts[place] for place in range(bins)),
+            edges=tuple(edges),
+            counts=tuple(counts[place] for place in range(len(edges) - 1)),
         )
+
+
+def equal_edges(values: Sequence[float], bins: int = 20) -> list[float]:
+    """Edges of equal bins from the least value to the greatest."""
+    low, high = min(values), max(values)
+    width = (high - low) / bins or 1.0
+    return [low + place * width for place in range(bins)] + [max(high, low + bins * width)]
+
+
+def doubling_edges(most: float) -> list[float]:
+    """Edges 0, 1, 2, 4, 8, ... to above ``most``: for visits, which are 1 or many."""
+    edges = [0.0, 1.0]
+    while edges[-1] <= most:
+        edges.append(2 * edges[-1])
+    return edges
 
 
 class Diversity(_Frozen):
@@ -274,8 +289,11 @@ def dataset_statistics(dataset: PreferenceDataset, *, near_duplicate_threshold: 
         stages={group: stage_counts(each, names) for group, each in dialogues.items()},
         transitions={group: transition_counts(each, names) for group, each in dialogues.items()},
         diversity={group: _diversity(side, names) for group, side in sides.items()},
-        values=_distributions({name: _values(each) for name, each in nodes.items()}),
-        visits=_distributions({name: [float(node.visits) for node in each] for name, each in nodes.items()}),
+        values=_over_one_axis({name: _values(each) for name, each in nodes.items()}, equal_edges),
+        visits=_over_one_axis(
+            {name: [float(node.visits) for node in each] for name, each in nodes.items()},
+            lambda visits: doubling_edges(max(visits)),
+        ),
         margins=Distribution.of([margin for margin in margins if margin is not None]),
         unscored_pairs=sum(margin is None for margin in margins),
         path_turns=Distribution.of([_supporter_turns(each) for each in corpus.dialogues]),
@@ -375,11 +393,13 @@ def _supporter_turns(dialogue: Dialogue) -> int:
     return sum(turn.speaker == "supporter" for turn in dialogue.turns)
 
 
-def _distributions(groups: Mapping[str, list[float]]) -> dict[str, Distribution]:
+def _over_one_axis(
+    groups: Mapping[str, list[float]], edges: Callable[[Sequence[float]], list[float]]
+) -> dict[str, Distribution]:
     """Distributions over the same bins."""
     every = [value for values in groups.values() for value in values]
-    span = (min(every), max(every)) if every else None
-    return {name: Distribution.of(values, span=span) for name, values in groups.items()}
+    shared = edges(every) if every else None
+    return {name: Distribution.of(values, shared) for name, values in groups.items()}
 
 
 def _values(nodes: Iterable[RecordNode]) -> list[float]:

@@ -150,6 +150,13 @@ def test_distributions_lose_no_value(values):
         assert made.edges[0] == min(values)
 
 
+def test_visits_are_in_doubling_bins(dataset):
+    visits = dataset_statistics(dataset).visits
+    assert visits["chosen"].edges == visits["rejected"].edges == (0, 1, 2, 4, 8)
+    assert visits["chosen"].counts == (0, 0, 2, 1)  # 2 and 3, 5
+    assert visits["rejected"].counts == (0, 2, 0, 0)
+
+
 def test_near_duplicates(maker):
     words = " ".join(f"word{number}" for number in range(30))
     tree = maker.tree()
