@@ -1,0 +1,200 @@
+"""What a model's replies are worth: strategy F1, preference bias, ROUGE-L, with confidence intervals (paper section 5).
+
+A reply whose strategy cannot be parsed is wrong in F1, left out of the bias, and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cso_train.evaluation.bias import preference_bias
+from cso_train.evaluation.rouge import rouge_l
+from mctsdialog.dialogue import StrategySet
+from mctsdialog.preferences import parse_reply
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and its bootstrap confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class StrategyScore:
+    """How well one strategy is predicted.
+
+    :param precision: of the replies that name it, the share that should; 0 where none does.
+    :param recall: of the contexts that want it, the share that get it; 0 where none does.
+    :param f1: their harmonic mean.
+    :param support: contexts that want it.
+    :param predicted: replies that name it.
+    """
+
+    strategy: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one model on a test set.
+
+    :param count: contexts.
+    :param macro_f1: mean F1 over all strategies of the set, in percent: the paper's proficiency Q.
+    :param weighted_f1: mean F1 weighted by support, in percent: Q_W.
+    :param bias: preference bias B, from 0 to sqrt(n - 1), lower is better.
+    :param bias_saturated: whether B is its limit, see :class:`~cso_train.evaluation.Bias`.
+    :param rouge_l: mean ROUGE-L F-measure of the replies' texts, in percent.
+    :param parse_failures: share of replies that name no strategy of the set.
+    :param strategies: by strategy, in the set's order.
+    :param confusion: counts, rows gold and columns predicted; replies that were not parsed are in none.
+    :param preferences: the preferences p behind B.
+    """
+
+    count: int
+    macro_f1: Interval
+    weighted_f1: Interval
+    bias: Interval
+    bias_saturated: bool
+    rouge_l: Interval
+    parse_failures: float
+    strategies: tuple[StrategyScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    preferences: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as JSON values."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The scores as JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+
+
+def strategy_scores(
+    gold: Sequence[str], predicted: Sequence[str | None], names: Sequence[str]
+) -> tuple[StrategyScore, ...]:
+    """Precision, recall and F1 of every strategy of the set, also of those that nobody wants or names (0).
+
+    :param gold: the strategy that each context wants.
+    :param predicted: the strategy that each reply names; None where it names none, which is wrong.
+    """
+    return tuple(_score(name, gold, predicted) for name in names)
+
+
+def _score(name: str, gold: Sequence[str], predicted: Sequence[str | None]) -> StrategyScore:
+    support = sum(each == name for each in gold)
+    named = sum(each == name for each in predicted)
+    right = sum(one == other == name for one, other in zip(gold, predicted, strict=True))
+    return StrategyScore(
+        strategy=name,
+        precision=right / named if named else 0.0,
+        recall=right / support if support else 0.0,
+        f1=2 * right / (support + named) if support + named else 0.0,
+        support=support,
+        predicted=named,
+    )
+
+
+def macro_f1(scores: Sequence[StrategyScore]) -> float:
+    """Mean F1 over the strategies."""
+    return sum(score.f1 for score in scores) / len(scores) if scores else 0.0
+
+
+def weighted_f1(scores: Sequence[StrategyScore]) -> float:
+    """Mean F1 weighted by support."""
+    total = sum(score.support for score in scores)
+    return sum(score.f1 * score.support for score in scores) / total if total else 0.0
+
+
+def confusion_matrix(
+    gold: Sequence[str], predicted: Sequence[str | None], names: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
+    """Counts, rows gold and columns predicted, of the replies that name a strategy."""
+    places = {name: place for place, name in enumerate(names)}
+    counts = [[0] * len(names) for _ in names]
+    for one, other in zip(gold, predicted, strict=True):
+        if other is not None:
+            counts[places[one]][places[other]] += 1
+    return tuple(tuple(row) for row in counts)
+
+
+def evaluate_replies(
+    gold: Sequence[tuple[str, str]],
+    replies: Sequence[str],
+    strategies: StrategySet,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Evaluation:
+    """Score a model's replies.
+
+    :param gold: (strategy, text) of the supporter's turn in each context.
+    :param replies: what the model said, ``(Strategy) text``.
+    :param resamples: bootstrap samples of the contexts, drawn by ``seed``; 0 for none (the interval is the value).
+    :param level: of the percentile intervals, in (0, 1).
+    :raises ValueError: for a gold strategy that is not in the set, or lists of different lengths.
+    """
+    names = strategies.names
+    unknown = {strategy for strategy, _ in gold} - set(names)
+    if unknown or len(gold) != len(replies) or not gold:
+        raise ValueError(
+            f"{len(replies)} replies to {len(gold)} contexts; strategies not in the set: {sorted(unknown)}"
+        )
+    parsed = [parse_reply(reply, strategies) for reply in replies]
+    wanted = [strategy for strategy, _ in gold]
+    named = [strategy for strategy, _ in parsed]
+    rouges = [rouge_l(text, target) for (_, text), (_, target) in zip(parsed, gold, strict=True)]
+    places = _resamples(len(gold), resamples, seed)
+
+    def interval(metric: Callable[[Sequence[int]], float]) -> Interval:
+        value = metric(range(len(gold)))
+        drawn = sorted(metric(sample) for sample in places) or [value]
+        edge = (1 - level) / 2
+        return Interval(value, _quantile(drawn, edge), _quantile(drawn, 1 - edge))
+
+    def scores(sample: Sequence[int]) -> tuple[StrategyScore, ...]:
+        return strategy_scores([wanted[place] for place in sample], [named[place] for place in sample], names)
+
+    def bias_of(sample: Sequence[int]) -> float:
+        matrix = confusion_matrix([wanted[place] for place in sample], [named[place] for place in sample], names)
+        return preference_bias(matrix).value
+
+    matrix = confusion_matrix(wanted, named, names)
+    bias = preference_bias(matrix)
+    return Evaluation(
+        count=len(gold),
+        macro_f1=interval(lambda sample: 100 * macro_f1(scores(sample))),
+        weighted_f1=interval(lambda sample: 100 * weighted_f1(scores(sample))),
+        bias=interval(bias_of),
+        bias_saturated=bias.saturated,
+        rouge_l=interval(lambda sample: 100 * sum(rouges[place] for place in sample) / len(sample)),
+        parse_failures=sum(strategy is None for strategy in named) / len(named),
+        strategies=strategy_scores(wanted, named, names),
+        confusion=matrix,
+        preferences=bias.preferences,
+    )
+
+
+def _resamples(count: int, resamples: int, seed: int) -> list[list[int]]:
+    generator = random.Random(seed)  # noqa: S311  # no secret
+    return [generator.choices(range(count), k=count) for _ in range(resamples)]
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """The quantile of sorted numbers, between neighbours in proportion."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

@@ -1,0 +1,169 @@
+"""Metrics: the oracle, degenerate matrices, and other people's implementations."""
+
+import itertools
+import json
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cso_train.evaluation import evaluate_replies, preference_bias, rouge_l, strategy_scores
+from cso_train.evaluation.metrics import confusion_matrix, macro_f1, weighted_f1
+from cso_train.evaluation.rouge import longest_common_subsequence
+from mctsdialog.dialogue import Strategy, StrategySet
+
+ORACLE = [[8, 1, 1], [4, 5, 1], [3, 2, 5]]
+NAMES = ("Ask", "Comfort", "Plan")
+
+
+def spread_out(matrix, names=NAMES):
+    """Gold and predicted lists with that confusion matrix."""
+    pairs = [
+        (one, other)
+        for one, row in zip(names, matrix, strict=True)
+        for other, n in zip(names, row, strict=True)
+        for _ in range(n)
+    ]
+    return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+def test_the_oracle():
+    bias = preference_bias(ORACLE)
+    assert bias.preferences == pytest.approx((1.917800, 0.634049, 0.448151), abs=1e-6)
+    assert bias.value == pytest.approx(0.653405, abs=1e-6)
+    assert not bias.saturated
+    scores = strategy_scores(*spread_out(ORACLE), NAMES)
+    assert macro_f1(scores) == pytest.approx(0.594597, abs=1e-6)
+    assert weighted_f1(scores) == pytest.approx(0.594597, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_one_strategy_predicted_everywhere_saturates(count):
+    matrix = [[5] + [0] * (count - 1) for _ in range(count)]
+    bias = preference_bias(matrix)
+    assert bias.saturated
+    assert bias.value == pytest.approx(math.sqrt(count - 1))
+    assert bias.preferences == (count, *[0.0] * (count - 1))
+
+
+def test_eight_strategies_saturate_at_the_papers_2_65():
+    assert round(preference_bias([[1] + [0] * 7 for _ in range(8)]).value, 2) == 2.65
+
+
+@pytest.mark.parametrize("matrix", [[[3, 0], [0, 4]], [[0, 0], [0, 0]], [[5]], [[0]]])
+def test_without_confusions_there_is_no_bias(matrix):
+    bias = preference_bias(matrix)
+    assert (bias.value, bias.saturated) == (0.0, False)
+    assert bias.preferences == (1.0,) * len(matrix)
+
+
+def test_symmetric_confusions_have_no_bias():
+    assert preference_bias([[1, 2, 3], [2, 1, 4], [3, 4, 1]]).value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_strategy_that_is_never_gold_but_predicted_saturates():
+    assert preference_bias([[4, 1, 1], [2, 4, 1], [0, 0, 0]]).saturated
+
+
+def test_a_strategy_that_never_wins_has_no_preference():
+    bias = preference_bias([[4, 1, 0], [2, 4, 0], [1, 1, 0]])
+    assert bias.preferences[2] == 0.0
+    assert not bias.saturated
+
+
+matrices = st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 9), min_size=n, max_size=n), min_size=n, max_size=n)
+)
+
+
+@given(matrix=matrices)
+def test_bias_is_in_its_range_and_preferences_sum_to_their_number(matrix):
+    bias = preference_bias(matrix)
+    assert math.isfinite(bias.value)
+    assert -1e-9 <= bias.value <= math.sqrt(len(matrix) - 1) + 1e-9
+    assert sum(bias.preferences) == pytest.approx(len(matrix))
+
+
+@given(matrix=matrices, factor=st.integers(2, 5))
+def test_bias_is_of_shares_and_not_of_counts(matrix, factor):
+    larger = [[factor * count for count in row] for row in matrix]
+    assert preference_bias(larger).value == pytest.approx(preference_bias(matrix).value, abs=1e-9)
+
+
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 60), size=st.integers(2, 6))
+def test_f1_is_scikit_learns(seed, count, size):
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = random.Random(seed)
+    names = [f"s{place}" for place in range(size)]
+    gold = generator.choices(names, k=count)
+    predicted = generator.choices([*names, None], k=count)
+    scores = strategy_scores(gold, predicted, names)
+    told = [name if name is not None else "none" for name in predicted]
+    shared = {"labels": names, "zero_division": 0}
+    assert macro_f1(scores) == pytest.approx(metrics.f1_score(gold, told, average="macro", **shared))
+    assert weighted_f1(scores) == pytest.approx(metrics.f1_score(gold, told, average="weighted", **shared))
+    matrix = confusion_matrix(gold, predicted, names)
+    assert [list(row) for row in matrix] == metrics.confusion_matrix(gold, told, labels=names).tolist()
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "The", "it's", "don't", "42", "é", "..."]), max_size=12).map(" ".join)
+
+
+@given(one=WORDS, other=WORDS)
+def test_rouge_l_is_rouge_scores(one, other):
+    scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rougeL"])
+    assert rouge_l(one, other) == pytest.approx(scorer.score(other, one)["rougeL"].fmeasure)
+
+
+@given(one=st.lists(st.integers(0, 3), max_size=8), other=st.lists(st.integers(0, 3), max_size=8))
+def test_the_longest_common_subsequence_is_that_of_brute_force(one, other):
+    def subsequences(items):
+        return {each for size in range(len(items) + 1) for each in itertools.combinations(items, size)}
+
+    assert longest_common_subsequence(one, other) == max(map(len, subsequences(one) & subsequences(other)))
+
+
+@pytest.fixture
+def strategies():
+    return StrategySet(strategies=tuple(Strategy(name=name) for name in NAMES))
+
+
+def test_replies_are_parsed_and_scored(strategies):
+    gold = [("Ask", "Why is that?"), ("Comfort", "That is hard."), ("Plan", "Let us plan."), ("Ask", "How so?")]
+    replies = ["(Ask) Why is that?", "(comfort) It is hard.", "no strategy here", "(Plan) How?"]
+    made = evaluate_replies(gold, replies, strategies, resamples=50)
+    assert made.count == 4
+    assert made.parse_failures == 0.25
+    assert made.confusion == ((1, 0, 1), (0, 1, 0), (0, 0, 0))
+    f1 = (2 / 3, 1.0, 0.0)
+    assert [score.f1 for score in made.strategies] == pytest.approx(f1)
+    assert made.macro_f1.value == pytest.approx(100 * sum(f1) / 3)
+    assert made.weighted_f1.value == pytest.approx(100 * (2 * f1[0] + f1[1] + f1[2]) / 4)
+    assert made.rouge_l.value == pytest.approx(100 * (1 + 2 / 3 + 0 + 2 / 3) / 4)
+    assert made.bias_saturated
+    for metric in (made.macro_f1, made.weighted_f1, made.rouge_l, made.bias):
+        assert metric.low <= metric.high
+    assert json.loads(made.to_json())["macro_f1"]["value"] == made.macro_f1.value
+
+
+def test_intervals_are_the_same_for_the_same_seed_and_hold_the_value(strategies):
+    generator = random.Random(0)
+    gold = [(generator.choice(NAMES), "words here") for _ in range(60)]
+    replies = [f"({generator.choice(NAMES)}) words there" for _ in gold]
+    one, same, other = (evaluate_replies(gold, replies, strategies, resamples=200, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.macro_f1.value == other.macro_f1.value
+    assert one.macro_f1 != other.macro_f1
+    assert one.macro_f1.low < one.macro_f1.value < one.macro_f1.high
+
+
+@pytest.mark.parametrize(
+    ("gold", "replies"),
+    [([("Sing", "La")], ["(Ask) a"]), ([("Ask", "a")], []), ([], [])],
+    ids=["strategy", "length", "none"],
+)
+def test_what_cannot_be_scored_is_refused(strategies, gold, replies):
+    with pytest.raises(ValueError, match="replies to"):
+        evaluate_replies(gold, replies, strategies)
