@@ -93,6 +93,15 @@ class ChatFormat:
         """Tokens of the messages in the template."""
         return len(self._ids(messages, add_generation_prompt=reply_follows))
 
+    def shortened(self, prompt: Messages, most: int) -> Messages:
+        """A prompt of at most ``most`` tokens: its oldest turns go, never the system prompt or the last turn."""
+        while self.length(self.messages(prompt), reply_follows=True) > most:
+            shorter = _without_oldest(prompt)
+            if shorter is None:
+                return prompt
+            prompt = shorter
+        return prompt
+
     def fit(self, data: TrainingData, max_length: int, max_completion: int) -> TrainingData:
         """Rows that fit the context: long replies are cut at their end, long prompts from their oldest turns.
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from cso_train.config import TrainConfig, load_preset, preset_names, resolve_config
-from cso_train.errors import CsoTrainError
-from cso_train.run import train
-from mctsdialog.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, Failure, errors_as_exits
+from cso_train.evaluate_command import errors_as_lines, evaluate_command, testset_command
+from mctsdialog.cli.exits import INTERRUPTED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,17 +23,6 @@ Exit codes:
   2    wrong usage or bad input
   130  interrupted; the same command goes on
 """
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Errors as one line each: bad input exits with 2, what failed with 1."""
-    try:
-        with errors_as_exits():
-            yield
-    except CsoTrainError as error:
-        code = BAD_INPUT if isinstance(error, ValueError) else FAILED
-        raise Failure(str(error), code) from error
 
 
 def _with_settings(command: F) -> F:
@@ -78,7 +65,9 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
     Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
     checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
     """
-    with _errors():
+    from cso_train.run import train  # noqa: PLC0415  # heavy, and of no use to the other commands
+
+    with errors_as_lines():
         resolved = resolve_config(preset, config_file, _given(options))
         first = int(os.environ.get("RANK", "0")) == 0
         if first:
@@ -94,6 +83,10 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
         sys.exit(INTERRUPTED)
 
 
+main.add_command(testset_command)
+main.add_command(evaluate_command)
+
+
 @main.group()
 def config() -> None:
     """Look at settings and presets."""
@@ -103,7 +96,7 @@ def config() -> None:
 @_with_settings
 def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
-    with _errors():
+    with errors_as_lines():
         click.echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
 
 

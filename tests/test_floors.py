@@ -38,6 +38,7 @@ FLOORS = {
     "cso_train.evaluation": 3,
     "cso_train.card": 4,
     "cso_train.run": 5,
+    "cso_train.evaluate_command": 5,
     "cso_train.cli": 6,
     "cso_train.__main__": 7,
     "cso_train": 6,

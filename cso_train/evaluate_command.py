@@ -1,0 +1,193 @@
+"""``python -m cso_train testset`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from cso_train.errors import CsoTrainError, TrainConfigError
+from cso_train.evaluation.contexts import TestCase, build_test_set, read_test_set, write_test_set
+from cso_train.evaluation.metrics import Evaluation
+from cso_train.evaluation.replies import Replies, ServerReplies, TransformersReplies
+from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, write_report
+from cso_train.evaluation.table import markdown_table
+from cso_train.models import ModelSource, load_model, load_tokenizer
+from mctsdialog import Limits, OpenAIChat, ResponseCache, build_stack, get_domain, load_domain, read_dialogues
+from mctsdialog.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, Failure, errors_as_exits
+from mctsdialog.dialogue import Domain
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Errors as one line each: bad input exits with 2, what failed with 1."""
+    try:
+        with errors_as_exits():
+            yield
+    except CsoTrainError as error:
+        code = BAD_INPUT if isinstance(error, ValueError) else FAILED
+        raise Failure(str(error), code) from error
+
+
+def _domain(name: str) -> Domain:
+    return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
+
+
+_DOMAIN = click.option(
+    "--domain", default="esc", show_default=True, metavar="NAME|FILE", help="Whose strategies count."
+)
+
+
+@click.command("testset")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The test set, JSON lines.")
+@click.option("--format", "form", default="auto", show_default=True, help="Of FILES: auto, extes, esconv or chat.")
+@_DOMAIN
+@click.option("--least", default=5, show_default=True, type=click.IntRange(1), help="Fewest utterances of a context.")
+@click.option("--most", default=15, show_default=True, type=click.IntRange(1), help="Most utterances of a context.")
+@click.option("--limit", type=click.IntRange(1), help="Draw at most so many contexts.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--lenient", is_flag=True, help="Count malformed dialogues and go on.")
+def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> None:
+    """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
+    with errors_as_lines():
+        chosen = _domain(domain)
+        dialogues = []
+        for file in files:
+            found = read_dialogues(file, format=options["form"], domain=chosen, lenient=options["lenient"])
+            click.echo(f"{file}: {found.report}", err=True)
+            dialogues += list(found)
+        lengths = {"least": options["least"], "most": options["most"]}
+        cases = build_test_set(dialogues, chosen, **lengths, limit=options["limit"], seed=options["seed"])
+        click.echo(f"{len(cases)} contexts in {write_test_set(options['out'], cases)}")
+
+
+@click.command("evaluate")
+@click.option("--test", "test_file", required=True, type=click.Path(path_type=Path), help="Test set, see 'testset'.")
+@click.option(
+    "--model", default="smollm2", show_default=True, help="Hub name, folder or GGUF file; at a server: its name."
+)
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Also with this adapter; again for several.",
+)
+@click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
+@click.option(
+    "--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable that holds the server's key."
+)
+@click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once to a server.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=click.Choice([name for name in BASELINES if name != "none"]),
+    help="Also the model by a decoding baseline (Appendix E); again for several.",
+)
+@click.option("--examples", type=click.Path(path_type=Path), help="Training cases for the baseline 'example'.")
+@_DOMAIN
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many contexts.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Contexts at once.")
+@click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Longest reply in tokens.")
+@click.option("--max-length", default=2048, show_default=True, type=click.IntRange(2), help="Longest prompt and reply.")
+@click.option(
+    "--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 takes the likeliest token."
+)
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap samples.")
+@click.option("--seed", default=0, show_default=True, help="Of every draw.")
+@click.option("--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def evaluate_command(**options: Any) -> None:
+    """Score a model's strategies and replies on a test set, with its adapters and baselines beside it (Table 2)."""
+    with errors_as_lines():
+        domain = _domain(options["domain"])
+        cases = read_test_set(options["test_file"], domain)[: options["limit"]]
+        examples = read_test_set(options["examples"], domain) if options["examples"] else []
+        if "example" in options["baselines"] and not examples:
+            raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
+        if options["server"] and options["adapters"]:
+            raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
+        try:
+            evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            sys.exit(INTERRUPTED)
+        click.echo(markdown_table(evaluations))
+        for path in write_report(options["out"], evaluations, replies, cases):
+            click.echo(path)
+
+
+async def _evaluate(
+    options: dict[str, Any], cases: list[TestCase], examples: list[TestCase], domain: Domain
+) -> tuple[dict[str, Evaluation], dict[str, list[str]]]:
+    evaluations: dict[str, Evaluation] = {}
+    said: dict[str, list[str]] = {}
+
+    async def one(name: str, replies: Replies, baseline: Baseline = "none") -> None:
+        click.echo(f"{name}: {len(cases)} contexts", err=True)
+        evaluations[name], said[name] = await evaluate_model(
+            replies,
+            cases,
+            domain,
+            baseline=baseline,
+            examples=examples,
+            resamples=options["resamples"],
+            seed=options["seed"],
+        )
+
+    async def model_and_baselines(replies: Replies) -> None:
+        await one(options["model"], replies)
+        for baseline in options["baselines"]:
+            await one(f"{options['model']} {BASELINES[baseline]}", replies, baseline)
+
+    if options["server"]:
+        async with _server(options) as stack:
+            limits = {"concurrency": options["concurrency"], "max_tokens": options["max_tokens"]}
+            await model_and_baselines(ServerReplies(stack, **limits, temperature=options["temperature"]))
+        return evaluations, said
+    source = ModelSource.of(options["model"])
+    tokenizer = load_tokenizer(source)
+    model = _on_device(load_model(source, dtype=_dtype()))
+    await model_and_baselines(_local(model, tokenizer, options))
+    for folder in options["adapters"]:
+        await one(str(folder), _local(_adapted(model, folder), tokenizer, options))
+    return evaluations, said
+
+
+def _server(options: dict[str, Any]) -> Any:
+    chat = OpenAIChat(options["model"], base_url=options["server"], api_key=os.environ.get(options["api_key_env"], ""))
+    return build_stack(chat, cache=ResponseCache(options["out"] / "cache"), limits=Limits(options["concurrency"]))
+
+
+def _local(model: Any, tokenizer: Any, options: dict[str, Any]) -> TransformersReplies:
+    names = ("batch_size", "max_length", "max_tokens", "temperature", "seed")
+    return TransformersReplies(model, tokenizer, **{name: options[name] for name in names})
+
+
+def _adapted(model: Any, folder: Path) -> Any:
+    from peft import PeftModel  # noqa: PLC0415  # heavy
+
+    if not (folder / "adapter_config.json").is_file():
+        raise TrainConfigError(f"{folder} holds no adapter: adapter_config.json is missing", field="adapter")
+    base = model.unload() if isinstance(model, PeftModel) else model
+    return PeftModel.from_pretrained(base, str(folder)).eval()
+
+
+def _dtype() -> Any:
+    import torch  # noqa: PLC0415  # heavy
+
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _on_device(model: Any) -> Any:
+    import torch  # noqa: PLC0415  # heavy
+
+    model.config.use_cache = True
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -1,0 +1,107 @@
+"""Test sets: contexts that end on the seeker, and what the gold supporter said next (as in Kang et al., ACL 2024)."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cso_train.errors import TrainDataError
+from mctsdialog.dialogue import Dialogue, Domain
+from mctsdialog.preferences import chat_messages, read_rows, spoken, system_prompt
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """One context and the gold turn.
+
+    :param id: ``dialogue/turn``.
+    :param prompt: the system prompt and the conversation, the seeker's turn last.
+    :param strategy: the gold strategy.
+    :param text: the gold reply, without its strategy.
+    """
+
+    __test__ = False  # for pytest: this is no test
+
+    id: str
+    prompt: tuple[dict[str, str], ...]
+    strategy: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The case as a row: ``prompt`` and ``completion``, which trainers read too."""
+        completion = [{"role": "assistant", "content": spoken(self.strategy, self.text)}]
+        gold = {"strategy": self.strategy, "text": self.text}
+        return {"id": self.id, "prompt": list(self.prompt), "completion": completion, "gold": gold}
+
+
+def build_test_set(
+    dialogues: Iterable[Dialogue],
+    domain: Domain,
+    *,
+    least: int = 5,
+    most: int = 15,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[TestCase]:
+    """Every supporter turn of the dialogues whose context is of the wanted length and ends on the seeker.
+
+    :param domain: whose strategies the prompt lists; turns by other strategies are left out.
+    :param least: fewest utterances of a context, 1 or more.
+    :param most: most utterances of a context.
+    :param limit: draw at most so many cases by ``seed``; they keep their order.
+    :raises TrainDataError: where no turn qualifies.
+    """
+    system = {"role": "system", "content": system_prompt(domain)}
+    cases = []
+    for dialogue in dialogues:
+        for place, turn in enumerate(dialogue.turns):
+            after_seeker = place > 0 and dialogue.turns[place - 1].speaker == "seeker"
+            if turn.speaker != "supporter" or not after_seeker or not least <= place <= most:
+                continue
+            if turn.strategy is None or turn.strategy not in domain.strategies.names:
+                continue
+            prompt = (system, *chat_messages(dialogue.turns[:place]))
+            cases.append(TestCase(f"{dialogue.id}/{place}", prompt, turn.strategy, turn.text))
+    if not cases:
+        raise TrainDataError(
+            f"no supporter turn follows a context of {least} to {most} utterances that ends on the seeker"
+        )
+    if limit is not None and limit < len(cases):
+        generator = random.Random(seed)  # noqa: S311  # no secret
+        cases = [cases[place] for place in sorted(generator.sample(range(len(cases)), limit))]
+    return cases
+
+
+def write_test_set(path: str | Path, cases: Sequence[TestCase]) -> Path:
+    """Write cases as JSON lines."""
+    from mctsdialog.files import write_atomically  # noqa: PLC0415
+
+    return write_atomically(path, "".join(json.dumps(case.to_dict(), ensure_ascii=False) + "\n" for case in cases))
+
+
+def read_test_set(path: str | Path, domain: Domain) -> list[TestCase]:
+    """Read cases that :func:`write_test_set` wrote.
+
+    :raises TrainDataError: for a row that is none, or of a strategy that the domain has not, naming file and line.
+    :raises mctsdialog.DataError: for a file that cannot be read.
+    """
+    cases = []
+    for number, row in enumerate(read_rows(path), start=1):
+        try:
+            gold = row["gold"]
+            prompt = tuple({"role": str(each["role"]), "content": str(each["content"])} for each in row["prompt"])
+            case = TestCase(str(row["id"]), prompt, str(gold["strategy"]), str(gold["text"]))
+        except (KeyError, TypeError) as error:
+            message = f"is no test case with id, prompt and gold ({error}); make one with 'testset'"
+            raise TrainDataError(message, file=path, item=f"row {number}") from error
+        if case.strategy not in domain.strategies.names:
+            message = f"{case.strategy!r} is no strategy of the domain {domain.name}"
+            raise TrainDataError(message, file=path, item=f"row {number}", field="gold.strategy")
+        cases.append(case)
+    if not cases:
+        raise TrainDataError("holds no test cases", file=path)
+    return cases

@@ -1,0 +1,131 @@
+"""Where a model's replies come from: transformers in this process, or a server through mctsdialog's model stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import anyio
+import anyio.to_thread
+
+from cso_train.chat import ChatFormat, Messages
+from mctsdialog.errors import first_error
+from mctsdialog.llm import ChatModel, ChatRequest, Message, MessageRole, Sampling
+
+Progress = Callable[[int, int], object]
+
+
+class Replies(Protocol):
+    """Anything that answers conversations."""
+
+    async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
+        """The replies, in the prompts' order.
+
+        :param prompts: conversations that end with the user.
+        :param on_progress: called with (done, all) as replies come.
+        """
+        ...
+
+
+class TransformersReplies:
+    """A transformers model in this process, several prompts at once.
+
+    :param model: a causal language model, with or without adapters.
+    :param tokenizer: its tokenizer.
+    :param batch_size: prompts at once, 1 or more.
+    :param max_length: longest prompt and reply in tokens; longer prompts lose their oldest turns.
+    :param max_tokens: longest reply in tokens.
+    :param temperature: 0 takes the likeliest token; above, replies are drawn.
+    :param seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_size: int = 8,
+        max_length: int = 2048,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._chat = ChatFormat.of(tokenizer)
+        self._batch_size, self._max_length, self._max_tokens = batch_size, max_length, max_tokens
+        self._temperature, self._seed = temperature, seed
+
+    async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
+        """The replies; the model works in a thread of its own."""
+        replies: list[str] = [""] * len(prompts)
+        order = sorted(range(len(prompts)), key=lambda place: self._chat.length(prompts[place]))
+        for start in range(0, len(order), self._batch_size):
+            places = order[start : start + self._batch_size]
+            said = await anyio.to_thread.run_sync(self._batch, [prompts[place] for place in places])
+            for place, reply in zip(places, said, strict=True):
+                replies[place] = reply
+            if on_progress:
+                on_progress(min(start + self._batch_size, len(order)), len(order))
+        return replies
+
+    def _batch(self, prompts: Sequence[Messages]) -> list[str]:
+        import torch  # noqa: PLC0415  # heavy
+
+        room = self._max_length - self._max_tokens
+        texts = [self._text(self._chat.shortened(prompt, room)) for prompt in prompts]
+        self._tokenizer.padding_side = "left"
+        inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = {name: inputs[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
+        drawn = {"do_sample": True, "temperature": self._temperature} if self._temperature else {"do_sample": False}
+        torch.manual_seed(self._seed)
+        with torch.no_grad():
+            tokens = self._model.generate(
+                **inputs, **drawn, max_new_tokens=self._max_tokens, pad_token_id=self._tokenizer.pad_token_id
+            )
+        new = tokens[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self._tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def _text(self, prompt: Messages) -> str:
+        options = {"tokenize": False, "add_generation_prompt": True}
+        return cast(str, self._tokenizer.apply_chat_template(self._chat.messages(prompt), **options))
+
+
+class ServerReplies:
+    """A model behind a server, many calls at once, through mctsdialog's stack of cache, limits and retries.
+
+    :param model: any chat model.
+    :param concurrency: calls at once, 1 or more.
+    :param max_tokens: longest reply in tokens.
+    :param temperature: 0 takes the likeliest token, where the server can.
+    """
+
+    def __init__(
+        self, model: ChatModel, *, concurrency: int = 8, max_tokens: int = 128, temperature: float = 0.0
+    ) -> None:
+        self._model = model
+        self._concurrency = concurrency
+        self._sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+
+    async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
+        """The replies; the first error ends all."""
+        replies: list[str] = [""] * len(prompts)
+        todo = iter(range(len(prompts)))
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for place in todo:
+                messages = tuple(Message(cast(MessageRole, each["role"]), each["content"]) for each in prompts[place])
+                completion = await self._model.complete(ChatRequest(messages, self._sampling))
+                replies[place] = completion.text.strip()
+                done += 1
+                if on_progress:
+                    on_progress(done, len(prompts))
+
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(min(self._concurrency, len(prompts))):
+                    group.start_soon(work)
+        except BaseExceptionGroup as error:  # callers meet the one error, not the task group around it
+            raise first_error(error) from None
+        return replies

@@ -1,0 +1,95 @@
+"""An evaluation from models and a test set to tables (paper section 5.2, Table 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from cso_train.chat import Messages
+from cso_train.evaluation.baselines import direct_refine, plain, self_refine, with_example
+from cso_train.evaluation.contexts import TestCase
+from cso_train.evaluation.metrics import Evaluation, evaluate_replies
+from cso_train.evaluation.replies import Replies
+from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
+from mctsdialog.dialogue import Domain
+from mctsdialog.files import write_atomically
+
+Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
+"""How a model is asked: plainly, or by a decoding baseline of Appendix E."""
+
+BASELINES: dict[Baseline, str] = {
+    "none": "",
+    "direct-refine": "Direct-Refine",
+    "self-refine": "Self-Refine",
+    "example": "w/ Example",
+}
+
+
+async def evaluate_model(
+    replies: Replies,
+    cases: Sequence[TestCase],
+    domain: Domain,
+    *,
+    baseline: Baseline = "none",
+    examples: Sequence[TestCase] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> tuple[Evaluation, list[str]]:
+    """Have a model answer a test set, and score the answers.
+
+    :param replies: the model.
+    :param cases: the test set, not empty.
+    :param baseline: how it is asked.
+    :param examples: training cases for the baseline "example".
+    :param resamples: bootstrap samples for the intervals.
+    :returns: the scores, and the replies in the cases' order.
+    :raises ValueError: for the baseline "example" without examples.
+    """
+    prompts: list[Messages] = [[dict(each) for each in case.prompt] for case in cases]
+    if baseline == "example":
+        if not examples:
+            raise ValueError("the baseline 'example' needs examples from the training set")
+        prompts = with_example(prompts, examples, seed)
+    ask = {"direct-refine": direct_refine, "self-refine": self_refine}.get(baseline, plain)
+    said = await ask(replies, prompts, on_progress)
+    gold = [(case.strategy, case.text) for case in cases]
+    return evaluate_replies(gold, said, domain.strategies, resamples=resamples, seed=seed), said
+
+
+def write_report(
+    folder: str | Path,
+    evaluations: Mapping[str, Evaluation],
+    replies: Mapping[str, Sequence[str]],
+    cases: Sequence[TestCase],
+) -> list[Path]:
+    """Write the table (Markdown, LaTeX, JSON), each model's scores by strategy, and all replies.
+
+    :param evaluations: by model, in the table's order.
+    :param replies: by model, in the cases' order.
+    """
+    out = Path(folder)
+    parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
+    for name, each in evaluations.items():
+        parts += [f"## {name}\n", strategy_table(each)]
+    rows: list[dict[str, Any]] = [
+        {"id": case.id, "gold": {"strategy": case.strategy, "text": case.text}} for case in cases
+    ]
+    for place, row in enumerate(rows):
+        row["replies"] = {name: said[place] for name, said in replies.items()}
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return [
+        write_atomically(out / "evaluation.md", "\n".join(parts)),
+        write_atomically(out / "evaluation.tex", latex_table(evaluations)),
+        write_atomically(out / "evaluation.json", json_table(evaluations)),
+        write_atomically(out / "replies.jsonl", lines),
+    ]
+
+
+_NOTE = """
+Q: macro-F1 of the strategies in percent. B: preference bias (Kang et al., ACL 2024); † where it is saturated. Q_W:
+weighted F1. R-L: ROUGE-L of the replies without their strategies. In brackets: 95 % bootstrap intervals over the
+contexts. A reply without a strategy of the set is wrong in Q and Q_W and left out of B.
+"""
