@@ -37,6 +37,7 @@ FLOORS = {
     "cso_train.methods": 3,
     "cso_train.evaluation": 3,
     "cso_train.card": 4,
+    "cso_train.serving": 4,
     "cso_train.run": 5,
     "cso_train.evaluate_command": 5,
     "cso_train.cli": 6,

@@ -55,24 +55,35 @@ class TransformersReplies:
         self._batch_size, self._max_length, self._max_tokens = batch_size, max_length, max_tokens
         self._temperature, self._seed = temperature, seed
 
-    async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
-        """The replies; the model works in a thread of its own."""
+    async def answer(
+        self,
+        prompts: Sequence[Messages],
+        on_progress: Progress | None = None,
+        *,
+        beginnings: Sequence[str] | None = None,
+    ) -> list[str]:
+        """The replies; the model works in a thread of its own.
+
+        :param beginnings: how each reply must begin; what is returned goes on from there.
+        """
         replies: list[str] = [""] * len(prompts)
+        begun = [""] * len(prompts) if beginnings is None else beginnings
         order = sorted(range(len(prompts)), key=lambda place: self._chat.length(prompts[place]))
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
-            said = await anyio.to_thread.run_sync(self._batch, [prompts[place] for place in places])
+            batch = [(prompts[place], begun[place]) for place in places]
+            said = await anyio.to_thread.run_sync(self._batch, batch)
             for place, reply in zip(places, said, strict=True):
                 replies[place] = reply
             if on_progress:
                 on_progress(min(start + self._batch_size, len(order)), len(order))
         return replies
 
-    def _batch(self, prompts: Sequence[Messages]) -> list[str]:
+    def _batch(self, batch: Sequence[tuple[Messages, str]]) -> list[str]:
         import torch  # noqa: PLC0415  # heavy
 
         room = self._max_length - self._max_tokens
-        texts = [self._text(self._chat.shortened(prompt, room)) for prompt in prompts]
+        texts = [self._text(self._chat.shortened(prompt, room)) + beginning for prompt, beginning in batch]
         self._tokenizer.padding_side = "left"
         inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = {name: inputs[name].to(self._model.device) for name in ("input_ids", "attention_mask")}

@@ -1,0 +1,65 @@
+"""A trained model as a role of the search, in this process: search, train, search again.
+
+Behind a server a trained model needs nothing of this: merge the adapter, serve the folder, and name it to
+:class:`mctsdialog.OpenAIChat`, or convert it to GGUF for :class:`mctsdialog.LocalChat`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from cso_train.errors import TrainModelError
+from cso_train.evaluation.replies import TransformersReplies
+from cso_train.models import ModelSource, load_model, load_tokenizer
+from mctsdialog.dialogue import Domain, Turn
+from mctsdialog.preferences import chat_messages, system_prompt
+
+
+class TrainedSupporter:
+    """The supporter's role played by a model that was trained on preference data of the domain.
+
+    The model sees what it saw in training, and its reply is made to begin with the strategy that the search asks for.
+
+    :param model: the model.
+    :param tokenizer: its tokenizer.
+    :param domain: the domain of its training data.
+    :param options: of :class:`~cso_train.evaluation.replies.TransformersReplies`: ``max_tokens``, ``temperature``, ...
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, domain: Domain, **options: Any) -> None:
+        self._replies = TransformersReplies(model, tokenizer, **options)
+        self._system = {"role": "system", "content": system_prompt(domain)}
+        self._one_at_a_time = anyio.Lock()
+
+    @classmethod
+    def load(cls, model: str, domain: Domain, *, adapter: str | Path | None = None, **options: Any) -> TrainedSupporter:
+        """Load a model, and the adapter that was trained for it.
+
+        :param model: hub name, folder or GGUF file; "smollm2" for the embedded one.
+        :param adapter: folder of an adapter, such as ``run/model``; None for a whole model.
+        :raises TrainModelError: where one of them cannot be loaded.
+        """
+        import torch  # noqa: PLC0415  # heavy
+
+        source = ModelSource.of(model)
+        loaded: Any = load_model(source, dtype=torch.float32)
+        if adapter is not None:
+            from peft import PeftModel  # noqa: PLC0415  # heavy
+
+            if not (Path(adapter) / "adapter_config.json").is_file():
+                raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(adapter))
+            loaded = PeftModel.from_pretrained(loaded, str(adapter))
+        loaded.config.use_cache = True
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(loaded.to(device).eval(), load_tokenizer(source), domain, **options)
+
+    async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
+        """The supporter's turn that carries out ``strategy``."""
+        async with self._one_at_a_time:
+            prompt = [self._system, *chat_messages(history)]
+            (text,) = await self._replies.answer([prompt], beginnings=[f"({strategy}) "])
+        return " ".join(text.split())
