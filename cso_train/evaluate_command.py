@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,18 @@ from typing import Any
 import anyio
 import click
 
-from cso_train.errors import CsoTrainError, TrainConfigError
+from cso_train.data import load_data
+from cso_train.errors import CsoTrainError, TrainConfigError, TrainDataError
 from cso_train.evaluation.contexts import TestCase, build_test_set, read_test_set, write_test_set
 from cso_train.evaluation.metrics import Evaluation
+from cso_train.evaluation.pairwise import (
+    PairToJudge,
+    PairwiseJudge,
+    PairwiseResult,
+    compare_replies,
+    pairwise_table,
+    rubric_criteria,
+)
 from cso_train.evaluation.replies import Replies, ServerReplies, TransformersReplies
 from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, write_report
 from cso_train.evaluation.table import markdown_table
@@ -22,6 +32,8 @@ from cso_train.models import ModelSource, load_model, load_tokenizer
 from mctsdialog import Limits, OpenAIChat, ResponseCache, build_stack, get_domain, load_domain, read_dialogues
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.dialogue import Domain
+from mctsdialog.files import write_atomically
+from mctsdialog.preferences import read_rows
 
 
 @contextmanager
@@ -124,6 +136,77 @@ def evaluate_command(**options: Any) -> None:
             click.echo(path)
 
 
+@click.command("pairwise")
+@click.option(
+    "--replies", type=click.Path(path_type=Path), help="replies.jsonl of 'evaluate'; compares two models in it."
+)
+@click.option("--first", help="Name of the first model in the replies.")
+@click.option("--second", help="Name of the second model in the replies.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Pairs instead: chosen against rejected replies (Table 1)."
+)
+@click.option(
+    "--criteria", type=click.Choice(["human", "rubric"]), help="Table 3's, or the judge's rubric (for --data)."
+)
+@_DOMAIN
+@click.option("--model", required=True, help="The judge's name at the server.")
+@click.option("--server", metavar="URL", help="Its OpenAI-compatible server, up to /v1. Default: api.openai.com.")
+@click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable of the server's key.")
+@click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Pairs at once.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many pairs.")
+@click.option("--out", default=Path("pairwise"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def pairwise_command(**options: Any) -> None:
+    """Win, lose and tie between two models, or between preferred and rejected replies, by a model as judge.
+
+    Every pair is judged in both orders; only a verdict that holds in both is a win.
+    """
+    with errors_as_lines():
+        pairs, first, second = _pairs(options)
+        kind = options["criteria"] or ("rubric" if options["data"] else "human")
+        criteria = rubric_criteria(_domain(options["domain"])) if kind == "rubric" else None
+        try:
+            result = anyio.run(_judge, options, pairs[: options["limit"]], criteria)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; the judge's answers so far are kept.", err=True)
+            sys.exit(INTERRUPTED)
+        table = pairwise_table(result, first, second)
+        verdicts = "".join(json.dumps(each) + "\n" for each in result.verdicts)
+        click.echo(table)
+        click.echo(write_atomically(options["out"] / "pairwise.md", table))
+        click.echo(write_atomically(options["out"] / "verdicts.jsonl", verdicts))
+
+
+def _pairs(options: dict[str, Any]) -> tuple[list[PairToJudge], str, str]:
+    if (options["replies"] is None) == (options["data"] is None):
+        raise TrainConfigError("give --replies with --first and --second, or --data", field="replies")
+    if options["data"] is not None:
+        rows = load_data([options["data"]], "preference").rows
+        chosen = [_pair(row["prompt"], row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
+        return chosen, "chosen", "rejected"
+    names = (options["first"], options["second"])
+    pairs = []
+    for number, row in enumerate(read_rows(options["replies"]), start=1):
+        try:
+            said = row["replies"]
+            pairs.append(_pair(row["prompt"], said[names[0]], said[names[1]]))
+        except (KeyError, TypeError) as error:
+            known = ", ".join(row.get("replies", {})) if isinstance(row, dict) else ""
+            message = f"has no reply of {error}; there are: {known or 'none'}"
+            raise TrainDataError(message, file=options["replies"], item=f"row {number}") from error
+    return pairs, names[0], names[1]
+
+
+def _pair(prompt: list[dict[str, str]], first: str, second: str) -> PairToJudge:
+    sides = {"user": "Seeker", "assistant": "Supporter"}
+    history = tuple(f"{sides[each['role']]}: {each['content']}" for each in prompt if each["role"] in sides)
+    return PairToJudge(history, first, second)
+
+
+async def _judge(options: dict[str, Any], pairs: list[PairToJudge], criteria: dict[str, str] | None) -> PairwiseResult:
+    async with _server(options) as stack:
+        return await compare_replies(PairwiseJudge(stack, criteria), pairs, concurrency=options["concurrency"])
+
+
 async def _evaluate(
     options: dict[str, Any], cases: list[TestCase], examples: list[TestCase], domain: Domain
 ) -> tuple[dict[str, Evaluation], dict[str, list[str]]]:
@@ -162,7 +245,13 @@ async def _evaluate(
 
 
 def _server(options: dict[str, Any]) -> Any:
-    chat = OpenAIChat(options["model"], base_url=options["server"], api_key=os.environ.get(options["api_key_env"], ""))
+    key = os.environ.get(options["api_key_env"])
+    if options["server"] is None:
+        if key is None:
+            raise TrainConfigError(f"set {options['api_key_env']} to your key, or name a --server", field="server")
+        chat = OpenAIChat(options["model"], api_key=key)
+    else:
+        chat = OpenAIChat(options["model"], base_url=options["server"], api_key=key or "")
     return build_stack(chat, cache=ResponseCache(options["out"] / "cache"), limits=Limits(options["concurrency"]))
 
 

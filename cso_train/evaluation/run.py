@@ -75,7 +75,8 @@ def write_report(
     for name, each in evaluations.items():
         parts += [f"## {name}\n", strategy_table(each)]
     rows: list[dict[str, Any]] = [
-        {"id": case.id, "gold": {"strategy": case.strategy, "text": case.text}} for case in cases
+        {"id": case.id, "prompt": list(case.prompt), "gold": {"strategy": case.strategy, "text": case.text}}
+        for case in cases
     ]
     for place, row in enumerate(rows):
         row["replies"] = {name: said[place] for name, said in replies.items()}
