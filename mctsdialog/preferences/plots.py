@@ -24,6 +24,7 @@ FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
 _CHOSEN, _REJECTED = "#0072B2", "#D55E00"
 _FONT = {"font.size": 10.0, "axes.titlesize": 11.0, "svg.hashsalt": "mctsdialog"}
 _NAME_WIDTH = 18  # characters a line of a strategy's name
+_LONG_NAME_WIDTH = 28  # where it stands slanted: few lines, or it runs into the next name
 _SHOWN_SHARE = 7  # percent from which a share is written into its bar
 
 
@@ -70,17 +71,24 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def plain(text: str) -> str:
-    """``text`` for a figure: a dollar is a dollar, not the beginning of a formula."""
-    return text.replace("\\", "\\\\").replace("$", r"\$")
+    """``text`` for a figure: a dollar begins no formula, and a control character does nothing."""
+    shown = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return shown.replace("$", r"\$")
 
 
-def _wrapped(name: str) -> str:
-    return plain("\n".join(textwrap.wrap(name, _NAME_WIDTH)) or name)
+def _wrapped(name: str, width: int = _NAME_WIDTH) -> str:
+    return plain("\n".join(textwrap.wrap(name, width)) or name)
+
+
+def _height_of_legend(names: Sequence[str]) -> float:
+    """Inches that :func:`_strategy_legend` takes."""
+    lines = sum(_wrapped(name).count("\n") + 1 for name in names)
+    return 0.18 * lines + 0.08 * len(names) + 0.2
 
 
 def stages_figure(statistics: DatasetStatistics) -> Figure:
     """Strategies over the six stages, seed beside expanded (paper Figures 3 and 9)."""
-    figure = _figure(12, 5.2)
+    figure = _figure(12, max(5.2, _height_of_legend(statistics.strategies)))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (group, stages) in zip(panels, statistics.stages.items(), strict=True):
         _stacked(axes, statistics.strategies, stages, STAGE_NAMES)
@@ -93,7 +101,7 @@ def stages_figure(statistics: DatasetStatistics) -> Figure:
 
 def strategies_figure(statistics: DatasetStatistics) -> Figure:
     """All supporter utterances by strategy: seed, chosen, rejected."""
-    figure = _figure(9, 4.8)
+    figure = _figure(9, max(4.8, _height_of_legend(statistics.strategies)))
     axes = figure.subplots()
     groups = list(statistics.strategy_counts)
     _stacked(axes, statistics.strategies, list(statistics.strategy_counts.values()), groups)
@@ -138,7 +146,7 @@ def transitions_figure(statistics: DatasetStatistics) -> Figure:
     for axes, (group, counts) in zip(panels, statistics.transitions.items(), strict=True):
         shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in counts]
         image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        labels = [_wrapped(name) for name in statistics.strategies]
+        labels = [_wrapped(name, _LONG_NAME_WIDTH) for name in statistics.strategies]
         axes.set_xticks(range(count), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
         axes.set_yticks(range(count), labels, fontsize=9)
         for row, line in enumerate(counts if any(map(sum, counts)) else ()):
@@ -208,7 +216,10 @@ def toxicity_figure(statistics: DatasetStatistics) -> Figure:
     axes.set_xticks(range(len(attributes)), [_wrapped(name.replace("_", " ").lower()) for name in attributes])
     axes.set_ylabel("mean probability")
     axes.set_title("Toxicity" if table is None else f"Toxicity by {plain(table.scorer)}")
-    _legend_or_no_data(axes)
+    if rows:
+        figure.legend(loc="outside right center", frameon=False)
+    else:
+        _no_data(axes)
     return figure
 
 
@@ -246,7 +257,8 @@ def _visit_range(low: float) -> str:
 
 def _legend_or_no_data(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        axes.margins(y=0.16)  # room above the bars
+        axes.legend(frameon=False, loc="upper center", ncols=2)
     else:
         _no_data(axes)
 

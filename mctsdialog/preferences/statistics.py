@@ -2,8 +2,9 @@
 
 **Counting.** As in the paper's Table 5, whose 423 dialogues of 14.72 utterances are its 3,113 seeker and 3,113
 preferred utterances, an utterance counts once for every dialogue that it is in: paths that share a beginning count it
-each. A rejected utterance counts once for every dialogue that has its turn. ``different`` counts each node of a tree
-once. Diversity, near duplicates, Q and N are of different utterances.
+each. A rejected utterance counts once for every dialogue that has the reply it is paired with, in whichever tree the
+pair was found: trees that grew from one seed share dialogues and turns. ``different`` counts each node of a tree once.
+Diversity, near duplicates, Q and N are of different utterances.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import math
 import statistics as numbers
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -194,6 +195,10 @@ class DatasetStatistics(_Frozen):
         """The same with toxicity."""
         return self.model_copy(update={"toxicity": table})
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values, as :meth:`to_json` writes them."""
+        return self.model_dump(mode="json")
+
     def to_json(self) -> str:
         """All of it as JSON; ``DatasetStatistics.model_validate_json`` reads it back."""
         return self.model_dump_json(indent=1) + "\n"
@@ -229,6 +234,10 @@ class _Side:
         self.different[key] = (text, strategy)
 
 
+_Reply: TypeAlias = tuple[bytes, str, str]
+"""A reply wherever it stands: digest of the conversation before it, strategy, text."""
+
+
 class _Corpus:
     """The dataset's utterances by group, and its dialogues."""
 
@@ -239,13 +248,14 @@ class _Corpus:
         for number, seed in enumerate(self.seeds):
             for index, turn in enumerate(seed.turns):
                 self.sides[f"seed {turn.speaker}"].add((number, index), turn.text, turn.strategy)
-        rejected = {id(record): _rejected_by_turn(record) for record in dataset.records}
+        self._digests = [record.digests() for record in dataset.records]
+        self._rejected = self._rejected_by_reply(dataset)
         places = {id(record): place for place, record in enumerate(dataset.records)}
         for record, end in dataset.paths():
             self.dialogues.append(record.dialogue(end))
-            self._add_path(record, end, places[id(record)], rejected[id(record)])
+            self._add_path(record, end, places[id(record)])
 
-    def _add_path(self, record: TreeRecord, end: int, place: int, rejected: Mapping[int, list[RecordNode]]) -> None:
+    def _add_path(self, record: TreeRecord, end: int, place: int) -> None:
         for index, turn in enumerate(record.opening):
             group = "expanded seeker" if turn.speaker == "seeker" else "chosen"
             self.sides[group].add((place, "opening", index), turn.text, turn.strategy)
@@ -253,22 +263,29 @@ class _Corpus:
             self.sides["chosen"].add((place, node.id), node.supporter, node.strategy)
             if node.seeker is not None:
                 self.sides["expanded seeker"].add((place, node.id), node.seeker)
-            for low in rejected.get(node.id, ()):
-                self.sides["rejected"].add((place, low.id), low.supporter, low.strategy)
+            for (strategy, text), key in self._rejected.get(self._reply(place, node), {}).items():
+                self.sides["rejected"].add(key, text, strategy)
 
+    def _rejected_by_reply(self, dataset: PreferenceDataset) -> dict[_Reply, dict[tuple[str, str], object]]:
+        """The rejected replies (strategy, text) that each chosen reply is paired with in any tree, with their keys."""
+        found: defaultdict[_Reply, dict[tuple[str, str], object]] = defaultdict(dict)
+        for place, record in enumerate(dataset.records):
+            for chosen, rejected in record.pairs:
+                low = record[rejected]
+                replies = found[self._reply(place, record[chosen])]
+                replies.setdefault((low.strategy, low.supporter), (place, low.id))
+        return found
 
-def _rejected_by_turn(record: TreeRecord) -> dict[int, list[RecordNode]]:
-    """The rejected replies that each chosen node is paired with."""
-    found: dict[int, list[RecordNode]] = {}
-    for chosen, rejected in record.pairs:
-        found.setdefault(chosen, []).append(record[rejected])
-    return found
+    def _reply(self, place: int, node: RecordNode) -> _Reply:
+        """A supporter turn after its history, the same in every tree that has both."""
+        return self._digests[place][node.parent], node.strategy, node.supporter
 
 
 def dataset_statistics(dataset: PreferenceDataset, *, near_duplicate_threshold: float = 0.8) -> DatasetStatistics:
     """The statistics of a dataset; how utterances are counted is said at the head of this module.
 
     :param near_duplicate_threshold: least Jaccard similarity of near duplicates, in (0, 1].
+    :raises ConfigError: for a threshold out of range.
     """
     corpus = _Corpus(dataset)
     names = dataset.domain.strategies.names
@@ -323,11 +340,13 @@ def stage_counts(dialogues: Iterable[Dialogue], names: Sequence[str]) -> tuple[t
 
 
 def transition_counts(dialogues: Iterable[Dialogue], names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """How often each strategy (row) was followed by each (column) in the next supporter turn."""
-    found: Counter[tuple[str, str]] = Counter()
+    """How often each strategy (row) was followed by each (column) in the next supporter turn.
+
+    A turn of unknown strategy is in no transition, and none leads over it.
+    """
+    found: Counter[tuple[str | None, str | None]] = Counter()
     for dialogue in dialogues:
-        said = [turn.strategy for turn in dialogue.turns if turn.strategy is not None]
-        found.update(pairwise(said))
+        found.update(pairwise(turn.strategy for turn in dialogue.turns if turn.speaker == "supporter"))
     return tuple(tuple(found[first, second] for second in names) for first in names)
 
 

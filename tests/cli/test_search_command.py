@@ -19,6 +19,11 @@ pytestmark = pytest.mark.timeout(180)
 SECRET = "sk-very-secret-key"
 
 
+def hear_interrupts():
+    """A shell's background jobs, and what they start, ignore Ctrl-C; the command under test must not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def run(tmp_path, stub_server):
     """Runs the command in ``tmp_path`` against the stub server."""
@@ -30,7 +35,13 @@ def run(tmp_path, stub_server):
             command += ["--model", "stub", "--base-url", stub_server.url]
         environment = {**os.environ, "OPENAI_API_KEY": SECRET, "COLUMNS": "200"}
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=hear_interrupts,
         )
         if not wait:
             return process

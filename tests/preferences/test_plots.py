@@ -59,6 +59,52 @@ def test_names_are_no_formulas(maker, domain_maker, tmp_path):
     assert save_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)
 
 
+@pytest.mark.parametrize("name", [r"a\alpha", "$x^2$", r"\$", "a$b", "100 %"])
+def test_a_name_is_shown_as_it_is(name):
+    text_module = pytest.importorskip("matplotlib.text")
+    shown, formula = text_module.Text()._preprocess_math(module.plain(name))
+    assert (shown, formula) == (name, False)
+
+
+def test_control_characters_in_names_do_nothing(maker, domain_maker, tmp_path):
+    pytest.importorskip("matplotlib")
+    tree = maker.tree(domain=domain_maker(("\x1b[31mred\x07", "x\u202ey", "Plan")))
+    maker.family(tree, 0, {"x\u202ey": (0.9, 2, "end"), "Plan": (-1.0, 1)})
+    assert save_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)  # a missing glyph warns
+
+
+def boxes(figure, items):
+    figure.draw_without_rendering()
+    return [item.get_window_extent() for item in items]
+
+
+LONG = ("Reflective Statements and Restatement of Feelings", "Offering Hope for the Future", "Clarification")
+
+
+@pytest.mark.parametrize("count", [8, 10, 16])
+def test_legends_of_long_names_are_within_the_figure(maker, domain_maker, count):
+    pytest.importorskip("matplotlib")
+    names = tuple(f"{LONG[number % 3]} {number}" for number in range(count))
+    statistics = dataset_statistics(PreferenceDataset.from_trees([maker.tree(domain=domain_maker(names))]))
+    for draw in (module.stages_figure, module.strategies_figure):
+        figure = draw(statistics)
+        (box,) = boxes(figure, figure.legends)
+        assert box.y0 >= 0
+        assert box.y1 <= figure.bbox.height
+
+
+def test_no_legend_lies_on_bars(statistics):
+    names = ("seed", "chosen", "rejected", "expanded")
+    rows = {name: {"TOXICITY": 0.2, "THREAT": 0.2} for name in names}
+    table = ToxicityTable(scorer="any", attributes=("TOXICITY", "THREAT"), rows=rows)
+    for name in ("values", "visits", "toxicity"):
+        figure = module.FIGURES[name](statistics.with_toxicity(table))
+        for axes in figure.axes:
+            for legend in (*figure.legends, *([axes.get_legend()] if axes.get_legend() else [])):
+                legend_box, *bars = boxes(figure, [legend, *axes.patches])
+                assert not any(bar.height > 0 and legend_box.overlaps(bar) for bar in bars), name
+
+
 def test_without_matplotlib_there_is_one_clear_error(statistics, tmp_path, monkeypatch):
     import sys
 

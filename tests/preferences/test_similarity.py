@@ -1,8 +1,10 @@
 """Near duplicates: exact, against brute force."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mctsdialog.errors import ConfigError
 from mctsdialog.preferences.similarity import jaccard, near_duplicates, shingles
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12).map(" ".join)
@@ -45,3 +47,25 @@ def test_one_changed_word_in_a_long_text_is_near_and_a_new_text_is_not():
 def test_many_equal_texts_are_no_trouble():
     sets = [shingles("the very same words again and again")] * 20_000
     assert all(near_duplicates(sets))
+
+
+@pytest.mark.timeout(30)  # each compared with each, this takes minutes
+def test_many_texts_all_alike_are_no_trouble():
+    core = " ".join(f"word{number}" for number in range(30))
+    assert all(near_duplicates([shingles(f"{core} end{number}") for number in range(15_000)]))
+
+
+@settings(max_examples=150)
+@given(data=st.data(), threshold=st.sampled_from([0.2, 0.5, 0.75, 0.8, 1.0]))
+def test_clusters_of_near_duplicates_are_those_of_brute_force(data, threshold):
+    elements = st.frozensets(st.integers(0, 9), max_size=8)
+    cores = data.draw(st.lists(elements, min_size=1, max_size=3))
+    changes = data.draw(st.lists(st.tuples(st.sampled_from(cores), st.frozensets(st.integers(0, 14), max_size=2))))
+    sets = [core ^ change for core, change in changes]
+    assert near_duplicates(sets, threshold) == brute_force(sets, threshold)
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
+def test_a_threshold_out_of_range_is_an_error(threshold):
+    with pytest.raises(ConfigError, match="threshold"):
+        near_duplicates([], threshold)

@@ -61,6 +61,35 @@ def test_table_5_counts_an_utterance_once_for_every_dialogue(dataset):
     assert rejected.utterance_words == pytest.approx((4 + 1) / 2)
 
 
+def search_of_one_seed(maker, id, rejected, second):
+    """A tree whose first turn is the seed's; ``second`` ends it below."""
+    tree = maker.tree(id=id, opening="I am tired.")
+    ask = {"Ask": (0.8, 5, "gold", text("why is that")), **{name: (-0.5, 1, text(name)) for name in rejected}}
+    first = maker.family(tree, 0, ask)
+    ends = {name: (0.9, 3, "end", text(name)) for name in second}
+    maker.family(tree, first["Ask"], ends)
+    return tree
+
+
+def test_rejected_replies_of_two_searches_of_one_seed_all_count(maker):
+    one = search_of_one_seed(maker, "one", ["Comfort"], ["Ask"])
+    other = search_of_one_seed(maker, "other", ["Plan"], ["Ask"])  # the same dialogue, another rejected reply
+    statistics = dataset_statistics(PreferenceDataset.from_trees([one, other]))
+    assert (statistics.pairs, statistics.sizes["expanded"].dialogues) == (2, 1)
+    rejected = statistics.sizes["rejected"]
+    assert (rejected.utterances, rejected.different) == (2, 2)
+    assert statistics.strategy_counts["rejected"] == (0, 1, 1)
+
+
+def test_a_pair_that_two_searches_share_counts_for_the_dialogues_of_both(maker):
+    one = search_of_one_seed(maker, "one", ["Comfort"], ["Ask"])
+    other = search_of_one_seed(maker, "other", ["Comfort"], ["Plan"])  # its pair is a duplicate, its dialogue is new
+    statistics = dataset_statistics(PreferenceDataset.from_trees([one, other]))
+    assert (statistics.pairs, statistics.sizes["expanded"].dialogues) == (1, 2)
+    rejected = statistics.sizes["rejected"]
+    assert (rejected.utterances, rejected.different) == (2, 1)
+
+
 def test_the_papers_own_numbers_fit_this_way_of_counting():
     dialogues, seeker, chosen, rejected, every = 423, 3113, 3113, 8157, 14383
     assert seeker + chosen + rejected == every
@@ -132,6 +161,13 @@ def test_stage_and_transition_counts_of_a_dialogue():
     dialogue = Dialogue(turns=tuple(turns))
     assert stage_counts([dialogue], ["Ask", "Comfort"]) == ((0, 0), (1, 0), (0, 0), (0, 1), (0, 0), (1, 0))
     assert transition_counts([dialogue], ["Ask", "Comfort"]) == ((0, 1), (1, 0))
+
+
+def test_no_transition_leads_over_a_turn_of_unknown_strategy():
+    turns = []
+    for strategy in ("Ask", None, "Comfort", "Ask"):
+        turns += [Turn("seeker", "hm"), Turn("supporter", "yes", strategy)]
+    assert transition_counts([Dialogue(turns=tuple(turns))], ["Ask", "Comfort"]) == ((0, 0), (1, 0))
 
 
 def test_entropy_and_distinct_of_known_sets():
@@ -215,7 +251,7 @@ def test_every_form_works_with_whatever_there_is(kind, maker, dataset):
         dataset = PreferenceDataset.from_trees([tree])
     statistics = dataset_statistics(dataset)
     assert DatasetStatistics.model_validate_json(statistics.to_json()) == statistics
-    json.loads(statistics.to_json())
+    assert json.loads(statistics.to_json()) == json.loads(json.dumps(statistics.to_dict()))
     markdown = statistics.to_markdown()
     assert markdown.startswith("# Statistics")
     for line in markdown.splitlines():
