@@ -19,9 +19,12 @@ pytestmark = pytest.mark.timeout(180)
 SECRET = "sk-very-secret-key"
 
 
+@pytest.fixture(autouse=True)
 def hear_interrupts():
     """A shell's background jobs, and what they start, ignore Ctrl-C; the command under test must not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -41,7 +44,6 @@ def run(tmp_path, stub_server):
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=hear_interrupts,
         )
         if not wait:
             return process
