@@ -25,6 +25,7 @@ from cso_train.evaluation.pairwise import (
     pairwise_table,
     rubric_criteria,
 )
+from cso_train.evaluation.plots import save_plots
 from cso_train.evaluation.replies import Replies, ServerReplies, TransformersReplies
 from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, write_report
 from cso_train.evaluation.table import markdown_table
@@ -115,6 +116,7 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
 )
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap samples.")
 @click.option("--seed", default=0, show_default=True, help="Of every draw.")
+@click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
 @click.option("--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def evaluate_command(**options: Any) -> None:
     """Score a model's strategies and replies on a test set, with its adapters and baselines beside it (Table 2)."""
@@ -132,7 +134,10 @@ def evaluate_command(**options: Any) -> None:
             click.echo("\nInterrupted.", err=True)
             sys.exit(INTERRUPTED)
         click.echo(markdown_table(evaluations))
-        for path in write_report(options["out"], evaluations, replies, cases):
+        written = write_report(options["out"], evaluations, replies, cases)
+        if options["figures"]:
+            written += save_plots(evaluations, options["out"])
+        for path in written:
             click.echo(path)
 
 

@@ -60,7 +60,11 @@ def _matplotlib() -> Any:
     return matplotlib
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, without a window or global state.
+
+    :raises ConfigError: where matplotlib is not installed.
+    """
     _matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -76,19 +80,20 @@ def plain(text: str) -> str:
     return shown.replace("$", r"\$")
 
 
-def _wrapped(name: str, width: int = _NAME_WIDTH) -> str:
+def wrapped(name: str, width: int = _NAME_WIDTH) -> str:
+    """A name for a figure, broken into lines of so many characters."""
     return plain("\n".join(textwrap.wrap(name, width)) or name)
 
 
 def _height_of_legend(names: Sequence[str]) -> float:
     """Inches that :func:`_strategy_legend` takes."""
-    lines = sum(_wrapped(name).count("\n") + 1 for name in names)
+    lines = sum(wrapped(name).count("\n") + 1 for name in names)
     return 0.18 * lines + 0.08 * len(names) + 0.2
 
 
 def stages_figure(statistics: DatasetStatistics) -> Figure:
     """Strategies over the six stages, seed beside expanded (paper Figures 3 and 9)."""
-    figure = _figure(12, max(5.2, _height_of_legend(statistics.strategies)))
+    figure = new_figure(12, max(5.2, _height_of_legend(statistics.strategies)))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (group, stages) in zip(panels, statistics.stages.items(), strict=True):
         _stacked(axes, statistics.strategies, stages, STAGE_NAMES)
@@ -101,7 +106,7 @@ def stages_figure(statistics: DatasetStatistics) -> Figure:
 
 def strategies_figure(statistics: DatasetStatistics) -> Figure:
     """All supporter utterances by strategy: seed, chosen, rejected."""
-    figure = _figure(9, max(4.8, _height_of_legend(statistics.strategies)))
+    figure = new_figure(9, max(4.8, _height_of_legend(statistics.strategies)))
     axes = figure.subplots()
     groups = list(statistics.strategy_counts)
     _stacked(axes, statistics.strategies, list(statistics.strategy_counts.values()), groups)
@@ -134,19 +139,19 @@ def _strategy_legend(figure: Figure, names: Sequence[str]) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415
 
     colours = strategy_colours(names)
-    handles = [Patch(facecolor=colours[name], edgecolor="#888888", label=_wrapped(name)) for name in reversed(names)]
+    handles = [Patch(facecolor=colours[name], edgecolor="#888888", label=wrapped(name)) for name in reversed(names)]
     figure.legend(handles=handles, loc="outside right center", frameon=False)
 
 
 def transitions_figure(statistics: DatasetStatistics) -> Figure:
     """How often each strategy was followed by each, in percent of the row."""
     count = len(statistics.strategies)
-    figure = _figure(1.15 * count + 6, 0.48 * count + 3.2)
+    figure = new_figure(1.15 * count + 6, 0.48 * count + 3.2)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (group, counts) in zip(panels, statistics.transitions.items(), strict=True):
         shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in counts]
         image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        labels = [_wrapped(name, _LONG_NAME_WIDTH) for name in statistics.strategies]
+        labels = [wrapped(name, _LONG_NAME_WIDTH) for name in statistics.strategies]
         axes.set_xticks(range(count), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
         axes.set_yticks(range(count), labels, fontsize=9)
         for row, line in enumerate(counts if any(map(sum, counts)) else ()):
@@ -164,7 +169,7 @@ def transitions_figure(statistics: DatasetStatistics) -> Figure:
 
 def values_figure(statistics: DatasetStatistics) -> Figure:
     """Q of chosen and rejected replies, and the margins of the pairs."""
-    figure = _figure(11, 4)
+    figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
     _histogram(left, statistics.values["rejected"], _REJECTED, "rejected", "//")
     _histogram(left, statistics.values["chosen"], _CHOSEN, "chosen")
@@ -183,7 +188,7 @@ def values_figure(statistics: DatasetStatistics) -> Figure:
 
 def visits_figure(statistics: DatasetStatistics) -> Figure:
     """N of chosen and rejected replies, and pairs by depth."""
-    figure = _figure(11, 4)
+    figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
     _visit_bars(left, statistics.visits)
     left.set_xlabel("N")
@@ -203,7 +208,7 @@ def visits_figure(statistics: DatasetStatistics) -> Figure:
 
 def toxicity_figure(statistics: DatasetStatistics) -> Figure:
     """Mean toxicity by attribute and group (paper Table 7)."""
-    figure = _figure(11, 4.4)
+    figure = new_figure(11, 4.4)
     axes = figure.subplots()
     table = statistics.toxicity
     rows = {} if table is None else table.rows
@@ -213,7 +218,7 @@ def toxicity_figure(statistics: DatasetStatistics) -> Figure:
     for place, (group, means) in enumerate(rows.items()):
         at = [index + (place - (len(rows) - 1) / 2) * width for index in range(len(attributes))]
         axes.bar(at, [means[name] for name in attributes], width, color=colours[group], label=plain(group))
-    axes.set_xticks(range(len(attributes)), [_wrapped(name.replace("_", " ").lower()) for name in attributes])
+    axes.set_xticks(range(len(attributes)), [wrapped(name.replace("_", " ").lower()) for name in attributes])
     axes.set_ylabel("mean probability")
     axes.set_title("Toxicity" if table is None else f"Toxicity by {plain(table.scorer)}")
     if rows:

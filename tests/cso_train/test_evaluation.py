@@ -12,6 +12,7 @@ from cso_train.errors import TrainDataError
 from cso_train.evaluation import evaluate_replies
 from cso_train.evaluation.baselines import direct_refine, self_refine, with_example
 from cso_train.evaluation.contexts import build_test_set, read_test_set, write_test_set
+from cso_train.evaluation.plots import save_plots
 from cso_train.evaluation.replies import ServerReplies
 from cso_train.evaluation.run import evaluate_model
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
@@ -168,6 +169,14 @@ def test_tables_mark_the_best_of_every_column(evaluations):
     assert "Rows gold" in strategy_table(evaluations["good | one"])
 
 
+def test_figures_are_drawn_and_the_same_again(evaluations, tmp_path):
+    pytest.importorskip("matplotlib")
+    files, again = (save_plots(evaluations, tmp_path / name) for name in ("one", "two"))
+    assert [path.name for path in files] == ["confusion.png", "strategies.png"]
+    for one, other in zip(files, again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
 def run(*words, **environment):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **environment}
     command = [sys.executable, "-m", "cso_train", *map(str, words)]
@@ -213,6 +222,7 @@ def test_the_command_scores_a_model_its_adapter_and_its_baselines(tiny_folder, t
         assert name in table
     scores = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
     assert len(scores) == 5
+    assert (tmp_path / "out" / "confusion.png").is_file()
     assert all(each["count"] == 6 for each in scores.values())
     rows = [json.loads(line) for line in (tmp_path / "out" / "replies.jsonl").read_text("utf-8").splitlines()]
     said = {name: [row["replies"][name] for row in rows] for name in scores}

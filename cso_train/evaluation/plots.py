@@ -1,0 +1,70 @@
+"""Figures of an evaluation: which strategies are taken for which, and how well each is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cso_train.evaluation.metrics import Evaluation
+from mctsdialog.colours import strategy_colours
+from mctsdialog.preferences.plots import new_figure, plain, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> list[Path]:
+    """Draw the confusion matrices and the F1 of every strategy into a folder, as PNG.
+
+    :raises mctsdialog.ConfigError: where matplotlib is not installed.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, figure in (("confusion", confusion_figure(evaluations)), ("strategies", strategy_figure(evaluations))):
+        files.append(target / f"{name}.png")
+        figure.savefig(files[-1], dpi=130, metadata={"Software": None})
+    return files
+
+
+def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
+    """A confusion matrix a model, rows gold and columns predicted, in percent of the row."""
+    first = next(iter(evaluations.values()))
+    names = [score.strategy for score in first.strategies]
+    count = len(names)
+    figure = new_figure(max(7.0, 0.75 * count + 4), (0.5 * count + 2.8) * len(evaluations))
+    panels = figure.subplots(len(evaluations), 1, squeeze=False)
+    for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
+        shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in each.confusion]
+        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+        labels = [wrapped(name, 28) for name in names]
+        axes.set_xticks(range(count), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_yticks(range(count), labels, fontsize=9)
+        for row, line in enumerate(each.confusion):
+            for column, value in enumerate(line):
+                ink = "black" if shares[row][column] > 55 else "white"
+                axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
+        axes.set_title(f"{plain(model)}: B = {each.bias.value:.2f}")
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("gold")
+        figure.colorbar(image, ax=axes, label="% of the row; numbers are counts")
+    return figure
+
+
+def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
+    """F1 by strategy and model."""
+    first = next(iter(evaluations.values()))
+    names = [score.strategy for score in first.strategies]
+    colours = strategy_colours(names)
+    figure = new_figure(max(8.0, 1.2 * len(names)), 2.6 * len(evaluations) + 0.8)
+    panels = figure.subplots(len(evaluations), 1, squeeze=False, sharex=True, sharey=True)
+    for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
+        scores = [100 * score.f1 for score in each.strategies]
+        bars = axes.bar(range(len(names)), scores, color=[colours[name] for name in names], edgecolor="#888888")
+        axes.bar_label(bars, [f"{score:.0f}" for score in scores], fontsize=9)
+        axes.set_ylim(0, 108)
+        axes.set_ylabel("F1 (%)")
+        axes.set_title(f"{plain(model)}: Q = {each.macro_f1.value:.1f}, Q_W = {each.weighted_f1.value:.1f}")
+        axes.set_xticks(range(len(names)), [wrapped(name, 14) for name in names], fontsize=9)
+    return figure
