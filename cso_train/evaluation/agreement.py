@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from cso_train.evaluation.metrics import Interval, bootstrap_interval
+
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 """What a judge says of two replies in the order in which it saw them."""
 
@@ -60,6 +62,76 @@ def outcome(straight: Verdict, swapped: Verdict) -> Outcome:
     return one if one == other else "tie"
 
 
+def raw_counts(verdicts: Sequence[tuple[Verdict, Verdict]]) -> dict[str, dict[Outcome, int]]:
+    """What each order alone says of the first system, before both are put together.
+
+    :param verdicts: as for :func:`compare`.
+    :returns: outcomes by order: "straight" (its reply stood first) and "swapped".
+    """
+    straight = Counter(_MEANING[one] for one, _ in verdicts)
+    swapped = Counter(_SWAPPED[other] for _, other in verdicts)
+    outcomes: tuple[Outcome, ...] = ("win", "lose", "tie")
+    return {
+        order: {each: counts[each] for each in outcomes}
+        for order, counts in (("straight", straight), ("swapped", swapped))
+    }
+
+
+@dataclass(frozen=True)
+class ComparisonIntervals:
+    """The shares of a :class:`Comparison`, each from 0 to 1, with bootstrap intervals over the pairs.
+
+    :param win: share of the pairs that the first system wins in both orders.
+    :param lose: share that it loses in both orders.
+    :param tie: share of all others.
+    :param flipped: share in which each order preferred another system.
+    :param first_place: of the decided verdicts; drawn from the pairs with one. None where there are none.
+    """
+
+    win: Interval
+    lose: Interval
+    tie: Interval
+    flipped: Interval
+    first_place: Interval | None
+
+
+def compare_intervals(
+    verdicts: Sequence[tuple[Verdict, Verdict]], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> ComparisonIntervals:
+    """How sure the shares of a comparison are.
+
+    :param verdicts: as for :func:`compare`, not empty.
+    :param resamples: samples of the pairs, and ``level`` and ``seed``, as for
+        :func:`~cso_train.evaluation.bootstrap_interval`.
+    :raises ValueError: without pairs, and for numbers out of range.
+    """
+    outcomes = [outcome(*pair) for pair in verdicts]
+    flips = [compare([pair]).flipped for pair in verdicts]
+    decided = [(pair.count("first"), len(pair) - pair.count("tie")) for pair in verdicts if pair != ("tie", "tie")]
+
+    def share(of: Sequence[bool | int]) -> Interval:
+        return bootstrap_interval(
+            len(of),
+            lambda places: sum(of[at] for at in places) / len(places),
+            resamples=resamples,
+            level=level,
+            seed=seed,
+        )
+
+    def first_place(places: Sequence[int]) -> float:
+        return sum(decided[at][0] for at in places) / sum(decided[at][1] for at in places)
+
+    return ComparisonIntervals(
+        win=share([each == "win" for each in outcomes]),
+        lose=share([each == "lose" for each in outcomes]),
+        tie=share([each == "tie" for each in outcomes]),
+        flipped=share(flips),
+        first_place=bootstrap_interval(len(decided), first_place, resamples=resamples, level=level, seed=seed)
+        if decided
+        else None,
+    )
+
+
 def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
     """Cohen's kappa of two raters: agreement beyond chance, at most 1; 1 where both always give one same label.
 
@@ -88,3 +160,44 @@ def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
     totals = sum(tables, Counter())
     expected = sum((total / (len(tables) * count)) ** 2 for total in totals.values())
     return 1.0 if expected == 1.0 else (observed - expected) / (1.0 - expected)
+
+
+def cohen_kappa_interval(
+    one: Sequence[Hashable],
+    other: Sequence[Hashable],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Cohen's kappa with its bootstrap interval over the items.
+
+    A resample in which both raters give one same label alone counts as 1, as in :func:`cohen_kappa`.
+
+    :param resamples: and ``level`` and ``seed``, as for :func:`~cso_train.evaluation.bootstrap_interval`.
+    :raises ValueError: for lists of different lengths or empty ones, and for numbers out of range.
+    """
+    cohen_kappa(one, other)  # what is wrong with the lists is said of them, not of a resample
+
+    def kappa(places: Sequence[int]) -> float:
+        return cohen_kappa([one[at] for at in places], [other[at] for at in places])
+
+    return bootstrap_interval(len(one), kappa, resamples=resamples, level=level, seed=seed)
+
+
+def fleiss_kappa_interval(
+    ratings: Sequence[Sequence[Hashable]], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Fleiss' kappa with its bootstrap interval over the items.
+
+    A resample with one label alone counts as 1, as in :func:`fleiss_kappa`.
+
+    :param resamples: and ``level`` and ``seed``, as for :func:`~cso_train.evaluation.bootstrap_interval`.
+    :raises ValueError: as :func:`fleiss_kappa` does, and for numbers out of range.
+    """
+    fleiss_kappa(ratings)
+
+    def kappa(places: Sequence[int]) -> float:
+        return fleiss_kappa([ratings[at] for at in places])
+
+    return bootstrap_interval(len(ratings), kappa, resamples=resamples, level=level, seed=seed)

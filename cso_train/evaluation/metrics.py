@@ -9,7 +9,9 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter
 
 from cso_train.evaluation.bias import preference_bias
 from cso_train.evaluation.rouge import rouge_l
@@ -72,6 +74,13 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     preferences: tuple[float, ...]
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # read by from_dict
+
+    @property
+    def failed(self) -> int:
+        """Replies that name no strategy of the set."""
+        return round(self.parse_failures * self.count)
+
     def to_dict(self) -> dict[str, Any]:
         """The scores as JSON values."""
         return asdict(self)
@@ -79,6 +88,22 @@ class Evaluation:
     def to_json(self) -> str:
         """The scores as JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Evaluation:
+        """The scores that :meth:`to_dict` gave, also after a way through JSON.
+
+        :raises ValueError: naming the field, where one is missing, unknown or of another type.
+        """
+        return TypeAdapter(cls).validate_python(values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """The scores that :meth:`to_json` gave.
+
+        :raises ValueError: for what is no JSON, or as :meth:`from_dict` does.
+        """
+        return cls.from_dict(json.loads(text))
 
 
 def strategy_scores(
@@ -129,6 +154,26 @@ def confusion_matrix(
     return tuple(tuple(row) for row in counts)
 
 
+def bootstrap_interval(
+    count: int,
+    metric: Callable[[Sequence[int]], float],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A metric of ``count`` items and its percentile bootstrap interval (Efron, 1979).
+
+    :param count: items, 1 or more.
+    :param metric: of the items at the given places; a place may be there several times.
+    :param resamples: samples of ``count`` items with replacement, drawn by ``seed``; 0 for none (the interval is the
+        value).
+    :param level: share of the resampled values inside the interval, in (0, 1).
+    :raises ValueError: for numbers out of range.
+    """
+    return _interval(metric, range(count), _resamples(count, resamples, seed), level)
+
+
 def evaluate_replies(
     gold: Sequence[tuple[str, str]],
     replies: Sequence[str],
@@ -144,7 +189,8 @@ def evaluate_replies(
     :param replies: what the model said, ``(Strategy) text``.
     :param resamples: bootstrap samples of the contexts, drawn by ``seed``; 0 for none (the interval is the value).
     :param level: of the percentile intervals, in (0, 1).
-    :raises ValueError: for a gold strategy that is not in the set, or lists of different lengths.
+    :raises ValueError: for a gold strategy that is not in the set, lists of different lengths or empty ones, and
+        ``resamples`` or ``level`` out of range.
     """
     names = strategies.names
     unknown = {strategy for strategy, _ in gold} - set(names)
@@ -159,10 +205,7 @@ def evaluate_replies(
     places = _resamples(len(gold), resamples, seed)
 
     def interval(metric: Callable[[Sequence[int]], float]) -> Interval:
-        value = metric(range(len(gold)))
-        drawn = sorted(metric(sample) for sample in places) or [value]
-        edge = (1 - level) / 2
-        return Interval(value, _quantile(drawn, edge), _quantile(drawn, 1 - edge))
+        return _interval(metric, range(len(gold)), places, level)
 
     def scores(sample: Sequence[int]) -> tuple[StrategyScore, ...]:
         return strategy_scores([wanted[place] for place in sample], [named[place] for place in sample], names)
@@ -187,7 +230,20 @@ def evaluate_replies(
     )
 
 
+def _interval(
+    metric: Callable[[Sequence[int]], float], every: Sequence[int], samples: Sequence[Sequence[int]], level: float
+) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval must lie between 0 and 1, not {level}")
+    value = metric(every)
+    drawn = sorted(metric(sample) for sample in samples) or [value]
+    edge = (1 - level) / 2
+    return Interval(value, _quantile(drawn, edge), _quantile(drawn, 1 - edge))
+
+
 def _resamples(count: int, resamples: int, seed: int) -> list[list[int]]:
+    if count < 1 or resamples < 0:
+        raise ValueError(f"{resamples} resamples of {count} items; there must be 0 or more of 1 or more")
     generator = random.Random(seed)  # noqa: S311  # no secret
     return [generator.choices(range(count), k=count) for _ in range(resamples)]
 

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: which strategies are taken for which, and how well each is predicted."""
+"""Figures of an evaluation: which strategies are taken for which, how well each is predicted, how far preferred."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> list[Path]:
     """Draw the confusion matrices and the F1 of every strategy into a folder, as PNG.
 
+    :raises ValueError: without evaluations, or of different strategies.
     :raises mctsdialog.ConfigError: where matplotlib is not installed.
     """
     target = Path(folder)
@@ -29,9 +30,11 @@ def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> lis
 
 
 def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
-    """A confusion matrix a model, rows gold and columns predicted, in percent of the row."""
-    first = next(iter(evaluations.values()))
-    names = [score.strategy for score in first.strategies]
+    """A confusion matrix a model, rows gold and columns predicted, in percent of the row.
+
+    :raises ValueError: without evaluations, or of different strategies.
+    """
+    names = _strategies(evaluations)
     count = len(names)
     figure = new_figure(max(7.0, 0.75 * count + 4), (0.5 * count + 2.8) * len(evaluations))
     panels = figure.subplots(len(evaluations), 1, squeeze=False)
@@ -53,11 +56,13 @@ def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
 
 
 def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
-    """F1 by strategy and model."""
-    first = next(iter(evaluations.values()))
-    names = [score.strategy for score in first.strategies]
+    """F1 by strategy and model.
+
+    :raises ValueError: without evaluations, or of different strategies.
+    """
+    names = _strategies(evaluations)
     colours = strategy_colours(names)
-    figure = new_figure(max(8.0, 1.2 * len(names)), 2.6 * len(evaluations) + 0.8)
+    figure = new_figure(max(8.0, 1.35 * len(names)), 2.6 * len(evaluations) + 0.8)
     panels = figure.subplots(len(evaluations), 1, squeeze=False, sharex=True, sharey=True)
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
         scores = [100 * score.f1 for score in each.strategies]
@@ -68,3 +73,35 @@ def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
         axes.set_title(f"{plain(model)}: Q = {each.macro_f1.value:.1f}, Q_W = {each.weighted_f1.value:.1f}")
         axes.set_xticks(range(len(names)), [wrapped(name, 14) for name in names], fontsize=9)
     return figure
+
+
+def preference_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
+    """The preferences p behind B, by strategy and model; without bias every one is 1 (Kang et al., ACL 2024).
+
+    :raises ValueError: without evaluations, or of different strategies.
+    """
+    names = _strategies(evaluations)
+    colours = strategy_colours(names)
+    figure = new_figure(max(8.0, 1.35 * len(names)), 2.6 * len(evaluations) + 0.8)
+    panels = figure.subplots(len(evaluations), 1, squeeze=False, sharex=True, sharey=True)
+    highest = max(max(each.preferences) for each in evaluations.values())
+    for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
+        bars = axes.bar(
+            range(len(names)), each.preferences, color=[colours[name] for name in names], edgecolor="#888888"
+        )
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # the line at 1 stays behind the numbers
+        axes.bar_label(bars, [f"{value:.2f}" for value in each.preferences], fontsize=9, padding=2, bbox=ground)
+        axes.axhline(1.0, color="#555555", linestyle="--", linewidth=1, zorder=0)
+        axes.set_ylim(0, 1.15 * max(highest, 1.0))
+        axes.set_ylabel("preference p")
+        axes.set_title(f"{plain(model)}: B = {each.bias.value:.2f}{' (saturated)' if each.bias_saturated else ''}")
+        axes.set_xticks(range(len(names)), [wrapped(name, 14) for name in names], fontsize=9)
+    return figure
+
+
+def _strategies(evaluations: Mapping[str, Evaluation]) -> list[str]:
+    """The strategies that all evaluations are of."""
+    found = {tuple(score.strategy for score in each.strategies) for each in evaluations.values()}
+    if len(found) != 1:
+        raise ValueError(f"figures need evaluations of the same strategies; there are {len(found)} sets of them")
+    return list(found.pop())

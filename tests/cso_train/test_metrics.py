@@ -4,12 +4,21 @@ import itertools
 import json
 import math
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cso_train.evaluation import evaluate_replies, preference_bias, rouge_l, strategy_scores
+from cso_train.evaluation import (
+    Evaluation,
+    bootstrap_interval,
+    evaluate_replies,
+    preference_bias,
+    rouge_l,
+    strategy_scores,
+)
 from cso_train.evaluation.metrics import confusion_matrix, macro_f1, weighted_f1
 from cso_train.evaluation.rouge import longest_common_subsequence
 from mctsdialog.dialogue import Strategy, StrategySet
@@ -167,3 +176,128 @@ def test_intervals_are_the_same_for_the_same_seed_and_hold_the_value(strategies)
 def test_what_cannot_be_scored_is_refused(strategies, gold, replies):
     with pytest.raises(ValueError, match="replies to"):
         evaluate_replies(gold, replies, strategies)
+
+
+@given(matrix=matrices)
+def test_the_bias_of_huge_counts_is_a_number(matrix):
+    bias = preference_bias([[10**12 * count for count in row] for row in matrix])
+    assert math.isfinite(bias.value)
+    assert all(map(math.isfinite, bias.preferences))
+
+
+@given(matrix=matrices, data=st.data())
+def test_saturation_does_not_depend_on_the_strategies_order(matrix, data):
+    order = data.draw(st.permutations(range(len(matrix))))
+    one, other = preference_bias(matrix), preference_bias([[matrix[i][j] for j in order] for i in order])
+    assert one.saturated == other.saturated
+    if one.saturated:
+        assert one.value == other.value == math.sqrt(len(matrix) - 1)
+
+
+dense = st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.lists(st.integers(3, 30), min_size=n, max_size=n), min_size=n, max_size=n)
+)
+
+
+@given(matrix=dense, data=st.data())
+def test_where_all_are_taken_for_all_the_order_of_the_strategies_is_nothing(matrix, data):
+    order = data.draw(st.permutations(range(len(matrix))))
+    one, other = preference_bias(matrix), preference_bias([[matrix[i][j] for j in order] for i in order])
+    assert other.value == pytest.approx(one.value, abs=1e-6)
+    assert other.preferences == pytest.approx([one.preferences[i] for i in order], abs=1e-6)
+
+
+@given(matrix=dense, extra=st.lists(st.integers(0, 99), min_size=6, max_size=6))
+def test_the_diagonal_is_unused(matrix, extra):
+    changed = [[n + extra[i] * (i == j) for j, n in enumerate(row)] for i, row in enumerate(matrix)]
+    assert preference_bias(changed) == preference_bias(matrix)
+
+
+def test_scores_are_read_back(strategies):
+    gold = [("Ask", "Why is that?"), ("Comfort", "That is hard."), ("Plan", "Let us plan.")]
+    made = evaluate_replies(gold, ["(Ask) Why?", "no strategy", "(Ask) Plan."], strategies, resamples=20)
+    assert Evaluation.from_json(made.to_json()) == made
+    assert Evaluation.from_dict(made.to_dict()) == made
+    assert made.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"count": None}, "count"), ({"more": 1}, "more"), ({"macro_f1": {"value": 1.0}}, r"macro_f1\.low")],
+    ids=["type", "unknown", "missing"],
+)
+def test_scores_that_cannot_be_read_are_named_by_field(strategies, change, match):
+    made = evaluate_replies([("Ask", "a")], ["(Ask) a"], strategies, resamples=0).to_dict()
+    with pytest.raises(ValueError, match=match):
+        Evaluation.from_dict(made | change)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1"])
+def test_other_json_is_no_evaluation(text):
+    with pytest.raises(ValueError):  # noqa: PT011  # of json or of pydantic
+        Evaluation.from_json(text)
+
+
+@given(count=st.integers(1, 400), failures=st.integers(0, 400))
+def test_failed_replies_are_counted(strategies_of_all, count, failures):
+    failures = min(failures, count)
+    replies = ["none"] * failures + ["(Ask) a"] * (count - failures)
+    made = evaluate_replies([("Ask", "a")] * count, replies, strategies_of_all, resamples=0)
+    assert made.failed == failures
+
+
+@pytest.fixture(scope="module")
+def strategies_of_all():
+    return StrategySet(strategies=tuple(Strategy(name=name) for name in NAMES))
+
+
+def test_every_reply_unparsed_is_all_wrong_and_no_bias(strategies):
+    made = evaluate_replies([("Ask", "a"), ("Plan", "b")], ["x", "y"], strategies, resamples=10)
+    assert (made.macro_f1.value, made.weighted_f1.value, made.bias.value, made.parse_failures) == (0, 0, 0, 1)
+    assert not made.bias_saturated
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
+    generator = random.Random(0)
+    numbers = [generator.gauss(0, 1) for _ in range(400)]
+    made = bootstrap_interval(400, lambda places: sum(numbers[at] for at in places) / len(places), resamples=2000)
+    deviation = math.sqrt(sum((each - made.value) ** 2 for each in numbers) / 400 / 400)
+    assert made.low == pytest.approx(made.value - 1.96 * deviation, abs=0.15 * deviation)
+    assert made.high == pytest.approx(made.value + 1.96 * deviation, abs=0.15 * deviation)
+    half = bootstrap_interval(
+        400, lambda places: sum(numbers[at] for at in places) / len(places), resamples=2000, level=0.5
+    )
+    assert made.low < half.low < half.high < made.high
+
+
+def test_without_resamples_the_interval_is_the_value():
+    made = bootstrap_interval(3, len, resamples=0)
+    assert (made.value, made.low, made.high) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "match"),
+    [
+        (0, {}, "resamples of 0 items"),
+        (3, {"resamples": -1}, "-1 resamples"),
+        (3, {"level": 0.0}, "level"),
+        (3, {"level": 1.0}, "level"),
+        (3, {"level": math.nan}, "level"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(count, options, match):
+    with pytest.raises(ValueError, match=match):
+        bootstrap_interval(count, len, **options)
+
+
+@pytest.mark.parametrize("options", [{"level": 95}, {"resamples": -5}])
+def test_an_evaluation_refuses_them_too(strategies, options):
+    with pytest.raises(ValueError, match=r"level|resamples"):
+        evaluate_replies([("Ask", "a")], ["(Ask) a"], strategies, **options)
+
+
+def test_importing_the_metrics_imports_nothing_heavy():
+    heavy = ["torch", "transformers", "matplotlib", "numpy", "sklearn", "rouge_score"]
+    code = f"import sys, cso_train.evaluation; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
