@@ -15,6 +15,7 @@ FLOORS = {
     "mctsdialog.colours": 0,
     "mctsdialog.settings": 0.5,  # a mezzanine: what many floors are made from
     "mctsdialog.views": 0.5,
+    "mctsdialog.workers": 0.5,
     "mctsdialog.dialogue": 1,
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 import json_repair
 
 from cso_train.evaluation.agreement import Comparison, Verdict, compare
 from mctsdialog.dialogue import Domain
-from mctsdialog.errors import ReplyError, first_error
+from mctsdialog.errors import ReplyError
 from mctsdialog.llm import ChatModel, ChatRequest, Message, Sampling
+from mctsdialog.workers import for_each
 
 HUMAN_CRITERIA: dict[str, str] = {
     "acceptance": "Which answer would the seeker accept more readily?",
@@ -137,29 +137,22 @@ async def compare_replies(
     :raises ModelError: where a call fails for good.
     """
     found: list[dict[str, tuple[Verdict, Verdict]] | None] = [None] * len(pairs)
-    todo = iter(range(len(pairs)))
     done = 0
 
-    async def work() -> None:
+    async def judge_pair(place: int) -> None:
         nonlocal done
-        for place in todo:
-            pair = pairs[place]
-            try:
-                straight = await judge.judge(pair.history, pair.first, pair.second)
-                swapped = await judge.judge(pair.history, pair.second, pair.first)
-                found[place] = {name: (straight[name], swapped[name]) for name in judge.criteria}
-            except ReplyError:
-                found[place] = None
-            done += 1
-            if on_progress:
-                on_progress(done, len(pairs))
+        pair = pairs[place]
+        try:
+            straight = await judge.judge(pair.history, pair.first, pair.second)
+            swapped = await judge.judge(pair.history, pair.second, pair.first)
+            found[place] = {name: (straight[name], swapped[name]) for name in judge.criteria}
+        except ReplyError:
+            found[place] = None
+        done += 1
+        if on_progress:
+            on_progress(done, len(pairs))
 
-    try:
-        async with anyio.create_task_group() as group:
-            for _ in range(min(concurrency, len(pairs))):
-                group.start_soon(work)
-    except BaseExceptionGroup as error:  # callers meet the one error, not the task group around it
-        raise first_error(error) from None
+    await for_each(range(len(pairs)), judge_pair, at_once=concurrency)
     judged = [each for each in found if each is not None]
     comparisons = {name: compare([each[name] for each in judged]) for name in judge.criteria}
     return PairwiseResult(comparisons, len(pairs) - len(judged), tuple(found))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
-import anyio
 import anyio.to_thread
 
 from cso_train.chat import ChatFormat, Messages
-from mctsdialog.errors import first_error
 from mctsdialog.llm import ChatModel, ChatRequest, Message, MessageRole, Sampling
+from mctsdialog.workers import for_each
 
 Progress = Callable[[int, int], object]
 
@@ -120,23 +119,16 @@ class ServerReplies:
     async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
         """The replies; the first error ends all."""
         replies: list[str] = [""] * len(prompts)
-        todo = iter(range(len(prompts)))
         done = 0
 
-        async def work() -> None:
+        async def ask(place: int) -> None:
             nonlocal done
-            for place in todo:
-                messages = tuple(Message(cast(MessageRole, each["role"]), each["content"]) for each in prompts[place])
-                completion = await self._model.complete(ChatRequest(messages, self._sampling))
-                replies[place] = completion.text.strip()
-                done += 1
-                if on_progress:
-                    on_progress(done, len(prompts))
+            messages = tuple(Message(cast(MessageRole, each["role"]), each["content"]) for each in prompts[place])
+            completion = await self._model.complete(ChatRequest(messages, self._sampling))
+            replies[place] = completion.text.strip()
+            done += 1
+            if on_progress:
+                on_progress(done, len(prompts))
 
-        try:
-            async with anyio.create_task_group() as group:
-                for _ in range(min(self._concurrency, len(prompts))):
-                    group.start_soon(work)
-        except BaseExceptionGroup as error:  # callers meet the one error, not the task group around it
-            raise first_error(error) from None
+        await for_each(range(len(prompts)), ask, at_once=self._concurrency)
         return replies

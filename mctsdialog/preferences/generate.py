@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from mctsdialog.dialogue import Turn
-from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, TreeError, TrialError, first_error
+from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, TreeError, TrialError
 from mctsdialog.preferences.config import PreferenceConfig, search_config
 from mctsdialog.preferences.extract import blank_record
 from mctsdialog.preferences.paths import Family, ValidPaths
@@ -25,6 +24,7 @@ from mctsdialog.preferences.record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles
 from mctsdialog.search import Engine, History, Journal, Outcome, Players, play_probe
 from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
+from mctsdialog.workers import for_each
 
 
 @dataclass(frozen=True)
@@ -221,13 +221,7 @@ class _Run:
             waiting = self._replay(log)
             replayed = self._done
             self._on_progress(self._done, len(self._tasks))
-            todo = iter(waiting)
-            try:
-                async with anyio.create_task_group() as group:
-                    for _ in range(min(self._concurrency, len(waiting))):
-                        group.start_soon(self._work, todo, log)
-            except BaseExceptionGroup as error:  # callers meet the one error, not the task group around it
-                raise first_error(error) from None
+            await for_each(waiting, partial(self._work, log=log), at_once=self._concurrency)
         return Generated(len(self._tasks), self._done, replayed, self._stop_reason)
 
     def _replay(self, log: Journal | None) -> list[_Task]:
@@ -248,17 +242,16 @@ class _Run:
             log.forget()
         return waiting
 
-    async def _work(self, todo: Iterator[_Task], log: Journal | None) -> None:
-        for task in todo:
-            if self._stop_reason is not None:
-                return
-            try:
-                record = await self._play(task)
-            except BudgetExceededError as spent:  # what is under way elsewhere may still finish
-                self._stop_reason = f"budget: {spent.kind}"
-                return
-            if log:
-                log.append({"type": "reply", "node": task.node, "digest": task.digest, **record})
-            self._commit(task, record)
-            self._done += 1
-            self._on_progress(self._done, len(self._tasks))
+    async def _work(self, task: _Task, log: Journal | None) -> None:
+        if self._stop_reason is not None:
+            return
+        try:
+            record = await self._play(task)
+        except BudgetExceededError as spent:  # what is under way elsewhere may still finish
+            self._stop_reason = f"budget: {spent.kind}"
+            return
+        if log:
+            log.append({"type": "reply", "node": task.node, "digest": task.digest, **record})
+        self._commit(task, record)
+        self._done += 1
+        self._on_progress(self._done, len(self._tasks))
