@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cso_train.errors import TrainDataError
-from mctsdialog import DataError, Domain, PreferenceConfig, PreferenceDataset, TreeRecord, get_domain
+from mctsdialog import Domain, PreferenceConfig, PreferenceDataset, TreeRecord, get_domain
 from mctsdialog.preferences import FORMATS, load_preferences, parse_reply, read_rows, read_trees, system_prompt
 
 Row: TypeAlias = dict[str, Any]
@@ -305,14 +305,4 @@ def _rank(seed: int, key: str) -> bytes:
     return hashlib.blake2b(json.dumps([seed, key]).encode()).digest()
 
 
-def count_roles(rows: Iterable[Row]) -> Counter[str]:
-    """How many messages there are of each role."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        for value in row.values():
-            if isinstance(value, list):
-                counts.update(message["role"] for message in value)
-    return counts
-
-
-__all__ = ["KINDS", "DataError", "Kind", "Row", "TrainingData", "leaks", "load_data", "seed_of"]
+__all__ = ["KINDS", "Kind", "Row", "TrainingData", "leaks", "load_data", "seed_of"]

@@ -30,9 +30,9 @@ from cso_train.evaluation.replies import Replies, ServerReplies, TransformersRep
 from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, write_report
 from cso_train.evaluation.table import markdown_table
 from cso_train.models import ModelSource, load_model, load_tokenizer
-from mctsdialog import Limits, OpenAIChat, ResponseCache, build_stack, get_domain, load_domain, read_dialogues
+from mctsdialog import Limits, OpenAIChat, ResponseCache, build_stack, read_dialogues
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, Failure, errors_as_exits
-from mctsdialog.dialogue import Domain
+from mctsdialog.dialogue import Domain, named_domain
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import read_rows
 
@@ -46,10 +46,6 @@ def errors_as_lines() -> Iterator[None]:
     except CsoTrainError as error:
         code = BAD_INPUT if isinstance(error, ValueError) else FAILED
         raise Failure(str(error), code) from error
-
-
-def _domain(name: str) -> Domain:
-    return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
 
 
 _DOMAIN = click.option(
@@ -70,7 +66,7 @@ _DOMAIN = click.option(
 def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> None:
     """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
     with errors_as_lines():
-        chosen = _domain(domain)
+        chosen = named_domain(domain)
         dialogues = []
         for file in files:
             found = read_dialogues(file, format=options["form"], domain=chosen, lenient=options["lenient"])
@@ -121,7 +117,7 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
 def evaluate_command(**options: Any) -> None:
     """Score a model's strategies and replies on a test set, with its adapters and baselines beside it (Table 2)."""
     with errors_as_lines():
-        domain = _domain(options["domain"])
+        domain = named_domain(options["domain"])
         cases = read_test_set(options["test_file"], domain)[: options["limit"]]
         examples = read_test_set(options["examples"], domain) if options["examples"] else []
         if "example" in options["baselines"] and not examples:
@@ -168,7 +164,7 @@ def pairwise_command(**options: Any) -> None:
     with errors_as_lines():
         pairs, first, second = _pairs(options)
         kind = options["criteria"] or ("rubric" if options["data"] else "human")
-        criteria = rubric_criteria(_domain(options["domain"])) if kind == "rubric" else None
+        criteria = rubric_criteria(named_domain(options["domain"])) if kind == "rubric" else None
         try:
             result = anyio.run(_judge, options, pairs[: options["limit"]], criteria)
         except KeyboardInterrupt:

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "mctsdialog")
-_DATA_FIELDS = ("output_dir", "report_to", "run_name", "logging_steps", "save_total_limit")
+# settings that change nothing in what is trained
+_MAY_DIFFER = ("output_dir", "report_to", "run_name", "logging_steps", "save_total_limit")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Prepared:
 
     config: TrainConfig
     plan: Plan
+    deepspeed: dict[str, Any] | None
     source: ModelSource
     tokenizer: PreTrainedTokenizerBase
     train: TrainingData
@@ -126,7 +128,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     world, local = world_from_environment()
     machine = Machine.here()
     plan = plan_run(config, machine, world_size=world, local_world_size=local)
-    deepspeed_config(config, plan)
+    deepspeed = deepspeed_config(config, plan)
     source = ModelSource.of(config.model)
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     estimate = memory_estimate(count_parameters(config, source.location, **source.options(**options)), config, plan)
@@ -139,7 +141,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     if evaluation is not None:
         evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
     _tell_data(chat, train_data, evaluation, say)
-    return Prepared(config, plan, source, tokenizer, train_data, evaluation)
+    return Prepared(config, plan, deepspeed, source, tokenizer, train_data, evaluation)
 
 
 def _tell_data(
@@ -159,7 +161,7 @@ def _tell_data(
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What must be the same for a run to go on."""
     settings = prepared.config.model_dump(mode="json")
-    for name in _DATA_FIELDS:
+    for name in _MAY_DIFFER:
         settings.pop(name, None)
     return {"config": settings, "data": prepared.train.digest, "world_size": prepared.plan.world_size}
 
@@ -207,7 +209,7 @@ def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         "gradient_accumulation_steps": plan.accumulation,
         "bf16": plan.precision == "bf16",
         "use_cpu": not plan.on_gpu,
-        "deepspeed": deepspeed_config(config, plan),
+        "deepspeed": prepared.deepspeed,
     }
     model = load_model(
         prepared.source,

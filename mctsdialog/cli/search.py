@@ -17,7 +17,7 @@ from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERR
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.text import conversation_lines, file_stem, one_line
-from mctsdialog.dialogue import Dialogue, Domain, domains, get_domain, load_domain, read_dialogues
+from mctsdialog.dialogue import Dialogue, Domain, domains, named_domain, read_dialogues
 from mctsdialog.errors import BudgetExceededError, DialogueError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_graphml, save_tree
 from mctsdialog.search import SearchConfig, search
@@ -108,7 +108,8 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
 
 def _jobs(files: Sequence[Path], options: dict[str, Any]) -> list[Job]:
     """The dialogues of all files; what was dropped is told on standard error."""
-    domain = _domain(options["domain_name"])
+    name = options["domain_name"]
+    domain = None if name is None else named_domain(name)
     jobs: list[Job] = []
     origins: dict[str, Path] = {}
     for file in files:
@@ -128,12 +129,6 @@ def _jobs(files: Sequence[Path], options: dict[str, Any]) -> list[Job]:
     if not jobs:
         raise Failure("no dialogue is left to search; the counts above say what was dropped and why", BAD_INPUT)
     return jobs[: options["limit"]]
-
-
-def _domain(name: str | None) -> Domain | None:
-    if name is None:
-        return None
-    return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
-from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain
+from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
 from mctsdialog.dialogue.model import (
     TEMPLATE_NAMES,
     Criterion,
@@ -36,6 +36,7 @@ __all__ = [
     "domains",
     "get_domain",
     "load_domain",
+    "named_domain",
     "read_dialogues",
     "sample_dialogues",
     "sample_dialogues_text",

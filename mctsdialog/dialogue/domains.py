@@ -81,6 +81,14 @@ def load_domain(path: str | os.PathLike[str]) -> Domain:
         raise _as_domain_error(error, file) from error
 
 
+def named_domain(name: str) -> Domain:
+    """The domain that a command line names: a JSON file (it ends in ``.json`` or has a slash), or a built-in one.
+
+    :raises DomainError: where there is none.
+    """
+    return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
+
+
 def _as_domain_error(error: ValidationError, file: Path) -> DomainError:
     problems = [(_field(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
     field, message = problems[0]

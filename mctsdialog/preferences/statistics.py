@@ -31,9 +31,6 @@ STAGES = 6
 
 _SIDES = ("seed seeker", "seed supporter", "expanded seeker", "chosen", "rejected")
 
-GROUPS = ("seed", "expanded seeker", "chosen", "rejected", "expanded")
-"""The columns of Table 5."""
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -155,7 +152,7 @@ class DatasetStatistics(_Frozen):
     """All statistics of one dataset.
 
     :param strategies: names in the domain's order: the order of every list by strategy.
-    :param sizes: Table 5 by group, see :data:`GROUPS`.
+    :param sizes: Table 5 by column: "seed", "expanded seeker", "chosen", "rejected", "expanded".
     :param strategy_counts: utterances by strategy for "seed", "chosen" and "rejected".
     :param stages: for "seed" and "expanded", by stage and then strategy (Figures 3 and 9).
     :param transitions: for "seed" and "expanded", how often a strategy (row) was followed by one (column).
