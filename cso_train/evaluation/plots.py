@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cso_train.evaluation.metrics import Evaluation
 from mctsdialog.colours import strategy_colours
-from mctsdialog.preferences.plots import new_figure, plain, wrapped
+from mctsdialog.preferences.plots import COUNTS_LABEL, draw_counts, new_figure, plain, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,19 +39,11 @@ def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     figure = new_figure(max(7.0, 0.75 * count + 4), (0.5 * count + 2.8) * len(evaluations))
     panels = figure.subplots(len(evaluations), 1, squeeze=False)
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
-        shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in each.confusion]
-        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        labels = [wrapped(name, 28) for name in names]
-        axes.set_xticks(range(count), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
-        axes.set_yticks(range(count), labels, fontsize=9)
-        for row, line in enumerate(each.confusion):
-            for column, value in enumerate(line):
-                ink = "black" if shares[row][column] > 55 else "white"
-                axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
+        image = draw_counts(axes, each.confusion, names)
         axes.set_title(f"{plain(model)}: B = {each.bias.value:.2f}")
         axes.set_xlabel("predicted")
         axes.set_ylabel("gold")
-        figure.colorbar(image, ax=axes, label="% of the row; numbers are counts")
+        figure.colorbar(image, ax=axes, label=COUNTS_LABEL)
     return figure
 
 

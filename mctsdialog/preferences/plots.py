@@ -18,6 +18,7 @@ from mctsdialog.preferences.statistics import DatasetStatistics, Distribution
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
 
@@ -149,22 +150,33 @@ def transitions_figure(statistics: DatasetStatistics) -> Figure:
     figure = new_figure(1.15 * count + 6, 0.48 * count + 3.2)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (group, counts) in zip(panels, statistics.transitions.items(), strict=True):
-        shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in counts]
-        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        labels = [wrapped(name, _LONG_NAME_WIDTH) for name in statistics.strategies]
-        axes.set_xticks(range(count), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
-        axes.set_yticks(range(count), labels, fontsize=9)
-        for row, line in enumerate(counts if any(map(sum, counts)) else ()):
-            for column, value in enumerate(line):
-                ink = "black" if shares[row][column] > 55 else "white"
-                axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
+        image = draw_counts(axes, counts, statistics.strategies)
         axes.set_title(f"{group} dialogues")
         axes.set_xlabel("next strategy")
-        if not any(map(sum, counts)):
-            _no_data(axes, "white")
     panels[0].set_ylabel("strategy")
-    figure.colorbar(image, ax=panels, label="% of the row; numbers are counts", shrink=0.8)
+    figure.colorbar(image, ax=panels, label=COUNTS_LABEL, shrink=0.8)
     return figure
+
+
+COUNTS_LABEL = "% of the row; numbers are counts"
+"""What the colours of :func:`draw_counts` mean."""
+
+
+def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> AxesImage:
+    """A square of counts, strategies by strategies: the colour is the share of the row, from 0 to 100 %."""
+    shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in counts]
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    labels = [wrapped(name, _LONG_NAME_WIDTH) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
+    axes.set_yticks(range(len(names)), labels, fontsize=9)
+    if not any(map(sum, counts)):
+        _no_data(axes, "white")
+        return image
+    for row, line in enumerate(counts):
+        for column, value in enumerate(line):
+            ink = "black" if shares[row][column] > 55 else "white"
+            axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
+    return image
 
 
 def values_figure(statistics: DatasetStatistics) -> Figure:

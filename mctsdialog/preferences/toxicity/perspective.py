@@ -8,16 +8,16 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 from pydantic import SecretStr
 
-from mctsdialog.errors import ConfigError, DataError, MctsDialogError, ModelResponseError
+from mctsdialog.errors import ConfigError, DataError, ModelResponseError
 from mctsdialog.llm import ChatRequest, Limits, Message, ResponseCache, Retry, build_stack
 from mctsdialog.llm.base import ClosingModel
 from mctsdialog.preferences.toxicity.base import ATTRIBUTES, check_scores, check_texts, highest
 from mctsdialog.preferences.toxicity.perspective_http import TEXT_FIELD, PacedModel, PerspectiveModel
+from mctsdialog.workers import for_each
 
 MOST_BYTES = 20_480
 """The longest text that the API takes, in bytes of UTF-8."""
@@ -123,24 +123,12 @@ class PerspectiveScorer(ClosingModel):
     async def _ask_all(self, parts: dict[str, int]) -> dict[str, dict[str, float]]:
         """The scores of the parts; the first error as it came, in no group."""
         scores: dict[str, dict[str, float]] = {}
-        errors: list[MctsDialogError] = []
-        waiting = iter(parts.items())  # shared: each worker takes what is next
-        async with anyio.create_task_group() as group:
 
-            async def work() -> None:
-                for part, index in waiting:
-                    await checkpoint()  # what the cache holds comes without one
-                    try:
-                        scores[part] = await self._ask(part, index)
-                    except MctsDialogError as error:
-                        errors.append(error)
-                        group.cancel_scope.cancel()
-                        return
+        async def ask(part: str) -> None:
+            await checkpoint()  # what the cache holds comes without one
+            scores[part] = await self._ask(part, parts[part])
 
-            for _ in range(min(self._concurrency, len(parts))):
-                group.start_soon(work)
-        if errors:
-            raise errors[0]
+        await for_each(list(parts), ask, at_once=self._concurrency)
         return scores
 
     async def _ask(self, part: str, index: int) -> dict[str, float]:
