@@ -85,11 +85,14 @@ def with_config_options(config: type[BaseModel]) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         for name, field in reversed(config.model_fields.items()):
-            default = "" if field.default is None else f" [default: {field.default}]"
+            flag = field.annotation is bool
+            default = "" if field.default is None or flag else f" [default: {field.default}]"
+            option = f"--{name.replace('_', '-')}"
             command = click.option(
-                f"--{name.replace('_', '-')}",
+                f"{option}/--no{option[1:]}" if flag else option,
                 f"config_{name}",
-                type=_option_type(field.annotation),
+                type=None if flag else _option_type(field.annotation),
+                default=None,
                 help=f"{field.description}{default}",
             )(command)
         return command

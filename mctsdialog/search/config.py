@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from mctsdialog.settings import Settings
@@ -32,3 +34,11 @@ class SearchConfig(Settings):
     min_iterations: int = Field(100, ge=0, description="with min_ends: may stop after this many iterations, 0 or more")
     min_ends: int = Field(1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more")
     max_ends: int = Field(25, ge=1, description="may stop with this many end nodes, 1 or more")
+    parallelism: int = Field(1, ge=1, description="most trials under way at once in one tree, 1 or more")
+    deterministic: bool = Field(
+        False, description="tell trials in the order they were asked: equal replies give the equal tree at any speed"
+    )
+
+    def defining(self) -> dict[str, Any]:
+        """The settings that a search cannot be gone on with changed, stopping fields aside."""
+        return self.model_dump(exclude=set() if self.deterministic else {"parallelism"})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from mctsdialog.search.engine import Engine
 from mctsdialog.search.journal import Journal
 from mctsdialog.search.play import History, Players, play
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
-from mctsdialog.search.start import Start
-from mctsdialog.search.trial import Outcome
+from mctsdialog.search.start import GoldTurn, Start
+from mctsdialog.search.trial import Outcome, Trial
+from mctsdialog.search.trials import Trials
 from mctsdialog.tree import Tree
+from mctsdialog.workers import for_each
 
 
 async def search(
@@ -57,22 +59,20 @@ async def search(
     config = config or SearchConfig()
     domain = domain or roles.domain or ESC
     begin = Start.of(start, domain)
-    settings = config.model_dump()
     header = {
         "dialogue": TypeAdapter(type(start)).dump_python(start, mode="json"),
         "domain": domain.model_dump(mode="json"),
-        "config": settings,
+        "config": config.defining(),
         "roles": dict(roles.provenance),
     }
     players = Players(roles.bind(begin.scenario), domain)
     with Journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
-        tree.config, tree.roles = settings, dict(roles.provenance)
+        tree.config, tree.roles = config.model_dump(), dict(roles.provenance)
         engine = Engine(tree, config, score=score, backup=backup)
         try:
             await _seed(engine, begin, players, tape)
-            tape.replay(engine)
             await _iterate(engine, players, tape, on_progress or (lambda tree: None))
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
@@ -80,17 +80,24 @@ async def search(
 
 
 async def _iterate(engine: Engine, players: Players, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:
-    tree = engine.tree
+    tree, config = engine.tree, engine.config
+    known = tape.trials() if config.deterministic else {}
+    if not config.deterministic:
+        tape.replay(engine)
     on_progress(tree)
-    while (trial := engine.ask()) is not None:
-        try:
-            outcome = await play(trial, players, tree.domain, engine.config.horizon)
-        except BaseException:
-            engine.release(trial)
+    trials = Trials(
+        engine,
+        lambda trial: play(trial, players, tree.domain, config.horizon),
+        finished=tape.write_trial,
+        told=lambda: on_progress(tree),
+        known=known,
+    )
+    try:
+        await trials.run()
+    except TrialError as error:
+        if not known:
             raise
-        engine.tell(trial, outcome)
-        tape.write({"type": "trial", "leaf": trial.leaf, **outcome.to_dict()})
-        on_progress(tree)
+        raise tape.error(f"a trial on it does not fit the tree: {error}") from error
     tree.stop_reason = engine.stop_reason()
 
 
@@ -107,14 +114,31 @@ async def _opening(start: Start, players: Players, tape: _Tape) -> tuple[Turn, .
 
 async def _seed(engine: Engine, start: Start, players: Players, tape: _Tape) -> None:
     """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far."""
-    tree = engine.tree
-    node_id = tree.root.id
-    for gold in start.gold:
-        record = tape.next("gold")
-        if record is None:
-            record = {"type": "gold", "scores": await players.scores(History.of(tree.history(tree[node_id])))}
-            tape.write(record)
-        node_id = engine.seed(node_id, record["scores"], gold.strategy, gold.exchange).id
+    gold, end, laid = start.gold, engine.tree.root.id, 0
+    histories = _gold_histories(engine.tree.history(engine.tree.root), gold)
+    scores = tape.gold_scores()
+
+    async def score(turn: int) -> None:
+        nonlocal end, laid
+        if turn not in scores:
+            scores[turn] = await players.scores(histories[turn])
+            tape.write({"type": "gold", "turn": turn, "scores": scores[turn]})
+        while laid in scores and laid < len(gold):
+            end = engine.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
+            laid += 1
+
+    await for_each(range(len(gold)), score, at_once=engine.config.parallelism)
+
+
+def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> list[History]:
+    """The conversation before each gold supporter turn."""
+    history, found = History.of(opening), []
+    for turn in gold:
+        found.append(history)
+        history = history.supported(turn.exchange.supporter, turn.strategy)
+        if turn.exchange.seeker is not None:
+            history = history.answered(turn.exchange.seeker)
+    return found
 
 
 class _Tape:
@@ -134,22 +158,52 @@ class _Tape:
         if not self._records:
             return None
         if self._records[0].get("type") != kind:
-            raise self._error(f"a record of type {kind!r} is missing")
+            raise self.error(f"a record of type {kind!r} is missing")
         return self._records.popleft()
 
+    def gold_scores(self) -> dict[int, dict[str, float]]:
+        """The strategist's scores by gold turn.
+
+        :raises JournalError: for a record without them.
+        """
+        found = {}
+        while self._records and self._records[0].get("type") == "gold":
+            record = self._records.popleft()
+            with self._read("a gold turn"):
+                found[int(record["turn"])] = dict(record["scores"])
+        return found
+
     def replay(self, engine: Engine) -> None:
-        """Commit the trials that are on the tape."""
+        """Commit the trials that are on the tape, in its order."""
         while (record := self.next("trial")) is not None:
-            try:
+            with self._read("a trial"):
                 engine.replay(record["leaf"], Outcome.from_dict(record))
-            except (TrialError, TreeError, KeyError, TypeError, ValueError) as error:
-                raise self._error(f"a trial on it does not fit the tree: {error}") from error
+
+    def trials(self) -> dict[int, tuple[int, Outcome]]:
+        """(leaf, outcome) by number of the trials on the tape."""
+        found = {}
+        while (record := self.next("trial")) is not None:
+            with self._read("a trial"):
+                found[int(record["number"])] = (record["leaf"], Outcome.from_dict(record))
+        return found
+
+    def write_trial(self, trial: Trial, outcome: Outcome) -> None:
+        """Append what a trial found."""
+        self.write({"type": "trial", "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
+
+    @contextmanager
+    def _read(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (TrialError, TreeError, KeyError, TypeError, ValueError) as error:
+            raise self.error(f"{what} on it does not fit the tree: {error}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a record to the journal."""
         if self._journal:
             self._journal.append(record)
 
-    def _error(self, message: str) -> JournalError:
+    def error(self, message: str) -> JournalError:
+        """What is wrong with the journal, and what to do."""
         path = None if self._journal is None else self._journal.path
         return JournalError(f"{message}; move the file away to start this search anew", file=path)

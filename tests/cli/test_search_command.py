@@ -85,6 +85,16 @@ def test_searches_writes_and_a_second_run_calls_nothing(run, tmp_path, stub_serv
         assert not file.is_file() or SECRET.encode() not in file.read_bytes()
 
 
+def test_several_trials_at_once_and_one_tree_in_fixed_order(run, tmp_path):
+    at_once = ("gold.json", "--limit", "1", "--max-iterations", "12", "--parallelism", "5", "--deterministic")
+    for out in ("one", "two"):
+        code, _, err = run(*at_once, "--out", out)
+        assert code == 0, err
+    trees = [json.loads(next((tmp_path / out / "trees").glob("*.json")).read_text()) for out in ("one", "two")]
+    assert trees[0] == trees[1]
+    assert (trees[0]["config"]["parallelism"], trees[0]["config"]["deterministic"]) == (5, True)
+
+
 def test_restart_takes_replies_from_the_cache_and_replay_never_calls(run, stub_server):
     run(*FEW)
     calls = len(stub_server.requests)

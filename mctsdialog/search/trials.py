@@ -1,0 +1,109 @@
+"""Trials under way in one tree: as many as the config allows, without a barrier (design, "Parallel search")."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mctsdialog.errors import BudgetExceededError, TrialError, first_error
+from mctsdialog.search.engine import Engine
+from mctsdialog.search.trial import Outcome, Trial
+
+
+class Trials:
+    """Asks, plays and tells trials until the search stops.
+
+    A trial is told as soon as it stands first in line, and the next is asked at once. Trials join the line when they
+    finish; in deterministic search when they are asked, so that the tree depends on the replies alone.
+
+    :param engine: the tree's; its config says how many trials are under way at once.
+    :param play: gives the outcome of a trial.
+    :param finished: called with each trial that was played, in the order they finish.
+    :param told: called after each trial that the tree has taken in.
+    :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
+        deterministic search.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        play: Callable[[Trial], Awaitable[Outcome]],
+        *,
+        finished: Callable[[Trial, Outcome], object],
+        told: Callable[[], object],
+        known: Mapping[int, tuple[int, Outcome]] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._play = play
+        self._finished = finished
+        self._told = told
+        self._known = dict(known or {})
+        self._line: deque[Trial] = deque()
+        self._outcomes: dict[int, Outcome] = {}
+        self._failures: list[Exception] = []
+        self._group: TaskGroup
+
+    async def run(self) -> None:
+        """Play until the engine gives no more trials.
+
+        After the first failure no trial is begun, but those under way are played to their end, for they are paid for.
+
+        :raises: what a trial failed with; a spent budget only where nothing else went wrong.
+        """
+        try:
+            async with anyio.create_task_group() as self._group:
+                self._advance()
+        except BaseExceptionGroup as group:  # callers meet the one error, not the task group around it
+            raise first_error(group) from None
+        finally:
+            for trial in self._line:
+                self._engine.release(trial)
+        if self._failures:
+            raise min(self._failures, key=lambda error: isinstance(error, BudgetExceededError))
+
+    def _advance(self) -> None:
+        """Tell whatever stands first and is finished; after each, ask what there is room for."""
+        self._ask()
+        while self._line and self._line[0].number in self._outcomes:
+            trial = self._line.popleft()
+            self._engine.tell(trial, self._outcomes.pop(trial.number))
+            self._told()
+            self._ask()
+
+    def _ask(self) -> None:
+        config = self._engine.config
+        while not self._failures and self._engine.in_flight < config.parallelism:
+            trial = self._engine.ask()
+            if trial is None:
+                return
+            if config.deterministic:
+                self._line.append(trial)
+            if trial.number in self._known:
+                self._outcomes[trial.number] = self._recall(trial)
+            else:
+                self._group.start_soon(self._attempt, trial)
+
+    def _recall(self, trial: Trial) -> Outcome:
+        leaf, outcome = self._known.pop(trial.number)
+        if leaf != trial.leaf:
+            raise TrialError(f"trial {trial.number} was played on node {leaf}, and is now one of node {trial.leaf}")
+        return outcome
+
+    async def _attempt(self, trial: Trial) -> None:
+        try:
+            outcome = await self._play(trial)
+        except Exception as error:  # noqa: BLE001  # run raises it once the others under way are done
+            self._engine.release(trial)
+            self._failures.append(error)
+            return
+        except BaseException:
+            self._engine.release(trial)
+            raise
+        self._finished(trial, outcome)
+        self._outcomes[trial.number] = outcome
+        if not self._engine.config.deterministic:
+            self._line.append(trial)
+        self._advance()
