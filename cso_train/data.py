@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from cso_train.errors import TrainDataError
 from mctsdialog import Domain, PreferenceConfig, PreferenceDataset, TreeRecord, get_domain
@@ -86,6 +86,28 @@ def leaks(train: TrainingData, test: TrainingData) -> int:
     """How many rows of ``test`` begin as a row of ``train`` does."""
     seeds = {seed_of(row) for row in train.rows}
     return sum(seed_of(row) in seeds for row in test.rows)
+
+
+def trained_seeds(path: str | Path) -> frozenset[str]:
+    """The seed dialogues, as :func:`seed_of` tells them, that training on a path would see.
+
+    :param path: a dataset's folder (its training split), a file of rows in any form, or trees.
+    :raises TrainDataError: and :class:`mctsdialog.DataError`, as :func:`load_data`.
+    """
+    source = Path(path)
+    kind: Kind = "sft"
+    if not source.is_dir() and not _is_tree_source(source):
+        kind = _kind_of_file(source)
+    return frozenset(seed_of(row) for row in load_data([source], kind).rows)
+
+
+def _kind_of_file(path: Path) -> Kind:
+    """What the first row serves for."""
+    first = next(iter(read_rows(path)), None)
+    if not isinstance(first, dict) or first.get("schema") == "mctsdialog.tree_record":
+        return "sft"
+    found = _kind_of(first, _Place(str(path), "line 1"))
+    return "preference" if found == "research" else cast("Kind", found)
 
 
 def load_data(
@@ -305,4 +327,4 @@ def _rank(seed: int, key: str) -> bytes:
     return hashlib.blake2b(json.dumps([seed, key]).encode()).digest()
 
 
-__all__ = ["KINDS", "Kind", "Row", "TrainingData", "leaks", "load_data", "seed_of"]
+__all__ = ["KINDS", "Kind", "Row", "TrainingData", "leaks", "load_data", "seed_of", "trained_seeds"]

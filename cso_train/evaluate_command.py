@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import click
 
-from cso_train.data import load_data
+from cso_train.data import load_data, trained_seeds
 from cso_train.errors import CsoTrainError, TrainConfigError, TrainDataError
 from cso_train.evaluation.contexts import TestCase, build_test_set, read_test_set, write_test_set
 from cso_train.evaluation.metrics import Evaluation
@@ -62,6 +62,12 @@ _DOMAIN = click.option(
 @click.option("--most", default=15, show_default=True, type=click.IntRange(1), help="Most utterances of a context.")
 @click.option("--limit", type=click.IntRange(1), help="Draw at most so many contexts.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Data that a model is trained on: leave its dialogues out; again for several.",
+)
 @click.option("--lenient", is_flag=True, help="Count malformed dialogues and go on.")
 def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> None:
     """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
@@ -73,8 +79,12 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
             click.echo(f"{file}: {found.report}", err=True)
             dialogues += list(found)
         lengths = {"least": options["least"], "most": options["most"]}
-        cases = build_test_set(dialogues, chosen, **lengths, limit=options["limit"], seed=options["seed"])
-        click.echo(f"{len(cases)} contexts in {write_test_set(options['out'], cases)}")
+        exclude = frozenset[str]().union(*map(trained_seeds, options["exclude"]))
+        draw = {"limit": options["limit"], "seed": options["seed"], "exclude": exclude}
+        cases = build_test_set(dialogues, chosen, **lengths, **draw)
+        sources = len({case.id.rpartition("/")[0] for case in cases})
+        written = write_test_set(options["out"], cases)
+        click.echo(f"{len(cases)} contexts of {sources} dialogues in {written}")
 
 
 @click.command("evaluate")

@@ -123,6 +123,7 @@ def _plain(model: Any, dtype: torch.dtype) -> Any:
     plain.load_state_dict(model.state_dict())
     plain.tie_weights()
     plain.generation_config = model.generation_config
+    plain.name_or_path = ""  # a GGUF file's folder is of no use in an adapter's record
     return plain
 
 

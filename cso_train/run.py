@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from cso_train.config import Resolved, TrainConfig
 from cso_train.curves import save_curves
 from cso_train.data import KINDS, TrainingData, leaks, load_data
 from cso_train.errors import RunError
-from cso_train.methods import build_trainer
+from cso_train.methods import build_trainer, training_settings
 from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.zero import (
     Machine,
@@ -32,6 +33,7 @@ from cso_train.zero import (
     check_fits,
     count_parameters,
     deepspeed_config,
+    import_deepspeed,
     memory_estimate,
     plan_run,
     single_process_environment,
@@ -87,6 +89,8 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     :raises TrainModelError: for a model that cannot be loaded.
     :raises MemoryNeedError: where the run cannot fit.
     :raises RunError: where the folder holds another run, or the result cannot be saved.
+
+    A run that is finished is left as it is, and told.
     """
     config = resolved.config
     first = int(os.environ.get("RANK", "0")) == 0
@@ -96,6 +100,9 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     identity = _identity(prepared)
     if first:
         _claim(folder, identity, resolved, restart=restart)
+    if not restart and (done := _finished(folder, identity)) is not None:
+        tell(f"{folder}: this run is finished; nothing was done (--restart trains again)")
+        return done
     trainer, stop = _trainer(prepared, folder)
     checkpoint = _last_checkpoint(folder)
     if checkpoint is not None:
@@ -105,7 +112,7 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     if stop.stopped:
         tell(f"stopped at step {trainer.state.global_step}; the same command goes on")
         return RunResult(folder, trainer.state.global_step, output.training_loss, finished=False)
-    _save(trainer, prepared, folder, resolved)
+    _save(trainer, prepared, folder, resolved, output.training_loss)
     tell(f"saved in {folder / 'model'}")
     return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
 
@@ -127,6 +134,8 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
         train_data, evaluation = train_data.split(config.eval_fraction, config.seed)
     world, local = world_from_environment()
     machine = Machine.here()
+    if not machine.gpus:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, which trl imports, warns of it otherwise
     plan = plan_run(config, machine, world_size=world, local_world_size=local)
     deepspeed = deepspeed_config(config, plan)
     source = ModelSource.of(config.model)
@@ -175,10 +184,8 @@ def _claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, res
                 (folder / name).unlink(missing_ok=True)
             for name in ("checkpoints", "model", "merged", ".model.part", ".merged.part"):
                 shutil.rmtree(folder / name, ignore_errors=True)
-        if (folder / "manifest.json").is_file():
-            raise RunError("holds a finished run; choose another folder, or --restart", folder=folder)
         if file.is_file():
-            if json.loads(file.read_bytes()) != json.loads(json.dumps(identity)):
+            if not _same(file, identity):
                 message = "holds another run (other settings, data or number of processes); choose another folder"
                 raise RunError(f"{message}, or --restart", folder=folder)
             return
@@ -188,6 +195,24 @@ def _claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, res
         write_atomically(file, json.dumps(identity, indent=1) + "\n")
     except (OSError, ValueError) as error:
         raise RunError(f"cannot be used: {error}", folder=folder) from error
+
+
+def _same(file: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a run's file tells of this run."""
+    return bool(json.loads(file.read_bytes()) == json.loads(json.dumps(identity)))
+
+
+def _finished(folder: Path, identity: Mapping[str, Any]) -> RunResult | None:
+    """What this very run left, where it is finished."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        if not _same(folder / "run.json", identity):
+            return None
+        return RunResult(folder, int(manifest["steps"]), manifest["loss"], finished=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"its manifest cannot be read: {error}; --restart trains again", folder=folder) from error
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -211,13 +236,21 @@ def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         "use_cpu": not plan.on_gpu,
         "deepspeed": prepared.deepspeed,
     }
-    model = load_model(
+    load = partial(
+        load_model,
         prepared.source,
         dtype=torch.bfloat16 if plan.weights == "bf16" else torch.float32,
         attention=None if config.attention == "auto" else config.attention,
         revision=config.revision,
         trust_remote_code=config.trust_remote_code,
     )
+    settings = training_settings(config, arguments)
+    if plan.stage == 3:  # each process loads its part alone: they must know each other before
+        _ = settings.device  # joins them
+        import_deepspeed().init_distributed(verbose=False)
+    with _whole_model(settings) if prepared.source.gguf is not None else nullcontext():
+        model = load()
+        reference = load() if config.reference_model and not config.lora else None
     stop = CleanStop()
     callbacks = [MetricsLog(folder / "metrics.jsonl"), stop]
     trainer = build_trainer(
@@ -226,17 +259,32 @@ def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         prepared.tokenizer,
         prepared.train,
         prepared.evaluation,
-        arguments=arguments,
+        reference=reference,
+        settings=settings,
         callbacks=callbacks,
     )
     return trainer, stop
 
 
-def _save(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resolved) -> None:
+@contextmanager
+def _whole_model(settings: Any) -> Iterator[None]:
+    """Load a model whole even under ZeRO-3, where transformers would load each process's part: GGUF is dequantised."""
+    from transformers.integrations import deepspeed  # noqa: PLC0415  # heavy
+
+    deepspeed.unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if (holder := settings.hf_deepspeed_config) is not None:
+            deepspeed.set_hf_deepspeed_config(holder)  # type: ignore[no-untyped-call]
+
+
+def _save(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resolved, loss: float) -> None:
     """Model or adapters, tokenizer and card; then curves; then the manifest, last."""
     try:
         with _whole_folder(folder / "model", trainer) as part:
             trainer.save_model(str(part))
+            _name_base(part, prepared.source, trainer)
             if trainer.is_world_process_zero():
                 prepared.tokenizer.save_pretrained(str(part))
                 (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
@@ -245,11 +293,19 @@ def _save(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resolved
         if trainer.is_world_process_zero():
             with suppress(ImportError):  # matplotlib is optional
                 save_curves(folder / "metrics.jsonl", folder / "curves.png")
-            write_atomically(
-                folder / "manifest.json", json.dumps(_manifest(trainer, prepared, resolved), indent=1) + "\n"
-            )
+            manifest = {**_manifest(trainer, prepared, resolved), "loss": loss}
+            write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
         raise RunError(f"the result cannot be saved: {error}; checkpoints are kept", folder=folder) from error
+
+
+def _name_base(part: Path, source: ModelSource, trainer: Trainer) -> None:
+    """Name the model that adapters are of as it was asked for, where it is no folder that transformers knows."""
+    file = part / "adapter_config.json"
+    if source.gguf is not None and trainer.is_world_process_zero() and file.is_file():
+        settings = json.loads(file.read_bytes())
+        settings["base_model_name_or_path"] = source.name
+        write_atomically(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 class _whole_folder:  # noqa: N801  # reads as a function where it is used

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cso_train.data import seed_of
 from cso_train.errors import TrainDataError
 from mctsdialog.dialogue import Dialogue, Domain
+from mctsdialog.files import write_atomically
 from mctsdialog.preferences import chat_messages, read_rows, spoken, system_prompt
 
 
@@ -46,6 +48,7 @@ def build_test_set(
     most: int = 15,
     limit: int | None = None,
     seed: int = 0,
+    exclude: Collection[str] = (),
 ) -> list[TestCase]:
     """Every supporter turn of the dialogues whose context is of the wanted length and ends on the seeker.
 
@@ -53,11 +56,14 @@ def build_test_set(
     :param least: fewest utterances of a context, 1 or more.
     :param most: most utterances of a context.
     :param limit: draw at most so many cases by ``seed``; they keep their order.
+    :param exclude: seeds, as :func:`cso_train.data.seed_of` tells them, whose dialogues are left out.
     :raises TrainDataError: where no turn qualifies.
     """
     system = {"role": "system", "content": system_prompt(domain)}
     cases = []
     for dialogue in dialogues:
+        if exclude and seed_of({"messages": chat_messages(dialogue.turns)}) in exclude:
+            continue
         for place, turn in enumerate(dialogue.turns):
             after_seeker = place > 0 and dialogue.turns[place - 1].speaker == "seeker"
             if turn.speaker != "supporter" or not after_seeker or not least <= place <= most:
@@ -67,9 +73,8 @@ def build_test_set(
             prompt = (system, *chat_messages(dialogue.turns[:place]))
             cases.append(TestCase(f"{dialogue.id}/{place}", prompt, turn.strategy, turn.text))
     if not cases:
-        raise TrainDataError(
-            f"no supporter turn follows a context of {least} to {most} utterances that ends on the seeker"
-        )
+        message = f"no supporter turn follows a context of {least} to {most} utterances that ends on the seeker"
+        raise TrainDataError(message + (" in a dialogue that is not excluded" if exclude else ""))
     if limit is not None and limit < len(cases):
         generator = random.Random(seed)  # noqa: S311  # no secret
         cases = [cases[place] for place in sorted(generator.sample(range(len(cases)), limit))]
@@ -78,8 +83,6 @@ def build_test_set(
 
 def write_test_set(path: str | Path, cases: Sequence[TestCase]) -> Path:
     """Write cases as JSON lines."""
-    from mctsdialog.files import write_atomically  # noqa: PLC0415
-
     return write_atomically(path, "".join(json.dumps(case.to_dict(), ensure_ascii=False) + "\n" for case in cases))
 
 

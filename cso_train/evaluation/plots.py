@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> list[Path]:
-    """Draw the confusion matrices and the F1 of every strategy into a folder, as PNG.
+    """Draw the confusion matrices, the F1 and the preference of every strategy into a folder, as PNG.
 
     :raises ValueError: without evaluations, or of different strategies.
     :raises mctsdialog.ConfigError: where matplotlib is not installed.
@@ -23,9 +23,10 @@ def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> lis
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     files = []
-    for name, figure in (("confusion", confusion_figure(evaluations)), ("strategies", strategy_figure(evaluations))):
+    draw = {"confusion": confusion_figure, "strategies": strategy_figure, "preferences": preference_figure}
+    for name, figure in draw.items():
         files.append(target / f"{name}.png")
-        figure.savefig(files[-1], dpi=130, metadata={"Software": None})
+        figure(evaluations).savefig(files[-1], dpi=130, metadata={"Software": None})
     return files
 
 

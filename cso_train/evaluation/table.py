@@ -49,7 +49,7 @@ def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = T
 
 
 def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
-    """Rows of models as a LaTeX tabular (package booktabs); the best of a column is bold."""
+    """Rows of models as a LaTeX tabular (package booktabs), marked as :func:`markdown_table` marks them."""
     arrows = {True: r"$\uparrow$", False: r"$\downarrow$"}
     heads = " & ".join(f"{_LATEX_NAMES[name]} {arrows[up]}" for name, _, up in COLUMNS)
     lines = [rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}", r"\toprule", rf"Model & {heads} \\", r"\midrule"]
@@ -58,7 +58,8 @@ def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
         cells = []
         for _, field, _ in COLUMNS:
             shown = f"{getattr(each, field).value:.2f}"
-            cells.append(rf"\textbf{{{shown}}}" if name in best[field] else shown)
+            dagger = r"$^\dagger$" if field == "bias" and each.bias_saturated else ""
+            cells.append((rf"\textbf{{{shown}}}" if name in best[field] else shown) + dagger)
         escaped = "".join(_LATEX.get(letter, letter) for letter in name)
         lines.append(rf"{escaped} & {' & '.join(cells)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

@@ -1,5 +1,5 @@
 """The training methods, thin over TRL's trainers."""
 
-from cso_train.methods.trainers import METHODS, build_trainer
+from cso_train.methods.trainers import METHODS, build_trainer, training_settings
 
-__all__ = ["METHODS", "build_trainer"]
+__all__ = ["METHODS", "build_trainer", "training_settings"]

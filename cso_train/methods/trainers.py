@@ -5,7 +5,6 @@ What the methods share is in one place; what tells them apart is the table below
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,6 +96,17 @@ METHODS: dict[str, MethodSpec] = {
 """The methods by name."""
 
 
+def training_settings(config: TrainConfig, arguments: Mapping[str, Any]) -> Any:
+    """The config of the method's trainer. Make it before the model: under ZeRO-3, transformers loads by it.
+
+    :param config: resolved settings.
+    :param arguments: fields of transformers' ``TrainingArguments`` that depend on the machine.
+    """
+    spec = METHODS[config.method]
+    length = {} if config.method == "sft" else {"max_length": config.max_length}
+    return spec.trainer()[1](**common_arguments(config), **length, **spec.settings(config), **arguments)
+
+
 def build_trainer(
     config: TrainConfig,
     model: PreTrainedModel,
@@ -104,7 +114,8 @@ def build_trainer(
     train: TrainingData,
     evaluation: TrainingData | None = None,
     *,
-    arguments: Mapping[str, Any],
+    reference: PreTrainedModel | None = None,
+    settings: Any,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trainer:
     """The trainer of the config's method.
@@ -112,18 +123,16 @@ def build_trainer(
     :param config: resolved settings.
     :param model: the model to train; with LoRA it gets adapters.
     :param train: rows of the method's kind, fitted to the context in the model's chat format.
-    :param arguments: fields of transformers' ``TrainingArguments`` that depend on the machine.
+    :param reference: the model as it is before training, for a full-parameter run whose method asks for one.
+    :param settings: of :func:`training_settings`.
     :returns: a TRL trainer, ready to ``train()``.
     """
-    spec = METHODS[config.method]
-    trainer_class, config_class = spec.trainer()
-    length = {} if config.method == "sft" else {"max_length": config.max_length}
-    settings = config_class(**common_arguments(config), **length, **spec.settings(config), **arguments)
+    trainer_class, _ = METHODS[config.method].trainer()
     options: dict[str, Any] = {}
     if config.lora:
         options["peft_config"] = lora_config(config)
-    elif config.reference_model:
-        options["ref_model"] = copy.deepcopy(model)  # by name it would be loaded again, quantised as it was
+    elif reference is not None:
+        options["ref_model"] = reference
     rows = {"train_dataset": to_rows(train, tokenizer), "eval_dataset": to_rows(evaluation, tokenizer)}
     trainer: Trainer = trainer_class(
         model=model,

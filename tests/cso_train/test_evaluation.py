@@ -8,6 +8,7 @@ import sys
 import anyio
 import pytest
 
+from cso_train.data import seed_of
 from cso_train.errors import TrainDataError
 from cso_train.evaluation import evaluate_replies
 from cso_train.evaluation.baselines import direct_refine, self_refine, with_example
@@ -17,7 +18,7 @@ from cso_train.evaluation.replies import ServerReplies
 from cso_train.evaluation.run import evaluate_model
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues, write_dialogues
-from mctsdialog.preferences import system_prompt
+from mctsdialog.preferences import chat_messages, system_prompt
 
 ESC = get_domain("esc")
 
@@ -50,6 +51,20 @@ def test_a_limit_draws_by_seed(cases):
 def test_dialogues_without_such_a_turn_are_an_error():
     with pytest.raises(TrainDataError, match="no supporter turn"):
         build_test_set(sample_dialogues(), ESC, least=90, most=95)
+
+
+def test_dialogues_that_a_model_is_trained_on_can_be_left_out(cases):
+    trained = {seed_of({"messages": chat_messages(dialogue.turns)}) for dialogue in sample_dialogues()[:3]}
+    left = build_test_set(sample_dialogues(), ESC, exclude=trained)
+    assert 0 < len(left) < len(cases)
+    assert {case.id.rpartition("/")[0] for case in left}.isdisjoint({d.id for d in sample_dialogues()[:3]})
+    assert all(case in cases for case in left)
+
+
+def test_leaving_out_every_dialogue_is_an_error():
+    every = {seed_of({"messages": chat_messages(dialogue.turns)}) for dialogue in sample_dialogues()}
+    with pytest.raises(TrainDataError, match="not excluded"):
+        build_test_set(sample_dialogues(), ESC, exclude=every)
 
 
 def test_a_test_set_is_read_back(cases, tmp_path):
@@ -197,6 +212,20 @@ def test_the_command_makes_the_test_set(tmp_path):
     assert "6 contexts" in done.stdout
     assert "12 of 12 dialogues kept" in done.stderr
     assert len(read_test_set(tmp_path / "made.jsonl", ESC)) == 6
+
+
+def test_the_command_leaves_out_the_dialogues_of_the_training_data(tmp_path):
+    write_dialogues(tmp_path / "dialogues.jsonl", sample_dialogues(), domain="esc")
+    dialogue = sample_dialogues()[0]
+    row = {"messages": chat_messages(dialogue.turns)}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    words = ["testset", tmp_path / "dialogues.jsonl", "--out", tmp_path / "made.jsonl"]
+    done = run(*words, "--exclude", tmp_path / "train.jsonl")
+    assert done.returncode == 0, done.stderr
+    made = read_test_set(tmp_path / "made.jsonl", ESC)
+    assert dialogue.id not in {case.id.rpartition("/")[0] for case in made}
+    assert "of 11 dialogues" in done.stdout
+    assert run(*words, "--exclude", tmp_path / "none.jsonl").returncode == 2
 
 
 @pytest.mark.filterwarnings("ignore")  # the libraries' own

@@ -1,5 +1,6 @@
 """The losses against their formulas, from log-probabilities computed here and not by the trainers' code."""
 
+import copy
 import math
 
 import pytest
@@ -11,7 +12,7 @@ from cso_train.data import KINDS, load_data
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from cso_train.methods import METHODS, build_trainer  # noqa: E402
+from cso_train.methods import METHODS, build_trainer, training_settings  # noqa: E402
 from cso_train.models import ModelSource, load_model, load_tokenizer  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
@@ -45,7 +46,10 @@ def make(tiny_folder, preference_file, sft_file, tmp_path):
         data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
         model = load_model(source, dtype=torch.float32)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}
-        trainer = build_trainer(config, model, tokenizer, data, arguments={**fixed, **(arguments or {})})
+        parts = {"settings": training_settings(config, {**fixed, **(arguments or {})})}
+        if config.reference_model and not config.lora:
+            parts["reference"] = copy.deepcopy(model)
+        trainer = build_trainer(config, model, tokenizer, data, **parts)
         if perturbed:  # at the start a policy is its own reference, and several losses are constants
             torch.manual_seed(1)
             with torch.no_grad():

@@ -80,9 +80,15 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     ids = torch.tensor([tokenizer.encode("I am tired.")])
     with torch.no_grad():
         assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-4)
-    done = run(command())
-    assert done.returncode == 1
-    assert "holds a finished run" in done.stderr
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    again = run(command(merge_adapter="true", eval_fraction="0.25", method="dpo"))
+    assert again.returncode == 0, again.stderr
+    assert "this run is finished" in again.stderr
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == written
+    other = run(command())
+    assert other.returncode == 1
+    assert "holds another run" in other.stderr
 
 
 @pytest.mark.parametrize("method", ["sft", "kto", "simpo"])
@@ -191,16 +197,20 @@ def test_a_full_disk_at_the_end_leaves_no_model_that_looks_whole(command, tmp_pa
     assert not (out / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("stage", ["2", "3"])
-def test_two_processes_under_deepspeed_have_the_losses_of_one(command, tmp_path, stage):
+@pytest.mark.parametrize(("stage", "lora"), [("2", "true"), ("3", "true"), ("3", "false")])
+def test_two_processes_under_deepspeed_have_the_losses_of_one(command, tmp_path, stage, lora):
     pytest.importorskip("deepspeed")
-    assert run(command(out="one", max_steps="4")).returncode == 0
+    assert run(command(out="one", max_steps="4", lora=lora)).returncode == 0
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-    words = command(out="two", launcher=launcher, max_steps="4", zero_stage=stage, per_device_batch_size="2")
+    parts = {"zero_stage": stage, "per_device_batch_size": "2"}
+    words = command(out="two", launcher=launcher, max_steps="4", lora=lora, **parts)
     done = run(words)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert two == pytest.approx(one, rel=2e-3)
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text("utf-8"))
     assert (manifest["zero_stage"], manifest["world_size"]) == (int(stage), 2)
-    assert (tmp_path / "two" / "model" / "adapter_model.safetensors").is_file()
+    saved = "adapter_model.safetensors" if lora == "true" else "model.safetensors"
+    assert (tmp_path / "two" / "model" / saved).stat().st_size == pytest.approx(
+        (tmp_path / "one" / "model" / saved).stat().st_size, rel=0.02
+    )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cso_train.data import KINDS, TrainingData, leaks, load_data, seed_of
+from cso_train.data import KINDS, TrainingData, leaks, load_data, seed_of, trained_seeds
 from cso_train.errors import TrainDataError
 from mctsdialog import DataError, PreferenceDataset, Scenario, Tree, Turn, get_domain, save_tree, write_dataset
 
@@ -179,3 +179,22 @@ def test_the_digest_changes_with_any_text(folder):
     data = load_data([folder], "preference")
     assert data.digest == load_data([folder], "preference").digest
     assert data.digest != load_data([folder], "preference", split="test").digest
+
+
+@pytest.mark.parametrize("form", ["preference", "unpaired", "sft", "research", "tree"])
+def test_the_seeds_of_training_data_are_told_from_any_form(folder, form):
+    seeds = trained_seeds(folder)
+    assert len(seeds) == 3
+    assert trained_seeds(folder / form / "train.jsonl") == seeds
+    assert trained_seeds(folder / form / "test.jsonl").isdisjoint(seeds)
+
+
+def test_the_seeds_of_trees_are_those_of_their_dialogues(tmp_path):
+    save_tree(esc_tree(0), tmp_path / "tree.json")
+    assert trained_seeds(tmp_path) == trained_seeds(tmp_path / "tree.json")
+    assert len(trained_seeds(tmp_path)) == 1
+
+
+def test_an_empty_file_has_no_seeds_and_is_an_error(tmp_path):
+    with pytest.raises((TrainDataError, DataError)):
+        trained_seeds(write(tmp_path / "empty.jsonl"))
