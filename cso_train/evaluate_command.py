@@ -30,6 +30,7 @@ from cso_train.evaluation.replies import Replies, ServerReplies, TransformersRep
 from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, write_report
 from cso_train.evaluation.table import markdown_table
 from cso_train.models import ModelSource, load_model, load_tokenizer
+from cso_train.progress import progress_bar
 from mctsdialog import Limits, OpenAIChat, ResponseCache, build_stack, read_dialogues
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.dialogue import Domain, named_domain
@@ -226,15 +227,11 @@ async def _evaluate(
 
     async def one(name: str, replies: Replies, baseline: Baseline = "none") -> None:
         click.echo(f"{name}: {len(cases)} contexts", err=True)
-        evaluations[name], said[name] = await evaluate_model(
-            replies,
-            cases,
-            domain,
-            baseline=baseline,
-            examples=examples,
-            resamples=options["resamples"],
-            seed=options["seed"],
-        )
+        draws = {"resamples": options["resamples"], "seed": options["seed"]}
+        with progress_bar(name) as show:
+            evaluations[name], said[name] = await evaluate_model(
+                replies, cases, domain, baseline=baseline, examples=examples, on_progress=show, **draws
+            )
 
     async def model_and_baselines(replies: Replies) -> None:
         await one(options["model"], replies)

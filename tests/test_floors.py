@@ -28,6 +28,7 @@ FLOORS = {
     "mctsdialog.__main__": 7,
     "mctsdialog": 6,
     "cso_train.errors": 0,
+    "cso_train.progress": 0,
     "cso_train.config": 1,
     "cso_train.data": 1,
     "cso_train.curves": 1,
