@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,7 +53,8 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def main() -> None:
+@click.option("--local_rank", type=int, hidden=True, help="What the launcher 'deepspeed' says; it is in LOCAL_RANK.")
+def main(local_rank: int | None) -> None:
     """Train dialogue models with turn-level preference optimisation on searched conversation trees."""
 
 
@@ -65,6 +67,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
     Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
     checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
     """
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of names that the libraries use
     from cso_train.run import train  # noqa: PLC0415  # heavy, and of no use to the other commands
 
     with errors_as_lines():

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from cso_train.chat import ChatFormat
 from cso_train.config import Resolved, TrainConfig
 from cso_train.curves import save_curves
 from cso_train.data import KINDS, TrainingData, leaks, load_data
-from cso_train.errors import RunError
+from cso_train.errors import RunError, TrainConfigError
 from cso_train.methods import build_trainer, training_settings
 from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.zero import (
@@ -125,6 +126,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     """Everything that can go wrong before weights are loaded: data, batch, DeepSpeed, memory, chat template."""
     if config.data is None:
         raise RunError("there is no data to train on; give --data", folder=config.output_dir)
+    _check_trackers(config)
     kind = KINDS[config.method]
     train_data = load_data([config.data], kind)
     evaluation = None
@@ -151,6 +153,12 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
         evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
     _tell_data(chat, train_data, evaluation, say)
     return Prepared(config, plan, deepspeed, source, tokenizer, train_data, evaluation)
+
+
+def _check_trackers(config: TrainConfig) -> None:
+    for tracker in config.report_to:
+        if importlib.util.find_spec(tracker) is None:
+            raise TrainConfigError(f"report_to: {tracker} is not installed; pip install {tracker}", field="report_to")
 
 
 def _tell_data(
@@ -367,9 +375,17 @@ def _manifest(trainer: Trainer, prepared: Prepared, resolved: Resolved) -> dict[
         "per_device_batch_size": prepared.plan.per_device_batch_size,
         "accumulation": prepared.plan.accumulation,
         "steps": trainer.state.global_step,
+        "device_peak_bytes": _device_peak(prepared.plan),
         "versions": versions,
         "commit": _commit(),
     }
+
+
+def _device_peak(plan: Plan) -> int | None:
+    """Most memory that this process had on its GPU at once."""
+    import torch  # noqa: PLC0415  # heavy
+
+    return torch.cuda.max_memory_allocated() if plan.on_gpu else None
 
 
 def _commit() -> str | None:

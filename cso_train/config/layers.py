@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -141,7 +141,7 @@ def _typed(name: str, value: Any) -> Any:
     for reading in _readings(value):
         with suppress(ValidationError, ValueError, KeyError):
             return adapter.validate_python(reading(value.strip()), strict=True)
-    return value
+    return _items(value) if get_origin(kind) is tuple else value  # so that the error is about the items
 
 
 def _readings(text: str) -> list[Callable[[str], Any]]:
@@ -153,5 +153,9 @@ def _readings(text: str) -> list[Callable[[str], Any]]:
         int,
         float,
         lambda word: _WORDS[word.lower()],
-        lambda items: tuple(item.strip() for item in items.split(",")),
+        _items,
     ]
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(","))

@@ -1,5 +1,6 @@
 """Whole runs of a small model by the command: checked, resumed, saved; and one clear error for bad input."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -164,17 +165,26 @@ def test_a_folder_of_another_run_is_left_alone(command, tmp_path):
         ({"zero_stage": "1", "offload": "parameters"}, "offload"),
         ({"per_device_batch_size": "3"}, "no multiple of 3"),
         ({"precision": "bf16"}, "bf16"),
+        ({"report_to": "notepad"}, "report_to: Input should be 'tensorboard', 'wandb' or 'trackio'"),
+        ({"report_to": "wandb"}, "wandb is not installed; pip install wandb"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(command, tmp_path, settings, message):
     if torch.cuda.is_available() and "precision" in settings:
         pytest.skip("this machine has bf16")
+    if settings.get("report_to") == "wandb" and importlib.util.find_spec("wandb"):
+        pytest.skip("wandb is installed")
     done = run(command(**settings), cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_launcher_deepspeed_says_is_taken():
+    words = [sys.executable, "-m", "cso_train", "--local_rank=0", "config", "presets"]
+    assert "llama3.1-8b-lora-dpo" in run(words).stdout
 
 
 def test_a_full_disk_at_the_end_leaves_no_model_that_looks_whole(command, tmp_path):
