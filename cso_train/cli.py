@@ -67,7 +67,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
     Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
     checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
     """
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of names that the libraries use
+    warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     from cso_train.run import train  # noqa: PLC0415  # heavy, and of no use to the other commands
 
     with errors_as_lines():

@@ -283,7 +283,7 @@ def _whole_model(settings: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        if (holder := settings.hf_deepspeed_config) is not None:
+        if (holder := getattr(settings, "hf_deepspeed_config", None)) is not None:
             deepspeed.set_hf_deepspeed_config(holder)  # type: ignore[no-untyped-call]
 
 

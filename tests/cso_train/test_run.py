@@ -224,3 +224,15 @@ def test_two_processes_under_deepspeed_have_the_losses_of_one(command, tmp_path,
     assert (tmp_path / "two" / "model" / saved).stat().st_size == pytest.approx(
         (tmp_path / "one" / "model" / saved).stat().st_size, rel=0.02
     )
+
+
+@pytest.mark.model
+def test_a_gguf_file_is_trained_whole_even_under_zero_3_and_its_adapter_names_it(command, embedded_model, tmp_path):
+    pytest.importorskip("gguf")
+    pytest.importorskip("deepspeed")
+    done = run(command(model="smollm2", zero_stage="3", max_steps="1", batch_size="2"))
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "model" / "adapter_config.json").read_text("utf-8")
+    assert json.loads(text)["base_model_name_or_path"] == "smollm2"
+    assert "Could not find a config file" not in done.stderr
+    assert str(embedded_model.parent) not in text + (tmp_path / "out" / "model" / "README.md").read_text("utf-8")
