@@ -97,7 +97,7 @@ from mctsdialog.preferences import (
     write_dataset,
 )
 from mctsdialog.roles import Judge, JudgeScores, Roles, Seeker, Strategist, Supporter
-from mctsdialog.search import Engine, SearchConfig, search
+from mctsdialog.search import Engine, Plan, SearchConfig, plan, search
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode
 
 __version__ = _version("mctsdialog")
@@ -139,6 +139,7 @@ __all__ = [
     "NotebookProgress",
     "OpenAIChat",
     "PerspectiveScorer",
+    "Plan",
     "PreferenceConfig",
     "PreferenceDataset",
     "PreferencePair",
@@ -175,6 +176,7 @@ __all__ = [
     "load_domain",
     "load_preferences",
     "load_tree",
+    "plan",
     "preference_pairs",
     "probe_siblings",
     "random_record",

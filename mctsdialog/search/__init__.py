@@ -3,7 +3,8 @@
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
 from mctsdialog.search.journal import Journal
-from mctsdialog.search.play import History, Players, play, play_probe
+from mctsdialog.search.plan import Plan, plan
+from mctsdialog.search.play import History, Players, most_calls, play, play_probe
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.runner import search
 from mctsdialog.search.trial import Exchange, Outcome, Trial
@@ -15,10 +16,13 @@ __all__ = [
     "History",
     "Journal",
     "Outcome",
+    "Plan",
     "Players",
     "ScoreRule",
     "SearchConfig",
     "Trial",
+    "most_calls",
+    "plan",
     "play",
     "play_probe",
     "pucb",

@@ -51,12 +51,14 @@ class History(NamedTuple):
 class Players:
     """The roles as the search calls them: each sees its own view of the history, and each answer is checked.
 
+    :ivar calls: how often a role was asked.
     :raises ReplyError: from every call, where the role's answer cannot be used.
     """
 
     def __init__(self, roles: Roles, domain: Domain) -> None:
         self._roles = roles
         self._domain = domain
+        self.calls = 0
 
     async def open(self, history: History) -> str:
         """The seeker's first utterance."""
@@ -67,21 +69,25 @@ class Players:
 
     async def seeker(self, history: History) -> str | None:
         """The seeker's answer, or None for the end."""
+        self.calls += 1
         reply = await self._roles.seeker.reply(history.plain)
         return None if reply is None else _checked("seeker", reply, checked_text)
 
     async def supporter(self, history: History, strategy: str) -> str:
         """The supporter's turn that carries out ``strategy``."""
+        self.calls += 1
         reply = await self._roles.supporter.reply(history.plain, strategy)
         return _checked("supporter", reply, checked_text)
 
     async def scores(self, history: History) -> dict[str, float]:
         """The strategist's raw scores, in the order of the domain's set."""
+        self.calls += 1
         scores = await self._roles.strategist.score(history.full)
         return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
 
     async def judgement(self, history: History) -> tuple[float, ...]:
         """The judge's scores of the last turn, in the order of the domain's criteria."""
+        self.calls += 1
         scores = await self._roles.judge.judge(history.full)
         return _checked("judge", scores, lambda given: checked_judgement(given, self._domain))
 
@@ -121,6 +127,15 @@ class Judging:
             return await self._group.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:  # callers meet the one error, not the task group around it
             raise first_error(group) from None
+
+
+def most_calls(horizon: int) -> int:
+    """The most calls to roles that one trial can take.
+
+    The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
+    scores, exchange and judgement (4).
+    """
+    return 6 + 4 * horizon
 
 
 async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> Outcome:

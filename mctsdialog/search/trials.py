@@ -23,6 +23,7 @@ class Trials:
     :param play: gives the outcome of a trial.
     :param finished: called with each trial that was played, in the order they finish.
     :param told: called after each trial that the tree has taken in.
+    :param room: asked before a trial is begun; where it says no, none is until the next one ends.
     :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
         deterministic search.
     """
@@ -34,12 +35,14 @@ class Trials:
         *,
         finished: Callable[[Trial, Outcome], object],
         told: Callable[[], object],
+        room: Callable[[], bool] = lambda: True,
         known: Mapping[int, tuple[int, Outcome]] | None = None,
     ) -> None:
         self._engine = engine
         self._play = play
         self._finished = finished
         self._told = told
+        self._room = room
         self._known = dict(known or {})
         self._line: deque[Trial] = deque()
         self._outcomes: dict[int, Outcome] = {}
@@ -75,7 +78,7 @@ class Trials:
 
     def _ask(self) -> None:
         config = self._engine.config
-        while not self._failures and self._engine.in_flight < config.parallelism:
+        while not self._failures and self._engine.in_flight < config.parallelism and self._room():
             trial = self._engine.ask()
             if trial is None:
                 return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from mctsdialog import views
@@ -204,6 +205,34 @@ class Tree:
         self._nodes[node_id] = node
         return node
 
+    def subtree(self, node_id: int) -> Tree:
+        """The part of the tree below a node, as a tree of its own whose root is the conversation down to that node.
+
+        Q and N of the new root are those of what is below it; its iterations are its visits.
+
+        :raises TreeError: for a node that is not the root or expanded: the conversation does not go on from it.
+        """
+        top = self[node_id]
+        if not isinstance(top, RootNode | ExpandedNode):
+            raise TreeError(f"no conversation goes on from it; it is {top.type}", node_id=node_id)
+        part = Tree(self.scenario, self.domain, self.history(top))
+        part.config, part.roles = self.config, self.roles
+        kept = sorted(node.id for node in self.walk(top))
+        places = {old: new for new, old in enumerate(kept)}
+        for old in kept[1:]:
+            node = copy(self._nodes[old])
+            node.id, node.parent = places[old], places[node.parent]
+            part._nodes.append(node)
+            part._ends += isinstance(node, EndNode)
+        for old, node in zip(kept, part._nodes, strict=True):
+            if span := self._nodes[old].children:
+                assert isinstance(node, RootNode | ExpandedNode)
+                node._children = range(places[span.start], places[span.start] + len(span))
+        visits, total = part._below(part.root)
+        part.root.visits, part.root.value = visits, total / visits if visits else 0.0
+        part.iterations = visits
+        return part
+
     # -- checking --------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -226,7 +255,7 @@ class Tree:
                 self._check_family(node)
                 expected += len(node.children)
             elif isinstance(node, ExpandedNode) and not node.gold:
-                self._check_visits(node, [])
+                self._check_visits(node)
         if expected != len(self._nodes):
             raise TreeError(f"{len(self._nodes)} nodes, but {expected} are linked")
         if self.counts()["end"] != self._ends:
@@ -242,16 +271,21 @@ class Tree:
             raise TreeError("a child names another parent", node_id=node.id)
         if not math.isclose(math.fsum(child.prior for child in children), 1.0, abs_tol=1e-9):
             raise TreeError("the children's priors do not sum to 1", node_id=node.id)
-        self._check_visits(node, children)
+        self._check_visits(node)
 
-    def _check_visits(self, node: Node, children: list[StrategyNode]) -> None:
-        own = own_visits(self, node)
+    def _below(self, node: Node) -> tuple[int, float]:
+        """The visits that the node has of its children, and their total reward."""
+        children = self.children(node)
         probes = [child for child in children if isinstance(child, SpokenNode) and child.probe]
-        visits = sum(child.visits for child in children) - len(probes)
-        if node.visits - visits != own:
-            raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
         total = math.fsum(child.visits * child.value for child in children)
         total -= math.fsum(probe.rollout.reward for probe in probes if probe.rollout is not None)
+        return sum(child.visits for child in children) - len(probes), total
+
+    def _check_visits(self, node: Node) -> None:
+        own = own_visits(self, node)
+        visits, total = self._below(node)
+        if node.visits - visits != own:
+            raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
         if own:
             rollout = node.rollout if isinstance(node, SpokenNode) else None
             if rollout is None:
