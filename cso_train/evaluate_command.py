@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,7 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
 @click.option("--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def evaluate_command(**options: Any) -> None:
     """Score a model's strategies and replies on a test set, with its adapters and baselines beside it (Table 2)."""
+    warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     with errors_as_lines():
         domain = named_domain(options["domain"])
         cases = read_test_set(options["test_file"], domain)[: options["limit"]]

@@ -22,6 +22,7 @@ FLOORS = {
     "mctsdialog.roles": 3,
     "mctsdialog.search": 4,
     "mctsdialog.preferences": 5,
+    "mctsdialog.worlds": 5,
     "mctsdialog.export": 5,
     "mctsdialog.corpus": 5,
     "mctsdialog.cli": 6,

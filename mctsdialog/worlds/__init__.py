@@ -1,0 +1,20 @@
+"""Simulated worlds with known truth, to test search and training in: a test bed, not people."""
+
+from mctsdialog.worlds.language import strategy_of
+from mctsdialog.worlds.state import EMOTIONS, PROBLEMS, STAGES, Effect, SeekerState, effect, outcomes, true_scores
+from mctsdialog.worlds.world import STATES, World, strategies_of
+
+__all__ = [
+    "EMOTIONS",
+    "PROBLEMS",
+    "STAGES",
+    "STATES",
+    "Effect",
+    "SeekerState",
+    "World",
+    "effect",
+    "outcomes",
+    "strategies_of",
+    "strategy_of",
+    "true_scores",
+]
