@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from cso_train.command_parts import errors_as_lines
 from cso_train.config import TrainConfig, load_preset, preset_names, resolve_config
-from cso_train.evaluate_command import errors_as_lines, evaluate_command, pairwise_command, testset_command
+from cso_train.evaluate_command import evaluate_command, testset_command
+from cso_train.judge_command import pairwise_command, rate_command
 from mctsdialog.cli.exits import INTERRUPTED
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,6 +91,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
 main.add_command(testset_command)
 main.add_command(evaluate_command)
 main.add_command(pairwise_command)
+main.add_command(rate_command)
 
 
 @main.group()

@@ -81,7 +81,7 @@ def test_training_commands_and_settings_exist():
 
     for page in PAGES:
         for line in re.findall(r"^.*-m cso_train .*$", page.read_text("utf-8"), re.MULTILINE):
-            words = shlex.split(line.split("-m cso_train ", 1)[1].split(" > ")[0], comments=True)
+            words = shlex.split(line.split("-m cso_train ", 1)[1].split(" > ")[0].split("`")[0], comments=True)
             command = training
             while words and words[0] in getattr(command, "commands", {}):
                 command = command.commands[words.pop(0)]

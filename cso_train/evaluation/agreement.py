@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import combinations
+from typing import Any, Literal, TypeAlias
 
 from cso_train.evaluation.metrics import Interval, bootstrap_interval
 
@@ -201,3 +202,58 @@ def fleiss_kappa_interval(
         return fleiss_kappa([ratings[at] for at in places])
 
     return bootstrap_interval(len(ratings), kappa, resamples=resamples, level=level, seed=seed)
+
+
+def weighted_kappa(one: Sequence[int], other: Sequence[int]) -> float:
+    """Cohen's kappa of two raters who give scores, disagreement weighted by its square (Cohen, 1968).
+
+    :returns: at most 1; 1 where both always give one same score.
+    :raises ValueError: for lists of different lengths, or empty ones.
+    """
+    if len(one) != len(other) or not one:
+        raise ValueError(f"{len(one)} and {len(other)} ratings; there must be as many of each, and some")
+    observed = sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / len(one)
+    first, second = Counter(one), Counter(other)
+    expected = sum((a - b) ** 2 * n * m for a, n in first.items() for b, m in second.items()) / len(one) ** 2
+    return 1.0 - observed / expected if expected else 1.0
+
+
+def mean_weighted_kappa(ratings: Sequence[Sequence[int]]) -> float:
+    """The mean of :func:`weighted_kappa` over all pairs of raters (Light, 1971): a row an item, a score a rater.
+
+    :raises ValueError: without items, with fewer than two raters, or rows of different lengths.
+    """
+    raters = {len(row) for row in ratings}
+    if len(raters) != 1 or min(raters) < 2:
+        raise ValueError(f"every item needs as many ratings, two or more; there are {sorted(raters) or 'no items'}")
+    pairs = list(combinations(zip(*ratings, strict=True), 2))
+    return sum(weighted_kappa(one, other) for one, other in pairs) / len(pairs)
+
+
+def raters_agreement(
+    ratings: Sequence[Sequence[Hashable]],
+    kappa: Callable[[Sequence[Sequence[Any]]], float],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval | None:
+    """Any agreement of raters with its bootstrap interval over the items; None with one rater or no item.
+
+    :param ratings: a row an item, a label or score a rater.
+    :param kappa: of such rows.
+    """
+    if not ratings or len(ratings[0]) < 2:
+        return None
+    return bootstrap_interval(
+        len(ratings), lambda places: kappa([ratings[at] for at in places]), resamples=resamples, seed=seed
+    )
+
+
+def label_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
+    """Cohen's kappa of two raters, Fleiss' of more: a row an item, a label a rater.
+
+    :raises ValueError: as :func:`fleiss_kappa`.
+    """
+    if ratings and len(ratings[0]) == 2:
+        return cohen_kappa([row[0] for row in ratings], [row[1] for row in ratings])
+    return fleiss_kappa(ratings)

@@ -174,6 +174,22 @@ def bootstrap_interval(
     return _interval(metric, range(count), _resamples(count, resamples, seed), level)
 
 
+def pooled_mean(totals: Sequence[float], sizes: Sequence[int], *, resamples: int, seed: int) -> Interval | None:
+    """The mean of values that come in groups, its interval over the groups, each drawn whole; None without groups.
+
+    :param totals: sum of each group's values.
+    :param sizes: values of each group, 1 or more.
+    :param resamples: and ``seed``, as for :func:`bootstrap_interval`.
+    """
+    if not totals:
+        return None
+
+    def mean(places: Sequence[int]) -> float:
+        return sum(totals[at] for at in places) / sum(sizes[at] for at in places)
+
+    return bootstrap_interval(len(totals), mean, resamples=resamples, seed=seed)
+
+
 def evaluate_replies(
     gold: Sequence[tuple[str, str]],
     replies: Sequence[str],

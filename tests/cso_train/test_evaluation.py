@@ -187,7 +187,7 @@ def test_tables_mark_the_best_of_every_column(evaluations):
 def test_figures_are_drawn_and_the_same_again(evaluations, tmp_path):
     pytest.importorskip("matplotlib")
     files, again = (save_plots(evaluations, tmp_path / name) for name in ("one", "two"))
-    assert [path.name for path in files] == ["confusion.png", "strategies.png"]
+    assert [path.name for path in files] == ["confusion.png", "strategies.png", "preferences.png"]
     for one, other in zip(files, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
@@ -217,7 +217,9 @@ def test_the_command_makes_the_test_set(tmp_path):
 def test_the_command_leaves_out_the_dialogues_of_the_training_data(tmp_path):
     write_dialogues(tmp_path / "dialogues.jsonl", sample_dialogues(), domain="esc")
     dialogue = sample_dialogues()[0]
-    row = {"messages": chat_messages(dialogue.turns)}
+    messages = chat_messages(dialogue.turns)
+    last = max(place for place, each in enumerate(messages) if each["role"] == "assistant")
+    row = {"messages": messages[: last + 1]}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
     words = ["testset", tmp_path / "dialogues.jsonl", "--out", tmp_path / "made.jsonl"]
     done = run(*words, "--exclude", tmp_path / "train.jsonl")
@@ -298,49 +300,3 @@ def test_bad_input_is_one_clear_line(test_file, tmp_path, words, message):
     assert message in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
     assert not (tmp_path / "out").exists()
-
-
-def judge(body, number):
-    """Prefers the longer answer."""
-    text = body["messages"][1]["content"]
-    one, other = text.split("Answer A: ")[1].split("\n\nAnswer B: ")
-    criteria = body["response_format"]["json_schema"]["schema"]["required"]
-    return json.dumps(dict.fromkeys(criteria, "A" if len(one) > len(other) else "B"))
-
-
-def test_pairwise_of_two_models_and_of_pairs(stub_server, test_file, preference_file, tmp_path):
-    stub_server.reply = lambda body, number: "(Affirmation) " + "Well done. " * (2 if "long" in body["model"] else 1)
-    for name in ("long", "short"):
-        words = [
-            "evaluate",
-            "--test",
-            test_file,
-            "--model",
-            name,
-            "--server",
-            stub_server.url,
-            "--out",
-            tmp_path / name,
-        ]
-        assert run(*words).returncode == 0
-    rows = {
-        name: [json.loads(line) for line in (tmp_path / name / "replies.jsonl").read_text("utf-8").splitlines()]
-        for name in ("long", "short")
-    }
-    for one, other in zip(rows["long"], rows["short"], strict=True):
-        one["replies"] |= other["replies"]
-    both = tmp_path / "both.jsonl"
-    both.write_text("".join(json.dumps(row) + "\n" for row in rows["long"]), "utf-8")
-    stub_server.reply = judge
-    shared = ["--model", "judge", "--server", stub_server.url, "--out", tmp_path / "out"]
-    done = run("pairwise", "--replies", both, "--first", "long", "--second", "short", *shared)
-    assert done.returncode == 0, done.stderr
-    assert "| acceptance | 100.00 | 0.00 | 0.00 | 0.00 | 50.0 % |" in done.stdout
-    done = run("pairwise", "--data", preference_file, *shared)
-    assert done.returncode == 0, done.stderr
-    assert "chosen vs. rejected" in done.stdout
-    assert "| empathy |" in done.stdout
-    done = run("pairwise", "--replies", both, "--first", "long", "--second", "other", *shared)
-    assert done.returncode == 2
-    assert "row 1: has no reply of 'other'; there are: long, short" in done.stderr
-    assert run("pairwise", *shared).returncode == 2

@@ -6,9 +6,13 @@ import pytest
 
 from cso_train.evaluation.pairwise import (
     HUMAN_CRITERIA,
+    Judged,
     PairToJudge,
     PairwiseJudge,
+    PairwiseResult,
     compare_replies,
+    pairwise_json,
+    pairwise_shares,
     pairwise_table,
     rubric_criteria,
 )
@@ -31,19 +35,42 @@ def fair(request):
 
 async def test_a_fair_judge_finds_the_better_system_in_both_orders():
     model = ScriptedModel(fair)
-    made = await compare_replies(PairwiseJudge(model), PAIRS, concurrency=3)
+    made = await compare_replies({"fair": PairwiseJudge(model)}, PAIRS, concurrency=3)
     assert model.calls == 12
-    for each in made.comparisons.values():
-        assert (each.win, each.lose, each.tie, each.first_place) == (6, 0, 0, 0.5)
-    table = pairwise_table(made, "new | model", "old")
-    assert "| acceptance | 100.00 | 0.00 | 0.00 | 0.00 | 50.0 % |" in table
+    shares = pairwise_shares(made)
+    for each in shares.values():
+        assert (each.win.value, each.lose.value, each.tie.value, each.count) == (1, 0, 0, 6)
+        assert (each.first_place, each.flipped, each.kappa) == (0.5, 0, None)
+    table = pairwise_table(shares, made, "new | model", "old")
+    row = "| acceptance | 100.00 (100.0 to 100.0) | 0.00 (0.0 to 0.0) | 0.00 (0.0 to 0.0) | 0.00 | 50.00 | – |"
+    assert row in table.splitlines()
     assert "new \\| model vs. old" in table
+    assert "6 pairs" in table
+    assert "Raters: fair." in table
 
 
 async def test_a_judge_who_follows_the_order_decides_nothing():
-    made = await compare_replies(PairwiseJudge(ScriptedModel(lambda request: verdicts("A"))), PAIRS)
-    for each in made.comparisons.values():
-        assert (each.win, each.tie, each.flipped, each.first_place) == (0, 6, 6, 1.0)
+    made = await compare_replies({"first": PairwiseJudge(ScriptedModel(lambda request: verdicts("A")))}, PAIRS)
+    for each in pairwise_shares(made).values():
+        assert (each.win.value, each.tie.value, each.flipped, each.first_place) == (0, 1, 1, 1.0)
+
+
+async def test_two_judges_are_counted_together_and_their_agreement_said():
+    other = ScriptedModel(lambda request: verdicts("tie"))
+    made = await compare_replies({"fair": PairwiseJudge(ScriptedModel(fair)), "dull": PairwiseJudge(other)}, PAIRS)
+    each = pairwise_shares(made)["satisfaction"]
+    assert (each.win.value, each.tie.value, each.count) == (0.5, 0.5, 12)
+    assert each.kappa.value == 0  # each gives one label alone: no better than chance
+    again = {name: PairwiseJudge(ScriptedModel(fair)) for name in ("one", "two", "three")}
+    assert pairwise_shares(await compare_replies(again, PAIRS))["satisfaction"].kappa.value == 1
+
+
+async def test_repeats_are_asked_apart():
+    model = ScriptedModel(fair)
+    judges = {str(sample): PairwiseJudge(model, temperature=1.0, sample=sample) for sample in range(2)}
+    await compare_replies(judges, PAIRS[:1])
+    assert sorted(request.sample for request in model.requests) == [0, 0, 1, 1]
+    assert {request.sampling.temperature for request in model.requests} == {1.0}
 
 
 async def test_an_unusable_reply_is_shown_and_asked_for_again():
@@ -56,17 +83,27 @@ async def test_an_unusable_reply_is_shown_and_asked_for_again():
 
 async def test_replies_that_stay_unusable_are_counted_and_never_become_a_tie():
     model = ScriptedModel(lambda request: "no" if "good 2" in request.messages[1].content else fair(request))
-    made = await compare_replies(PairwiseJudge(model, attempts=2), PAIRS)
-    assert made.failed == 1
-    assert made.verdicts[2] is None
-    assert all(each.count == 5 for each in made.comparisons.values())
+    made = await compare_replies({"judge": PairwiseJudge(model, attempts=2)}, PAIRS)
+    assert made.failed() == {"judge": 1}
+    assert made.raters["judge"][2] is None
+    shares = pairwise_shares(made)
+    assert all(each.count == 5 and each.win.value == 1 for each in shares.values())
+    assert "judge (1 unusable)" in pairwise_table(shares, made, "new", "old")
+    assert json.loads(pairwise_json(shares, made, "new", "old"))["unusable"] == {"judge": 1}
     with pytest.raises(ReplyError, match="after 2 attempts"):
         await PairwiseJudge(ScriptedModel(["no"] * 2), attempts=2).judge([], "a", "b")
 
 
+def test_where_nobody_says_anything_there_are_no_figures():
+    made = PairwiseResult(("satisfaction",), {"one": [None, None], "two": [Judged({}), None]})
+    each = pairwise_shares(made)["satisfaction"]
+    assert (each.win, each.kappa, each.count, each.first_place) == (None, None, 0, None)
+    assert "| satisfaction | – | – | – | – | – | – |" in pairwise_table({"satisfaction": each}, made, "a", "b")
+
+
 async def test_a_call_that_fails_for_good_ends_it():
     with pytest.raises(ModelRequestError, match="no"):
-        await compare_replies(PairwiseJudge(ScriptedModel([ModelRequestError("no")] * 9)), PAIRS)
+        await compare_replies({"judge": PairwiseJudge(ScriptedModel([ModelRequestError("no")] * 9))}, PAIRS)
 
 
 async def test_the_rubric_gives_the_criteria_of_a_domain():

@@ -1,0 +1,270 @@
+"""Sheets for people as raters: blind, shuffled, filled in with any spreadsheet, read back (paper Table 3, C.2).
+
+A sheet is a CSV file with a row an item; ``key.json`` beside it says what is what, and stays with whoever evaluates.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+from cso_train.errors import TrainDataError
+from cso_train.evaluation.agreement import Outcome
+from cso_train.evaluation.pairwise import VERDICTS, Judged, PairToJudge
+from cso_train.evaluation.ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
+from mctsdialog.files import write_atomically
+
+T = TypeVar("T")
+
+SheetKind: TypeAlias = Literal["pairwise", "rate"]
+
+_ITEM = "item"
+_RUN = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets run as a formula
+
+
+@dataclass(frozen=True)
+class SheetKey:
+    """What a sheet's rows are.
+
+    :param kind: what is asked of them.
+    :param code: beginning of the sheet's item numbers, so that sheets are not mistaken for one another.
+    :param criteria: question by criterion.
+    :param places: by row, the place of its pair or reply in the list that the sheet was made of.
+    :param swapped: by row, whether the second system's reply stands first; all False for replies to rate.
+    :param about: what else reading back needs: the systems' names, or each reply's group and strategy.
+    """
+
+    kind: SheetKind
+    code: str
+    criteria: Mapping[str, str]
+    places: tuple[int, ...]
+    swapped: tuple[bool, ...]
+    about: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """The key as it stands in ``key.json``."""
+        items = [
+            {"item": self.name(row), "place": place, "swapped": swapped}
+            for row, (place, swapped) in enumerate(zip(self.places, self.swapped, strict=True))
+        ]
+        values = {"schema": "cso_train.sheet_key", "version": 1, "kind": self.kind, "code": self.code}
+        values |= {"criteria": dict(self.criteria), "items": items, "about": dict(self.about)}
+        return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: str | Path, kind: SheetKind) -> Self:
+        """The key in a file.
+
+        :raises TrainDataError: where it cannot be read or is of another kind of sheet.
+        """
+        try:
+            found = json.loads(Path(path).read_text("utf-8"))
+            if (found["schema"], found["version"], found["kind"]) != ("cso_train.sheet_key", 1, kind):
+                raise TrainDataError(f"this is no key of a sheet for '{kind}'", file=path)
+            items, about = found["items"], dict(found["about"])
+            places = tuple(int(each["place"]) for each in items)
+            sizes = [len(about[name]) for name in ("groups", "strategies")] if kind == "rate" else []
+            if sorted(places) != list(range(len(places))) or any(size != len(places) for size in sizes):
+                raise ValueError("its items are not complete")
+            swapped = tuple(bool(each["swapped"]) for each in items)
+            return cls(kind, str(found["code"]), dict(found["criteria"]), places, swapped, about)
+        except OSError as error:
+            raise TrainDataError(f"cannot be read: {error.strerror or error}", file=path) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrainDataError(f"this is no key of a sheet: {error}", file=path) from error
+
+    def name(self, row: int) -> str:
+        """The item number that stands in a row."""
+        return f"{self.code}-{row + 1}"
+
+
+def write_pair_sheet(
+    folder: str | Path, pairs: Sequence[PairToJudge], criteria: Mapping[str, str], *, names: tuple[str, str], seed: int
+) -> list[Path]:
+    """A sheet of pairs, shuffled, each with a reply drawn to stand first, without the systems' names.
+
+    :param names: the first and the second system.
+    :returns: sheet, instructions and key.
+    """
+    draw = random.Random(seed)  # noqa: S311  # no secret
+    order = draw.sample(range(len(pairs)), len(pairs))
+    swapped = tuple(draw.random() < 0.5 for _ in order)
+    texts = [[*each.history, each.first, each.second] for each in pairs]
+    key = SheetKey(
+        "pairwise", _code(texts, seed), criteria, tuple(order), swapped, {"first": names[0], "second": names[1]}
+    )
+    rows = []
+    for row, (place, turned) in enumerate(zip(order, swapped, strict=True)):
+        pair = pairs[place]
+        one, other = (pair.second, pair.first) if turned else (pair.first, pair.second)
+        rows.append([key.name(row), "\n".join(pair.history), one, other])
+    allowed = 'Write into every column "A" or "B", whichever answer is better, or "tie" where neither is.'
+    return _write(Path(folder), key, ["conversation", "answer A", "answer B"], rows, allowed)
+
+
+def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed: int) -> list[Path]:
+    """A sheet of replies to rate, shuffled, without their groups' names.
+
+    :returns: sheet, instructions and key.
+    """
+    draw = random.Random(seed)  # noqa: S311  # no secret
+    order = draw.sample(range(len(items)), len(items))
+    texts = [[*each.history, each.reply, each.strategy or ""] for each in items]
+    about = {"groups": [each.group for each in items], "strategies": [each.strategy for each in items]}
+    criteria = {**RATED, ALIGNMENT: ALIGNED}
+    key = SheetKey("rate", _code(texts, seed), criteria, tuple(order), (False,) * len(order), about)
+    rows = []
+    for row, place in enumerate(order):
+        item = items[place]
+        rows.append([key.name(row), "\n".join(item.history), item.reply, item.strategy or ""])
+    allowed = (
+        "Write into every column a whole number from 1 (very poor) to 5 (very good). Leave 'alignment' empty where no "
+        "strategy is named."
+    )
+    return _write(Path(folder), key, ["conversation", "answer", "intended strategy"], rows, allowed)
+
+
+def read_pair_sheet(path: str | Path, key: SheetKey) -> list[Judged | None]:
+    """What a person says of every pair, in the order of the list that the sheet was made of; None where nothing.
+
+    :raises TrainDataError: for another sheet or a wrong entry, naming the file, the item and the column.
+    """
+    found = _read(Path(path), key, _verdict, 'must be "A", "B" or "tie"')
+    judged: list[Judged | None] = [None] * len(key.places)
+    for row, (place, swapped) in enumerate(zip(key.places, key.swapped, strict=True)):
+        said = found.get(key.name(row), {})
+        outcomes = {name: _turned(each) if swapped else each for name, each in said.items()}
+        judged[place] = Judged(outcomes) if outcomes else None
+    return judged
+
+
+def read_rating_sheet(path: str | Path, key: SheetKey) -> list[dict[str, int] | None]:
+    """A person's scores of every reply, in the order of the list that the sheet was made of; None where there is none.
+
+    :raises TrainDataError: as :func:`read_pair_sheet`.
+    """
+    found = _read(Path(path), key, _score, "must be a whole number from 1 to 5")
+    rated: list[dict[str, int] | None] = [None] * len(key.places)
+    for row, place in enumerate(key.places):
+        scores = found.get(key.name(row), {})
+        if key.about["strategies"][place] is None:
+            scores.pop(ALIGNMENT, None)
+        rated[place] = scores or None
+    return rated
+
+
+def items_of(key: SheetKey) -> list[ReplyToRate]:
+    """The replies of a rating sheet as far as figures need them: group and strategy, without the words."""
+    pairs = zip(key.about["groups"], key.about["strategies"], strict=True)
+    return [ReplyToRate(group, (), "", strategy) for group, strategy in pairs]
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def _code(texts: Sequence[Sequence[str]], seed: int) -> str:
+    """Six letters that depend on what is in the sheet."""
+    return hashlib.sha256(json.dumps([seed, texts]).encode()).hexdigest()[:6]
+
+
+def _write(
+    folder: Path, key: SheetKey, shown: Sequence[str], rows: Sequence[Sequence[str]], allowed: str
+) -> list[Path]:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([_ITEM, *shown, *key.criteria])
+    for row in rows:
+        writer.writerow([*(_safe(cell) for cell in row), *([""] * len(key.criteria))])
+    questions = "".join(f"- {name}: {question}\n" for name, question in key.criteria.items())
+    instructions = (
+        f"{allowed}\n\n{questions}\nRows may be left empty; they are counted. Change nothing else, and save as CSV "
+        "(UTF-8).\nMake one copy of sheet.csv for each person.\n"
+    )
+    return [
+        write_atomically(folder / "sheet.csv", "\ufeff" + text.getvalue()),  # the mark tells Excel that it is UTF-8
+        write_atomically(folder / "instructions.txt", instructions),
+        write_atomically(folder / "key.json", key.to_json()),
+    ]
+
+
+def _safe(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
+    return f"'{cell}" if cell.startswith(_RUN) else cell
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path, key: SheetKey, parse: Callable[[str], T], wanted: str) -> dict[str, dict[str, T]]:
+    """By item, what was written into the criteria's columns; empty cells are not there."""
+    header, rows = _table(path)
+    missing = [name for name in (_ITEM, *key.criteria) if name not in header]
+    if missing:
+        raise TrainDataError(f"has no column {', '.join(map(repr, missing))}", file=path)
+    known = {key.name(row) for row in range(len(key.places))}
+    found: dict[str, dict[str, T]] = {}
+    for row in rows:
+        cells = dict(zip(header, row, strict=False))
+        item = cells.get(_ITEM, "").strip()
+        if not item and not any(cell.strip() for cell in row):
+            continue
+        if item not in known:
+            message = f"there is no item {item!r} in the key (its items begin with {key.code}); is it another sheet's?"
+            raise TrainDataError(message, file=path, item=f"item {item}")
+        if item in found:
+            raise TrainDataError("is there twice", file=path, item=f"item {item}")
+        found[item] = {}
+        for name in key.criteria:
+            if written := cells.get(name, "").strip():
+                try:
+                    found[item][name] = parse(written)
+                except ValueError as error:
+                    message = f"{wanted}, or empty, not {written[:40]!r}"
+                    raise TrainDataError(message, file=path, item=f"item {item}", field=name) from error
+    return found
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a CSV file; its delimiter is the one that the header has."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise TrainDataError(f"cannot be read: {error.strerror or error}", file=path) from error
+    except UnicodeDecodeError as error:
+        raise TrainDataError("is not UTF-8; save it as CSV (UTF-8)", file=path) from error
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise TrainDataError(f"is no CSV file: {error}", file=path) from error
+    if not rows:
+        raise TrainDataError("is empty", file=path)
+    return [name.strip() for name in rows[0]], rows[1:]
+
+
+def _verdict(written: str) -> Outcome:
+    meaning: dict[str, Outcome] = {"first": "win", "second": "lose", "tie": "tie"}
+    verdict = VERDICTS.get(written.lower())
+    if verdict is None:
+        raise ValueError
+    return meaning[verdict]
+
+
+def _turned(outcome: Outcome) -> Outcome:
+    turned: dict[Outcome, Outcome] = {"win": "lose", "lose": "win", "tie": "tie"}
+    return turned[outcome]
+
+
+def _score(written: str) -> int:
+    score = float(written.replace(",", "."))
+    if score not in SCORES:
+        raise ValueError
+    return int(score)
