@@ -7,9 +7,11 @@ The shortest use::
 
 from importlib.metadata import version as _version
 
+from mctsdialog.corpus import CorpusProgress, CorpusReport, search_corpus
 from mctsdialog.dialogue import (
     Dialogue,
     DialogueSet,
+    DialogueStream,
     Domain,
     Scenario,
     Strategy,
@@ -20,6 +22,7 @@ from mctsdialog.dialogue import (
     load_domain,
     read_dialogues,
     sample_dialogues,
+    stream_dialogues,
     write_dialogues,
 )
 from mctsdialog.errors import (
@@ -39,6 +42,7 @@ from mctsdialog.errors import (
     ModelUnavailableError,
     ReplyError,
     ScriptExhaustedError,
+    TooManyFailuresError,
     TreeError,
     TreeFormatError,
     TrialError,
@@ -56,6 +60,7 @@ from mctsdialog.export import (
     to_svg,
 )
 from mctsdialog.llm import (
+    AdaptiveLimits,
     Budget,
     ChatModel,
     ChatRequest,
@@ -103,6 +108,7 @@ from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNod
 __version__ = _version("mctsdialog")
 
 __all__ = [
+    "AdaptiveLimits",
     "Budget",
     "BudgetExceededError",
     "CacheMissError",
@@ -110,12 +116,15 @@ __all__ = [
     "ChatRequest",
     "Completion",
     "ConfigError",
+    "CorpusProgress",
+    "CorpusReport",
     "DataError",
     "DatasetBuilder",
     "DatasetStatistics",
     "Dialogue",
     "DialogueError",
     "DialogueSet",
+    "DialogueStream",
     "Domain",
     "DomainError",
     "EndNode",
@@ -159,6 +168,7 @@ __all__ = [
     "Strategy",
     "StrategySet",
     "Supporter",
+    "TooManyFailuresError",
     "ToxicityScorer",
     "Tree",
     "TreeError",
@@ -188,6 +198,8 @@ __all__ = [
     "save_plots",
     "save_tree",
     "search",
+    "search_corpus",
+    "stream_dialogues",
     "to_dataset",
     "to_dot",
     "to_graphml",

@@ -20,6 +20,7 @@ The tree::
     │   └── CacheMissError          replay mode met a request that the cache does not hold
     ├── BudgetExceededError         a budget of calls, tokens, money or time is spent (carries kind, limit, used)
     ├── ScriptExhaustedError        a ScriptedModel was asked more often than it has replies (carries calls)
+    ├── TooManyFailuresError        a corpus was given up: more dialogues failed than allowed (carries failed, limit)
     └── ReplyError                  a role's replies stayed unusable (carries role, attempts, last_reply)
 
 Errors carry data as attributes, so that programs need not parse messages. No error carries a secret.
@@ -190,6 +191,20 @@ class BudgetExceededError(MctsDialogError):
         self.kind = kind
         self.limit = limit
         self.used = used
+
+
+class TooManyFailuresError(MctsDialogError):
+    """More dialogues of a corpus failed than its run allows. What was done is kept.
+
+    :param failed: how many.
+    :param limit: how many were allowed.
+    :param last: what the last one failed with.
+    """
+
+    def __init__(self, failed: int, *, limit: int, last: str) -> None:
+        super().__init__(f"{failed} dialogues failed, more than the {limit} allowed; the last: {last}")
+        self.failed = failed
+        self.limit = limit
 
 
 class ScriptExhaustedError(MctsDialogError, AssertionError):

@@ -1,8 +1,10 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and names for them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,14 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
     with atomic_file(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
     return Path(path)
+
+
+def file_stem(dialogue_id: str) -> str:
+    """A file name for a dialogue: its id, where that is a safe one, else made safe with a digest of it."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", dialogue_id)[:100].strip(".")
+    if safe and safe == dialogue_id:
+        return safe
+    return f"{safe or 'dialogue'}-{hashlib.sha256(dialogue_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def _umask() -> int:

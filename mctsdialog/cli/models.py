@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import (
+    AdaptiveLimits,
     Budget,
     CacheMode,
     ChatModel,
@@ -29,6 +30,8 @@ from mctsdialog.llm import (
 from mctsdialog.roles import ROLE_NAMES, Roles
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_AT_ONCE = 8  # calls under way at servers where no number is given
 
 _OPTIONS = [
     click.option("--model", metavar="NAME", help="Model at an OpenAI-compatible server. Default: the embedded model."),
@@ -61,6 +64,9 @@ _OPTIONS = [
     click.option("--max-seconds", type=click.FloatRange(0), help="Budget: seconds from the first call."),
     click.option("--price", "prices", multiple=True, metavar="MODEL=IN:OUT[:CACHED]", help="Money per million tokens."),
     click.option("--concurrency", type=click.IntRange(1), help="Most model calls at once."),
+    click.option(
+        "--adaptive", is_flag=True, help="Find the number of calls at once that the server takes, up to --concurrency."
+    ),
     click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
     click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),
     click.option(
@@ -215,10 +221,18 @@ class ModelSetup:
                 prices=prices,
             ),
             prices=prices,
-            limits=Limits(options["concurrency"], options["requests_per_minute"], options["tokens_per_minute"]),
+            limits=_limits(options),
             cache_folder=None if options["no_cache"] else options["cache_folder"] or cache_folder,
             replay=options["replay"],
         )
+
+    @property
+    def at_once(self) -> int | Limits:
+        """Calls to keep under way: the limits' number, or where they have none, what suits the models."""
+        if self.limits.concurrency is not None:
+            return self.limits
+        slots = [model.slots for model in self.bare.values() if isinstance(model, LocalChat)]
+        return max(slots, default=_AT_ONCE)
 
     def open(self, closing: AsyncExitStack) -> OpenModels:
         """The models in their layers; one stack a model, closed with ``closing``."""
@@ -235,6 +249,13 @@ class ModelSetup:
                 closing.push_async_callback(stack.aclose)
         models = {role: stacks[id(model)] for role, model in self.bare.items()}
         return OpenModels(models, meter, cache, self.budget)
+
+
+def _limits(options: Mapping[str, Any]) -> Limits:
+    concurrency, per_minute = options["concurrency"], (options["requests_per_minute"], options["tokens_per_minute"])
+    if not options["adaptive"]:
+        return Limits(concurrency, *per_minute)
+    return AdaptiveLimits(concurrency or 256, requests_per_minute=per_minute[0], tokens_per_minute=per_minute[1])
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import click
 from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
-from mctsdialog.cli.text import file_stem, one_line
+from mctsdialog.cli.text import one_line
 from mctsdialog.errors import ConfigError, ReplyError
 from mctsdialog.export import save_tree
+from mctsdialog.files import file_stem
 from mctsdialog.preferences import (
     FORMATS,
     DatasetBuilder,
@@ -200,12 +201,11 @@ class Run:
         self, builder: DatasetBuilder, file: Path, tree: Tree, models: OpenModels, progress: LiveProgress
     ) -> None:
         stem = self._stem(file)
-        progress.begin(stem, 1)
         kind = "random" if self.options["at_random"] else "siblings"
         shared: dict[str, Any] = {
             "concurrency": self.options["concurrency"] or 4,
             "journal": self.work / "journals" / f"{stem}.{kind}.jsonl",
-            "on_progress": progress.update,
+            "on_progress": partial(progress.update, stem),
         }
         roles = models.roles(tree.domain)
         record = None
@@ -218,12 +218,12 @@ class Run:
                 save_tree(tree, self.work / "trees" / f"{stem}.json")
         except ReplyError as error:
             self.failed += 1
-            progress.done(f"{stem}: failed: {one_line(str(error))}")
+            progress.done(stem, f"failed: {one_line(str(error))}")
             if record is None and self.options["at_random"]:
                 return
         else:
             self.spent = self.spent or done.stop_reason is not None
-            progress.done(f"{stem}: {_describe(done)}")
+            progress.done(stem, _describe(done))
         add_tree(builder, file, tree, record)
 
     def write(self, dataset: PreferenceDataset) -> int:

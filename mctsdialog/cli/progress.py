@@ -15,18 +15,19 @@ from mctsdialog.cli.text import one_line
 from mctsdialog.tree import Tree
 
 _BEST_PATH_EVERY = 2.0  # seconds; it reads the whole tree
+_SHOWN = 6  # items under way that have a line
 
 
 class LiveProgress:
-    """Shows all items, the one that is worked on, and what all of them cost so far.
+    """Shows all items, those that are worked on, and what all of them cost so far.
 
     :param what: what the items are ("dialogues").
-    :param total: how many there are.
+    :param total: how many there are; None where that is not known.
     :param cost: what was spent so far, in a line.
     """
 
-    def __init__(self, what: str, total: int, cost: Callable[[], str]) -> None:
-        self._what, self._total, self._cost = what, total, cost
+    def __init__(self, what: str, total: int | None, cost: Callable[[], str]) -> None:
+        self._what, self._total, self.cost = what, total, cost
         self._console = Console(stderr=True)
         self.live = self._console.is_terminal
         self._progress = Progress(
@@ -40,7 +41,7 @@ class LiveProgress:
             transient=True,
         )
         self._all: TaskID | None = None
-        self._one: TaskID | None = None
+        self._shown: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -52,24 +53,28 @@ class LiveProgress:
     ) -> None:
         self._progress.stop()
 
-    def begin(self, name: str, total: int) -> None:
-        """An item begins that has so many steps."""
-        self._one = self._progress.add_task(one_line(name)[:40], total=total, numbers="preparing")
+    def update(self, name: str, completed: int, total: int, numbers: str = "") -> None:
+        """So many steps of an item are done. The first few items that are under way at once have a line each."""
+        if not self.live:
+            return
+        if name not in self._shown and len(self._shown) < _SHOWN:
+            self._shown[name] = self._progress.add_task(one_line(name)[:40], total=total, numbers="")
+        if name in self._shown:
+            self._progress.update(self._shown[name], completed=completed, total=total, numbers=numbers)
 
-    def update(self, completed: int, total: int, numbers: str = "") -> None:
-        """So many steps of the item are done."""
-        if self.live and self._one is not None and self._all is not None:
-            self._progress.update(self._one, completed=completed, total=total, numbers=numbers)
-            self._progress.update(self._all, numbers=self._cost())
-
-    def done(self, line: str) -> None:
-        """The item is done, or failed: keep one line about it."""
-        if self._one is not None:
-            self._progress.remove_task(self._one)
-            self._one = None
+    def overall(self, *, completed: int | None = None, total: int | None = None, numbers: str = "") -> None:
+        """How many items are done, and what all of it has cost so far."""
         if self._all is not None:
-            self._progress.update(self._all, advance=1, numbers=self._cost())
-        self.note(line)
+            shown = f"{numbers}  {self.cost()}" if numbers else self.cost()
+            self._progress.update(self._all, completed=completed, total=total, numbers=shown)
+
+    def done(self, name: str, line: str) -> None:
+        """An item is done, or failed: keep one line about it."""
+        if name in self._shown:
+            self._progress.remove_task(self._shown.pop(name))
+        if self._all is not None:
+            self._progress.update(self._all, advance=1, numbers=self.cost())
+        self.note(f"{one_line(name)}: {line}")
 
     def note(self, line: str) -> None:
         """Keep a line above the display."""
@@ -77,20 +82,24 @@ class LiveProgress:
 
 
 class TreeProgress:
-    """One search in a live display: nodes, ends, and from time to time the best path."""
+    """Searches in a live display: nodes, ends, and from time to time the best path."""
 
     def __init__(self, progress: LiveProgress) -> None:
         self._progress = progress
-        self._best = ""
-        self._best_at = 0.0
+        self._best: dict[str, tuple[float, str]] = {}
 
-    def update(self, tree: Tree) -> None:
+    def update(self, name: str, tree: Tree) -> None:
         """An iteration is done."""
         if not self._progress.live:
             return
-        if time.monotonic() - self._best_at >= _BEST_PATH_EVERY:
+        at, shown = self._best.get(name, (0.0, ""))
+        if time.monotonic() - at >= _BEST_PATH_EVERY:
             best = tree.best_path()
-            self._best = "" if best is None else f"  best {best[1]:+.2f}"
-            self._best_at = time.monotonic()
-        numbers = f"{len(tree)} nodes  {tree.ends} ends{self._best}"
-        self._progress.update(tree.iterations, tree.config["max_iterations"], numbers)
+            shown = "" if best is None else f"  best {best[1]:+.2f}"
+            self._best[name] = (time.monotonic(), shown)
+        numbers = f"{len(tree)} nodes  {tree.ends} ends{shown}"
+        self._progress.update(name, tree.iterations, tree.config["max_iterations"], numbers)
+
+    def forget(self, name: str) -> None:
+        """A search has ended."""
+        self._best.pop(name, None)

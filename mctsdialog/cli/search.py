@@ -1,12 +1,14 @@
-"""``mctsdialog search``: dialogues in, trees out, one after another, resuming by itself."""
+"""``mctsdialog search``: dialogues in, trees out, many at once, resuming by itself."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +18,14 @@ import click
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
-from mctsdialog.cli.text import conversation_lines, file_stem, one_line
-from mctsdialog.dialogue import Dialogue, Domain, domains, named_domain, read_dialogues
-from mctsdialog.errors import BudgetExceededError, DialogueError, JournalMismatchError, ReplyError
-from mctsdialog.export import save_graphml, save_tree
-from mctsdialog.search import SearchConfig, search
-from mctsdialog.tree import Tree
+from mctsdialog.cli.text import conversation_lines, one_line
+from mctsdialog.corpus import CorpusProgress, CorpusReport, Output, TreeRecord, parse_shard, search_corpus
+from mctsdialog.dialogue import Dialogue, DialogueStream, Domain, Scenario, domains, named_domain, stream_dialogues
+from mctsdialog.errors import DialogueError, JournalMismatchError
+from mctsdialog.export import load_tree
+from mctsdialog.search import SearchConfig
 
-
-@dataclass(frozen=True)
-class Job:
-    """One dialogue to search, its domain, and the stem of its files."""
-
-    dialogue: Dialogue
-    domain: Domain
-    stem: str
-
-
-@dataclass(frozen=True)
-class Output:
-    """The output folder: ``trees``, ``journals`` and ``cache`` in it."""
-
-    folder: Path
-
-    def tree(self, job: Job) -> Path:
-        """The tree's JSON file; its GraphML stands beside it."""
-        return self.folder / "trees" / f"{job.stem}.json"
-
-    def journal(self, job: Job) -> Path:
-        """The journal that a search goes on from."""
-        return self.folder / "journals" / f"{job.stem}.jsonl"
-
-    @property
-    def cache(self) -> Path:
-        """The cache of replies."""
-        return self.folder / "cache"
+_LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
 
 
 @click.command("search", epilog=EPILOG)
@@ -78,6 +53,14 @@ class Output:
 )
 @click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
 @click.option("--limit", type=click.IntRange(1), help="Search at most this many dialogues.")
+@click.option("--shard", metavar="I/N", help="Search the I-th of N parts, told apart by the dialogues' ids.")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="Give up when more dialogues have failed.",
+)
 @with_model_options
 @click.option("--restart", is_flag=True, help="Start every search anew; replies in the cache are still used.")
 @with_config_options(SearchConfig)
@@ -85,7 +68,8 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
     """Search every dialogue of FILES and write a conversation tree of each.
 
     FILES hold gold dialogues in ExTES's or ESConv's raw JSON, or a conversation a line in JSONL. A tree is written
-    as JSON and GraphML. What is done is kept: the same command again goes on where it stopped.
+    as JSON and GraphML. Trees are searched at the same time, as many as keep --concurrency model calls under way.
+    What is done is kept: the same command again goes on where it stopped.
     """
     with errors_as_exits():
         run = _prepare(files, options)
@@ -100,119 +84,190 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
 
 
 def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
-    output = Output(options["out"])
+    shard = None if options["shard"] is None else parse_shard(options["shard"])
+    output = Output(options["out"], shard)
     config = SearchConfig(**given_config(options))
     setup = ModelSetup.from_options(options, output.cache)
-    return Run(jobs=_jobs(files, options), output=output, config=config, setup=setup, restart=options["restart"])
+    return Run(
+        dialogues=Dialogues.of(files, options),
+        output=output,
+        config=config,
+        setup=setup,
+        restart=options["restart"],
+        max_failures=options["max_failures"],
+    )
 
 
-def _jobs(files: Sequence[Path], options: dict[str, Any]) -> list[Job]:
-    """The dialogues of all files; what was dropped is told on standard error."""
-    name = options["domain_name"]
-    domain = None if name is None else named_domain(name)
-    jobs: list[Job] = []
-    origins: dict[str, Path] = {}
-    for file in files:
-        dialogues = read_dialogues(file, format=options["form"], domain=domain, lenient=options["lenient"])
-        click.echo(f"{file}: {dialogues.report}", err=True)
-        for dialogue in dialogues:
-            stem = file_stem(dialogue.id)
-            if stem in origins:
-                raise DialogueError(
-                    f"another dialogue has this id, in {origins[stem]}; give them different ids",
-                    file=file,
-                    item=dialogue.id,
-                    field="id",
-                )
-            origins[stem] = file
-            jobs.append(Job(dialogue, dialogues.domain, stem))
-    if not jobs:
-        raise Failure("no dialogue is left to search; the counts above say what was dropped and why", BAD_INPUT)
-    return jobs[: options["limit"]]
+@dataclass(frozen=True)
+class Dialogues:
+    """The dialogues of several files, in their order, read as they are gone through.
+
+    :param streams: of each file.
+    :param limit: most dialogues; None for all.
+    """
+
+    streams: tuple[DialogueStream, ...]
+    limit: int | None
+    _domains: dict[str, Domain] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, files: Sequence[Path], options: dict[str, Any]) -> Dialogues:
+        """Check all files; what was dropped is told on standard error."""
+        name = options["domain_name"]
+        domain = None if name is None else named_domain(name)
+        streams: list[DialogueStream] = []
+        origins: dict[str, Path] = {}
+        for file in files:
+            stream = stream_dialogues(file, format=options["form"], domain=domain, lenient=options["lenient"])
+            click.echo(f"{file}: {stream.report}", err=True)
+            if len(files) > 1:
+                _check_ids(stream, file, origins)
+            streams.append(stream)
+        made = cls(tuple(streams), options["limit"])
+        if not len(made):
+            raise Failure("no dialogue is left to search; the counts above say what was dropped and why", BAD_INPUT)
+        return made
+
+    def __len__(self) -> int:
+        count = sum(map(len, self.streams))
+        return count if self.limit is None else min(count, self.limit)
+
+    def __iter__(self) -> Iterator[Dialogue]:
+        return itertools.islice(self._all(), self.limit)
+
+    def _all(self) -> Iterator[Dialogue]:
+        several = any(stream.domain != self.streams[0].domain for stream in self.streams)
+        for stream in self.streams:
+            for dialogue in stream:
+                if several:
+                    self._domains[dialogue.id] = stream.domain
+                yield dialogue
+
+    def domain(self, dialogue: Scenario) -> Domain:
+        """The domain of a dialogue that was gone through."""
+        return self._domains.get(dialogue.id, self.streams[0].domain)
+
+
+def _check_ids(stream: DialogueStream, file: Path, origins: dict[str, Path]) -> None:
+    for dialogue in stream:
+        if dialogue.id in origins:
+            raise DialogueError(
+                f"another dialogue has this id, in {origins[dialogue.id]}; give them different ids",
+                file=file,
+                item=dialogue.id,
+                field="id",
+            )
+        origins[dialogue.id] = file
 
 
 @dataclass(frozen=True)
 class Run:
     """Everything that a call of the command does."""
 
-    jobs: list[Job]
+    dialogues: Dialogues
     output: Output
     config: SearchConfig
     setup: ModelSetup
     restart: bool
+    max_failures: int
 
     async def go(self) -> int:
         """Search all dialogues; the exit code."""
         began = time.monotonic()
-        trees: list[Tree] = []
-        failed = 0
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing)
-            with LiveProgress("dialogues", len(self.jobs), models.cost) as progress:
-                for job in self.jobs:
-                    progress.begin(job.stem, self.config.max_iterations)
-                    try:
-                        tree = await self._search(job, models, progress)
-                    except (ReplyError, DialogueError) as error:
-                        failed += 1
-                        progress.done(f"{job.stem}: failed: {one_line(str(error))}")
-                        continue
-                    except BudgetExceededError as error:
-                        progress.done(f"{job.stem}: not begun: {error}")
-                        break
-                    trees.append(tree)
-                    progress.done(f"{job.stem}: {describe(tree)}")
-                    if tree.stop_reason and tree.stop_reason.startswith("budget"):
-                        break
-        self._summary(trees, failed, models.closing_line(time.monotonic() - began))
-        if failed:
+            report = await self._search(models)
+        self._summary(report, models.closing_line(time.monotonic() - began))
+        if report.failures:
             return FAILED
-        spent = len(trees) < len(self.jobs) or any((tree.stop_reason or "").startswith("budget") for tree in trees)
-        return BUDGET_SPENT if spent else 0
+        return 0 if report.complete else BUDGET_SPENT
 
-    async def _search(self, job: Job, models: OpenModels, progress: LiveProgress) -> Tree:
-        journal = self.output.journal(job)
-        if self.restart:
-            journal.unlink(missing_ok=True)
-        show = TreeProgress(progress).update
-        roles = models.roles(job.domain)
-        try:
-            tree = await search(job.dialogue, roles, self.config, journal=journal, on_progress=show)
-        except JournalMismatchError as error:
-            raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
-        save_tree(tree, self.output.tree(job))
-        save_graphml(tree, self.output.tree(job).with_suffix(".graphml"))
-        return tree
+    async def _search(self, models: OpenModels) -> CorpusReport:
+        total = None if self.output.shard else len(self.dialogues)
+        with LiveProgress("dialogues", total, models.cost) as progress:
+            display = CorpusDisplay(progress)
+            try:
+                return await search_corpus(
+                    self.dialogues,
+                    lambda dialogue: models.roles(self.dialogues.domain(dialogue)),
+                    self.config,
+                    out=self.output.folder,
+                    concurrency=self.setup.at_once,
+                    shard=self.output.shard,
+                    max_failures=self.max_failures,
+                    restart=self.restart,
+                    meter=models.meter,
+                    budget=models.budget,
+                    on_progress=display.update,
+                    on_tree=display.trees.update,
+                )
+            except JournalMismatchError as error:
+                raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
 
-    def _summary(self, trees: list[Tree], failed: int, cost: str) -> None:
-        nodes, ends = sum(len(tree) for tree in trees), sum(tree.ends for tree in trees)
-        click.echo(
-            f"\n{len(trees)} trees, {nodes} nodes, {ends} ends" + (f"; {failed} dialogues failed" if failed else "")
-        )
+    def _summary(self, report: CorpusReport, cost: str) -> None:
+        counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
+        skipped = f"; {report.skipped} finished before" if report.skipped else ""
+        failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
+        left = f"; {report.not_begun} not begun ({report.stop_reason})" if report.not_begun else ""
+        click.echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
         click.echo(cost)
-        if trees:
-            _best_of(trees)
-            click.echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}")
+        if report.trees:
+            self._best(report)
+            click.echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
+
+    def _best(self, report: CorpusReport) -> None:
+        """The best path of all trees, as a conversation."""
+        if report.best is None:
+            click.echo("no path has reached an end yet")
+            return
+        tree = load_tree(self.output.tree(report.best.id))
+        found = tree.best_path()
+        assert found is not None
+        path, value = found
+        gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
+        click.echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
+        for line in conversation_lines(tree, path[-1], 96):
+            click.echo(f"  {line}")
 
 
-def _best_of(trees: list[Tree]) -> None:
-    """The best path of the tree that has the best one, as a conversation."""
-    paths = [(best[1], tree, best[0]) for tree in trees if (best := tree.best_path()) is not None]
-    if not paths:
-        click.echo("no path has reached an end yet")
-        return
-    value, tree, path = max(paths, key=lambda found: found[0])
-    gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
-    click.echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
-    for line in conversation_lines(tree, path[-1], 96):
-        click.echo(f"  {line}")
+class CorpusDisplay:
+    """A run in a live display, or in plain lines: one a tree, and now and then one about all of it."""
+
+    def __init__(self, progress: LiveProgress) -> None:
+        self._progress = progress
+        self.trees = TreeProgress(progress)
+        self._last_line = time.monotonic()
+
+    def update(self, now: CorpusProgress) -> None:
+        """Show a snapshot."""
+        for record in now.ended:
+            self.trees.forget(record.id)
+            self._progress.done(record.id, describe(record))
+        completed = now.done + now.skipped + now.failed
+        self._progress.overall(completed=completed, total=now.total, numbers=_numbers(now))
+        if not self._progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            of = "" if now.total is None else f" of {now.total}"
+            self._progress.note(f"{now.done + now.skipped}{of} trees  {_numbers(now)}  {self._progress.cost()}")
 
 
-def describe(tree: Tree) -> str:
-    """A tree in one line."""
-    best = tree.best_path()
-    value = "none" if best is None else f"{best[1]:+.3f}"
+def _numbers(now: CorpusProgress) -> str:
+    parts = [f"{now.open} open", f"{now.counts.in_flight} in flight", f"{now.calls_per_second:.1f} calls/s"]
+    if now.failed:
+        parts.append(f"{now.failed} failed")
+    if now.eta is not None:
+        parts.append(f"{timedelta(seconds=round(now.eta))} left")
+    return "  ".join(parts)
+
+
+def describe(record: TreeRecord) -> str:
+    """What became of a dialogue, in one line."""
+    if record.status == "failed":
+        return f"failed: {one_line(record.error or '')}"
+    if record.status == "not begun":
+        return "not begun"
+    value = "none" if record.best is None else f"{record.best:+.3f}"
     return (
-        f"{tree.iterations} iterations, {len(tree)} nodes, {tree.ends} ends, best path {value}, "
-        f"stopped: {tree.stop_reason}"
+        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, best path {value}, "
+        f"stopped: {record.stop_reason}"
     )

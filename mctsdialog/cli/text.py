@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import textwrap
 from collections.abc import Iterator
@@ -16,14 +15,6 @@ _MAX_INDENT = 24
 def one_line(text: str) -> str:
     """``text`` on one line, without characters that a terminal would act on."""
     return _CONTROL.sub(" ", text).strip()
-
-
-def file_stem(dialogue_id: str) -> str:
-    """A file name for a dialogue: its id, where that is a safe one, else made safe with a digest of it."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", dialogue_id)[:100].strip(".")
-    if safe and safe == dialogue_id:
-        return safe
-    return f"{safe or 'dialogue'}-{hashlib.sha256(dialogue_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def tree_lines(tree: Tree, start: Node, *, unexpanded: bool, max_depth: int | None, chars: int | None) -> Iterator[str]:

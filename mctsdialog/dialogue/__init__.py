@@ -13,7 +13,15 @@ from mctsdialog.dialogue.model import (
     StrategySet,
     Turn,
 )
-from mctsdialog.dialogue.readers import DialogueFormat, DialogueSet, ReadReport, read_dialogues, write_dialogues
+from mctsdialog.dialogue.readers import (
+    DialogueFormat,
+    DialogueSet,
+    DialogueStream,
+    ReadReport,
+    read_dialogues,
+    stream_dialogues,
+    write_dialogues,
+)
 from mctsdialog.dialogue.samples import sample_dialogues, sample_dialogues_text
 
 __all__ = [
@@ -25,6 +33,7 @@ __all__ = [
     "Dialogue",
     "DialogueFormat",
     "DialogueSet",
+    "DialogueStream",
     "Domain",
     "ReadReport",
     "RoleDescription",
@@ -40,5 +49,6 @@ __all__ = [
     "read_dialogues",
     "sample_dialogues",
     "sample_dialogues_text",
+    "stream_dialogues",
     "write_dialogues",
 ]

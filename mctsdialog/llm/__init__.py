@@ -1,5 +1,6 @@
 """How a model is called: protocol, servers, embedded model, and layers around any model."""
 
+from mctsdialog.llm.adaptive import AdaptiveLimits
 from mctsdialog.llm.base import (
     ChatModel,
     ChatRequest,
@@ -26,6 +27,7 @@ from mctsdialog.llm.singleflight import SingleFlight
 from mctsdialog.llm.wire import ResponseFormat
 
 __all__ = [
+    "AdaptiveLimits",
     "Budget",
     "BudgetedModel",
     "CacheInfo",

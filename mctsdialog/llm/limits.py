@@ -92,10 +92,17 @@ class Limits:
             return 0.0
         return max(0.001, self._claims[0].time + self.period - now)
 
-    def leave(self, claim: Claim, request: ChatRequest, completion: Completion | None) -> None:
+    def leave(
+        self,
+        claim: Claim,
+        request: ChatRequest,
+        completion: Completion | None,
+        error: BaseException | None = None,
+    ) -> None:
         """Give the slot back and correct the claim.
 
         :param completion: the reply; None for a call that failed, which then counts with its prompt alone.
+        :param error: what it failed with.
         """
         if completion is None:
             claim.tokens = estimate_prompt_tokens(request)
@@ -105,6 +112,23 @@ class Limits:
         queues = self._of_this_loop()
         queues.changed.set()
         queues.changed = anyio.Event()
+
+    @property
+    def in_use(self) -> int:
+        """Slots that are taken in this event loop; 0 where calls at once are not limited."""
+        slots = self._of_this_loop().slots
+        return 0 if slots is None else slots.borrowed_tokens
+
+    def resize(self, concurrency: int) -> None:
+        """Allow another number of calls at once, in this event loop and those that come; those under way go on.
+
+        :raises ConfigError: for a number below 1, and where calls at once are not limited.
+        """
+        slots = self._of_this_loop().slots
+        if slots is None or concurrency < 1:
+            raise ConfigError(f"concurrency must be at least 1, not {concurrency}", field="concurrency")
+        self.concurrency = concurrency
+        slots.total_tokens = concurrency
 
     def _give_slot_back(self, claim: Claim) -> None:
         slots = self._of_this_loop().slots
@@ -154,9 +178,10 @@ class LimitedModel(ModelLayer):
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request when the limits allow it."""
         claim = await self.limits.enter(request)
-        completion = None
         try:
             completion = await self.inner.complete(request)
-        finally:
-            self.limits.leave(claim, request, completion)
+        except BaseException as error:
+            self.limits.leave(claim, request, None, error)
+            raise
+        self.limits.leave(claim, request, completion)
         return completion

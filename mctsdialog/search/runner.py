@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ async def search(
     domain = domain or roles.domain or ESC
     begin = Start.of(start, domain)
     header = {
-        "dialogue": TypeAdapter(type(start)).dump_python(start, mode="json"),
+        "dialogue": _adapter(type(start)).dump_python(start, mode="json"),
         "domain": domain.model_dump(mode="json"),
         "config": config.defining(),
         "roles": dict(roles.provenance),
@@ -77,6 +78,11 @@ async def search(
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
     return tree
+
+
+@lru_cache
+def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # slow to make
 
 
 async def _iterate(engine: Engine, players: Players, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:

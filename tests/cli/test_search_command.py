@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import networkx
 import pytest
 
 import mctsdialog
-from mctsdialog.cli.text import file_stem
+from mctsdialog.files import file_stem
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -163,13 +164,53 @@ def test_money_is_shown_and_bounded(run):
     assert "MODEL=INPUT:OUTPUT" in err
 
 
-@pytest.mark.parametrize("status", [400, 401, 403])
-def test_a_refused_request_fails_at_once_and_says_what_to_check(run, stub_server, status):
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_key_or_model_ends_it_at_once_and_says_what_to_check(run, stub_server, status):
     stub_server.reply = lambda body, number: (status, {"error": {"message": f"no, {SECRET} is wrong"}})
-    code, _, err = run(*FEW)
+    code, _, err = run("gold.json", "--out", "o", "--max-iterations", "4")
     assert code == 1
-    assert "Error: " in err
-    assert len(stub_server.requests) <= 3
+    assert err.splitlines()[-1].startswith("Error: ")
+    assert len(stub_server.requests) <= 3 * 8  # the trees that were open
+
+
+def test_a_refused_request_fails_its_dialogue_and_too_many_end_it(run, stub_server, tmp_path):
+    stub_server.reply = lambda body, number: (400, {"error": {"message": f"too long, {SECRET}"}})
+    code, out, err = run(*FEW)
+    assert code == 1
+    assert "2 dialogues failed" in out
+    assert "too long" in err
+    code, _, err = run("gold.json", "--out", "o", "--max-failures", "2")
+    assert code == 1
+    assert "3 dialogues failed, more than the 2 allowed" in err.splitlines()[-1]
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert 3 <= len(summary["failures"]) <= 8  # those that were open
+    assert "too long" in summary["failures"][0]["error"]
+    assert SECRET not in json.dumps(summary)
+
+
+def test_shards_are_searched_apart_and_together_complete(run, tmp_path):
+    some = ("gold.json", "--out", "o", "--limit", "5", "--max-iterations", "2", "--min-iterations", "2")
+    for shard in ("1/2", "2/2"):
+        code, _, err = run(*some, "--shard", shard)
+        assert code == 0, err
+    assert len(list((tmp_path / "o" / "trees").glob("*.json"))) == 5
+    counts = [json.loads((tmp_path / "o" / f"summary-{i}-of-2.json").read_text())["trees"]["done"] for i in (1, 2)]
+    assert sum(counts) == 5
+    code, out, _ = run(*some)
+    assert code == 0
+    assert "5 finished before" in out
+    assert "0 calls" in out
+    code, _, err = run(*some, "--shard", "3/2")
+    assert code == 2
+    assert "a shard is i/n" in err
+
+
+def test_json_lines_are_streamed_and_the_number_of_calls_found(run, tmp_path):
+    mctsdialog.write_dialogues(tmp_path / "all.jsonl", mctsdialog.sample_dialogues(), domain="esc")
+    code, out, err = run("all.jsonl", "--adaptive", "--max-iterations", "2", "--min-iterations", "2")
+    assert code == 0, err
+    assert "12 trees" in out
+    assert "12 of 12 dialogues kept" in err
 
 
 def test_a_role_that_never_answers_well_fails_its_dialogues_and_the_rest_goes_on(run, stub_server):
@@ -189,13 +230,20 @@ def test_a_role_that_never_answers_well_fails_its_dialogues_and_the_rest_goes_on
 
 
 def test_wrong_scores_are_asked_for_again_and_the_search_recovers(run, stub_server):
+    wrong = []
+
     def reply(body, number):
-        return "I would say: all fine." if number % 5 == 0 and "response_format" in body else stub_server.good(body)
+        first = len(body["messages"]) == 2 and "response_format" in body
+        if first and zlib.crc32(body["messages"][1]["content"].encode()) % 3 == 0:
+            wrong.append(number)
+            return "I would say: all fine."
+        return stub_server.good(body)
 
     stub_server.reply = reply
     code, out, _ = run(*FEW)
     assert code == 0
     assert "2 trees" in out
+    assert wrong
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -15,11 +16,19 @@ from mctsdialog.dialogue.readers.chat import CHAT_KEYS, read_chat, write_dialogu
 from mctsdialog.dialogue.readers.common import Context, Draft, assemble, clip, item_id, kind_of, loose_keys
 from mctsdialog.dialogue.readers.esconv import read_esconv
 from mctsdialog.dialogue.readers.extes import read_extes
-from mctsdialog.dialogue.readers.files import RawItem, load_items, wrapped_list
-from mctsdialog.dialogue.readers.report import DialogueSet, ReadReport, Tally
+from mctsdialog.dialogue.readers.files import RawItem, load_items, streamed_items, wrapped_list
+from mctsdialog.dialogue.readers.report import DialogueSet, DialogueStream, ReadReport, Tally
 from mctsdialog.errors import ConfigError, DialogueError, DomainError
 
-__all__ = ["DialogueFormat", "DialogueSet", "ReadReport", "read_dialogues", "write_dialogues"]
+__all__ = [
+    "DialogueFormat",
+    "DialogueSet",
+    "DialogueStream",
+    "ReadReport",
+    "read_dialogues",
+    "stream_dialogues",
+    "write_dialogues",
+]
 
 DialogueFormat: TypeAlias = Literal["auto", "extes", "esconv", "chat"]
 """The formats of dialogue files; "auto" looks at the keys of the items."""
@@ -55,29 +64,74 @@ def read_dialogues(
     :raises DomainError: when there is no domain of the given name.
     :raises ConfigError: for an unknown ``format``.
     """
+    file = Path(path)
+    items = load_items(_checked(file, format))
+    reader = _Items(file, items, format, domain, lenient)
+    dialogues = tuple(reader.read_all(items))
+    return DialogueSet(dialogues, reader.domain, reader.report())
+
+
+def stream_dialogues(
+    path: str | os.PathLike[str],
+    *,
+    format: DialogueFormat = "auto",
+    domain: Domain | str | None = None,
+    lenient: bool = False,
+) -> DialogueStream:
+    """The dialogues of a file of any size: JSON lines are checked whole, and then read again, one at a time.
+
+    The file must not change meanwhile. Another file than JSON lines (``.jsonl``, ``.ndjson``) is held in memory.
+
+    :param path: and the others, as for :func:`read_dialogues`.
+    :returns: what can be gone through any number of times.
+    :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
+    """
+    file = Path(path)
+    items = streamed_items(_checked(file, format))
+    first = _Items(file, items, format, domain, lenient)
+    for _ in first.read_all(items):
+        pass
+
+    def again() -> Iterator[Dialogue]:
+        return _Items(file, items, first.format, first.domain, lenient).read_all(items)
+
+    return DialogueStream(again, first.domain, first.report())
+
+
+def _checked(file: Path, format: str) -> Path:
     if format not in get_args(DialogueFormat):
         raise ConfigError(f"there is no format {format!r}; {_HOW_TO_NAME}", field="format")
-    file = Path(path)
-    items = load_items(file)
-    _raise_unparsed(items, lenient)
-    chosen_format = _detected(items, file) if format == "auto" else format
-    chosen = get_domain(domain) if isinstance(domain, str) else domain or _native_domain(items, chosen_format, file)
-    tally = Tally()
-    reader = _Items(file, chosen_format, chosen, lenient, tally)
-    dialogues = tuple(dialogue for dialogue in map(reader.read, range(len(items)), items) if dialogue is not None)
-    return DialogueSet(dialogues, chosen, tally.report(len(items), len(dialogues)))
+    return file
 
 
 class _Items:
     """Reads the items of one file in turn, and remembers the ids given out."""
 
-    def __init__(self, file: Path, format: str, domain: Domain, lenient: bool, tally: Tally) -> None:
+    def __init__(
+        self, file: Path, items: Iterable[RawItem], format: str, domain: Domain | str | None, lenient: bool
+    ) -> None:
+        _raise_unparsed(items, lenient)
+        self.format = _detected(items, file) if format == "auto" else format
+        named = get_domain(domain) if isinstance(domain, str) else domain
+        self.domain = named or _native_domain(items, self.format, file)
         self._file = file
-        self._format = format
-        self._domain = domain
         self._lenient = lenient
-        self._tally = tally
+        self._tally = Tally()
         self._ids: set[str] = set()
+        self._seen = self._kept = 0
+
+    def read_all(self, items: Iterable[RawItem]) -> Iterator[Dialogue]:
+        """The dialogues that are kept."""
+        for item in items:
+            self._seen += 1
+            dialogue = self.read(self._seen - 1, item)
+            if dialogue is not None:
+                self._kept += 1
+                yield dialogue
+
+    def report(self) -> ReadReport:
+        """What happened so far."""
+        return self._tally.report(self._seen, self._kept)
 
     def read(self, index: int, item: RawItem) -> Dialogue | None:
         """The item's dialogue, or None where it was dropped or skipped, with a count."""
@@ -96,12 +150,12 @@ class _Items:
 
     def _read(self, index: int, item: RawItem, context: Context) -> Dialogue | None:
         value = context.mapping(item.value)
-        draft = _READERS[self._format](value, context)
+        draft = _READERS[self.format](value, context)
         default = f"{_writable(self._file.stem)}-{index:04d}"
         dialogue_id = self._unique(item_id(value, default, context), context)
         if not draft.source:
             draft = replace(draft, source=_writable(self._file.name))
-        return assemble(draft, dialogue_id, self._domain, context)
+        return assemble(draft, dialogue_id, self.domain, context)
 
     def _unique(self, id: str, context: Context) -> str:
         unique, number = id, 1
@@ -120,15 +174,25 @@ def _writable(name: str) -> str:
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
-def _raise_unparsed(items: Sequence[RawItem], lenient: bool) -> None:
-    errors = [item.error for item in items if item.error is not None]
-    if errors and (not lenient or len(errors) == len(items)):
-        raise errors[0]
+def _raise_unparsed(items: Iterable[RawItem], lenient: bool) -> None:
+    """Raise the first item's error where one matters; lenient, where no item is left."""
+    first: DialogueError | None = None
+    for item in items:
+        first = first or item.error
+        if lenient and item.error is None:
+            return
+        if first is not None and not lenient:
+            break
+    if first is not None:
+        raise first
+
+
+def _values(items: Iterable[RawItem]) -> Iterator[object]:
+    return (item.value for item in items if item.error is None)
 
 
 def _detected(items: Iterable[RawItem], file: Path) -> str:
-    values = [item.value for item in items if item.error is None]
-    found = Counter(kind for kind in map(_format_of, values) if kind is not None)
+    found = Counter(kind for kind in map(_format_of, _values(items)) if kind is not None)
     certain = [kind for kind in found if kind != "scenario"]
     if len(certain) == 1:
         return certain[0]
@@ -136,6 +200,7 @@ def _detected(items: Iterable[RawItem], file: Path) -> str:
         raise DialogueError(f"its items are of different formats ({', '.join(certain)}); {_HOW_TO_NAME}", file=file)
     if found:
         return "chat"
+    values = list(islice(_values(items), 2))
     if len(values) == 1 and (key := wrapped_list(values[0])) is not None:
         message = f"the top level is an object, not a list; if the dialogues are under {clip(key)!r}, save that list"
         raise DialogueError(message, file=file)
@@ -160,8 +225,8 @@ def _format_of(value: object) -> str | None:
 def _native_domain(items: Iterable[RawItem], format: str, file: Path) -> Domain:
     if format != "chat":
         return ESCONV if format == "esconv" else ESC
-    values = [item.value for item in items if isinstance(item.value, dict)]
-    named = [value["domain"] for value in values if isinstance(value.get("domain"), str)]
+    values = (value for value in _values(items) if isinstance(value, dict))
+    named = (value["domain"] for value in values if isinstance(value.get("domain"), str))
     names = list(dict.fromkeys(name for name in named if name.strip()))
     if len(names) > 1:
         message = f"its lines name different domains ({', '.join(map(clip, names))}); say which one holds: domain=..."

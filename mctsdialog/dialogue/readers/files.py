@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,20 +33,64 @@ def read_text(path: Path) -> str:
 
     :raises DialogueError: where there is no such file, it cannot be read, is not UTF-8, or is empty.
     """
+    with _told(path):
+        text = path.read_bytes().decode("utf-8-sig")
+    if not text.strip():
+        raise DialogueError("is empty", file=path)
+    return text
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What may go wrong with a file, as one clear error."""
     try:
         if path.is_dir():
             raise DialogueError("is a folder; name one file of dialogues", file=path)
-        text = path.read_bytes().decode("utf-8-sig")
+        yield
     except FileNotFoundError as error:
         raise DialogueError("there is no such file", file=path) from error
     except UnicodeDecodeError as error:
         message = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
         raise DialogueError(message, file=path) from error
+    except DialogueError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
         raise DialogueError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
-    if not text.strip():
-        raise DialogueError("is empty", file=path)
-    return text
+
+
+@dataclass(frozen=True, slots=True)
+class LazyItems:
+    """The items of a file of JSON lines, read anew each time they are gone through.
+
+    :raises DialogueError: on going through them, as :func:`read_text`.
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[RawItem]:
+        empty = True
+        with _told(self.path), self.path.open("rb") as file:
+            for item in _lines(self._decoded(file), self.path):
+                empty = False
+                yield item
+        if empty:
+            raise DialogueError("is empty", file=self.path)
+
+    def _decoded(self, lines: Iterable[bytes]) -> Iterator[str]:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                message = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
+                raise DialogueError(message, file=self.path, item=f"line {number}") from error
+
+
+def streamed_items(path: Path) -> Iterable[RawItem]:
+    """The items of a file, without holding them where it is one of JSON lines, by its name's end.
+
+    :raises DialogueError: as :func:`load_items`; of JSON lines only on going through them.
+    """
+    return LazyItems(path) if path.suffix.lower() in _LINE_SUFFIXES else load_items(path)
 
 
 def load_items(path: Path) -> list[RawItem]:
@@ -60,7 +105,7 @@ def load_items(path: Path) -> list[RawItem]:
         value = _parsed(text)
     except ValueError as error:
         if text.lstrip().startswith("{") or path.suffix.lower() in _LINE_SUFFIXES:
-            return list(_lines(text, path))
+            return list(_lines(text.split("\n"), path))
         raise DialogueError(f"is not JSON: {error}", file=path) from error
     if isinstance(value, list):
         if not value:
@@ -79,8 +124,9 @@ def wrapped_list(value: object) -> str | None:
     return lists[0] if len(lists) == 1 else None
 
 
-def _lines(text: str, path: Path) -> Iterator[RawItem]:
-    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would split at U+2028 inside a string
+def _lines(lines: Iterable[str], path: Path) -> Iterator[RawItem]:
+    """The items of lines that end at line feeds alone: U+2028 may stand inside a string."""
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         label = f"line {number}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, overload
 
@@ -176,3 +176,26 @@ class DialogueSet(Sequence[Dialogue]):
 
     def __repr__(self) -> str:
         return f"DialogueSet({len(self)} dialogues of domain {self.domain.name!r})"
+
+
+class DialogueStream:
+    """The dialogues of a file, in its order, read anew each time they are gone through.
+
+    :param read: begins to read them.
+    :param domain: the domain that their strategies belong to.
+    :param report: what was changed and left out on reading.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[Dialogue]], domain: Domain, report: ReadReport) -> None:
+        self._read = read
+        self.domain = domain
+        self.report = report
+
+    def __len__(self) -> int:
+        return self.report.kept
+
+    def __iter__(self) -> Iterator[Dialogue]:
+        return self._read()
+
+    def __repr__(self) -> str:
+        return f"DialogueStream({len(self)} dialogues of domain {self.domain.name!r})"

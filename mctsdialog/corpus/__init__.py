@@ -1,0 +1,18 @@
+"""Many dialogues searched at once: one limit, one folder, resumable, in one process or on a Ray cluster."""
+
+from mctsdialog.corpus.output import Output, TreeRecord
+from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
+from mctsdialog.corpus.runner import Executor, search_corpus
+from mctsdialog.corpus.shards import in_shard, parse_shard
+
+__all__ = [
+    "CorpusProgress",
+    "CorpusReport",
+    "Counts",
+    "Executor",
+    "Output",
+    "TreeRecord",
+    "in_shard",
+    "parse_shard",
+    "search_corpus",
+]

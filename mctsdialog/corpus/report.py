@@ -1,0 +1,159 @@
+"""What a run over a corpus did: while it goes on, and at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mctsdialog.corpus.output import TreeRecord
+from mctsdialog.files import write_atomically
+
+SCHEMA = "mctsdialog.corpus_summary"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What model calls have cost so far.
+
+    :param calls: calls that went out, with the attempts of retried ones.
+    :param failures: of them, those that failed.
+    :param in_flight: under way.
+    :param prompt_tokens: read, and ``completion_tokens`` written.
+    :param money: by the budget's prices; 0 without any.
+    """
+
+    calls: int = 0
+    failures: int = 0
+    in_flight: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    money: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class CorpusProgress:
+    """How far a run is.
+
+    :param total: dialogues of this run; None where it is not known.
+    :param done: trees finished in this run; ``skipped``, finished before; ``failed``; ``open``, under way.
+    :param seconds: since its beginning.
+    :param calls_per_second: of the last seconds.
+    :param eta: seconds to its end at the pace so far; None where it cannot be told.
+    :param counts: what model calls have cost.
+    :param ended: the trees that ended since the last time, those that were skipped left out.
+    """
+
+    total: int | None
+    done: int
+    skipped: int
+    failed: int
+    open: int
+    seconds: float
+    calls_per_second: float
+    eta: float | None
+    counts: Counts
+    ended: tuple[TreeRecord, ...] = ()
+
+
+@dataclass
+class CorpusReport:
+    """What a run found. Numbers of trees, nodes, ends and iterations include what was finished before.
+
+    :param out: the folder.
+    :param shard: (i, n), or None.
+    :param config: the settings of the searches.
+    :param roles: what decides the roles' replies, by domain.
+    :param done: trees finished in this run; ``skipped``, finished before; ``stopped``, by a budget; ``not_begun``,
+        for which no budget was left.
+    :param failures: dialogues that failed.
+    :param best: the tree with the best path.
+    :param stop_reason: why it ended before all was done; None where it did not.
+    :param counts: what model calls have cost in this run.
+    :param seconds: of this run.
+    """
+
+    out: Path
+    shard: tuple[int, int] | None
+    config: Mapping[str, Any]
+    roles: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    done: int = 0
+    skipped: int = 0
+    stopped: int = 0
+    not_begun: int = 0
+    failures: list[TreeRecord] = field(default_factory=list)
+    nodes: int = 0
+    ends: int = 0
+    iterations: int = 0
+    best: TreeRecord | None = None
+    stop_reason: str | None = None
+    counts: Counts = field(default_factory=Counts)
+    seconds: float = 0.0
+
+    @property
+    def trees(self) -> int:
+        """Trees in the folder that this run made or found."""
+        return self.done + self.skipped + self.stopped
+
+    @property
+    def complete(self) -> bool:
+        """Whether every dialogue has its finished tree."""
+        return not (self.failures or self.stopped or self.not_begun or self.stop_reason)
+
+    def add(self, record: TreeRecord) -> None:
+        """Count what became of a dialogue."""
+        if record.status == "failed":
+            self.failures.append(record)
+            return
+        name = record.status.replace(" ", "_")
+        setattr(self, name, getattr(self, name) + 1)
+        self.nodes += record.nodes
+        self.ends += record.ends
+        self.iterations += record.iterations
+        if record.best is not None and (self.best is None or record.best > (self.best.best or 0.0)):
+            self.best = record
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON data."""
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "shard": None if self.shard is None else f"{self.shard[0]}/{self.shard[1]}",
+            "complete": self.complete,
+            "stop_reason": self.stop_reason,
+            "trees": {
+                "done": self.done,
+                "skipped": self.skipped,
+                "stopped": self.stopped,
+                "not_begun": self.not_begun,
+                "failed": len(self.failures),
+            },
+            "failures": [{"id": each.id, "error": each.error} for each in self.failures],
+            "nodes": self.nodes,
+            "ends": self.ends,
+            "iterations": self.iterations,
+            "best": None if self.best is None else {"id": self.best.id, "mean_q": self.best.best},
+            "calls": self.counts.calls,
+            "failed_calls": self.counts.failures,
+            "prompt_tokens": self.counts.prompt_tokens,
+            "completion_tokens": self.counts.completion_tokens,
+            "money": self.counts.money,
+            "seconds": round(self.seconds, 3),
+            "config": dict(self.config),
+            "roles": {name: dict(each) for name, each in self.roles.items()},
+        }
+
+    def write(self, path: Path) -> Path:
+        """Write it as JSON.
+
+        :raises OSError: where that fails; an older file is then left as it is.
+        """
+        return write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")

@@ -1,0 +1,350 @@
+"""A corpus searched: dialogues streamed in, as many trees open as keep the models busy, what fails told and left."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+import anyio.lowlevel
+
+from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
+from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
+from mctsdialog.corpus.shards import checked_shard, in_shard
+from mctsdialog.dialogue import ESC, Scenario
+from mctsdialog.errors import (
+    BudgetExceededError,
+    ConfigError,
+    DialogueError,
+    JournalMismatchError,
+    MctsDialogError,
+    ModelNotFoundError,
+    ModelRequestError,
+    TooManyFailuresError,
+    first_error,
+)
+from mctsdialog.llm import Budget, Limits, Meter
+from mctsdialog.roles import Roles
+from mctsdialog.search import SearchConfig
+from mctsdialog.tree import Tree
+
+_log = logging.getLogger("mctsdialog.corpus")
+
+_TICK = 1.0  # seconds between two snapshots of the progress
+_PACE = 10  # ticks that calls a second are taken over
+_FATAL_STATUS = (401, 403, 404)  # what refuses one dialogue refuses all
+
+
+class Executor(Protocol):
+    """Where searches run. The default runs them in this event loop."""
+
+    async def search(self, start: Scenario, config: SearchConfig, output: Output, *, restart: bool) -> TreeRecord:
+        """Search one dialogue into the folder; raises what the search raises."""
+        ...
+
+    def counts(self) -> Counts | None:
+        """What its model calls have cost so far; None leaves it to the run's own meter."""
+        ...
+
+
+async def search_corpus(
+    dialogues: Iterable[Scenario] | AsyncIterable[Scenario],
+    roles_factory: Callable[[Scenario], Roles],
+    config: SearchConfig | None = None,
+    *,
+    out: str | Path,
+    concurrency: int | Limits = 8,
+    shard: tuple[int, int] | None = None,
+    max_failures: int | None = 20,
+    restart: bool = False,
+    meter: Meter | None = None,
+    budget: Budget | None = None,
+    on_progress: Callable[[CorpusProgress], object] | None = None,
+    on_tree: Callable[[str, Tree], object] | None = None,
+    executor: Executor | None = None,
+) -> CorpusReport:
+    """Search many dialogues into one folder; the same call again goes on where it stopped.
+
+    Dialogues are taken in only as trees are opened. A tree that is finished with the same dialogue, domain, settings
+    and roles is skipped; one that was begun goes on from its journal. As many trees are open as fill the models'
+    calls, ``concurrency`` over ``config.parallelism``; models that share a :class:`~mctsdialog.Limits` serve calls in
+    the order they came, so that every open tree moves on.
+
+    :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.stream_dialogues` reads a file of
+        any size.
+    :param roles_factory: the four roles for a dialogue; their ``domain`` is the dialogue's.
+    :param config: the settings of every search.
+    :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
+    :param concurrency: model calls to keep under way over all trees, 1 or more; or the limits that the models share,
+        whose number is followed as it changes.
+    :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
+    :param max_failures: dialogues that may fail before the run is given up; None for any number.
+    :param restart: begin every search anew.
+    :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
+    :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
+    :param on_progress: called about every second, and whenever a tree ends.
+    :param on_tree: called with the dialogue's id and the tree after each iteration, where searches run in this loop.
+    :param executor: where searches run, a Ray cluster for instance.
+    :returns: the report, which is written to ``summary.json`` too, in whatever way the run ends.
+    :raises TooManyFailuresError: when more dialogues failed than ``max_failures``.
+    :raises ModelRequestError: where the server refuses the key or the model.
+    :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` begins anew.
+    :raises JournalError: where another run is at work in the folder.
+    :raises DialogueError: for an id that comes again.
+    :raises ConfigError: for a value out of range.
+    :raises OSError: where a file cannot be written.
+    """
+    if not isinstance(concurrency, Limits) and concurrency < 1:
+        raise ConfigError(f"concurrency must be at least 1, not {concurrency}", field="concurrency")
+    if max_failures is not None and max_failures < 0:
+        raise ConfigError(f"max_failures must be 0 or more, not {max_failures}", field="max_failures")
+    config = config or SearchConfig()
+    output = Output(Path(out), None if shard is None else checked_shard(shard))
+    run = _Run(
+        config=config,
+        output=output,
+        roles_factory=roles_factory,
+        executor=executor or _Here(roles_factory, on_tree),
+        concurrency=concurrency,
+        max_failures=max_failures,
+        restart=restart,
+        total=_total(dialogues, output.shard),
+        meter=meter,
+        budget=budget,
+        on_progress=on_progress or (lambda progress: None),
+    )
+    with FinishedIndex(output) as index:
+        return await run.go(dialogues, index)
+
+
+class _Here:
+    """Runs searches in this event loop."""
+
+    def __init__(self, roles_factory: Callable[[Scenario], Roles], on_tree: Callable[[str, Tree], object] | None):
+        self._roles_factory = roles_factory
+        self._on_tree = on_tree
+
+    async def search(self, start: Scenario, config: SearchConfig, output: Output, *, restart: bool) -> TreeRecord:
+        show = self._on_tree
+        progress = None if show is None else lambda tree: show(start.id, tree)
+        return await output.search(start, self._roles_factory(start), config, restart=restart, on_progress=progress)
+
+    def counts(self) -> Counts | None:
+        return None
+
+
+class _Run:
+    """One call of :func:`search_corpus`."""
+
+    def __init__(
+        self,
+        *,
+        config: SearchConfig,
+        output: Output,
+        roles_factory: Callable[[Scenario], Roles],
+        executor: Executor,
+        concurrency: int | Limits,
+        max_failures: int | None,
+        restart: bool,
+        total: int | None,
+        meter: Meter | None,
+        budget: Budget | None,
+        on_progress: Callable[[CorpusProgress], object],
+    ) -> None:
+        self._config, self._output, self._executor = config, output, executor
+        self._roles_factory = roles_factory
+        self._concurrency, self._max_failures, self._restart = concurrency, max_failures, restart
+        self._meter, self._budget = meter, budget
+        self._total, self._on_progress = total, on_progress
+        self._report = CorpusReport(output.folder, output.shard, config.model_dump())
+        self._fingerprints = Fingerprints(config)
+        self._open = 0
+        self._changed = anyio.Event()
+        self._ended: list[TreeRecord] = []
+        self._began = time.monotonic()
+        self._before = self._counts()
+        self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE + 1)
+
+    async def go(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
+        """Search all; the report is written in whatever way it ends."""
+        report = self._report
+        try:
+            async with anyio.create_task_group() as watch:
+                watch.start_soon(self._tick)
+                async with anyio.create_task_group() as trees, aclosing(self._left(dialogues, index)) as left:
+                    async for start, fingerprint in left:
+                        await self._room()
+                        if report.stop_reason:
+                            break
+                        self._open += 1
+                        trees.start_soon(self._search, start, fingerprint, index)
+                watch.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            error = first_error(group)
+            report.stop_reason = f"{type(error).__name__}: {error}"
+            raise error from None
+        except BaseException:
+            report.stop_reason = "interrupted"
+            raise
+        finally:
+            report.seconds, report.counts = time.monotonic() - self._began, self._spent()
+            if self._total is not None:
+                report.not_begun = max(0, self._total - report.trees - len(report.failures))
+            report.write(self._output.summary)
+            self._show()
+        return report
+
+    async def _left(
+        self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex
+    ) -> AsyncGenerator[tuple[Scenario, str], None]:
+        """The dialogues of the shard that are not finished, with their fingerprints."""
+        seen: set[int] = set()
+        async with aclosing(_each(dialogues)) as all_of_them:
+            async for start in all_of_them:
+                if not in_shard(start.id, self._output.shard):
+                    continue
+                if hash(start.id) in seen:
+                    message = "another dialogue has this id; give them different ids"
+                    raise DialogueError(message, item=start.id, field="id")
+                seen.add(hash(start.id))
+                roles = self._roles_factory(start)
+                self._report.roles.setdefault((roles.domain or ESC).name, dict(roles.provenance))
+                fingerprint = self._fingerprints.of(start, roles)
+                record = None if self._restart else index.find(start.id, fingerprint)
+                if record is None:
+                    yield start, fingerprint
+                else:
+                    self._report.add(replace(record, status="skipped"))
+                    await anyio.lowlevel.checkpoint()
+
+    async def _room(self) -> None:
+        """Wait until another tree is wanted: as many as fill the calls that may be under way."""
+        while not self._report.stop_reason:
+            limit = self._concurrency if isinstance(self._concurrency, int) else self._concurrency.concurrency
+            wanted = math.inf if limit is None else math.ceil(limit / self._config.parallelism)
+            if self._open < wanted:
+                return
+            with anyio.move_on_after(_TICK):  # the limit may change meanwhile
+                await self._changed.wait()
+
+    async def _search(self, start: Scenario, fingerprint: str, index: FinishedIndex) -> None:
+        try:
+            record = await self._executor.search(start, self._config, self._output, restart=self._restart)
+        except BudgetExceededError as error:
+            record = TreeRecord(start.id, "not begun")
+            self._report.stop_reason = f"budget: {error.kind}"
+        except Exception as error:
+            if _is_fatal(error):
+                raise
+            if not isinstance(error, MctsDialogError):
+                _log.exception("%s: its search failed", start.id)
+            record = TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}")
+        finally:
+            self._open -= 1
+            self._changed.set()
+            self._changed = anyio.Event()
+        self._take(record, fingerprint, index)
+
+    def _take(self, record: TreeRecord, fingerprint: str, index: FinishedIndex) -> None:
+        if record.status == "done":
+            index.add(record, fingerprint)
+        elif record.status == "stopped":
+            self._report.stop_reason = record.stop_reason
+        self._report.add(record)
+        self._ended.append(record)
+        self._show()
+        failed = len(self._report.failures)
+        if self._max_failures is not None and failed > self._max_failures:
+            error = TooManyFailuresError(failed, limit=self._max_failures, last=record.error or "")
+            self._report.stop_reason = f"{type(error).__name__}: {error}"  # no other tree is begun meanwhile
+            raise error
+
+    # -- progress --------------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            self._pace.append((time.monotonic(), self._counts().calls))
+            self._show()
+            await anyio.sleep(_TICK)
+
+    def _show(self) -> None:
+        report, seconds = self._report, time.monotonic() - self._began
+        ended, self._ended = tuple(self._ended), []
+        finished = report.done + report.stopped + len(report.failures)
+        left = None if self._total is None else self._total - finished - report.skipped
+        self._on_progress(
+            CorpusProgress(
+                total=self._total,
+                done=report.done,
+                skipped=report.skipped,
+                failed=len(report.failures),
+                open=self._open,
+                seconds=seconds,
+                calls_per_second=self._calls_per_second(),
+                eta=None if left is None or not finished else seconds * left / finished,
+                counts=self._spent(),
+                ended=ended,
+            )
+        )
+
+    def _calls_per_second(self) -> float:
+        if len(self._pace) < 2:
+            return 0.0
+        (first, before), (last, now) = self._pace[0], self._pace[-1]
+        return (now - before) / (last - first)
+
+    def _counts(self) -> Counts:
+        found = self._executor.counts()
+        if found is not None:
+            return found
+        meter = self._meter or Meter()
+        return Counts(
+            calls=meter.calls,
+            failures=meter.failures,
+            in_flight=meter.in_flight,
+            prompt_tokens=meter.usage.prompt_tokens,
+            completion_tokens=meter.usage.completion_tokens,
+            money=0.0 if self._budget is None else self._budget.used.money,
+        )
+
+    def _spent(self) -> Counts:
+        """What this run alone has cost."""
+        now, before = self._counts(), self._before
+        return Counts(
+            calls=now.calls - before.calls,
+            failures=now.failures - before.failures,
+            in_flight=now.in_flight,
+            prompt_tokens=now.prompt_tokens - before.prompt_tokens,
+            completion_tokens=now.completion_tokens - before.completion_tokens,
+            money=now.money - before.money,
+        )
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Whether every other tree would fail in the same way."""
+    if isinstance(error, ModelRequestError):
+        return error.status in _FATAL_STATUS
+    return isinstance(error, JournalMismatchError | ModelNotFoundError | ConfigError | OSError)
+
+
+def _total(dialogues: object, shard: tuple[int, int] | None) -> int | None:
+    """How many there are, where that can be told without using them up."""
+    if not isinstance(dialogues, Sized) or not isinstance(dialogues, Iterable):
+        return None
+    return len(dialogues) if shard is None else sum(in_shard(start.id, shard) for start in dialogues)
+
+
+async def _each(dialogues: Iterable[Scenario] | AsyncIterable[Scenario]) -> AsyncGenerator[Scenario, None]:
+    if isinstance(dialogues, AsyncIterable):
+        async for start in dialogues:
+            yield start
+    else:
+        for start in dialogues:
+            yield start
