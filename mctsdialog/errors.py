@@ -34,6 +34,16 @@ from pathlib import Path
 class MctsDialogError(Exception):
     """Root of every error raised on purpose by this package."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # errors cross the border of a process; their own constructors want more than the message
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[MctsDialogError], args: tuple[object, ...], values: dict[str, object]) -> MctsDialogError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(values)
+    return error
+
 
 class ConfigError(MctsDialogError, ValueError):
     """A setting is out of range, unknown, or contradicts another one.

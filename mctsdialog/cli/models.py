@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel
 
+from mctsdialog.corpus import Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import (
@@ -31,7 +32,7 @@ from mctsdialog.roles import ROLE_NAMES, Roles
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_AT_ONCE = 8  # calls under way at servers where no number is given
+AT_ONCE = 8  # calls under way at servers where no number is given
 
 _OPTIONS = [
     click.option("--model", metavar="NAME", help="Model at an OpenAI-compatible server. Default: the embedded model."),
@@ -232,7 +233,7 @@ class ModelSetup:
         if self.limits.concurrency is not None:
             return self.limits
         slots = [model.slots for model in self.bare.values() if isinstance(model, LocalChat)]
-        return max(slots, default=_AT_ONCE)
+        return max(slots, default=AT_ONCE)
 
     def open(self, closing: AsyncExitStack) -> OpenModels:
         """The models in their layers; one stack a model, closed with ``closing``."""
@@ -289,6 +290,22 @@ class OpenModels:
         rate = f"  {usage.completion_tokens / seconds:.1f} tokens/s" if self.meter.calls else ""
         reused = f"  {usage.cached_tokens} prompt tokens reused" if usage.cached_tokens else ""
         return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
+
+
+@asynccontextmanager
+async def open_worker(
+    options: Mapping[str, Any], cache_folder: Path, share: Share
+) -> AsyncGenerator[WorkerModels, None]:
+    """The models of a Ray worker, by the options of :func:`with_model_options`, with its share of limits and budget."""
+    own = dict(options)
+    for name in ("concurrency", "requests_per_minute", "tokens_per_minute", "max_calls", "max_tokens"):
+        if own[name] is not None:
+            own[name] = share.of(own[name])
+    if own["max_money"] is not None:
+        own["max_money"] /= share.count
+    async with AsyncExitStack() as closing:
+        models = ModelSetup.from_options(own, cache_folder).open(closing)
+        yield WorkerModels(models.roles, models.meter, models.budget)
 
 
 def parse_prices(values: tuple[str, ...]) -> dict[str, Price]:

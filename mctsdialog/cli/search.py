@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,31 @@ import anyio
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
-from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
+from mctsdialog.cli.models import (
+    AT_ONCE,
+    ModelSetup,
+    OpenModels,
+    given_config,
+    open_worker,
+    with_config_options,
+    with_model_options,
+)
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.text import conversation_lines, one_line
-from mctsdialog.corpus import CorpusProgress, CorpusReport, Output, TreeRecord, parse_shard, search_corpus
+from mctsdialog.corpus import (
+    CorpusProgress,
+    CorpusReport,
+    Counts,
+    Output,
+    RayExecutor,
+    TreeRecord,
+    parse_shard,
+    search_corpus,
+)
 from mctsdialog.dialogue import Dialogue, DialogueStream, Domain, Scenario, domains, named_domain, stream_dialogues
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
+from mctsdialog.llm import Limits
 from mctsdialog.search import SearchConfig
 
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
@@ -61,6 +80,10 @@ _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is 
     show_default=True,
     help="Give up when more dialogues have failed.",
 )
+@click.option(
+    "--ray", metavar="ADDRESS", help="Search on a Ray cluster: its address, 'auto' for this machine's, or 'local'."
+)
+@click.option("--ray-workers", type=click.IntRange(1), help="Worker processes on the cluster. Default: its CPUs.")
 @with_model_options
 @click.option("--restart", is_flag=True, help="Start every search anew; replies in the cache are still used.")
 @with_config_options(SearchConfig)
@@ -95,7 +118,13 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
         setup=setup,
         restart=options["restart"],
         max_failures=options["max_failures"],
+        executor=None if options["ray"] is None else _executor(options, setup, output),
     )
+
+
+def _executor(options: dict[str, Any], setup: ModelSetup, output: Output) -> RayExecutor:
+    cache = (setup.cache_folder or output.cache).absolute()
+    return RayExecutor(partial(open_worker, options, cache), workers=options["ray_workers"], address=options["ray"])
 
 
 @dataclass(frozen=True)
@@ -170,29 +199,36 @@ class Run:
     setup: ModelSetup
     restart: bool
     max_failures: int
+    executor: RayExecutor | None
 
     async def go(self) -> int:
         """Search all dialogues; the exit code."""
         began = time.monotonic()
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing)
-            report = await self._search(models)
-        self._summary(report, models.closing_line(time.monotonic() - began))
+            concurrency = self.setup.at_once
+            if self.executor is not None:
+                await closing.enter_async_context(self.executor)
+                if self.setup.limits.concurrency is None:
+                    concurrency = AT_ONCE * self.executor.workers
+            report = await self._search(models, concurrency)
+            seconds = time.monotonic() - began
+            cost = f"{_spent(report.counts)}  {seconds:.1f} s" if self.executor else models.closing_line(seconds)
+        self._summary(report, cost)
         if report.failures:
             return FAILED
         return 0 if report.complete else BUDGET_SPENT
 
-    async def _search(self, models: OpenModels) -> CorpusReport:
-        total = None if self.output.shard else len(self.dialogues)
-        with LiveProgress("dialogues", total, models.cost) as progress:
-            display = CorpusDisplay(progress)
+    async def _search(self, models: OpenModels, concurrency: int | Limits) -> CorpusReport:
+        display = CorpusDisplay(None if self.executor else models.cost)
+        with display.progress:
             try:
                 return await search_corpus(
                     self.dialogues,
                     lambda dialogue: models.roles(self.dialogues.domain(dialogue)),
                     self.config,
                     out=self.output.folder,
-                    concurrency=self.setup.at_once,
+                    concurrency=concurrency,
                     shard=self.output.shard,
                     max_failures=self.max_failures,
                     restart=self.restart,
@@ -200,6 +236,7 @@ class Run:
                     budget=models.budget,
                     on_progress=display.update,
                     on_tree=display.trees.update,
+                    executor=self.executor,
                 )
             except JournalMismatchError as error:
                 raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
@@ -231,24 +268,34 @@ class Run:
 
 
 class CorpusDisplay:
-    """A run in a live display, or in plain lines: one a tree, and now and then one about all of it."""
+    """A run in a live display, or in plain lines: one a tree, and now and then one about all of it.
 
-    def __init__(self, progress: LiveProgress) -> None:
-        self._progress = progress
-        self.trees = TreeProgress(progress)
+    :param cost: what was spent so far, in a line; None takes it from the snapshots.
+    """
+
+    def __init__(self, cost: Callable[[], str] | None) -> None:
+        self._counts = Counts()
+        self.progress = LiveProgress("dialogues", None, cost or (lambda: _spent(self._counts)))
+        self.trees = TreeProgress(self.progress)
         self._last_line = time.monotonic()
 
     def update(self, now: CorpusProgress) -> None:
         """Show a snapshot."""
+        self._counts = now.counts
         for record in now.ended:
             self.trees.forget(record.id)
-            self._progress.done(record.id, describe(record))
+            self.progress.done(record.id, describe(record))
         completed = now.done + now.skipped + now.failed
-        self._progress.overall(completed=completed, total=now.total, numbers=_numbers(now))
-        if not self._progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:
+        self.progress.overall(completed=completed, total=now.total, numbers=_numbers(now))
+        if not self.progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
             of = "" if now.total is None else f" of {now.total}"
-            self._progress.note(f"{now.done + now.skipped}{of} trees  {_numbers(now)}  {self._progress.cost()}")
+            self.progress.note(f"{now.done + now.skipped}{of} trees  {_numbers(now)}  {self.progress.cost()}")
+
+
+def _spent(counts: Counts) -> str:
+    money = f"  cost {counts.money:.4f}" if counts.money else ""
+    return f"{counts.calls} calls  {counts.tokens} tokens{money}"
 
 
 def _numbers(now: CorpusProgress) -> str:

@@ -1,6 +1,7 @@
 """Many dialogues searched at once: one limit, one folder, resumable, in one process or on a Ray cluster."""
 
 from mctsdialog.corpus.output import Output, TreeRecord
+from mctsdialog.corpus.ray import RayExecutor, Share, WorkerModels
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.runner import Executor, search_corpus
 from mctsdialog.corpus.shards import in_shard, parse_shard
@@ -11,7 +12,10 @@ __all__ = [
     "Counts",
     "Executor",
     "Output",
+    "RayExecutor",
+    "Share",
     "TreeRecord",
+    "WorkerModels",
     "in_shard",
     "parse_shard",
     "search_corpus",

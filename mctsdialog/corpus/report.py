@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mctsdialog.corpus.output import TreeRecord
 from mctsdialog.files import write_atomically
+from mctsdialog.llm import Budget, Meter
 
 SCHEMA = "mctsdialog.corpus_summary"
 VERSION = 1
@@ -32,6 +33,31 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     money: float = 0.0
+
+    @classmethod
+    def of(cls, meter: Meter | None, budget: Budget | None = None) -> Self:
+        """What a meter has counted, and a budget's money."""
+        meter = meter or Meter()
+        return cls(
+            meter.calls,
+            meter.failures,
+            meter.in_flight,
+            meter.usage.prompt_tokens,
+            meter.usage.completion_tokens,
+            0.0 if budget is None else budget.used.money,
+        )
+
+    def __add__(self, other: Counts) -> Counts:
+        """Both together."""
+        return self._with(other, 1)
+
+    def since(self, before: Counts) -> Counts:
+        """What came after ``before``; what is in flight stays."""
+        return replace(self._with(before, -1), in_flight=self.in_flight)
+
+    def _with(self, other: Counts, sign: int) -> Counts:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Counts(*(mine + sign * theirs for mine, theirs in pairs))
 
     @property
     def tokens(self) -> int:

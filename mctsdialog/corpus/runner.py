@@ -18,7 +18,7 @@ import anyio.lowlevel
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
-from mctsdialog.dialogue import ESC, Scenario
+from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import (
     BudgetExceededError,
     ConfigError,
@@ -45,8 +45,14 @@ _FATAL_STATUS = (401, 403, 404)  # what refuses one dialogue refuses all
 class Executor(Protocol):
     """Where searches run. The default runs them in this event loop."""
 
-    async def search(self, start: Scenario, config: SearchConfig, output: Output, *, restart: bool) -> TreeRecord:
+    async def search(
+        self, start: Scenario, domain: Domain, config: SearchConfig, output: Output, *, restart: bool
+    ) -> TreeRecord:
         """Search one dialogue into the folder; raises what the search raises."""
+        ...
+
+    async def refresh(self) -> None:
+        """Bring the counts up to date; called about every second."""
         ...
 
     def counts(self) -> Counts | None:
@@ -131,10 +137,15 @@ class _Here:
         self._roles_factory = roles_factory
         self._on_tree = on_tree
 
-    async def search(self, start: Scenario, config: SearchConfig, output: Output, *, restart: bool) -> TreeRecord:
+    async def search(
+        self, start: Scenario, domain: Domain, config: SearchConfig, output: Output, *, restart: bool
+    ) -> TreeRecord:
         show = self._on_tree
         progress = None if show is None else lambda tree: show(start.id, tree)
         return await output.search(start, self._roles_factory(start), config, restart=restart, on_progress=progress)
+
+    async def refresh(self) -> None:
+        pass
 
     def counts(self) -> Counts | None:
         return None
@@ -179,12 +190,13 @@ class _Run:
             async with anyio.create_task_group() as watch:
                 watch.start_soon(self._tick)
                 async with anyio.create_task_group() as trees, aclosing(self._left(dialogues, index)) as left:
-                    async for start, fingerprint in left:
+                    async for start, domain, fingerprint in left:
                         await self._room()
                         if report.stop_reason:
                             break
                         self._open += 1
-                        trees.start_soon(self._search, start, fingerprint, index)
+                        trees.start_soon(self._search, start, domain, fingerprint, index)
+                await self._executor.refresh()
                 watch.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = first_error(group)
@@ -203,8 +215,8 @@ class _Run:
 
     async def _left(
         self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex
-    ) -> AsyncGenerator[tuple[Scenario, str], None]:
-        """The dialogues of the shard that are not finished, with their fingerprints."""
+    ) -> AsyncGenerator[tuple[Scenario, Domain, str], None]:
+        """The dialogues of the shard that are not finished, with their domains and fingerprints."""
         seen: set[int] = set()
         async with aclosing(_each(dialogues)) as all_of_them:
             async for start in all_of_them:
@@ -215,11 +227,12 @@ class _Run:
                     raise DialogueError(message, item=start.id, field="id")
                 seen.add(hash(start.id))
                 roles = self._roles_factory(start)
-                self._report.roles.setdefault((roles.domain or ESC).name, dict(roles.provenance))
+                domain = roles.domain or ESC
+                self._report.roles.setdefault(domain.name, dict(roles.provenance))
                 fingerprint = self._fingerprints.of(start, roles)
                 record = None if self._restart else index.find(start.id, fingerprint)
                 if record is None:
-                    yield start, fingerprint
+                    yield start, domain, fingerprint
                 else:
                     self._report.add(replace(record, status="skipped"))
                     await anyio.lowlevel.checkpoint()
@@ -234,9 +247,9 @@ class _Run:
             with anyio.move_on_after(_TICK):  # the limit may change meanwhile
                 await self._changed.wait()
 
-    async def _search(self, start: Scenario, fingerprint: str, index: FinishedIndex) -> None:
+    async def _search(self, start: Scenario, domain: Domain, fingerprint: str, index: FinishedIndex) -> None:
         try:
-            record = await self._executor.search(start, self._config, self._output, restart=self._restart)
+            record = await self._executor.search(start, domain, self._config, self._output, restart=self._restart)
         except BudgetExceededError as error:
             record = TreeRecord(start.id, "not begun")
             self._report.stop_reason = f"budget: {error.kind}"
@@ -270,6 +283,7 @@ class _Run:
 
     async def _tick(self) -> None:
         while True:
+            await self._executor.refresh()
             self._pace.append((time.monotonic(), self._counts().calls))
             self._show()
             await anyio.sleep(_TICK)
@@ -304,27 +318,11 @@ class _Run:
         found = self._executor.counts()
         if found is not None:
             return found
-        meter = self._meter or Meter()
-        return Counts(
-            calls=meter.calls,
-            failures=meter.failures,
-            in_flight=meter.in_flight,
-            prompt_tokens=meter.usage.prompt_tokens,
-            completion_tokens=meter.usage.completion_tokens,
-            money=0.0 if self._budget is None else self._budget.used.money,
-        )
+        return Counts.of(self._meter, self._budget)
 
     def _spent(self) -> Counts:
         """What this run alone has cost."""
-        now, before = self._counts(), self._before
-        return Counts(
-            calls=now.calls - before.calls,
-            failures=now.failures - before.failures,
-            in_flight=now.in_flight,
-            prompt_tokens=now.prompt_tokens - before.prompt_tokens,
-            completion_tokens=now.completion_tokens - before.completion_tokens,
-            money=now.money - before.money,
-        )
+        return self._counts().since(self._before)
 
 
 def _is_fatal(error: Exception) -> bool:
