@@ -39,7 +39,7 @@ demo: install
 	$(BIN)/mctsdialog view $(OUT)/preferences-work/trees/sample-00.json --out $(OUT)/sample-00.html
 	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 16 \
 		--out $(OUT)/test.jsonl
-	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 4 --max-steps 3 --logging-steps 1 --learning-rate 2e-4 \
+	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 2 --max-steps 3 --logging-steps 1 --learning-rate 2e-4 \
 		--lr-scheduler constant --output-dir $(OUT)/training
 	$(BIN)/python -m cso_train evaluate --test $(OUT)/test.jsonl --adapter $(OUT)/training/model --max-tokens 40 \
 		--out $(OUT)/evaluation

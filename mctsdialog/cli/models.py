@@ -32,6 +32,7 @@ from mctsdialog.roles import ROLE_NAMES, Roles
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MOST_CONNECTIONS = 4096  # --concurrency is the limit
 AT_ONCE = 8  # calls under way at servers where no number is given
 
 _OPTIONS = [
@@ -67,6 +68,13 @@ _OPTIONS = [
     click.option("--concurrency", type=click.IntRange(1), help="Most model calls at once."),
     click.option(
         "--adaptive", is_flag=True, help="Find the number of calls at once that the server takes, up to --concurrency."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=120.0,
+        show_default=True,
+        help="Seconds for one call to a server; then it is made again.",
     ),
     click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
     click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),
@@ -133,6 +141,7 @@ class ModelOptions:
     :param role_models: ``NAME``, ``NAME@URL`` or ``local`` by role, for roles with a model of their own.
     :param api_key_env: environment variable that holds the server's key.
     :param slots: calls at once in the embedded model.
+    :param timeout: seconds for one call to a server.
     """
 
     model: str | None
@@ -141,6 +150,7 @@ class ModelOptions:
     role_models: Mapping[str, str]
     api_key_env: str
     slots: int
+    timeout: float
 
     def make(self) -> dict[str, ChatModel]:
         """A bare model for each role; equal choices share one model.
@@ -171,8 +181,10 @@ class ModelOptions:
                     f"{name}: set {self.api_key_env} to your key, or name another server with --base-url",
                     field="api_key",
                 )
-            return OpenAIChat(name, api_key=key)
-        return OpenAIChat(name, base_url=url, api_key=key or "")
+            return OpenAIChat(name, api_key=key, timeout=self.timeout, max_connections=_MOST_CONNECTIONS)
+        return OpenAIChat(
+            name, base_url=url, api_key=key or "", timeout=self.timeout, max_connections=_MOST_CONNECTIONS
+        )
 
 
 @dataclass(frozen=True)
@@ -211,6 +223,7 @@ class ModelSetup:
             role_models={role: options[f"role_{role}"] for role in ROLE_NAMES if options[f"role_{role}"]},
             api_key_env=options["api_key_env"],
             slots=options["concurrency"] or 4,
+            timeout=options["timeout"],
         )
         return cls(
             bare=models.make(),

@@ -1,8 +1,8 @@
 """Select, expand, simulate, backpropagate: the tree side of the search, without a model call.
 
 ``ask`` selects a leaf and gives a trial; whoever plays it ``tell``s the outcome, which is committed in one go, or
-``release``s it. Between ask and tell the tree is untouched: only unobserved counts know of trials under way
-(WU-UCT, Liu et al., ICLR 2020), so many trials can be under way at once, in any order.
+``release``s it. Between ask and tell only unobserved counts know of trials under way (WU-UCT, Liu et al., ICLR 2020),
+so many can be under way at once, in any order; one that ``grow``s its leaf meanwhile lets others go on below it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mctsdialog.search.rules import (
     softmax,
     with_gold,
 )
-from mctsdialog.search.trial import Exchange, Outcome, Trial, TrialKind
+from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial, TrialKind
 from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode, shared_scores
 
 
@@ -51,6 +51,7 @@ class Engine:
         self._weights = tuple(tree.domain.weights[name] for name in tree.domain.criteria)
         self._asked = 0
         self._under_way: dict[int, Trial] = {}
+        self._at: dict[int, int] = {}  # the node that a trial under way is counted and blocked at
         self._told: set[int] = set()
         self._unobserved: Counter[int] = Counter()
         self._blocked: set[int] = set()
@@ -77,7 +78,7 @@ class Engine:
             return None
         trial = self._trial(leaf)
         self._under_way[trial.number] = trial
-        self._open(leaf)
+        self._open(trial, leaf)
         return trial
 
     def select(self) -> Node:
@@ -124,21 +125,36 @@ class Engine:
 
     def _trial(self, leaf: Node) -> Trial:
         strategy = leaf.strategy if isinstance(leaf, StrategyNode) else None
-        trial = Trial(self._asked, leaf.id, _kind(leaf), self.tree.history(leaf), strategy)
+        trial = Trial(self._asked, leaf.id, self._kind(leaf), self.tree.history(leaf), strategy)
         self._asked += 1
         return trial
 
-    def _open(self, leaf: Node) -> None:
-        """Count a trial under way on the path to the leaf, and block what has nothing else to offer."""
-        self._blocked.add(leaf.id)
-        for node in reversed(self.tree.path(leaf)):
+    def _kind(self, leaf: Node) -> TrialKind:
+        if isinstance(leaf, EndNode):
+            return "end"
+        if not isinstance(leaf, UnexpandedNode):
+            return "expand"
+        return "finish" if self._unfinished(self.tree[leaf.parent]) == leaf.id else "generate"
+
+    def _unfinished(self, node: Node) -> int | None:
+        """The child that a trial which grew the node is, or was, to be played from: not yet spoken; or None."""
+        children = self.tree.children(node)
+        if not children or any(isinstance(child, SpokenNode) and child.gold for child in children):
+            return None
+        best = max(children, key=lambda child: child.prior)
+        return best.id if isinstance(best, UnexpandedNode) else None
+
+    def _open(self, trial: Trial, at: Node) -> None:
+        """Count a trial under way on the path to a node, and block what has nothing else to offer."""
+        self._at[trial.number] = at.id
+        self._blocked.add(at.id)
+        for node in reversed(self.tree.path(at)):
             self._unobserved[node.id] += 1
             if node.children and all(child in self._blocked for child in node.children):
                 self._blocked.add(node.id)
 
     def _close(self, trial: Trial) -> None:
-        del self._under_way[trial.number]
-        for node in self.tree.path(self.tree[trial.leaf]):
+        for node in self.tree.path(self.tree[self._at.pop(trial.number)]):
             self._blocked.discard(node.id)
             self._unobserved[node.id] -= 1
             if not self._unobserved[node.id]:
@@ -146,9 +162,37 @@ class Engine:
 
     # -- tell --------------------------------------------------------------------------------------------------
 
+    def grow(self, trial: Trial, growth: Growth) -> None:
+        """Give the leaf of a trial under way its children at once, so that other trials can go on below it.
+
+        The trial stays under way, from now on at the child of highest prior; it is told whole as any other.
+
+        :raises TrialError: for a trial that is not under way or has grown its leaf, or a growth that does not fit it.
+        """
+        if self._under_way.get(trial.number) is not trial or self._at[trial.number] != trial.leaf:
+            raise TrialError(f"trial {trial.number} is not under way in this search, or has grown its leaf already")
+        self._check_growth(trial.kind, growth)
+        self._close(trial)
+        self._open(trial, self.tree[self._expand(trial.leaf, growth)])
+
+    def replay_growth(self, leaf: int, growth: Growth) -> None:
+        """Commit a journalled growth of a leaf.
+
+        :raises TrialError: where it cannot have grown so.
+        """
+        node = self.tree[leaf]
+        if node.children:
+            raise TrialError(f"node {leaf} is not a leaf")
+        self._check_growth(self._kind(node), growth)
+        self._expand(leaf, growth)
+
     def release(self, trial: Trial) -> None:
-        """Give up a trial that failed: its counts go, the tree stays as it was. Again: nothing."""
+        """Give up a trial that failed: its counts go, the tree stays as it was. Again: nothing.
+
+        Where it had grown its leaf, another trial will be asked to finish it.
+        """
         if self._under_way.get(trial.number) is trial:
+            del self._under_way[trial.number]
             self._close(trial)
 
     def tell(self, trial: Trial, outcome: Outcome) -> bool:
@@ -163,6 +207,7 @@ class Engine:
         if self._under_way.get(trial.number) is not trial:
             raise TrialError(f"trial {trial.number} is not under way in this search")
         self._check(trial.kind, outcome)
+        del self._under_way[trial.number]
         self._close(trial)
         self._told.add(trial.number)
         self._commit(trial.leaf, outcome)
@@ -174,9 +219,11 @@ class Engine:
         :raises TrialError: where the leaf cannot have had that outcome.
         """
         node = self.tree[leaf]
-        if node.children:
+        grown = self._unfinished(node) is not None
+        if node.children and not (grown and outcome.scores is not None):
             raise TrialError(f"node {leaf} is not a leaf")
-        self._check(_kind(node), outcome)
+        if not grown:
+            self._check(self._kind(node), outcome)
         self._commit(leaf, outcome)
 
     def probe(self, node_id: int, outcome: Outcome) -> SpokenNode:
@@ -201,7 +248,8 @@ class Engine:
     def _check(self, kind: TrialKind, outcome: Outcome) -> None:
         ended = kind == "end" or (outcome.generated is not None and outcome.generated.seeker is None)
         fits = (outcome.generated is not None) == (kind == "generate")
-        fits = fits and (outcome.scores is not None) == (outcome.child is not None) == (not ended)
+        fits = fits and (outcome.scores is not None) == (not ended and kind != "finish")
+        fits = fits and (outcome.child is not None) == (not ended)
         child_ended = outcome.child is not None and outcome.child.seeker is None
         fits = fits and not (outcome.steps and (ended or child_ended))
         fits = fits and len(outcome.steps) <= self.config.horizon
@@ -209,27 +257,41 @@ class Engine:
         if not fits:
             raise TrialError(f"the outcome does not fit a trial of kind {kind!r}: {outcome}")
 
+    def _check_growth(self, kind: TrialKind, growth: Growth) -> None:
+        ended = growth.generated is not None and growth.generated.seeker is None
+        if kind not in ("generate", "expand") or ended or (growth.generated is not None) != (kind == "generate"):
+            raise TrialError(f"the growth does not fit a trial of kind {kind!r}: {growth}")
+
     def _commit(self, leaf_id: int, outcome: Outcome) -> None:
-        evaluated = self._grow(leaf_id, outcome)
+        evaluated = self._evaluated(leaf_id, outcome)
         total = self._reward(outcome)
         if evaluated.rollout is None and not evaluated.gold:
             evaluated.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
         self._backpropagate(evaluated, total)
         self.tree.iterations += 1
 
-    def _grow(self, leaf_id: int, outcome: Outcome) -> SpokenNode:
+    def _evaluated(self, leaf_id: int, outcome: Outcome) -> SpokenNode:
         """Add what was generated, and give the node that was evaluated."""
         tree = self.tree
-        if outcome.generated is not None:
-            tree.speak(leaf_id, outcome.generated.supporter, outcome.generated.seeker)
-        if outcome.scores is None or outcome.child is None:
+        if outcome.child is None:
+            if outcome.generated is not None:
+                tree.speak(leaf_id, outcome.generated.supporter, outcome.generated.seeker)
             leaf = tree[leaf_id]
             assert isinstance(leaf, EndNode)
             return leaf
-        priors = softmax(outcome.scores, self.config.prior_temperature)
-        children = tree.expand(leaf_id, outcome.scores, priors)
-        best = children[tree.domain.strategies.names.index(highest(tree.domain.strategies.names, priors))]
-        return tree.speak(best, outcome.child.supporter, outcome.child.seeker)
+        child = leaf_id
+        if outcome.scores is not None:
+            grown = self._unfinished(tree[leaf_id])
+            child = self._expand(leaf_id, Growth(outcome.generated, outcome.scores)) if grown is None else grown
+        return tree.speak(child, outcome.child.supporter, outcome.child.seeker)
+
+    def _expand(self, leaf_id: int, growth: Growth) -> int:
+        """Give a leaf its own turns, where it has none, and its children; gives the child of highest prior."""
+        tree, names = self.tree, self.tree.domain.strategies.names
+        if growth.generated is not None:
+            tree.speak(leaf_id, growth.generated.supporter, growth.generated.seeker)
+        priors = softmax(growth.scores, self.config.prior_temperature)
+        return tree.expand(leaf_id, growth.scores, priors)[names.index(highest(names, priors))]
 
     def _backpropagate(self, node: Node, total: float) -> None:
         current: Node | None = node
@@ -254,9 +316,3 @@ class Engine:
             node.visits = self.config.gold_visits
             node.value = self.tree.domain.max_score + self.config.bias if node.visits else 0.0
         return child
-
-
-def _kind(leaf: Node) -> TrialKind:
-    if isinstance(leaf, EndNode):
-        return "end"
-    return "generate" if isinstance(leaf, UnexpandedNode) else "expand"

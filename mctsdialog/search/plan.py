@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ from mctsdialog.roles import Roles
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
 from mctsdialog.search.play import Players, most_calls, play
-from mctsdialog.search.trial import Outcome, Trial
+from mctsdialog.search.trial import Growth, Outcome, Trial
 from mctsdialog.search.trials import Trials
 from mctsdialog.tree import ExpandedNode, Node, SpokenNode, Tree
 
@@ -187,10 +187,10 @@ class _Run:
         self._late = True
         group.cancel_scope.cancel()
 
-    async def _play(self, trial: Trial) -> Outcome:
+    async def _play(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome:
         players = self._under_way[trial.number] = self._players()
         try:
-            return await play(trial, players, self._engine.tree.domain, self._engine.config.horizon)
+            return await play(trial, players, self._engine.tree.domain, self._engine.config.horizon, on_growth)
         finally:
             self._ended += self._under_way.pop(trial.number).calls
 

@@ -16,7 +16,7 @@ from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.errors import ReplyError, first_error
 from mctsdialog.roles import Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.search.rules import highest
-from mctsdialog.search.trial import Exchange, Outcome, Trial
+from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial
 from mctsdialog.tree import RolloutStep
 
 T = TypeVar("T")
@@ -138,10 +138,17 @@ def most_calls(horizon: int) -> int:
     return 6 + 4 * horizon
 
 
-async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> Outcome:
+async def play(
+    trial: Trial,
+    players: Players,
+    domain: Domain,
+    horizon: int,
+    on_growth: Callable[[Growth], object] = lambda growth: None,
+) -> Outcome:
     """Generate the leaf, expand it, simulate from its best child, and have the turns judged.
 
     :param horizon: H, most simulated rounds.
+    :param on_growth: called once the leaf can be given its children, before one of them is played.
     :raises ReplyError: where a role's answer cannot be used; errors of the roles themselves pass through.
     """
     names = domain.strategies.names
@@ -154,8 +161,12 @@ async def play(trial: Trial, players: Players, domain: Domain, horizon: int) -> 
             generated, history = await _exchange(players, history, trial.strategy)
         if trial.kind == "end" or (generated is not None and generated.seeker is None):
             judging.start(history)
+        elif trial.kind == "finish":
+            assert trial.strategy is not None
+            child, steps = await _simulate(players, history, trial.strategy, names, horizon, judging)
         else:
             scores = await players.scores(history)
+            on_growth(Growth(generated, scores))
             child, steps = await _simulate(players, history, highest(names, scores), names, horizon, judging)
     return Outcome(judging.results, generated, scores, child, steps)
 

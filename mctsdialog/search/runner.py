@@ -20,7 +20,7 @@ from mctsdialog.search.journal import Journal
 from mctsdialog.search.play import History, Players, play
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.start import GoldTurn, Start
-from mctsdialog.search.trial import Outcome, Trial
+from mctsdialog.search.trial import Growth, Outcome, Trial
 from mctsdialog.search.trials import Trials
 from mctsdialog.tree import Tree
 from mctsdialog.workers import for_each
@@ -93,8 +93,9 @@ async def _iterate(engine: Engine, players: Players, tape: _Tape, on_progress: C
     on_progress(tree)
     trials = Trials(
         engine,
-        lambda trial: play(trial, players, tree.domain, config.horizon),
+        lambda trial, on_growth: play(trial, players, tree.domain, config.horizon, on_growth),
         finished=tape.write_trial,
+        grown=tape.write_growth,
         told=lambda: on_progress(tree),
         known=known,
     )
@@ -180,10 +181,15 @@ class _Tape:
         return found
 
     def replay(self, engine: Engine) -> None:
-        """Commit the trials that are on the tape, in its order."""
-        while (record := self.next("trial")) is not None:
-            with self._read("a trial"):
-                engine.replay(record["leaf"], Outcome.from_dict(record))
+        """Commit the growths and trials that are on the tape, in its order."""
+        while self._records:
+            if self._records[0].get("type") == "growth":
+                growth = self._records.popleft()
+                with self._read("a growth"):
+                    engine.replay_growth(growth["leaf"], Growth.from_dict(growth))
+            elif (record := self.next("trial")) is not None:
+                with self._read("a trial"):
+                    engine.replay(record["leaf"], Outcome.from_dict(record))
 
     def trials(self) -> dict[int, tuple[int, Outcome]]:
         """(leaf, outcome) by number of the trials on the tape."""
@@ -196,6 +202,10 @@ class _Tape:
     def write_trial(self, trial: Trial, outcome: Outcome) -> None:
         """Append what a trial found."""
         self.write({"type": "trial", "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
+
+    def write_growth(self, trial: Trial, growth: Growth) -> None:
+        """Append what a trial under way has grown."""
+        self.write({"type": "growth", "number": trial.number, "leaf": trial.leaf, **growth.to_dict()})
 
     @contextmanager
     def _read(self, what: str) -> Iterator[None]:

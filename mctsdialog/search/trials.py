@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
 from mctsdialog.search.engine import Engine
-from mctsdialog.search.trial import Outcome, Trial
+from mctsdialog.search.trial import Growth, Outcome, Trial
 
 
 class Trials:
     """Asks, plays and tells trials until the search stops.
 
     A trial is told as soon as it stands first in line, and the next is asked at once. Trials join the line when they
-    finish; in deterministic search when they are asked, so that the tree depends on the replies alone.
+    finish; in deterministic search when they are asked, so that the tree depends on the replies alone. In free search
+    a trial also gives its leaf children as soon as it can, for the others to go on below it.
 
     :param engine: the tree's; its config says how many trials are under way at once.
-    :param play: gives the outcome of a trial.
+    :param play: gives the outcome of a trial; it may tell how the leaf grows before that.
     :param finished: called with each trial that was played, in the order they finish.
+    :param grown: called with each trial that gives its leaf children before it finishes.
     :param told: called after each trial that the tree has taken in.
     :param room: asked before a trial is begun; where it says no, none is until the next one ends.
     :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
@@ -31,9 +34,10 @@ class Trials:
     def __init__(
         self,
         engine: Engine,
-        play: Callable[[Trial], Awaitable[Outcome]],
+        play: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome]],
         *,
         finished: Callable[[Trial, Outcome], object],
+        grown: Callable[[Trial, Growth], object] = lambda trial, growth: None,
         told: Callable[[], object],
         room: Callable[[], bool] = lambda: True,
         known: Mapping[int, tuple[int, Outcome]] | None = None,
@@ -41,6 +45,7 @@ class Trials:
         self._engine = engine
         self._play = play
         self._finished = finished
+        self._grown = grown
         self._told = told
         self._room = room
         self._known = dict(known or {})
@@ -95,9 +100,17 @@ class Trials:
             raise TrialError(f"trial {trial.number} was played on node {leaf}, and is now one of node {trial.leaf}")
         return outcome
 
+    def _grow(self, trial: Trial, growth: Growth) -> None:
+        config = self._engine.config
+        if config.deterministic or config.parallelism == 1 or self._failures:
+            return
+        self._grown(trial, growth)
+        self._engine.grow(trial, growth)
+        self._ask()
+
     async def _attempt(self, trial: Trial) -> None:
         try:
-            outcome = await self._play(trial)
+            outcome = await self._play(trial, partial(self._grow, trial))
         except Exception as error:  # noqa: BLE001  # run raises it once the others under way are done
             self._engine.release(trial)
             self._failures.append(error)

@@ -8,7 +8,7 @@ import pytest
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError, TrialError
 from mctsdialog.roles import Roles
-from mctsdialog.search import Engine, Exchange, Outcome, SearchConfig
+from mctsdialog.search import Engine, Exchange, Growth, Outcome, SearchConfig
 from mctsdialog.search.play import Players, play
 from mctsdialog.tree import RolloutStep, Tree
 
@@ -258,3 +258,45 @@ def test_config_out_of_range_names_the_field(field, value):
 def test_roles_without_the_method_are_refused():
     with pytest.raises(ConfigError, match=r"seeker.*reply"):
         Roles(object(), object(), object(), object())
+
+
+def test_a_grown_leaf_is_open_to_others_and_its_trial_stays_counted(domain):
+    search = engine(domain)
+    first = search.ask()
+    assert search.ask() is None
+    scores = {"Ask": 5.0, "Comfort": 9.0, "Plan": 5.0}
+    search.grow(first, Growth(None, scores))
+    with pytest.raises(TrialError, match="has grown its leaf already"):
+        search.grow(first, Growth(None, scores))
+    second, third = search.ask(), search.ask()
+    assert [(trial.leaf, trial.kind) for trial in (second, third)] == [(1, "generate"), (3, "generate")]
+    assert search.ask() is None  # the child of highest prior is the first trial's
+    with pytest.raises(TrialError, match="does not fit"):
+        search.grow(second, Growth(None, scores))
+    search.tell(first, expanded(WORST))
+    assert [node.visits for node in search.tree] == [1, 0, 1, 0]
+    search.tree.check()
+    search.release(second)
+    search.release(third)
+    assert search.in_flight == 0
+    assert not search._unobserved
+    assert not search._blocked
+
+
+def test_what_a_released_trial_has_grown_is_finished_with_one_visit(domain):
+    search = engine(domain)
+    first = search.ask()
+    search.grow(first, Growth(None, {"Ask": 5.0, "Comfort": 9.0, "Plan": 5.0}))
+    search.release(first)
+    search.tree.check()
+    trial = search.ask()
+    while trial.leaf != 2:
+        trial = search.ask()
+    assert (trial.kind, trial.strategy, trial.history) == ("finish", "Comfort", OPENING)
+    with pytest.raises(TrialError, match="does not fit"):
+        search.tell(trial, expanded(WORST))
+    step = RolloutStep("Ask", "more", None)
+    search.tell(trial, Outcome((WORST, BEST), child=Exchange("said", "answer"), steps=(step,)))
+    assert search.tree[2].visits == search.tree.root.visits == 1
+    assert search.tree[2].rollout.steps == (step,)
+    search.tree.check()

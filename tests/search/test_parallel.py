@@ -157,7 +157,7 @@ async def test_whatever_ends_a_trial_its_counts_are_released(domain, gold, hash_
     engine = Engine(tree, config)
     begun = anyio.Event()
 
-    async def endless(trial) -> Outcome:
+    async def endless(trial, on_growth) -> Outcome:
         if engine.in_flight == 5:
             begun.set()
         if how == "fails" and trial.number == 2:
@@ -282,3 +282,69 @@ async def test_any_free_search_ends_sound(domain, gold, hash_roles, parallelism,
     tree, _ = await grow(gold, functions, domain, seed, parallelism=parallelism, **limits)
     assert tree.iterations <= iterations
     assert tree.stop_reason in ("max_iterations", "enough_ends", "max_ends")
+
+
+async def test_others_go_on_below_a_leaf_whose_trial_is_still_simulating(domain, gold, hash_roles):
+    """The root's own trial waits for its judge; meanwhile all others are played below the root."""
+    functions = hash_roles(domain.strategies.names, end_one_in=0)
+    roles, enough, first = functions.roles(), anyio.Event(), [True]
+
+    class Judge:
+        async def judge(self, history, /):
+            if first.pop() if first else False:
+                await enough.wait()
+            return functions.judge(history)
+
+    def count(tree):
+        if tree.iterations >= 9:
+            enough.set()
+
+    start = mctsdialog.Scenario(id="s")
+    roles = mctsdialog.Roles(roles.seeker, roles.supporter, roles.strategist, Judge())
+    config = CONFIG.replace(parallelism=3, max_iterations=20, min_iterations=20)
+    with anyio.fail_after(20):
+        tree = await mctsdialog.search(start, roles, config, domain=domain, on_progress=count)
+    tree.check()
+    assert tree.root.visits == 20
+
+
+@pytest.mark.parametrize("parallelism", [1, 4])
+async def test_what_a_failed_trial_has_grown_is_finished_by_another(tmp_path, domain, hash_roles, parallelism):
+    functions = hash_roles(domain.strategies.names, end_one_in=0)
+    supporter, spoken = functions.supporter, []
+
+    def fails_now_and_then(history, strategy):
+        spoken.append(strategy)
+        if len(spoken) % 9 == 0 and len(spoken) < 40:
+            raise ReplyError("is no use", role="supporter")
+        return supporter(history, strategy)
+
+    functions.supporter = fails_now_and_then
+    start, failures = mctsdialog.Scenario(id="s"), 0
+    while True:
+        try:
+            with anyio.fail_after(30):
+                tree, _ = await grow(start, functions, domain, journal=tmp_path / "j", parallelism=parallelism)
+            break
+        except ReplyError:
+            failures += 1
+    assert failures >= 1
+    assert tree.root.visits == tree.iterations == 40
+    rebuilt, _ = await grow(start, functions, domain, journal=tmp_path / "j", parallelism=1)
+    assert state(rebuilt) == state(tree)
+
+
+async def test_cut_after_any_record_a_journal_of_many_at_once_goes_on(tmp_path, domain, gold, hash_roles):
+    functions = hash_roles(domain.strategies.names)
+    small = {"max_iterations": 14, "min_iterations": 14}
+    whole = tmp_path / "whole"
+    await grow(gold, functions, domain, journal=whole, parallelism=4, **small)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    assert any(b'"type":"growth"' in line for line in lines)
+    for cut in range(1, len(lines)):
+        part = tmp_path / f"{cut}"
+        part.write_bytes(b"".join(lines[:cut]))
+        tree, _ = await grow(gold, functions, domain, seed=cut, journal=part, parallelism=4, **small)
+        assert tree.iterations == 14
+        again, _ = await grow(gold, functions, domain, journal=part, parallelism=4, **small)
+        assert state(again) == state(tree)
