@@ -62,7 +62,7 @@ _OPTIONS = [
         "models",
         multiple=True,
         metavar="NAME[@URL]",
-        help="A judge: its name at the server, or at another; again for several.",
+        help="A judge: its name at the server, or at another, or 'local' for the embedded model; again for several.",
     ),
     click.option("--server", metavar="URL", help="The judges' OpenAI-compatible server, up to /v1. Default: OpenAI's."),
     click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable of the server's key."),
