@@ -44,6 +44,7 @@ def options(stub_server, monkeypatch):
         "adaptive": False,
         "no_cache": False,
         "replay": False,
+        "timeout": 60.0,
     }
 
 
