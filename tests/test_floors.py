@@ -37,6 +37,7 @@ FLOORS = {
     "cso_train.callbacks": 2,
     "cso_train.models": 2,
     "cso_train.zero": 2,
+    "cso_train.packing": 2.5,
     "cso_train.methods": 3,
     "cso_train.evaluation": 3,
     "cso_train.card": 4,

@@ -6,9 +6,10 @@ Settings come in layers: defaults < preset < YAML file < command line (:func:`re
 from cso_train.config.batching import accumulation_steps, device_batch
 from cso_train.config.layers import Resolved, resolve_config
 from cso_train.config.presets import Preset, load_preset, preset_names
-from cso_train.config.settings import Method, TrainConfig
+from cso_train.config.settings import WITH_REFERENCE, Method, TrainConfig
 
 __all__ = [
+    "WITH_REFERENCE",
     "Method",
     "Preset",
     "Resolved",

@@ -107,6 +107,20 @@ class TrainConfig(BaseModel):
         "model stays in memory [default: false]",
     )
 
+    packing: Literal["tree", "none"] = Field(
+        "none",
+        description="'tree' lays the rows of a step into prefix trees and computes what they have in common once: the "
+        "same loss, some times faster",
+    )
+    sampler: Literal["pairs", "dialogues"] = Field(
+        "pairs",
+        description="how packing tree draws rows: 'pairs' shuffles them as without packing, 'dialogues' takes all rows "
+        "of a dialogue one after the other, which packs most",
+    )
+    pack_tokens: int = Field(
+        4096, ge=2, description="most tokens of one pack of packing tree, 2 or more; larger trees are cut"
+    )
+
     # what is trained
     lora: bool = Field(True, description="train low-rank adapters instead of all parameters")
     lora_rank: int | None = Field(None, ge=1, description="rank of the adapters, 1 or more [default: 8]")
@@ -230,7 +244,12 @@ class TrainConfig(BaseModel):
     @property
     def reference_model(self) -> bool:
         """Whether a second, frozen model stands in memory while training; with LoRA it is the model itself."""
-        return self.method in WITH_REFERENCE and not self.lora and not self.precompute_reference
+        return (
+            self.method in WITH_REFERENCE
+            and not self.lora
+            and not self.precompute_reference
+            and self.packing == "none"  # on trees the reference is computed once, before the first step
+        )
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cso_train.chat import ChatFormat
@@ -54,7 +55,9 @@ def _orpo() -> tuple[Any, Any]:
 
 
 def _reference(config: TrainConfig) -> dict[str, Any]:
-    return {"beta": config.beta, "precompute_ref_log_probs": bool(config.precompute_reference)}
+    # on trees the reference is computed once in any case; with adapters it needs no second model that TRL would load
+    once = not config.lora if config.packing == "tree" else bool(config.precompute_reference)
+    return {"beta": config.beta, "precompute_ref_log_probs": once}
 
 
 METHODS: dict[str, MethodSpec] = {
@@ -117,6 +120,7 @@ def build_trainer(
     reference: PreTrainedModel | None = None,
     settings: Any,
     callbacks: Sequence[TrainerCallback] = (),
+    reference_table: Path | None = None,
 ) -> Trainer:
     """The trainer of the config's method.
 
@@ -125,10 +129,17 @@ def build_trainer(
     :param train: rows of the method's kind, fitted to the context in the model's chat format.
     :param reference: the model as it is before training, for a full-parameter run whose method asks for one.
     :param settings: of :func:`training_settings`.
-    :returns: a TRL trainer, ready to ``train()``.
+    :param reference_table: where packed training keeps the reference's log-probabilities.
+    :returns: a TRL trainer, ready to ``train()``; with packing, one that computes on trees.
     """
     trainer_class, _ = METHODS[config.method].trainer()
     options: dict[str, Any] = {}
+    if config.packing == "tree":
+        from cso_train.packing.trainer import PackingSetup, TreePacked  # noqa: PLC0415  # heavy
+
+        trainer_class = type(f"TreePacked{trainer_class.__name__}", (TreePacked, trainer_class), {})
+        held = None if evaluation is None else evaluation.rows
+        options["packing"] = PackingSetup(config, train.rows, held, reference_table)
     if config.lora:
         options["peft_config"] = lora_config(config)
     elif reference is not None:

@@ -28,7 +28,7 @@ def deepspeed_config(config: TrainConfig, plan: Plan) -> dict[str, Any] | None:
     if plan.stage is None:
         return None
     made = {
-        "train_batch_size": config.batch_size,
+        "train_batch_size": plan.per_device_batch_size * plan.accumulation * plan.world_size,
         "train_micro_batch_size_per_gpu": plan.per_device_batch_size,
         "gradient_accumulation_steps": plan.accumulation,
         "gradient_clipping": config.max_grad_norm,

@@ -55,7 +55,7 @@ class Plan:
     :ivar world_size: number of processes, each with its device.
     :ivar local_world_size: how many of them are on one machine.
     :ivar per_device_batch_size: rows of one device at once.
-    :ivar accumulation: backward passes of one optimiser step.
+    :ivar accumulation: parts of one optimiser step that the trainer's loop sees; packed steps are one, of all rows.
     """
 
     stage: int | None
@@ -132,7 +132,7 @@ def plan_run(
         world_size=world_size,
         local_world_size=local,
         per_device_batch_size=rows,
-        accumulation=accumulation_steps(config.batch_size, rows, world_size),
+        accumulation=1 if config.packing == "tree" else accumulation_steps(config.batch_size, rows, world_size),
     )
 
 
