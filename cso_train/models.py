@@ -72,6 +72,20 @@ def _embedded_file() -> Path:
     return files[0]
 
 
+def model_type(source: ModelSource, **options: Any) -> str:
+    """The model's architecture, as its configuration names it: "llama", "qwen2" ...
+
+    :param options: ``revision`` and ``trust_remote_code``.
+    :raises TrainModelError: where the configuration cannot be read.
+    """
+    from transformers import AutoConfig  # noqa: PLC0415  # heavy
+
+    try:
+        return str(AutoConfig.from_pretrained(source.location, **source.options(**options)).model_type)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _load_error(source, error, "configuration") from error
+
+
 def load_tokenizer(source: ModelSource, **options: Any) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with a padding token.
 

@@ -27,7 +27,8 @@ from cso_train.curves import save_curves
 from cso_train.data import KINDS, TrainingData, leaks, load_data
 from cso_train.errors import RunError, TrainConfigError
 from cso_train.methods import build_trainer, training_settings
-from cso_train.models import ModelSource, load_model, load_tokenizer
+from cso_train.models import ModelSource, load_model, load_tokenizer, model_type
+from cso_train.packing.attention import attention_kernel, check_packable
 from cso_train.zero import (
     Machine,
     Plan,
@@ -74,6 +75,7 @@ class Prepared:
     plan: Plan
     deepspeed: dict[str, Any] | None
     source: ModelSource
+    attention: str | None
     tokenizer: PreTrainedTokenizerBase
     train: TrainingData
     evaluation: TrainingData | None
@@ -142,6 +144,10 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     deepspeed = deepspeed_config(config, plan)
     source = ModelSource.of(config.model)
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    kind_of_model = model_type(source, **options)
+    if config.packing == "tree":
+        check_packable(kind_of_model)
+    kernel = attention_kernel(config.attention, kind_of_model, packed=config.packing == "tree", on_gpu=machine.gpus > 0)
     estimate = memory_estimate(count_parameters(config, source.location, **source.options(**options)), config, plan)
     say(str(estimate))
     for warning in check_fits(estimate, machine.device_bytes, machine.host_bytes):
@@ -152,7 +158,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     if evaluation is not None:
         evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
     _tell_data(chat, train_data, evaluation, say)
-    return Prepared(config, plan, deepspeed, source, tokenizer, train_data, evaluation)
+    return Prepared(config, plan, deepspeed, source, kernel, tokenizer, train_data, evaluation)
 
 
 def _check_trackers(config: TrainConfig) -> None:
@@ -248,7 +254,7 @@ def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         load_model,
         prepared.source,
         dtype=torch.bfloat16 if plan.weights == "bf16" else torch.float32,
-        attention=None if config.attention == "auto" else config.attention,
+        attention=prepared.attention,
         revision=config.revision,
         trust_remote_code=config.trust_remote_code,
     )
@@ -270,6 +276,7 @@ def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         reference=reference,
         settings=settings,
         callbacks=callbacks,
+        reference_table=folder / "checkpoints" / "reference.safetensors",
     )
     return trainer, stop
 

@@ -87,9 +87,7 @@ class MaskMaker:
         seen = torch.from_numpy(tree_mask(tree, window)).to(device)[None, None]
         if self.config._attn_implementation == "sdpa":
             return seen
-        return torch.zeros(seen.shape, dtype=self.dtype, device=device).masked_fill_(
-            ~seen, torch.finfo(self.dtype).min
-        )
+        return torch.zeros(seen.shape, dtype=self.dtype, device=device).masked_fill_(~seen, torch.finfo(self.dtype).min)
 
 
 def block_mask(tree: TokenTree, length: int, window: int | None, device: torch.device) -> Any:

@@ -41,7 +41,9 @@ class PackedRow:
     mismatched: Reply | None = None
 
 
-def packed_rows(method: str, examples: Iterable[Mapping[str, Any]], source: Sequence[Row], limit: int) -> list[PackedRow]:
+def packed_rows(
+    method: str, examples: Iterable[Mapping[str, Any]], source: Sequence[Row], limit: int
+) -> list[PackedRow]:
     """A trainer's tokenised examples as rows for packing.
 
     :param method: a training method.

@@ -34,7 +34,12 @@ def sft_rows(dialogues=3):
     """Dialogues, two of each seed, that part after the first turn."""
     rows = []
     for number in range(dialogues):
-        start = [SYSTEM, user(f"I am tired of number {number}."), assistant("(Affirmation) You do well."), user("Do I?")]
+        start = [
+            SYSTEM,
+            user(f"I am tired of number {number}."),
+            assistant("(Affirmation) You do well."),
+            user("Do I?"),
+        ]
         for end in ("That is hard.", "Do better, now."):
             rows.append({"messages": [*start, assistant(f"(Emotional Validation) {end}")]})
     return rows

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from cso_train.chat import ChatFormat
@@ -92,9 +91,9 @@ def expected_loss(trainer, rows):
             sign, weight = (1, config.chosen_weight) if row.label else (-1, config.rejected_weight)
             losses.append(weight * (1 - torch.sigmoid(beta * sign * (ratio - divergence))))
         return sum(losses) / len(losses)
-    for row, (chosen, rejected, *whole) in zip(rows, own, strict=True):
+    for row, (chosen, rejected, *_) in zip(rows, own, strict=True):
         if config.method in ("dpo", "ipo"):
-            gains = [scores.sum() - before(trainer, reply) for scores, reply in zip((chosen, rejected), row.replies)]
+            gains = [scores.sum() - before(trainer, reply) for scores, reply in zip((chosen, rejected), row.replies[:2], strict=True)]
         if config.method == "dpo":
             losses.append(-torch.log(torch.sigmoid(beta * (gains[0] - gains[1]))))
         elif config.method == "ipo":
