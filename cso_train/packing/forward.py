@@ -45,7 +45,7 @@ class Pack:
 
         :param model: with :func:`add_tree_head`, or a wrapper of it.
         """
-        found = model(**self.inputs)
+        found: torch.Tensor = model(**self.inputs)
         return found.new_zeros(len(self.counts)).index_add(0, self.owners, found[self.picks])
 
 
@@ -102,7 +102,7 @@ def add_tree_head(model: PreTrainedModel) -> None:
         hidden = self.base_model(**given, use_cache=False).last_hidden_state[0, tree_heads]
         return _log_probs(self.get_output_embeddings(), hidden, head, targets, rows, softcap)
 
-    model.forward = types.MethodType(forward, model)  # type: ignore[method-assign]
+    model.forward = types.MethodType(forward, model)
 
 
 def _log_probs(
@@ -134,7 +134,7 @@ def _log_probs(
 def _picked(
     output: torch.nn.Module, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, softcap: float | None
 ) -> torch.Tensor:
-    logits = output(hidden).float()
+    logits: torch.Tensor = output(hidden).float()
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     return logits[head, targets] - torch.logsumexp(logits, -1)[head]

@@ -21,7 +21,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from cso_train.config import WITH_REFERENCE, TrainConfig
 from cso_train.data import Row
-from cso_train.errors import RunError
+from cso_train.errors import RunError, TrainDataError
 from cso_train.packing.attention import MaskMaker, check_packable
 from cso_train.packing.forward import Pack, add_tree_head, make_pack
 from cso_train.packing.losses import Metrics, Scores, Totals, packed_loss
@@ -110,7 +110,7 @@ class TreePacked:
     def _read(self, dataset: Any, source: Sequence[Row]) -> list[PackedRow]:
         if len(dataset) != len(source):
             dropped = len(source) - len(dataset)
-            raise RunError(f"the trainer dropped {dropped} rows that do not fit max_length; raise it")
+            raise TrainDataError(f"{dropped} rows have nothing left to train on; raise max_length", field="max_length")
         config = self._setup.config
         return packed_rows(config.method, dataset, source, config.max_length)
 
@@ -228,9 +228,8 @@ class TreePacked:
             noted = self._sums[part][name]
             noted[0] += float(value)
             noted[1] += count
-        pairwise = sum(len(reply.ids) for row in rows for reply in row.replies[:2])
-        for name, value in (("tokens/packed", pack.tokens), ("tokens/pairwise", pairwise)):
-            self._sums[part][name][0] += value
+        self._sums[part]["tokens/packed"][0] += pack.tokens
+        self._sums[part]["tokens/pairwise"][0] += sum(len(reply.ids) for row in rows for reply in row.replies[:2])
         self._last_tokens = pack.tokens
 
     def _metrics_of(self, part: str) -> dict[str, float]:
@@ -238,7 +237,7 @@ class TreePacked:
         names = _METRICS[self._setup.config.method]
         noted = self._sums[part]
         values = torch.tensor([noted[name] for name in names], dtype=torch.float64)
-        if not values[:, :].any():
+        if not values.any():
             return {}
         device = self._trainer.accelerator.device
         values = self._trainer.accelerator.reduce(values.to(device, torch.float32), "sum").double()
@@ -296,7 +295,8 @@ class TreePacked:
         if self._table is not None:
             return
         if trainer.state.global_step and not config.lora:
-            raise RunError("the reference's log-probabilities are gone, and the model has been trained; --restart")
+            message = "the reference's log-probabilities are gone, and the model is no longer what it was; --restart"
+            raise RunError(message, folder=trainer.args.output_dir)
         self._table = {name: values.cpu() for name, values in self._computed().items()}
         if path is not None and trainer.is_world_process_zero():
             save_table(path, self._table, key)
