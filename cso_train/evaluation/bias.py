@@ -32,9 +32,12 @@ def preference_bias(confusion: Sequence[Sequence[int]]) -> Bias:
     strategy with the newest values of the others; after each sweep the positive p are divided by their geometric mean;
     at the end p is scaled to sum to n.
 
-    A strategy in no confusion keeps its p; one that never wins gets 0. Without confusions B is 0. Where a strategy wins
-    and never loses, its p grows without bound: the limit, it alone preferred, is returned with ``saturated``. (Where
-    several do, the first of them stands for all.)
+    The confusions only say how strategies compare that are confused with each other, over others or not. Where they
+    fall into groups without a confusion between them, each group has its own geometric mean: one for all would leave
+    the scale between the groups to the order of the strategies. A strategy in no confusion is a group of its own, p 1
+    before the last scaling; one that never wins gets 0. Without confusions B is 0. Where a strategy wins and never
+    loses, its p grows without bound: the limit, it alone preferred, is returned with ``saturated``. (Where several do,
+    the first of them stands for all.)
 
     :param confusion: counts, rows gold and columns predicted, square.
     """
@@ -48,13 +51,28 @@ def preference_bias(confusion: Sequence[Sequence[int]]) -> Bias:
     for _ in range(SWEEPS):
         for place in range(count):
             p[place] = _updated(place, p, wins)
-        positive = [value for value in p if value > 0]
-        middle = math.exp(math.fsum(map(math.log, positive)) / len(positive)) if positive else 1.0
-        p = [value / middle for value in p]
+        for group in _groups(p, wins):
+            middle = math.exp(math.fsum(math.log(p[place]) for place in group) / len(group))
+            for place in group:
+                p[place] /= middle
     total = math.fsum(p)
     p = [value * count / total for value in p] if total else p
     spread = math.sqrt(math.fsum((value - 1.0) ** 2 for value in p) / count) if count and total else 0.0
     return Bias(spread, False, tuple(p))
+
+
+def _groups(p: Sequence[float], wins: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The strategies of positive p, those together that confusions connect; one of p 0 connects none."""
+    left = [place for place, value in enumerate(p) if value > 0]
+    found = []
+    while left:
+        group = [left.pop()]
+        for one in group:  # grows while it is walked
+            near = [other for other in left if wins[one][other] or wins[other][one]]
+            left = [other for other in left if other not in near]
+            group += near
+        found.append(group)
+    return found
 
 
 def _updated(i: int, p: Sequence[float], wins: Sequence[Sequence[int]]) -> float:

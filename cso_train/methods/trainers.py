@@ -49,9 +49,11 @@ def _cpo() -> tuple[Any, Any]:
 
 
 def _orpo() -> tuple[Any, Any]:
-    from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: PLC0415  # heavy
+    from trl.experimental.orpo import ORPOConfig  # noqa: PLC0415  # heavy
 
-    return ORPOTrainer, ORPOConfig
+    from cso_train.methods.orpo import RowMeanORPOTrainer  # noqa: PLC0415
+
+    return RowMeanORPOTrainer, ORPOConfig
 
 
 def _reference(config: TrainConfig) -> dict[str, Any]:
@@ -93,7 +95,7 @@ METHODS: dict[str, MethodSpec] = {
     "orpo": MethodSpec(
         _orpo,
         lambda config: {"beta": config.beta},
-        "-mean log pi(x, y_w) over all tokens - beta * log sigmoid(log odds(y_w) - log odds(y_l))",
+        "-mean log pi(x, y_w) over a pair's tokens - beta * log sigmoid(log odds(y_w) - log odds(y_l))",
     ),
 }
 """The methods by name."""
@@ -145,6 +147,8 @@ def build_trainer(
     elif reference is not None:
         options["ref_model"] = reference
     rows = {"train_dataset": to_rows(train, tokenizer), "eval_dataset": to_rows(evaluation, tokenizer)}
+    if config.method == "kto":
+        rows = {name: each and each.shuffle(seed=config.seed) for name, each in rows.items()}
     trainer: Trainer = trainer_class(
         model=model,
         args=settings,

@@ -207,6 +207,39 @@ def test_where_all_are_taken_for_all_the_order_of_the_strategies_is_nothing(matr
     assert other.preferences == pytest.approx([one.preferences[i] for i in order], abs=1e-6)
 
 
+def in_blocks(*matrices):
+    """Strategies that are confused within each matrix and never beyond it."""
+    count, start = sum(map(len, matrices)), 0
+    whole = [[0] * count for _ in range(count)]
+    for matrix in matrices:
+        for place, row in enumerate(matrix):
+            whole[start + place][start : start + len(row)] = row
+        start += len(matrix)
+    return whole
+
+
+@given(one=dense, other=dense, data=st.data())
+def test_groups_that_are_never_confused_are_fitted_apart_in_any_order(one, other, data):
+    matrix = in_blocks(one, other)
+    order = data.draw(st.permutations(range(len(matrix))))
+    whole, moved = preference_bias(matrix), preference_bias([[matrix[i][j] for j in order] for i in order])
+    assert moved.value == pytest.approx(whole.value, abs=1e-6)
+    assert moved.preferences == pytest.approx([whole.preferences[i] for i in order], abs=1e-6)
+    parts = whole.preferences[: len(one)], whole.preferences[len(one) :]
+    for part, alone in zip(parts, map(preference_bias, (one, other)), strict=True):
+        scale = part[0] / alone.preferences[0]
+        assert part == pytest.approx([scale * each for each in alone.preferences])
+    middles = [math.prod(part) ** (1 / len(part)) for part in parts]
+    assert middles[0] == pytest.approx(middles[1])
+
+
+def test_one_that_never_wins_connects_no_groups():
+    matrix = [[0, 4, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 9, 0], [0, 0, 1, 0, 0], [2, 0, 2, 0, 0]]
+    p = preference_bias(matrix).preferences
+    assert p[4] == 0
+    assert p[0] * p[1] == pytest.approx(p[2] * p[3])
+
+
 @given(matrix=dense, extra=st.lists(st.integers(0, 99), min_size=6, max_size=6))
 def test_the_diagonal_is_unused(matrix, extra):
     changed = [[n + extra[i] * (i == j) for j, n in enumerate(row)] for i, row in enumerate(matrix)]
