@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,12 @@ class TrainingData:
         held = set(seeds[: max(1, min(len(seeds) - 1, round(fraction * len(seeds))))])
         parts = [tuple(row for row in self.rows if (seed_of(row) in held) is out) for out in (False, True)]
         return self._with(parts[0]), TrainingData(self.kind, parts[1], self.strategies)
+
+    def shuffled(self, seed: int) -> TrainingData:
+        """The same rows in an order of chance."""
+        order = list(self.rows)
+        random.Random(seed).shuffle(order)  # noqa: S311  # no secret
+        return self._with(tuple(order))
 
     def _with(self, rows: tuple[Row, ...]) -> TrainingData:
         return TrainingData(self.kind, rows, self.strategies, self.warnings)

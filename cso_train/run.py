@@ -107,6 +107,8 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
         tell(f"{folder}: this run is finished; nothing was done (--restart trains again)")
         return done
     trainer, stop = _trainer(prepared, folder)
+    if apart := getattr(trainer, "apart", 0):
+        tell(f"warning: {apart} rows stand apart: the chat template writes a turn otherwise once another follows it")
     checkpoint = _last_checkpoint(folder)
     if checkpoint is not None:
         tell(f"going on from {checkpoint}")

@@ -135,6 +135,9 @@ def build_trainer(
     :returns: a TRL trainer, ready to ``train()``; with packing, one that computes on trees.
     """
     trainer_class, _ = METHODS[config.method].trainer()
+    if config.method == "kto":  # TRL takes the rows in their order, and the KL term from a row's neighbours
+        train = train.shuffled(config.seed)
+        evaluation = None if evaluation is None else evaluation.shuffled(config.seed)
     options: dict[str, Any] = {}
     if config.packing == "tree":
         from cso_train.packing.trainer import PackingSetup, TreePacked  # noqa: PLC0415  # heavy
@@ -147,8 +150,6 @@ def build_trainer(
     elif reference is not None:
         options["ref_model"] = reference
     rows = {"train_dataset": to_rows(train, tokenizer), "eval_dataset": to_rows(evaluation, tokenizer)}
-    if config.method == "kto":
-        rows = {name: each and each.shuffle(seed=config.seed) for name, each in rows.items()}
     trainer: Trainer = trainer_class(
         model=model,
         args=settings,

@@ -42,12 +42,12 @@ class Totals:
     """What a loss divides by, over all packs of a step and all processes.
 
     :param rows: of the step.
-    :param tokens: scored tokens of each reply over the step's rows, shape (replies,).
+    :param tokens: scored tokens of the step's rows, which sft divides by.
     :param divergence: kto's estimate of the KL divergence, 0 or more.
     """
 
     rows: int
-    tokens: torch.Tensor
+    tokens: int
     divergence: torch.Tensor | None = None
 
 
@@ -77,11 +77,10 @@ def _simpo(config: TrainConfig, scores: Scores, totals: Totals) -> tuple[torch.T
 
 
 def _orpo(config: TrainConfig, scores: Scores, totals: Totals) -> tuple[torch.Tensor, Metrics]:
-    means = (scores.sums / scores.counts)[:, :2]
-    odds = means - _log1mexp(means)
-    preference = -_beta(config) * logsigmoid(odds[:, 0] - odds[:, 1]).sum() / totals.rows
-    likelihood = -scores.sums[:, 2].sum() / totals.tokens[2]
-    return preference + likelihood, _preferences(_beta(config) * means, scores)
+    means = scores.sums / scores.counts
+    odds = means[:, :2] - _log1mexp(means[:, :2])
+    losses = -means[:, 2] - _beta(config) * logsigmoid(odds[:, 0] - odds[:, 1])
+    return losses.sum() / totals.rows, _preferences(_beta(config) * means, scores)
 
 
 def _kto(config: TrainConfig, scores: Scores, totals: Totals) -> tuple[torch.Tensor, Metrics]:
@@ -100,7 +99,7 @@ def _kto(config: TrainConfig, scores: Scores, totals: Totals) -> tuple[torch.Ten
 
 
 def _sft(config: TrainConfig, scores: Scores, totals: Totals) -> tuple[torch.Tensor, Metrics]:
-    return -scores.sums.sum() / totals.tokens[0], {}
+    return -scores.sums.sum() / totals.tokens, {}
 
 
 def _beta(config: TrainConfig) -> float:

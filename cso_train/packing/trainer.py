@@ -153,9 +153,9 @@ class TreePacked:
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One optimiser step's passes over this process's packs."""
         trainer, plan = self._trainer, inputs["plan"]
-        self._ensure_reference(model)
+        self._ensure_reference()
         model.train()
-        totals = self._totals("train", plan, model)
+        totals = self._totals("train", plan)
         whole = torch.zeros((), device=trainer.accelerator.device)
         for number, rows in enumerate(plan.packs):
             last = number == len(plan.packs) - 1
@@ -180,13 +180,13 @@ class TreePacked:
         """The mean loss over the rows held out, and its metrics."""
         trainer = self._trainer
         model = trainer.model_wrapped if trainer.is_in_train else trainer.accelerator.prepare_model(trainer.model)
-        self._ensure_reference(model)
+        self._ensure_reference()
         model.eval()
         loss, rows = torch.zeros((), device=trainer.accelerator.device), 0
         for inputs in dataloader:
             plan = inputs["plan"]
             with torch.no_grad(), trainer.compute_loss_context_manager():
-                totals = self._totals("eval", plan, model)
+                totals = self._totals("eval", plan)
                 for pack in plan.packs:
                     loss += self._part_of_loss("eval", model, pack, totals) * len(plan.rows)
             rows += len(plan.rows)
@@ -252,11 +252,10 @@ class TreePacked:
 
     # -- what a step's packs have in common --------------------------------------------------------------------
 
-    def _totals(self, part: str, plan: StepPlan, model: Any) -> Totals:
+    def _totals(self, part: str, plan: StepPlan) -> Totals:
         rows = [self._parts[part][index] for index in plan.rows]
-        tokens = torch.tensor([[len(reply.scored) for reply in row.replies] for row in rows]).sum(0)
-        device = self._trainer.accelerator.device
-        return Totals(len(rows), tokens.to(device), self._divergence(part, plan) if plan.mismatched else None)
+        tokens = sum(len(reply.scored) for row in rows for reply in row.replies)
+        return Totals(len(rows), tokens, self._divergence(part, plan) if plan.mismatched else None)
 
     def _divergence(self, part: str, plan: StepPlan) -> torch.Tensor:
         """Kto's estimate of the KL divergence: the mean log-ratio of the step's mismatched replies, 0 or more."""
@@ -284,7 +283,7 @@ class TreePacked:
 
     # -- the reference -----------------------------------------------------------------------------------------
 
-    def _ensure_reference(self, model: Any) -> None:
+    def _ensure_reference(self) -> None:
         """Have the reference's log-probabilities: from the file, or computed now, before the first step."""
         config, trainer = self._setup.config, self._trainer
         if config.method not in WITH_REFERENCE or self._table is not None:

@@ -25,6 +25,8 @@ BASE = {
     "--save-steps": "2",
 }
 
+TREES = {"packing": "tree", "pack_tokens": "60", "max_grad_norm": "0"}
+
 
 @pytest.fixture
 def command(tiny_folder, preference_file, tmp_path):
@@ -100,10 +102,13 @@ def test_other_methods_run_too(command, tmp_path, method, sft_file):
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
 
 
-def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp_path):
-    assert run(command(out="whole")).returncode == 0
+@pytest.mark.parametrize(
+    "settings", [{}, {"packing": "tree", "lora": "false", "pack_tokens": "60"}], ids=["pairs", "trees"]
+)
+def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp_path, settings):
+    assert run(command(out="whole", **settings)).returncode == 0
     process = subprocess.Popen(
-        command(out="killed"),
+        command(out="killed", **settings),
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -115,7 +120,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp
     process.kill()
     process.wait()
     assert not (folder / "manifest.json").exists()
-    done = run(command(out="killed"))
+    done = run(command(out="killed", **settings))
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
     assert losses(folder) == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
@@ -207,19 +212,29 @@ def test_a_full_disk_at_the_end_leaves_no_model_that_looks_whole(command, tmp_pa
     assert not (out / "manifest.json").exists()
 
 
-@pytest.mark.parametrize(("stage", "lora"), [("2", "true"), ("3", "true"), ("3", "false")])
-def test_two_processes_under_deepspeed_have_the_losses_of_one(command, tmp_path, stage, lora):
+@pytest.mark.parametrize(
+    ("stage", "lora", "packing"),
+    [
+        ("2", "true", {}),
+        ("3", "true", {}),
+        ("3", "false", {}),
+        ("2", "false", TREES),
+        ("3", "true", TREES),
+        ("none", "true", TREES),
+    ],
+)
+def test_two_processes_have_the_losses_of_one(command, tmp_path, stage, lora, packing):
     pytest.importorskip("deepspeed")
-    assert run(command(out="one", max_steps="4", lora=lora)).returncode == 0
+    assert run(command(out="one", max_steps="4", lora=lora, **packing)).returncode == 0
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-    parts = {"zero_stage": stage, "per_device_batch_size": "2"}
+    parts = {"zero_stage": stage, "per_device_batch_size": "2", **packing}
     words = command(out="two", launcher=launcher, max_steps="4", lora=lora, **parts)
     done = run(words)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert two == pytest.approx(one, rel=2e-3)
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text("utf-8"))
-    assert (manifest["zero_stage"], manifest["world_size"]) == (int(stage), 2)
+    assert (manifest["zero_stage"], manifest["world_size"]) == (None if stage == "none" else int(stage), 2)
     saved = "adapter_model.safetensors" if lora == "true" else "model.safetensors"
     assert (tmp_path / "two" / "model" / saved).stat().st_size == pytest.approx(
         (tmp_path / "one" / "model" / saved).stat().st_size, rel=0.02

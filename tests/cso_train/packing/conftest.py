@@ -40,8 +40,8 @@ def sft_rows(dialogues=3):
             assistant("(Affirmation) You do well."),
             user("Do I?"),
         ]
-        for end in ("That is hard.", "Do better, now."):
-            rows.append({"messages": [*start, assistant(f"(Emotional Validation) {end}")]})
+        ends = ("That is hard.", "Do better, now.")
+        rows += [{"messages": [*start, assistant(f"(Emotional Validation) {end}")]} for end in ends]
     return rows
 
 

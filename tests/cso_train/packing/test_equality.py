@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from cso_train.chat import ChatFormat
@@ -25,7 +26,6 @@ METHODS = {
     "orpo": {"beta": 0.3},
     "kto": {"beta": 0.3, "chosen_weight": 1.5, "rejected_weight": 0.5},
 }
-EXACT = {"rtol": 1e-5, "atol": 1e-7}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
             settings=training_settings(config, fixed),
         )
         trainer.accelerator.prepare_model(trainer.model)
-        trainer._ensure_reference(trainer.model)
+        trainer._ensure_reference()
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter in trainer.model.parameters():
@@ -91,9 +91,10 @@ def expected_loss(trainer, rows):
             sign, weight = (1, config.chosen_weight) if row.label else (-1, config.rejected_weight)
             losses.append(weight * (1 - torch.sigmoid(beta * sign * (ratio - divergence))))
         return sum(losses) / len(losses)
-    for row, (chosen, rejected, *_) in zip(rows, own, strict=True):
+    for row, (chosen, rejected, *whole) in zip(rows, own, strict=True):
         if config.method in ("dpo", "ipo"):
-            gains = [scores.sum() - before(trainer, reply) for scores, reply in zip((chosen, rejected), row.replies[:2], strict=True)]
+            sides = zip((chosen, rejected), row.replies, strict=True)
+            gains = [scores.sum() - before(trainer, reply) for scores, reply in sides]
         if config.method == "dpo":
             losses.append(-torch.log(torch.sigmoid(beta * (gains[0] - gains[1]))))
         elif config.method == "ipo":
@@ -102,11 +103,8 @@ def expected_loss(trainer, rows):
             losses.append(-torch.log(torch.sigmoid(beta * (chosen.mean() - rejected.mean()) - config.gamma)))
         else:
             odds = [scores.mean() - torch.log(1 - torch.exp(scores.mean())) for scores in (chosen, rejected)]
-            losses.append(-beta * torch.log(torch.sigmoid(odds[0] - odds[1])))
-    loss = sum(losses) / len(losses)
-    if config.method == "orpo":
-        loss = loss - sum(each[2].sum() for each in own) / sum(len(each[2]) for each in own)
-    return loss
+            losses.append(-whole[0].mean() - beta * torch.log(torch.sigmoid(odds[0] - odds[1])))
+    return sum(losses) / len(losses)
 
 
 def gradients(trainer):
@@ -119,7 +117,7 @@ def packed_step(trainer, number=0):
     """(loss, gradients, rows) of a packed step."""
     trainer.model.eval()  # the same passes, without the trainer's bookkeeping
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer._totals("train", plan, trainer.model)
+    totals = trainer._totals("train", plan)
     whole = 0.0
     for pack in plan.packs:
         loss = trainer._part_of_loss("train", trainer.model, pack, totals)
@@ -134,7 +132,7 @@ def same_gradients(ours, theirs):
     largest = max(float(each.abs().max()) for each in theirs.values())
     assert largest > 0
     for name, each in theirs.items():
-        torch.testing.assert_close(ours[name], each, rtol=1e-5, atol=1e-5 * largest, msg=lambda text: f"{name}: {text}")
+        torch.testing.assert_close(ours[name], each, rtol=1e-5, atol=1e-5 * largest)
 
 
 def check(trainer):
@@ -152,3 +150,116 @@ def test_every_method_on_every_architecture(make, method, model):
     plan = check(make(method, model))
     assert len(plan.packs) == 1
     assert math.isclose(sum(map(len, plan.packs)), len(plan.rows))
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo", "kto", "sft"])
+def test_trees_that_are_cut_and_packs_of_several(make, method):
+    plan = check(make(method, pack_tokens=90))
+    assert len(plan.packs) > 1
+
+
+@pytest.mark.parametrize("sampler", ["pairs", "dialogues"])
+def test_a_step_is_the_mean_over_its_own_rows(make, sampler):
+    plan = check(make("dpo", batch_size=7, sampler=sampler))
+    assert len(plan.rows) == 7
+
+
+def test_all_parameters_trained_and_activations_computed_again(make):
+    trainer = make("simpo", lora=False, gradient_checkpointing=True)
+    trainer.model.gradient_checkpointing_enable()
+    loss, ours, rows, _ = packed_step(trainer)
+    trainer.model.train()  # checkpointing is a thing of training alone
+    plan = next(iter(trainer.get_train_dataloader()))["plan"]
+    totals = trainer._totals("train", plan)
+    for pack in plan.packs:
+        trainer._part_of_loss("train", trainer.model, pack, totals).backward()
+    again = gradients(trainer)
+    expected = expected_loss(trainer, rows)
+    expected.backward()
+    theirs = gradients(trainer)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    same_gradients(ours, theirs)
+    same_gradients(again, theirs)
+
+
+def test_logits_in_small_parts(make, monkeypatch):
+    from cso_train.packing import forward
+
+    monkeypatch.setattr(forward, "_LOGITS", 2000)
+    check(make("dpo"))
+
+
+def test_bf16_within_its_rounding(make):
+    trainer = make("simpo", lora=False)
+    trainer.model.to(torch.bfloat16)
+    trainer._masks = type(trainer._masks)(trainer.model.config, torch.bfloat16)
+    loss, ours, rows, _ = packed_step(trainer)
+    expected = expected_loss(trainer, rows)
+    expected.backward()
+    theirs = gradients(trainer)
+    assert loss == pytest.approx(float(expected), rel=2e-2)
+    mine, other = (torch.cat([each.float().flatten() for each in found.values()]) for found in (ours, theirs))
+    assert float(torch.nn.functional.cosine_similarity(mine, other, dim=0)) > 0.99
+
+
+def test_the_blocks_of_flexattention_are_the_dense_mask():
+    from torch.nn.attention.flex_attention import create_mask
+
+    from cso_train.packing.attention import block_mask
+    from cso_train.packing.trie import token_tree, tree_mask
+
+    draw = np.random.default_rng(0)
+    trunk = draw.integers(0, 9, 150)
+    tree = token_tree([np.concatenate([trunk[:cut], draw.integers(0, 9, 40)]) for cut in (20, 80, 150, 150)])
+    for window in (None, 30):
+        blocks = block_mask(tree, 384, window, torch.device("cpu"))
+        whole = create_mask(blocks.mask_mod, None, None, 384, 384, device="cpu")[0, 0]
+        dense = torch.from_numpy(tree_mask(tree, window))
+        assert torch.equal(whole[: len(tree), : len(tree)], dense)
+        assert torch.equal(whole[len(tree) :].sum(1), torch.ones(384 - len(tree), dtype=torch.long))
+        computed = blocks.to_dense()[0, 0].bool()
+        needed = torch.nn.functional.max_pool2d(whole[None, None].float(), 128)[0, 0].bool()
+        assert torch.equal(computed, needed)
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto", "sft"])
+def test_held_out_rows_have_the_same_mean_loss(make, method):
+    trainer = make(method)
+    trainer._parts["eval"] = trainer._parts["train"][:5]
+    if trainer._table is not None:
+        trainer._table = dict(trainer._table)
+        for name in [name for name in trainer._table if name.startswith("train")]:
+            trainer._table[name.replace("train", "eval")] = trainer._table[name][:5]
+    found = trainer.evaluation_loop(trainer.get_eval_dataloader(), "evaluation").metrics["eval_loss"]
+    with torch.no_grad():
+        assert found == pytest.approx(float(expected_loss(trainer, trainer._parts["eval"])), rel=1e-5)
+
+
+def test_what_takes_no_mask_is_refused():
+    from cso_train.errors import TrainConfigError
+    from cso_train.packing.attention import check_packable
+
+    with pytest.raises(TrainConfigError, match="models of type 'gpt2' cannot be trained on trees"):
+        check_packable("gpt2")
+    with pytest.raises(TrainConfigError, match="flash_attention_2 takes no tree's mask"):
+        attention_kernel("flash_attention_2", "llama", packed=True, on_gpu=True)
+    assert attention_kernel("auto", "llama", packed=True, on_gpu=True) == "flex_attention"
+    assert attention_kernel("auto", "gemma2", packed=False, on_gpu=False) == "eager"
+
+
+def test_a_template_that_writes_the_last_turn_otherwise_is_exact_and_counted(make, model_folder, tmp_path):
+    trainer = make("dpo")
+    assert trainer.apart == 0
+    folder = model_folder("llama")
+    template = (folder / "chat_template.jinja").read_text("utf-8")
+    changed = template.replace(
+        "{{ message['content'] }}", "{{ '' if loop.last else 'earlier: ' }}{{ message['content'] }}"
+    )
+    assert changed != template
+    try:
+        (folder / "chat_template.jinja").write_text(changed, "utf-8")
+        trainer = make("dpo")
+        check(trainer)
+        assert trainer.apart == sum(len(row["prompt"]) > 2 for row in trainer._setup.train)
+    finally:
+        (folder / "chat_template.jinja").write_text(template, "utf-8")
