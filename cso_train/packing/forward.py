@@ -41,7 +41,7 @@ class Pack:
     tokens: int
 
     def sums(self, model: Any) -> torch.Tensor:
-        """Sum of the log-probabilities of each reply's scored tokens, in fp32, shape (replies,).
+        """Sum of the log-probabilities of each reply's scored tokens, in fp32 or better, shape (replies,).
 
         :param model: with :func:`add_tree_head`, or a wrapper of it.
         """
@@ -113,7 +113,7 @@ def _log_probs(
     rows: int,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Log-probability of each target, in fp32, shape (S,).
+    """Log-probability of each target, in fp32 or better, shape (S,).
 
     :param hidden: states that predict, shape (R, width).
     :param head: for each target the state that predicts it, rising, shape (S,).
@@ -134,7 +134,8 @@ def _log_probs(
 def _picked(
     output: torch.nn.Module, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, softcap: float | None
 ) -> torch.Tensor:
-    logits: torch.Tensor = output(hidden).float()
+    logits: torch.Tensor = output(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     return logits[head, targets] - torch.logsumexp(logits, -1)[head]

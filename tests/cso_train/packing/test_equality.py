@@ -64,7 +64,8 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
 def log_probs(model, reply):
     """Log-probabilities of a reply's scored tokens, the sequence alone in the pass."""
     ids = torch.from_numpy(reply.ids)[None]
-    logits = model(input_ids=ids).logits[0, :-1].float()
+    logits = model(input_ids=ids).logits[0, :-1]
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     picked = torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0]
     return picked[torch.from_numpy(reply.scored) - 1]
 
