@@ -96,11 +96,11 @@ async def ours(nodes, latency, at_once, *, spread=0.0, all_wait=False):
     return {"seconds": seconds, "calls": model.count, "nodes": kept, "equal": equal, "asked": model.asked}
 
 
-def peer(python, name, nodes, latency, at_once, spread):
+def peer(python, name, nodes, latency, at_once, spread, *, memory=False, timeout=120):
     script = str(Path(__file__).with_name("peer_runs.py"))
     words = [name, "--nodes", str(nodes), "--latency", str(latency), "--at-once", str(at_once)]
-    words += ["--spread", str(spread)]
-    done = subprocess.run([python, script, *words], capture_output=True, text=True, timeout=120, check=False)
+    words += ["--spread", str(spread), *(["--memory"] if memory else [])]
+    done = subprocess.run([python, script, *words], capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
     found = json.loads(done.stdout)

@@ -6,6 +6,7 @@ Run by the benchmarks: python benchmarks/peer_runs.py PEER --nodes N --latency S
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import json
 import random
 import threading
@@ -81,8 +82,8 @@ def _generate(name, calls):
     return lambda parent: ((text := f"{parent} {name}"), calls(text))
 
 
-def reasoners(nodes, calls, at_once):
-    """Its MCTS: one call after another."""
+def reasoners(most, calls, at_once, *, by_iterations=False):
+    """Its MCTS: one call after another, until there are so many calls (each gives a node), or iterations."""
     from reasoners import SearchConfig, WorldModel
     from reasoners.algorithm import MCTS
 
@@ -114,9 +115,13 @@ def reasoners(nodes, calls, at_once):
 
     iterate = search.iterate
 
+    done = 0
+
     def until_enough(node):
-        if calls.count >= nodes:
+        nonlocal done
+        if (done if by_iterations else calls.count) >= most:
             raise EnoughError
+        done += 1
         return iterate(node)
 
     search.iterate = until_enough
@@ -161,6 +166,7 @@ PEERS = {
     "treequest": treequest_batch,
     "treequest-serial": treequest_serial,
     "llm-reasoners": reasoners,
+    "llm-reasoners-iterations": functools.partial(reasoners, by_iterations=True),
     "open_spiel": open_spiel,
 }
 

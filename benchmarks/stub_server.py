@@ -2,7 +2,7 @@
 
 It speaks as much HTTP/1.1 as a client on a kept connection needs, in a tenth of a millisecond a call, so that a
 benchmark on the same machine measures the client. Replies are a function of the request: scores for every key of a
-schema, else a line of text. On order it fails: answers 429 or 500, cuts or hangs a connection, or replies nonsense.
+schema, else a line of text. On order it fails: answers 429 or 500, cuts or hangs a connection, or sends bad JSON.
 Run: python benchmarks/stub_server.py [--latency 0.2] [--port 0] [--faults]
 """
 
@@ -43,6 +43,13 @@ def response(status, content, **headers):
 def completion(text):
     message = {"role": "assistant", "content": text}
     return response(200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": USAGE})
+
+
+def nonsense(body):
+    """Bad JSON: in place of the scores that were asked for, else of the whole reply."""
+    if b'"response_format"' in body:
+        return completion("I would rather not say.")
+    return response(200, {"choices": []}).replace(b"[]}", b"[{]")
 
 
 class Totals:
@@ -122,7 +129,7 @@ class Connection(asyncio.Protocol):
         elif fault == "reset":
             self.transport.abort()
         elif fault == "nonsense":
-            self.transport.write(completion("I would rather not say."))
+            self.transport.write(nonsense(body))
         elif fault != "hang":
             totals.complete(body)
             self.transport.write(completion(answer(body)))

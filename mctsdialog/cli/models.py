@@ -34,6 +34,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MOST_CONNECTIONS = 4096  # --concurrency is the limit
 AT_ONCE = 8  # calls under way at servers where no number is given
+_MOST_ADAPTIVE = 256  # that --adaptive may reach where no number is given
+_SHARED = ("concurrency", "requests_per_minute", "tokens_per_minute", "max_calls", "max_tokens")
 
 _OPTIONS = [
     click.option("--model", metavar="NAME", help="Model at an OpenAI-compatible server. Default: the embedded model."),
@@ -248,6 +250,12 @@ class ModelSetup:
         slots = [model.slots for model in self.bare.values() if isinstance(model, LocalChat)]
         return max(slots, default=AT_ONCE)
 
+    def at_once_with(self, workers: int) -> int:
+        """Calls to keep under way in so many processes together, whose limits this process does not see change."""
+        limits = self.limits
+        most = limits.most if isinstance(limits, AdaptiveLimits) else limits.concurrency
+        return AT_ONCE * workers if most is None else most
+
     def open(self, closing: AsyncExitStack) -> OpenModels:
         """The models in their layers; one stack a model, closed with ``closing``."""
         cache = None
@@ -269,7 +277,7 @@ def _limits(options: Mapping[str, Any]) -> Limits:
     concurrency, per_minute = options["concurrency"], (options["requests_per_minute"], options["tokens_per_minute"])
     if not options["adaptive"]:
         return Limits(concurrency, *per_minute)
-    return AdaptiveLimits(concurrency or 256, requests_per_minute=per_minute[0], tokens_per_minute=per_minute[1])
+    return AdaptiveLimits(concurrency or _MOST_ADAPTIVE, requests_per_minute=per_minute[0], tokens_per_minute=per_minute[1])
 
 
 @dataclass(frozen=True)
@@ -305,13 +313,20 @@ class OpenModels:
         return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
 
 
+def most_workers(options: Mapping[str, Any]) -> int | None:
+    """The most worker processes that can share the limits and the budget: each needs a part of every number."""
+    return min((options[name] for name in _SHARED if options[name] is not None), default=None)
+
+
 @asynccontextmanager
 async def open_worker(
     options: Mapping[str, Any], cache_folder: Path, share: Share
 ) -> AsyncGenerator[WorkerModels, None]:
     """The models of a Ray worker, by the options of :func:`with_model_options`, with its share of limits and budget."""
     own = dict(options)
-    for name in ("concurrency", "requests_per_minute", "tokens_per_minute", "max_calls", "max_tokens"):
+    if own["adaptive"]:
+        own["concurrency"] = own["concurrency"] or _MOST_ADAPTIVE
+    for name in _SHARED:
         if own[name] is not None:
             own[name] = share.of(own[name])
     if own["max_money"] is not None:

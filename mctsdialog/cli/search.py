@@ -18,10 +18,10 @@ import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.cli.models import (
-    AT_ONCE,
     ModelSetup,
     OpenModels,
     given_config,
+    most_workers,
     open_worker,
     with_config_options,
     with_model_options,
@@ -124,7 +124,12 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
 
 def _executor(options: dict[str, Any], setup: ModelSetup, output: Output) -> RayExecutor:
     cache = (setup.cache_folder or output.cache).absolute()
-    return RayExecutor(partial(open_worker, options, cache), workers=options["ray_workers"], address=options["ray"])
+    return RayExecutor(
+        partial(open_worker, options, cache),
+        workers=options["ray_workers"],
+        most_workers=most_workers(options),
+        address=options["ray"],
+    )
 
 
 @dataclass(frozen=True)
@@ -206,11 +211,10 @@ class Run:
         began = time.monotonic()
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing)
-            concurrency = self.setup.at_once
+            concurrency: int | Limits = self.setup.at_once
             if self.executor is not None:
                 await closing.enter_async_context(self.executor)
-                if self.setup.limits.concurrency is None:
-                    concurrency = AT_ONCE * self.executor.workers
+                concurrency = self.setup.at_once_with(self.executor.workers)
             report = await self._search(models, concurrency)
             seconds = time.monotonic() - began
             cost = f"{_spent(report.counts)}  {seconds:.1f} s" if self.executor else models.closing_line(seconds)

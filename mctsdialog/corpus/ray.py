@@ -81,15 +81,26 @@ class RayExecutor:
     :param open_worker: opens the models of a worker; a function of a module that the workers can import, or one that
         Ray can send.
     :param workers: worker processes, each on one CPU; None for as many as the cluster has CPUs.
+    :param most_workers: never more than this; the smallest of the numbers that workers share, so that each has a part.
     :param address: of the cluster, "auto" for the one that this machine belongs to, or "local" to start one here.
     :raises ConfigError: where Ray is not installed, there is no such cluster, it has no room for the workers, or the
         event loop is not asyncio's.
     """
 
-    def __init__(self, open_worker: OpenWorker, *, workers: int | None = None, address: str = "auto") -> None:
+    def __init__(
+        self,
+        open_worker: OpenWorker,
+        *,
+        workers: int | None = None,
+        most_workers: int | None = None,
+        address: str = "auto",
+    ) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"workers must be at least 1, not {workers}", field="workers")
-        self._open_worker, self._count, self._address = open_worker, workers, address
+        if workers is not None and most_workers is not None and workers > most_workers:
+            message = f"{workers} workers cannot share a limit or budget of {most_workers}; each needs a part of it"
+            raise ConfigError(message, field="workers")
+        self._open_worker, self._count, self._most, self._address = open_worker, workers, most_workers, address
         self._workers: list[_Handle] = []
         self._connected = False
 
@@ -167,6 +178,7 @@ class RayExecutor:
 
     async def _start(self, ray: Any) -> None:
         count = self._count or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        count = min(count, self._most or count)
         remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(_Worker)
         self._workers = [_Handle(remote.remote(self._open_worker, Share(number, count))) for number in range(count)]
         with anyio.move_on_after(_START_SECONDS) as scope:

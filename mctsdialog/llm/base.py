@@ -76,6 +76,7 @@ class ChatRequest:
     schema: Mapping[str, Any] | None = None
     sample: int = 0
     accept: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
+    _key: tuple[str, str] | None = field(default=None, init=False, compare=False, repr=False)  # model and its key
 
     def is_good(self, completion: Completion) -> bool:
         """Whether ``completion`` is whole (not cut by a length limit) and accepted."""
@@ -92,8 +93,15 @@ class ChatRequest:
 def request_key(model: str, request: ChatRequest) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON of model, messages, parameters, schema and sample index.
 
-    Transport settings (server address, key, time-outs) are not part of it.
+    Transport settings (server address, key, time-outs) are not part of it. A request keeps it: several layers ask.
     """
+    if request._key is None or request._key[0] != model:
+        object.__setattr__(request, "_key", (model, _digest(model, request)))
+    assert request._key is not None
+    return request._key[1]
+
+
+def _digest(model: str, request: ChatRequest) -> str:
     sampling = request.sampling
     content = {
         "model": model,

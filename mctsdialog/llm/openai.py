@@ -22,7 +22,7 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
-from mctsdialog.llm.http import Connections, LoopConnections, connection_faults, make_transport
+from mctsdialog.llm.http import Connections, LoopConnections, basic_auth, connection_faults, make_transport
 from mctsdialog.llm.http_errors import error_for, refuses_format
 from mctsdialog.llm.secret import redact, shorten
 from mctsdialog.llm.wire import ResponseFormat, parse_completion, request_body
@@ -112,15 +112,15 @@ class OpenAIChat(ClosingModel):
         connections = await self._connections.get()
         async with connections.slots:
             if request.schema is None:
-                return await self._call(connections.client, request, "none")
-            return await self._call_stepping_down(connections.client, request)
+                return await self._call(connections, request, "none")
+            return await self._call_stepping_down(connections, request)
 
-    async def _call_stepping_down(self, client: httpx.AsyncClient, request: ChatRequest) -> Completion:
+    async def _call_stepping_down(self, connections: Connections, request: ChatRequest) -> Completion:
         """Try the format in use, and simpler ones while the server refuses; keep the one that works."""
         first: ModelRequestError | None = None
         for format_ in _FORMATS[_FORMATS.index(self._format) :]:
             try:
-                completion = await self._call(client, request, format_)
+                completion = await self._call(connections, request, format_)
             except ModelRequestError as error:
                 first = first or error
                 if not refuses_format(error, proven=format_ in self._proven):
@@ -139,25 +139,29 @@ class OpenAIChat(ClosingModel):
             self.step_downs += steps
             _log.warning("response format %r from now on: %s", format_, refusal)
 
-    async def _call(self, client: httpx.AsyncClient, request: ChatRequest, format_: ResponseFormat) -> Completion:
+    async def _call(self, connections: Connections, request: ChatRequest, format_: ResponseFormat) -> Completion:
         body = request_body(self.model, request, response_format=format_, extra=self._extra)
         started = time.monotonic()
         try:
             with anyio.fail_after(self.timeout):
-                content = await self._post(client, body)
+                content = await self._post(connections, body)
         except TimeoutError:
             reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
             raise ModelUnavailableError(reason, model=self.model) from None
         return self._parse(content, time.monotonic() - started)
 
-    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> bytes:
+    async def _post(self, connections: Connections, body: dict[str, Any]) -> bytes:
         """Send, and read a 200's body; anything else raises."""
         content = json.dumps(body).encode()
+        sent = httpx.Request("POST", self._url, headers=connections.headers, content=content)
         received, status = bytearray(), 0
         try:
-            async with client.stream("POST", self._url, content=content) as response:
+            response = await connections.transport.handle_async_request(sent)
+            try:
                 status = response.status_code
                 await self._read(response, received)
+            finally:
+                await response.aclose()
         except connection_faults() as error:
             if status < 300:  # of an error response, the status says enough
                 raise self._fault(error, status) from None  # the cause may carry the request and its headers
@@ -202,18 +206,22 @@ class OpenAIChat(ClosingModel):
         return redact(text, [secret.get_secret_value() for secret in self._secrets])
 
     def _connect(self) -> Connections:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        headers = httpx.Headers(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Connection": "keep-alive",
+                "Content-Type": "application/json",
+                "User-Agent": f"python-httpx/{httpx.__version__}",
+            }
+        )
         headers.update({name: value.get_secret_value() for name, value in self._headers.items()})
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
-        client = httpx.AsyncClient(
-            headers=headers,
-            auth=httpx.BasicAuth(*(part.get_secret_value() for part in self._userinfo)) if self._userinfo else None,
-            timeout=None,  # noqa: S113 - the whole call is bounded; a server that drips trips no read time-out
-            transport=self._transport or make_transport(self._url, max_connections=self.max_connections),
-            trust_env=False,
-        )
-        return Connections(client, anyio.Semaphore(self.max_connections))
+        elif self._userinfo:
+            headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
+        transport = self._transport or make_transport(self._url, max_connections=self.max_connections)
+        return Connections(transport, headers, anyio.Semaphore(self.max_connections))
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice; a later call opens new ones."""
@@ -253,7 +261,7 @@ def _address(base_url: str) -> tuple[httpx.URL, tuple[SecretStr, ...]]:
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigError("base_url must be an address such as https://api.openai.com/v1", field="base_url")
     if any(word in name.lower() for name in url.params for word in _SECRET_NAMES):
-        # httpx logs the addresses it calls, query and all.
+        # Addresses get into logs, query and all.
         raise ConfigError("base_url must not carry a secret in its query: use headers=", field="base_url")
     userinfo = (SecretStr(url.username), SecretStr(url.password)) if url.userinfo else ()
     return url.copy_with(username=None, password=None, fragment=None), userinfo

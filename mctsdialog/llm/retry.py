@@ -72,6 +72,20 @@ class RetryingModel(ModelLayer):
         :raises ModelUnavailableError: the last attempt's, or at once when the server asks for too long a wait.
         :raises ModelResponseError: the last attempt's.
         """
+        try:
+            return await self.inner.complete(request)  # nearly always; tenacity costs as much as all other layers
+        except (ModelUnavailableError, ModelResponseError) as error:
+            return await self._again(request, error)
+
+    async def _again(self, request: ChatRequest, first: Exception) -> Completion:
+        """Go on after the first attempt failed."""
+        failed: list[Exception] = [first]
+
+        async def attempt() -> Completion:
+            if failed:
+                raise failed.pop()
+            return await self.inner.complete(request)
+
         retrying = AsyncRetrying(
             sleep=self._sleep,
             stop=stop_after_attempt(self.retry.attempts),
@@ -81,7 +95,7 @@ class RetryingModel(ModelLayer):
             reraise=True,
         )
         try:
-            return await retrying(self.inner.complete, request)
+            return await retrying(attempt)
         except (ModelUnavailableError, ModelResponseError) as error:
             made = retrying.statistics.get("attempt_number", 1)
             self._refuse_long_wait(error)
