@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+import torch
+import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
@@ -57,6 +59,8 @@ def _step(line: str) -> int | None:
 class CleanStop(TrainerCallback):
     """Ctrl-C and SIGTERM end the step that is under way, save a checkpoint and stop; a second Ctrl-C ends at once.
 
+    Of several processes the signal may reach each in another step, or only one of them: they agree after every step.
+
     :ivar stopped: whether the run was stopped so.
     """
 
@@ -76,17 +80,27 @@ class CleanStop(TrainerCallback):
         self._earlier = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped:
+        if self.stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.stopped = True
+        self.stopped = True  # SIGTERM may come more than once: launchers pass on what they get
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         """Save and stop, where that was asked for."""
+        self.stopped = _in_any_process(self.stopped, args.device)
         if self.stopped and state.global_step < state.max_steps:
             control.should_save = True
             control.should_training_stop = True
         elif self.stopped:
             self.stopped = False  # it was the last step: the run is finished
         return control
+
+
+def _in_any_process(here: bool, device: torch.device) -> bool:
+    """Whether something holds in this process or another of the run."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return here
+    flag = torch.tensor(float(here), device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())

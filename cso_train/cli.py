@@ -13,7 +13,7 @@ import click
 
 from cso_train.command_parts import errors_as_lines
 from cso_train.config import TrainConfig, load_preset, preset_names, resolve_config
-from cso_train.evaluate_command import evaluate_command, testset_command
+from cso_train.evaluate_command import evaluate_command, table_command, testset_command
 from cso_train.judge_command import pairwise_command, rate_command
 from mctsdialog.cli.exits import INTERRUPTED
 
@@ -70,6 +70,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
     checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
     """
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # simpo and orpo are in trl.experimental
     from cso_train.run import train  # noqa: PLC0415  # heavy, and of no use to the other commands
 
     with errors_as_lines():
@@ -90,6 +91,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
 
 main.add_command(testset_command)
 main.add_command(evaluate_command)
+main.add_command(table_command)
 main.add_command(pairwise_command)
 main.add_command(rate_command)
 

@@ -1,4 +1,4 @@
-"""``python -m cso_train testset`` and ``evaluate``."""
+"""``python -m cso_train testset``, ``evaluate`` and ``table``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cso_train.evaluation.contexts import TestCase, build_test_set, read_test_se
 from cso_train.evaluation.metrics import Evaluation
 from cso_train.evaluation.plots import save_plots
 from cso_train.evaluation.replies import Replies, ServerReplies, TransformersReplies
-from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, write_report
+from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, join_tables, write_report, write_tables
 from cso_train.evaluation.table import markdown_table
 from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.progress import progress_bar
@@ -63,14 +63,19 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
 @click.command("evaluate")
 @click.option("--test", "test_file", required=True, type=click.Path(path_type=Path), help="Test set, see 'testset'.")
 @click.option(
-    "--model", default="smollm2", show_default=True, help="Hub name, folder or GGUF file; at a server: its name."
+    "--model",
+    "models",
+    multiple=True,
+    default=("smollm2",),
+    show_default="smollm2",
+    help="Hub name, folder or GGUF file; at a server: its name. Again for several.",
 )
 @click.option(
     "--adapter",
     "adapters",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Also with this adapter; again for several.",
+    help="Also the first model with this adapter; again for several.",
 )
 @click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
 @click.option(
@@ -82,7 +87,7 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
     "baselines",
     multiple=True,
     type=click.Choice([name for name in BASELINES if name != "none"]),
-    help="Also the model by a decoding baseline (Appendix E); again for several.",
+    help="Also the first model by a decoding baseline (Appendix E); again for several.",
 )
 @click.option("--examples", type=click.Path(path_type=Path), help="Training cases for the baseline 'example'.")
 @domain_option
@@ -98,7 +103,7 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
 @click.option("--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def evaluate_command(**options: Any) -> None:
-    """Score a model's strategies and replies on a test set, with its adapters and baselines beside it (Table 2)."""
+    """Score strategies and replies of models on a test set, adapters and baselines beside the first (Table 2)."""
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     with errors_as_lines():
         domain = named_domain(options["domain"])
@@ -108,6 +113,8 @@ def evaluate_command(**options: Any) -> None:
             raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
         if options["server"] and options["adapters"]:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
+        models = list(dict.fromkeys(options["models"]))
+        options |= {"model": models[0], "others": models[1:]}
         try:
             evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
         except KeyboardInterrupt:
@@ -118,6 +125,20 @@ def evaluate_command(**options: Any) -> None:
         if options["figures"]:
             written += save_plots(evaluations, options["out"])
         for path in written:
+            click.echo(path)
+
+
+@click.command("table")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
+@click.option("--out", default=Path("table"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
+    """Put the models of several evaluations (their evaluation.json) side by side in one table."""
+    with errors_as_lines():
+        evaluations = join_tables(files)
+        click.echo(markdown_table(evaluations))
+        written = write_tables(out, evaluations)
+        for path in [*written, *(save_plots(evaluations, out) if figures else [])]:
             click.echo(path)
 
 
@@ -143,17 +164,28 @@ async def _evaluate(
     if options["server"]:
         limits = Limits(options["concurrency"])
         place = {"server": options["server"], "key_variable": options["api_key_env"], "cache": options["out"] / "cache"}
-        async with server_model(options["model"], **place, limits=limits) as model:
-            names = ("concurrency", "max_tokens", "temperature")
-            await model_and_baselines(ServerReplies(model, **{name: options[name] for name in names}))
+        names = ("concurrency", "max_tokens", "temperature")
+        for name in (options["model"], *options["others"]):
+            async with server_model(name, **place, limits=limits) as model:
+                there = ServerReplies(model, **{each: options[each] for each in names})
+                await (model_and_baselines(there) if name == options["model"] else one(name, there))
         return evaluations, said
-    source = ModelSource.of(options["model"])
-    tokenizer = load_tokenizer(source)
-    model = _on_device(load_model(source, dtype=_dtype()))
+    model, tokenizer = _loaded(options["model"])
     await model_and_baselines(_local(model, tokenizer, options))
     for folder in options["adapters"]:
-        await one(str(folder), _local(_adapted(model, folder), tokenizer, options))
+        model = _adapted(model, folder)
+        await one(str(folder), _local(model, tokenizer, options))
+    del model  # before the next is loaded
+    for name in options["others"]:
+        await one(name, _local(*_loaded(name), options))
     return evaluations, said
+
+
+def _loaded(name: str) -> tuple[Any, Any]:
+    """A model on this machine's device, and its tokenizer."""
+    source = ModelSource.of(name)
+    tokenizer = load_tokenizer(source)
+    return _on_device(load_model(source, dtype=_dtype())), tokenizer
 
 
 def _local(model: Any, tokenizer: Any, options: dict[str, Any]) -> TransformersReplies:

@@ -44,7 +44,7 @@ from cso_train.zero import (
 from mctsdialog.files import write_atomically
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "mctsdialog")
 # settings that change nothing in what is trained
@@ -112,12 +112,13 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     checkpoint = _last_checkpoint(folder)
     if checkpoint is not None:
         tell(f"going on from {checkpoint}")
-    with stop:
+    with stop, _told(folder, config), _bar_closed(trainer):
         output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if stop.stopped:
         tell(f"stopped at step {trainer.state.global_step}; the same command goes on")
         return RunResult(folder, trainer.state.global_step, output.training_loss, finished=False)
-    _save(trainer, prepared, folder, resolved, output.training_loss)
+    with _told(folder, config):
+        _save(trainer, prepared, folder, resolved, output.training_loss)
     tell(f"saved in {folder / 'model'}")
     return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
 
@@ -232,14 +233,67 @@ def _finished(folder: Path, identity: Mapping[str, Any]) -> RunResult | None:
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; one without the trainer's state was not finished."""
-    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The newest whole checkpoint: the trainer's state is written last."""
+    found = [path for path in (folder / "checkpoints").glob("checkpoint-*") if _whole(path / "trainer_state.json")]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
+def _whole(state: Path) -> bool:
+    try:
+        return bool(json.loads(state.read_bytes()))
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _bar_closed(trainer: Trainer) -> Iterator[None]:
+    """After an error no progress bar is left to be drawn once more below it."""
+    from transformers.trainer_callback import ProgressCallback  # noqa: PLC0415  # heavy
+
+    try:
+        yield
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressCallback) and callback.training_bar is not None:
+                callback.training_bar.close()
+
+
+@contextmanager
+def _told(folder: Path, config: TrainConfig) -> Iterator[None]:
+    """What fails at the disk or for want of GPU memory, in whatever library, as one error of this package."""
+    import torch  # noqa: PLC0415  # heavy
+    from safetensors import SafetensorError  # noqa: PLC0415
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        helps = "gradient_checkpointing, zero_stage 3 or offload" if config.lora else "lora, zero_stage 3 or offload"
+        message = f"the GPU's memory is spent: take a lower per_device_batch_size or max_length, {helps}"
+        raise RunError(message, folder=folder) from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise  # torch.save has no error of its own
+        free = f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB free"
+        message = f"cannot be written ({free}): {error}; whole checkpoints are kept, and the same command goes on"
+        raise RunError(message, folder=folder) from error
+
+
+def _loader(prepared: Prepared) -> Callable[[], PreTrainedModel]:
+    """Loads the run's model in the format of its weights."""
     import torch  # noqa: PLC0415  # heavy
 
+    config = prepared.config
+    return partial(
+        load_model,
+        prepared.source,
+        dtype=torch.bfloat16 if prepared.plan.weights == "bf16" else torch.float32,
+        attention=prepared.attention,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+    )
+
+
+def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
     config, plan = prepared.config, prepared.plan
     if plan.stage is not None:
         os.environ.update(single_process_environment())
@@ -252,14 +306,7 @@ def _trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         "use_cpu": not plan.on_gpu,
         "deepspeed": prepared.deepspeed,
     }
-    load = partial(
-        load_model,
-        prepared.source,
-        dtype=torch.bfloat16 if plan.weights == "bf16" else torch.float32,
-        attention=prepared.attention,
-        revision=config.revision,
-        trust_remote_code=config.trust_remote_code,
-    )
+    load = _loader(prepared)
     settings = training_settings(config, arguments)
     if plan.stage == 3:  # each process loads its part alone: they must know each other before
         _ = settings.device  # joins them
@@ -298,22 +345,22 @@ def _whole_model(settings: Any) -> Iterator[None]:
 
 def _save(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resolved, loss: float) -> None:
     """Model or adapters, tokenizer and card; then curves; then the manifest, last."""
-    try:
-        with _whole_folder(folder / "model", trainer) as part:
-            trainer.save_model(str(part))
-            _name_base(part, prepared.source, trainer)
-            if trainer.is_world_process_zero():
-                prepared.tokenizer.save_pretrained(str(part))
-                (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
-        if prepared.config.merge_adapter and trainer.is_world_process_zero():
-            _save_merged(trainer, prepared, folder)
+    model: Any = trainer.model
+    model.config.use_cache = True  # it was off for training alone
+    with _whole_folder(folder / "model", trainer) as part:
+        trainer.save_model(str(part))
+        _name_base(part, prepared.source, trainer)
         if trainer.is_world_process_zero():
-            with suppress(ImportError):  # matplotlib is optional
-                save_curves(folder / "metrics.jsonl", folder / "curves.png")
-            manifest = {**_manifest(trainer, prepared, resolved), "loss": loss}
-            write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-    except OSError as error:
-        raise RunError(f"the result cannot be saved: {error}; checkpoints are kept", folder=folder) from error
+            (part / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to who loads the model
+            prepared.tokenizer.save_pretrained(str(part))
+            (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
+    if prepared.config.merge_adapter:
+        _save_merged(trainer, prepared, folder)
+    if trainer.is_world_process_zero():
+        with suppress(ImportError):  # matplotlib is optional
+            save_curves(folder / "metrics.jsonl", folder / "curves.png")
+        manifest = {**_manifest(trainer, prepared, resolved), "loss": loss}
+        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
 
 def _name_base(part: Path, source: ModelSource, trainer: Trainer) -> None:
@@ -350,15 +397,19 @@ class _whole_folder:  # noqa: N801  # reads as a function where it is used
 
 
 def _save_merged(trainer: Trainer, prepared: Prepared, folder: Path) -> None:
-    part = folder / ".merged.part"
-    shutil.rmtree(part, ignore_errors=True)
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    merged = model.merge_and_unload()
-    merged.save_pretrained(str(part))
-    prepared.tokenizer.save_pretrained(str(part))
-    (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
-    shutil.rmtree(folder / "merged", ignore_errors=True)
-    part.rename(folder / "merged")
+    """The saved adapters merged into the model, loaded anew on the CPU: under ZeRO-3 no process has it whole."""
+    with _whole_folder(folder / "merged", trainer) as part:
+        if not trainer.is_world_process_zero():
+            return
+        from peft import PeftModel  # noqa: PLC0415  # heavy
+
+        with _whole_model(trainer.args):
+            adapted: Any = PeftModel.from_pretrained(_loader(prepared)(), str(folder / "model"))
+        merged = adapted.merge_and_unload()
+        merged.config.use_cache = True
+        merged.save_pretrained(str(part))
+        prepared.tokenizer.save_pretrained(str(part))
+        (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
 
 
 def _manifest(trainer: Trainer, prepared: Prepared, resolved: Resolved) -> dict[str, Any]:

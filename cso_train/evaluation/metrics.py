@@ -57,8 +57,9 @@ class Evaluation:
     :param bias: preference bias B, from 0 to sqrt(n - 1), lower is better.
     :param bias_saturated: whether B is its limit, see :class:`~cso_train.evaluation.Bias`.
     :param rouge_l: mean ROUGE-L F-measure of the replies' texts, in percent.
-    :param parse_failures: share of replies that name no strategy of the set.
+    :param parse_failures: share of replies that name no strategy of the set, from 0 to 1.
     :param strategies: by strategy, in the set's order.
+    :param strategy_f1: F1 by strategy, in percent, in the same order.
     :param confusion: counts, rows gold and columns predicted; replies that were not parsed are in none.
     :param preferences: the preferences p behind B.
     """
@@ -69,8 +70,9 @@ class Evaluation:
     bias: Interval
     bias_saturated: bool
     rouge_l: Interval
-    parse_failures: float
+    parse_failures: Interval
     strategies: tuple[StrategyScore, ...]
+    strategy_f1: tuple[Interval, ...]
     confusion: tuple[tuple[int, ...], ...]
     preferences: tuple[float, ...]
 
@@ -79,7 +81,7 @@ class Evaluation:
     @property
     def failed(self) -> int:
         """Replies that name no strategy of the set."""
-        return round(self.parse_failures * self.count)
+        return round(self.parse_failures.value * self.count)
 
     def to_dict(self) -> dict[str, Any]:
         """The scores as JSON values."""
@@ -171,7 +173,8 @@ def bootstrap_interval(
     :param level: share of the resampled values inside the interval, in (0, 1).
     :raises ValueError: for numbers out of range.
     """
-    return _interval(metric, range(count), _resamples(count, resamples, seed), level)
+    samples = _resamples(count, resamples, seed)
+    return _intervals(lambda places: [metric(places)], range(count), samples, level)[0]
 
 
 def pooled_mean(totals: Sequence[float], sizes: Sequence[int], *, resamples: int, seed: int) -> Interval | None:
@@ -218,43 +221,54 @@ def evaluate_replies(
     wanted = [strategy for strategy, _ in gold]
     named = [strategy for strategy, _ in parsed]
     rouges = [rouge_l(text, target) for (_, text), (_, target) in zip(parsed, gold, strict=True)]
-    places = _resamples(len(gold), resamples, seed)
 
-    def interval(metric: Callable[[Sequence[int]], float]) -> Interval:
-        return _interval(metric, range(len(gold)), places, level)
+    def numbers(sample: Sequence[int]) -> list[float]:
+        ours = [wanted[place] for place in sample], [named[place] for place in sample]
+        scores = strategy_scores(*ours, names)
+        return [
+            100 * macro_f1(scores),
+            100 * weighted_f1(scores),
+            preference_bias(confusion_matrix(*ours, names)).value,
+            100 * sum(rouges[place] for place in sample) / len(sample),
+            ours[1].count(None) / len(sample),
+            *(100 * score.f1 for score in scores),
+        ]
 
-    def scores(sample: Sequence[int]) -> tuple[StrategyScore, ...]:
-        return strategy_scores([wanted[place] for place in sample], [named[place] for place in sample], names)
-
-    def bias_of(sample: Sequence[int]) -> float:
-        matrix = confusion_matrix([wanted[place] for place in sample], [named[place] for place in sample], names)
-        return preference_bias(matrix).value
-
+    samples = _resamples(len(gold), resamples, seed)
+    macro, weighted, spread, rouge, failures, *f1 = _intervals(numbers, range(len(gold)), samples, level)
     matrix = confusion_matrix(wanted, named, names)
     bias = preference_bias(matrix)
     return Evaluation(
         count=len(gold),
-        macro_f1=interval(lambda sample: 100 * macro_f1(scores(sample))),
-        weighted_f1=interval(lambda sample: 100 * weighted_f1(scores(sample))),
-        bias=interval(bias_of),
+        macro_f1=macro,
+        weighted_f1=weighted,
+        bias=spread,
         bias_saturated=bias.saturated,
-        rouge_l=interval(lambda sample: 100 * sum(rouges[place] for place in sample) / len(sample)),
-        parse_failures=sum(strategy is None for strategy in named) / len(named),
+        rouge_l=rouge,
+        parse_failures=failures,
         strategies=strategy_scores(wanted, named, names),
+        strategy_f1=tuple(f1),
         confusion=matrix,
         preferences=bias.preferences,
     )
 
 
-def _interval(
-    metric: Callable[[Sequence[int]], float], every: Sequence[int], samples: Sequence[Sequence[int]], level: float
-) -> Interval:
+def _intervals(
+    metrics: Callable[[Sequence[int]], Sequence[float]],
+    every: Sequence[int],
+    samples: Sequence[Sequence[int]],
+    level: float,
+) -> list[Interval]:
+    """Several metrics of the same samples."""
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval must lie between 0 and 1, not {level}")
-    value = metric(every)
-    drawn = sorted(metric(sample) for sample in samples) or [value]
+    values = metrics(every)
+    drawn = zip(*map(metrics, samples), strict=True) if samples else ((value,) for value in values)
     edge = (1 - level) / 2
-    return Interval(value, _quantile(drawn, edge), _quantile(drawn, 1 - edge))
+    return [
+        Interval(value, _quantile(ordered, edge), _quantile(ordered, 1 - edge))
+        for value, ordered in zip(values, map(sorted, drawn), strict=True)
+    ]
 
 
 def _resamples(count: int, resamples: int, seed: int) -> list[list[int]]:

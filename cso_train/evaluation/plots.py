@@ -49,7 +49,7 @@ def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
 
 
 def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
-    """F1 by strategy and model.
+    """F1 by strategy and model, with its interval.
 
     :raises ValueError: without evaluations, or of different strategies.
     """
@@ -58,8 +58,11 @@ def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     figure = new_figure(max(8.0, 1.35 * len(names)), 2.6 * len(evaluations) + 0.8)
     panels = figure.subplots(len(evaluations), 1, squeeze=False, sharex=True, sharey=True)
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
-        scores = [100 * score.f1 for score in each.strategies]
+        scores = [f1.value for f1 in each.strategy_f1]
+        beside = [[f1.value - f1.low for f1 in each.strategy_f1], [f1.high - f1.value for f1 in each.strategy_f1]]
         bars = axes.bar(range(len(names)), scores, color=[colours[name] for name in names], edgecolor="#888888")
+        lines = {"fmt": "none", "ecolor": "#333333", "elinewidth": 1, "capsize": 3}
+        axes.errorbar(range(len(names)), scores, [[max(0.0, length) for length in side] for side in beside], **lines)
         axes.bar_label(bars, [f"{score:.0f}" for score in scores], fontsize=9)
         axes.set_ylim(0, 108)
         axes.set_ylabel("F1 (%)")

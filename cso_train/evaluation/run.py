@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cso_train.chat import Messages
+from cso_train.errors import TrainDataError
 from cso_train.evaluation.baselines import direct_refine, plain, self_refine, with_example
 from cso_train.evaluation.contexts import TestCase
 from cso_train.evaluation.metrics import Evaluation, evaluate_replies
@@ -15,6 +16,7 @@ from cso_train.evaluation.replies import Replies
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog.dialogue import Domain
 from mctsdialog.files import write_atomically
+from mctsdialog.preferences.card import one_line
 
 Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
 """How a model is asked: plainly, or by a decoding baseline of Appendix E."""
@@ -70,10 +72,6 @@ def write_report(
     :param evaluations: by model, in the table's order.
     :param replies: by model, in the cases' order.
     """
-    out = Path(folder)
-    parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
-    for name, each in evaluations.items():
-        parts += [f"## {name}\n", strategy_table(each)]
     rows: list[dict[str, Any]] = [
         {"id": case.id, "prompt": list(case.prompt), "gold": {"strategy": case.strategy, "text": case.text}}
         for case in cases
@@ -81,12 +79,54 @@ def write_report(
     for place, row in enumerate(rows):
         row["replies"] = {name: said[place] for name, said in replies.items()}
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return [*write_tables(folder, evaluations), write_atomically(Path(folder) / "replies.jsonl", lines)]
+
+
+def write_tables(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> list[Path]:
+    """Write the table (Markdown, LaTeX, JSON) and each model's scores by strategy.
+
+    :param evaluations: by model, in the table's order.
+    """
+    out = Path(folder)
+    parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
+    for name, each in evaluations.items():
+        parts += [f"## {one_line(name)}\n", strategy_table(each)]
     return [
         write_atomically(out / "evaluation.md", "\n".join(parts)),
         write_atomically(out / "evaluation.tex", latex_table(evaluations)),
         write_atomically(out / "evaluation.json", json_table(evaluations)),
-        write_atomically(out / "replies.jsonl", lines),
     ]
+
+
+def join_tables(files: Sequence[str | Path]) -> dict[str, Evaluation]:
+    """The evaluations of several ``evaluation.json``, in their order, to stand side by side.
+
+    :raises TrainDataError: for a file that is none, a model that is in two, or one of another test set.
+    """
+    found: dict[str, Evaluation] = {}
+    wanted: dict[str, int] = {}
+    for file in files:
+        for name, each in _read_table(Path(file)).items():
+            if name in found:
+                raise TrainDataError(f"{name!r} is in an earlier file too", file=file)
+            contexts = {score.strategy: score.support for score in each.strategies}
+            wanted = wanted or contexts
+            if contexts != wanted:
+                message = "is of another test set than the first file: its contexts want other strategies"
+                raise TrainDataError(message, file=file, item=name)
+            found[name] = each
+    return found
+
+
+def _read_table(file: Path) -> dict[str, Evaluation]:
+    try:
+        made = json.loads(file.read_bytes())
+        return {str(name): Evaluation.from_dict(each) for name, each in made.items()}
+    except OSError as error:
+        raise TrainDataError(f"cannot be read: {error.strerror or error}", file=file) from error
+    except (ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainDataError(f"is no evaluation.json of 'evaluate': {reason}", file=file) from error
 
 
 _NOTE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 
 from cso_train.evaluation.metrics import Evaluation, Interval
 from mctsdialog.preferences.card import one_line
@@ -44,7 +45,9 @@ def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = T
             shown = f"**{interval.value:.2f}**" if name in best[field] else f"{interval.value:.2f}"
             shown += "†" if field == "bias" and each.bias_saturated else ""
             cells.append(shown + (f" ({interval.low:.2f} to {interval.high:.2f})" if intervals else ""))
-        lines.append(f"| {one_line(name)} | {' | '.join(cells)} | {100 * each.parse_failures:.1f} % | {each.count} |")
+        failed = [f"{100 * share:.1f}" for share in astuple(each.parse_failures)]
+        cells.append(f"{failed[0]} %" + (f" ({failed[1]} to {failed[2]})" if intervals else ""))
+        lines.append(f"| {one_line(name)} | {' | '.join(cells)} | {each.count} |")
     return "\n".join(lines) + "\n"
 
 
@@ -73,8 +76,10 @@ def json_table(evaluations: Mapping[str, Evaluation]) -> str:
 def strategy_table(evaluation: Evaluation) -> str:
     """One model's scores by strategy, and its confusion matrix, as Markdown."""
     lines = ["| strategy | precision | recall | F1 | wanted | named | p |", "|---|---:|---:|---:|---:|---:|---:|"]
-    for score, preference in zip(evaluation.strategies, evaluation.preferences, strict=True):
-        numbers = f"{100 * score.precision:.1f} | {100 * score.recall:.1f} | {100 * score.f1:.1f}"
+    of_each = (evaluation.strategies, evaluation.strategy_f1, evaluation.preferences)
+    for score, f1, preference in zip(*of_each, strict=True):
+        shown = f"{f1.value:.1f} ({f1.low:.1f} to {f1.high:.1f})"
+        numbers = f"{100 * score.precision:.1f} | {100 * score.recall:.1f} | {shown}"
         lines.append(
             f"| {one_line(score.strategy)} | {numbers} | {score.support} | {score.predicted} | {preference:.2f} |"
         )

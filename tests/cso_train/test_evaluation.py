@@ -7,7 +7,9 @@ import sys
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
+from cso_train.cli import main
 from cso_train.data import seed_of
 from cso_train.errors import TrainDataError
 from cso_train.evaluation import evaluate_replies
@@ -15,7 +17,7 @@ from cso_train.evaluation.baselines import direct_refine, self_refine, with_exam
 from cso_train.evaluation.contexts import build_test_set, read_test_set, write_test_set
 from cso_train.evaluation.plots import save_plots
 from cso_train.evaluation.replies import ServerReplies
-from cso_train.evaluation.run import evaluate_model
+from cso_train.evaluation.run import evaluate_model, write_tables
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues, write_dialogues
 from mctsdialog.preferences import chat_messages, system_prompt
@@ -135,7 +137,7 @@ def test_a_perfect_model_scores_so(cases):
         pytest.approx(100),
         0.0,
     )
-    assert made.parse_failures == 0.0
+    assert made.parse_failures.value == 0.0
     assert len(said) == len(cases)
 
 
@@ -190,6 +192,33 @@ def test_figures_are_drawn_and_the_same_again(evaluations, tmp_path):
     assert [path.name for path in files] == ["confusion.png", "strategies.png", "preferences.png"]
     for one, other in zip(files, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_tables_of_several_evaluations_are_joined(evaluations, tmp_path):
+    one, other = evaluations.items()
+    files = [write_tables(tmp_path / name, dict([each]))[2] for name, each in (("one", one), ("other", other))]
+    done = CliRunner().invoke(main, ["table", *map(str, files), "--out", str(tmp_path / "both"), "--no-figures"])
+    assert done.exit_code == 0, done.output
+    assert markdown_table(evaluations) in done.output
+    assert (tmp_path / "both" / "evaluation.json").read_text("utf-8") == json_table(evaluations)
+
+
+def test_what_does_not_fit_in_one_table_is_refused(evaluations, cases, tmp_path):
+    file = write_tables(tmp_path / "first", evaluations)[2]
+    further = {"more": evaluate_replies([("Affirmation", "a")], ["(Affirmation) a"], ESC.strategies, resamples=0)}
+    (tmp_path / "bad.json").write_text('{"one": {"count": 1}}')
+    messages = {
+        file: "is in an earlier file too",
+        write_tables(tmp_path / "other", further)[2]: "more: is of another test set",
+        tmp_path / "bad.json": "is no evaluation.json",
+        write_test_set(tmp_path / "test.jsonl", cases[:2]): "is no evaluation.json",
+        tmp_path / "absent.json": "cannot be read",
+    }
+    for wrong, message in messages.items():
+        done = CliRunner().invoke(main, ["table", str(file), str(wrong), "--out", str(tmp_path / "both")])
+        assert (done.exit_code, message in done.output) == (2, True), done.output
+        assert f"Error: {wrong}: " in done.output
+    assert not (tmp_path / "both").exists()
 
 
 def run(*words, **environment):
@@ -277,8 +306,10 @@ def test_the_command_asks_a_server_and_keeps_its_answers(stub_server, test_file,
     done = run(*words, OPENAI_API_KEY="sk-secret")
     assert done.returncode == 0, done.stderr
     assert len(stub_server.requests) == len(set(map(json.dumps, stub_server.requests))) == 6
-    assert run(*words, OPENAI_API_KEY="sk-secret").returncode == 0
-    assert len(stub_server.requests) == 6
+    done = run(*words, "--model", "other", OPENAI_API_KEY="sk-secret")
+    assert done.returncode == 0, done.stderr
+    assert [body["model"] for body in stub_server.requests] == ["stub"] * 6 + ["other"] * 6
+    assert list(json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))) == ["stub", "other"]
     for file in (tmp_path / "out").rglob("*"):
         assert not file.is_file() or b"sk-secret" not in file.read_bytes()
 

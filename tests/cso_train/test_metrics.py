@@ -144,7 +144,7 @@ def test_replies_are_parsed_and_scored(strategies):
     replies = ["(Ask) Why is that?", "(comfort) It is hard.", "no strategy here", "(Plan) How?"]
     made = evaluate_replies(gold, replies, strategies, resamples=50)
     assert made.count == 4
-    assert made.parse_failures == 0.25
+    assert made.parse_failures.value == 0.25
     assert made.confusion == ((1, 0, 1), (0, 1, 0), (0, 0, 0))
     f1 = (2 / 3, 1.0, 0.0)
     assert [score.f1 for score in made.strategies] == pytest.approx(f1)
@@ -152,7 +152,8 @@ def test_replies_are_parsed_and_scored(strategies):
     assert made.weighted_f1.value == pytest.approx(100 * (2 * f1[0] + f1[1] + f1[2]) / 4)
     assert made.rouge_l.value == pytest.approx(100 * (1 + 2 / 3 + 0 + 2 / 3) / 4)
     assert made.bias_saturated
-    for metric in (made.macro_f1, made.weighted_f1, made.rouge_l, made.bias):
+    assert [f1.value for f1 in made.strategy_f1] == pytest.approx([100 * each for each in f1])
+    for metric in (made.macro_f1, made.weighted_f1, made.rouge_l, made.bias, made.parse_failures, *made.strategy_f1):
         assert metric.low <= metric.high
     assert json.loads(made.to_json())["macro_f1"]["value"] == made.macro_f1.value
 
@@ -286,7 +287,7 @@ def strategies_of_all():
 
 def test_every_reply_unparsed_is_all_wrong_and_no_bias(strategies):
     made = evaluate_replies([("Ask", "a"), ("Plan", "b")], ["x", "y"], strategies, resamples=10)
-    assert (made.macro_f1.value, made.weighted_f1.value, made.bias.value, made.parse_failures) == (0, 0, 0, 1)
+    assert (made.macro_f1.value, made.weighted_f1.value, made.bias.value, made.parse_failures.value) == (0, 0, 0, 1)
     assert not made.bias_saturated
 
 

@@ -192,24 +192,21 @@ def test_what_the_launcher_deepspeed_says_is_taken():
     assert "llama3.1-8b-lora-dpo" in run(words).stdout
 
 
-def test_a_full_disk_at_the_end_leaves_no_model_that_looks_whole(command, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    words = command(max_steps="1")
-    out.rmdir()
-    script = (
-        "import sys, cso_train.run as run\n"
-        "def full(*a, **k): raise OSError(28, 'No space left on device')\n"
-        "from transformers import PreTrainedTokenizerFast\n"
-        "PreTrainedTokenizerFast.save_pretrained = full\n"
-        "from cso_train.cli import main\n"
-        "main(sys.argv[1:])\n"
-    )
-    done = run([words[0], "-c", script, *words[3:]])
+@pytest.mark.parametrize(("lora", "limit"), [("false", 100_000), ("true", 60_000)], ids=["model", "optimiser"])
+def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing_that_looks_whole(command, tmp_path, lora, limit):
+    resource = pytest.importorskip("resource")
+    words, out = command(max_steps="2", save_steps="1", lora=lora), tmp_path / "out"
+    done = run(words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert done.returncode == 1
-    assert "No space left on device" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"Error: {out}: cannot be written (")
+    assert "MiB free" in last
+    assert not list(out.glob("checkpoints/*/trainer_state.json"))
     assert not (out / "model").exists()
     assert not (out / "manifest.json").exists()
+    again = run(words)
+    assert again.returncode == 0, again.stderr
+    assert (out / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize(

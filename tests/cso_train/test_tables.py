@@ -28,8 +28,9 @@ def evaluation(q, b, q_w, r_l, saturated=False):
         bias=around[1],
         bias_saturated=saturated,
         rouge_l=around[3],
-        parse_failures=0.125,
+        parse_failures=Interval(0.125, 0.1, 0.2),
         strategies=(StrategyScore("A | B", 0.5, 0.25, 1 / 3, 8, 4), StrategyScore("C", 0, 0, 0, 0, 0)),
+        strategy_f1=(Interval(100 / 3, 20, 40), Interval(0, 0, 0)),
         confusion=((2, 1), (3, 4)),
         preferences=(1.5, 0.5),
     )
@@ -60,6 +61,7 @@ def test_the_papers_rows_in_the_papers_columns(paper):
 def test_intervals_stand_beside_their_values(paper):
     row = markdown_table(paper).splitlines()[3]
     assert cells(row)[1:3] == ["31.25 (30.25 to 32.25)", "2.65† (1.65 to 3.65)"]
+    assert cells(row)[5] == "12.5 % (10.0 to 20.0)"
 
 
 def test_equals_to_two_places_share_the_best():
@@ -113,5 +115,5 @@ def test_no_models_make_an_empty_table():
 def test_the_strategies_of_one_model():
     text = strategy_table(evaluation(1, 1, 1, 1))
     lines = text.splitlines()
-    assert cells(lines[2]) == [r"A \| B", "50.0", "25.0", "33.3", "8", "4", "1.50"]
+    assert cells(lines[2]) == [r"A \| B", "50.0", "25.0", "33.3 (20.0 to 40.0)", "8", "4", "1.50"]
     assert cells(lines[-1]) == ["C", "3", "4"]
