@@ -61,7 +61,7 @@ def is_said(part):
         return True
     seams = range(5, len(part) - 4)
     return any(
-        any(text.endswith(part[:at]) or text.endswith(part[:at] + ELSEWHERE) for text in TEXTS)
+        any(text.endswith((part[:at], part[:at] + ELSEWHERE)) for text in TEXTS)
         and any(part[at:] in text for text in TEXTS)
         for at in seams
     )
