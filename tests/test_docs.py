@@ -12,7 +12,10 @@ import pytest
 from mctsdialog.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 def blocks(language):
@@ -20,7 +23,7 @@ def blocks(language):
         found = re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
         for number, block in enumerate(found):
             marks = [pytest.mark.model, pytest.mark.timeout(300)] if "LocalChat" in block else []
-            yield pytest.param(block, id=f"{page.name}-{number}", marks=marks)
+            yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}", marks=marks)
 
 
 @pytest.mark.parametrize("block", list(blocks("python")))

@@ -3,10 +3,8 @@
 import ast
 import importlib.metadata
 import re
-import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -50,20 +48,6 @@ def test_every_error_is_public_and_in_the_tree_of_the_docstring():
         assert error.__name__ in mctsdialog.errors.__doc__
     for error in cso_train.CsoTrainError.__subclasses__():
         assert error.__name__ in cso_train.errors.__doc__
-
-
-@pytest.mark.timeout(300)
-def test_the_wheel_holds_both_packages_and_their_data_and_nothing_else(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, timeout=240)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for package in ("mctsdialog", "cso_train"):
-        for file in (ROOT / package).rglob("*"):
-            if file.is_file() and "__pycache__" not in file.parts:
-                assert str(file.relative_to(ROOT)) in names
-    tops = {name.split("/")[0] for name in names}
-    assert tops == {"mctsdialog", "cso_train", f"mctsdialog-{PROJECT['version']}.dist-info"}
 
 
 def test_train_config_refuses_what_it_does_not_know():

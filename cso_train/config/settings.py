@@ -72,37 +72,41 @@ class TrainConfig(BaseModel):
 
     # the model
     model: str = Field(
-        "smollm2",
+        default="smollm2",
         min_length=1,
         description="hub name, local folder or GGUF file; 'smollm2' is the embedded SmolLM2-135M-Instruct",
     )
-    revision: str | None = Field(None, description="branch, tag or commit of a model on the hub; None is its newest")
-    trust_remote_code: bool = Field(False, description="run code that comes with the model; only for one you trust")
+    revision: str | None = Field(
+        default=None, description="branch, tag or commit of a model on the hub; None is its newest"
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="run code that comes with the model; only for one you trust"
+    )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        "auto", description="attention kernel; 'auto' is the model's own default"
+        default="auto", description="attention kernel; 'auto' is the model's own default"
     )
 
     # the method
-    method: Method = Field("dpo", description="training method")
+    method: Method = Field(default="dpo", description="training method")
     beta: float | None = Field(
-        None,
+        default=None,
         gt=0.0,
         description="weight of the preference term, above 0: strength of the reference in dpo, ipo and kto, scale of "
         "the reward in simpo, lambda in orpo; unused in sft [default: 0.1, simpo 2.0]",
     )
     gamma: float | None = Field(
-        None,
+        default=None,
         ge=0.0,
         description="simpo's target reward margin, 0 or more: the margin itself, not its ratio to beta [default: 0.5]",
     )
     chosen_weight: float | None = Field(
-        None, gt=0.0, description="kto's weight of desirable completions, above 0 [default: 1.0]"
+        default=None, gt=0.0, description="kto's weight of desirable completions, above 0 [default: 1.0]"
     )
     rejected_weight: float | None = Field(
-        None, gt=0.0, description="kto's weight of undesirable completions, above 0 [default: 1.0]"
+        default=None, gt=0.0, description="kto's weight of undesirable completions, above 0 [default: 1.0]"
     )
     precompute_reference: bool | None = Field(
-        None,
+        default=None,
         description="dpo, ipo, kto: compute the reference's probabilities once, before training, so that no second "
         "model stays in memory [default: false]",
     )
@@ -122,88 +126,96 @@ class TrainConfig(BaseModel):
     )
 
     # what is trained
-    lora: bool = Field(True, description="train low-rank adapters instead of all parameters")
-    lora_rank: int | None = Field(None, ge=1, description="rank of the adapters, 1 or more [default: 8]")
+    lora: bool = Field(default=True, description="train low-rank adapters instead of all parameters")
+    lora_rank: int | None = Field(default=None, ge=1, description="rank of the adapters, 1 or more [default: 8]")
     lora_alpha: int | None = Field(
-        None, ge=1, description="scale of the adapters, divided by the rank, 1 or more [default: 8]"
+        default=None, ge=1, description="scale of the adapters, divided by the rank, 1 or more [default: 8]"
     )
     lora_dropout: float | None = Field(
-        None, ge=0.0, lt=1.0, description="dropout before the adapters, from 0 to below 1 [default: 0]"
+        default=None, ge=0.0, lt=1.0, description="dropout before the adapters, from 0 to below 1 [default: 0]"
     )
     lora_targets: tuple[str, ...] | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="names of the modules with adapters; 'all-linear' is every linear one but the output head "
         "[default: all-linear]",
     )
     merge_adapter: bool | None = Field(
-        None, description="save the whole model with the adapters merged in, beside the adapters [default: false]"
+        default=None,
+        description="save the whole model with the adapters merged in, beside the adapters [default: false]",
     )
 
     # the data
-    data: str | None = Field(None, description="file or folder to train on")
-    eval_data: str | None = Field(None, description="file or folder to evaluate on during training")
+    data: str | None = Field(default=None, description="file or folder to train on")
+    eval_data: str | None = Field(default=None, description="file or folder to evaluate on during training")
     eval_fraction: float = Field(
-        0.0, ge=0.0, lt=1.0, description="share of the dialogues held out for evaluation, from 0 to below 1"
+        default=0.0, ge=0.0, lt=1.0, description="share of the dialogues held out for evaluation, from 0 to below 1"
     )
-    max_length: int = Field(2048, ge=2, description="longest prompt and completion together, in tokens, 2 or more")
-    max_completion_tokens: int = Field(512, ge=1, description="longest completion in tokens, 1 or more")
+    max_length: int = Field(
+        default=2048, ge=2, description="longest prompt and completion together, in tokens, 2 or more"
+    )
+    max_completion_tokens: int = Field(default=512, ge=1, description="longest completion in tokens, 1 or more")
 
     # the optimisation
-    epochs: int = Field(3, ge=1, description="passes over the data, 1 or more")
+    epochs: int = Field(default=3, ge=1, description="passes over the data, 1 or more")
     max_steps: int | None = Field(
-        None, ge=1, description="stop after so many optimiser steps; None is after all epochs"
+        default=None, ge=1, description="stop after so many optimiser steps; None is after all epochs"
     )
     batch_size: int = Field(
-        32, ge=1, description="global batch: rows of one optimiser step over all devices, 1 or more"
+        default=32, ge=1, description="global batch: rows of one optimiser step over all devices, 1 or more"
     )
     per_device_batch_size: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="rows that one device takes at once; None is the most up to 4 that divides its share of the batch",
     )
-    learning_rate: float = Field(1e-6, gt=0.0, description="peak learning rate, above 0")
+    learning_rate: float = Field(default=1e-6, gt=0.0, description="peak learning rate, above 0")
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        "linear", description="course of the learning rate after warm-up"
+        default="linear", description="course of the learning rate after warm-up"
     )
     warmup_ratio: float = Field(
-        0.0, ge=0.0, lt=1.0, description="share of the steps in which the learning rate rises, from 0 to below 1"
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of the steps in which the learning rate rises, from 0 to below 1",
     )
-    weight_decay: float = Field(0.0, ge=0.0, description="AdamW's weight decay, 0 or more")
-    max_grad_norm: float = Field(1.0, ge=0.0, description="gradients are clipped to this norm; 0 does not clip")
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of every random choice, from 0 to 4294967295")
+    weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW's weight decay, 0 or more")
+    max_grad_norm: float = Field(default=1.0, ge=0.0, description="gradients are clipped to this norm; 0 does not clip")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random choice, from 0 to 4294967295")
 
     # memory and machines
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="number format; 'auto' is bf16 on a GPU that has it, else fp32"
+        default="auto", description="number format; 'auto' is bf16 on a GPU that has it, else fp32"
     )
     gradient_checkpointing: bool = Field(
-        True, description="compute activations again in the backward pass: less memory, about 20 % slower"
+        default=True, description="compute activations again in the backward pass: less memory, about 20 % slower"
     )
     zero_stage: Literal["auto", "none", 0, 1, 2, 3] = Field(
-        "auto",
+        default="auto",
         description="DeepSpeed's ZeRO stage; 'none' is without DeepSpeed; 'auto' is 2 (3 with offload of parameters) "
         "on GPUs or in several processes, 'none' in one process on the CPU",
     )
     offload: Literal["none", "optimizer", "parameters"] = Field(
-        "none",
+        default="none",
         description="what DeepSpeed keeps in the host's memory; 'parameters' (stage 3) is the optimizer's state too",
     )
 
     # what is written
     output_dir: str = Field(
-        "cso-train-output", min_length=1, description="folder for the trained model and its manifest"
+        default="cso-train-output", min_length=1, description="folder for the trained model and its manifest"
     )
-    logging_steps: int = Field(10, ge=1, description="optimiser steps between two log lines, 1 or more")
+    logging_steps: int = Field(default=10, ge=1, description="optimiser steps between two log lines, 1 or more")
     eval_steps: int | None = Field(
-        None, ge=1, description="optimiser steps between two evaluations; None is after each epoch"
+        default=None, ge=1, description="optimiser steps between two evaluations; None is after each epoch"
     )
     save_steps: int | None = Field(
-        None, ge=1, description="optimiser steps between two checkpoints; None is after each epoch"
+        default=None, ge=1, description="optimiser steps between two checkpoints; None is after each epoch"
     )
-    save_total_limit: int | None = Field(2, ge=1, description="most checkpoints kept, 1 or more; None keeps all")
-    report_to: tuple[Tracker, ...] = Field((), description="where metrics are sent besides the log")
-    run_name: str | None = Field(None, min_length=1, description="name of the run for the trackers")
+    save_total_limit: int | None = Field(
+        default=2, ge=1, description="most checkpoints kept, 1 or more; None keeps all"
+    )
+    report_to: tuple[Tracker, ...] = Field(default=(), description="where metrics are sent besides the log")
+    run_name: str | None = Field(default=None, min_length=1, description="name of the run for the trackers")
 
     def __init__(self, **values: Any) -> None:
         check_names(values)

@@ -124,7 +124,8 @@ class RayExecutor:
     ) -> TreeRecord:
         """Search one dialogue in the worker that has least to do.
 
-        :raises: what the search raises; :class:`ModelUnavailableError` where workers are lost again and again.
+        :raises MctsDialogError: what the search raises.
+        :raises ModelUnavailableError: where workers are lost again and again.
         """
         ray = _import_ray()
         worker = min(self._workers, key=lambda each: each.open)

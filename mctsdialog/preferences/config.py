@@ -22,16 +22,19 @@ class PreferenceConfig(Settings):
     """
 
     theta: float = Field(
-        0.5, description="least Q of a node on a valid path; a rejected sibling is below it (eq. 5 and 6)"
+        default=0.5, description="least Q of a node on a valid path; a rejected sibling is below it (eq. 5 and 6)"
     )
-    min_visits: int = Field(2, ge=0, description="least N of a valid path's end node, 0 or more")
+    min_visits: int = Field(default=2, ge=0, description="least N of a valid path's end node, 0 or more")
     path_rule: PathRule = Field(
-        "all", description="nodes that theta holds for: 'all' on the path, root and end included, or the 'end' alone"
+        default="all",
+        description="nodes that theta holds for: 'all' on the path, root and end included, or the 'end' alone",
     )
-    min_margin: float | None = Field(None, description="keep only pairs whose Q(chosen) - Q(rejected) is above this")
-    max_per_turn: int | None = Field(None, ge=1, description="most pairs of one turn, drawn by seed, 1 or more")
-    max_per_tree: int | None = Field(None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
-    seed: int = Field(0, description="of every draw: caps, splits, subsets, random strategies")
+    min_margin: float | None = Field(
+        default=None, description="keep only pairs whose Q(chosen) - Q(rejected) is above this"
+    )
+    max_per_turn: int | None = Field(default=None, ge=1, description="most pairs of one turn, drawn by seed, 1 or more")
+    max_per_tree: int | None = Field(default=None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
+    seed: int = Field(default=0, description="of every draw: caps, splits, subsets, random strategies")
 
     def check(self, tree: Tree) -> None:
         """See that theta is a reward that the tree's judge can give.

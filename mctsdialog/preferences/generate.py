@@ -125,7 +125,7 @@ async def random_record(
 
     :returns: the record, whose pairs are (preferred, random), and what was done. A turn at which every strategy is
         preferred has no pair; nor has one whose reply is missing because a budget was spent.
-    :raises: as :func:`probe_siblings`; the tree is not changed.
+    :raises MctsDialogError: as :func:`probe_siblings`; the tree is not changed.
     """
     config = config or PreferenceConfig()
     players = Players(roles.bind(tree.scenario), tree.domain)

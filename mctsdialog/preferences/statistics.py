@@ -62,7 +62,7 @@ class Distribution(_Frozen):
 
     count: int
     mean: float | None = None
-    deviation: float | None = Field(None, description="population standard deviation")
+    deviation: float | None = Field(default=None, description="population standard deviation")
     minimum: float | None = None
     quartiles: tuple[float, float, float] | None = None
     maximum: float | None = None

@@ -18,25 +18,30 @@ class SearchConfig(Settings):
     :raises ConfigError: for a value out of range or an unknown field, naming it.
     """
 
-    c: float = Field(1.0, ge=0.0, description="weight of exploration in PUCB (eq. 1), no unit, 0 or more")
+    c: float = Field(default=1.0, ge=0.0, description="weight of exploration in PUCB (eq. 1), no unit, 0 or more")
     prior_temperature: float = Field(
-        5.0, gt=0.0, description="temperature T of the softmax over strategy scores, above 0"
+        default=5.0, gt=0.0, description="temperature T of the softmax over strategy scores, above 0"
     )
     bias: float = Field(
-        -3.0, description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)"
+        default=-3.0, description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)"
     )
-    horizon: int = Field(4, ge=0, description="H, most simulated rounds after a new node, 0 or more")
-    gold_visits: int = Field(100, ge=0, description="N that a gold node starts with, 0 or more")
+    horizon: int = Field(default=4, ge=0, description="H, most simulated rounds after a new node, 0 or more")
+    gold_visits: int = Field(default=100, ge=0, description="N that a gold node starts with, 0 or more")
     gold_prior: float = Field(
-        0.1, ge=0.0, lt=1.0, description="prior of a gold strategy that the strategist left out, in [0, 1)"
+        default=0.1, ge=0.0, lt=1.0, description="prior of a gold strategy that the strategist left out, in [0, 1)"
     )
-    max_iterations: int = Field(200, ge=0, description="stop after this many iterations, 0 or more")
-    min_iterations: int = Field(100, ge=0, description="with min_ends: may stop after this many iterations, 0 or more")
-    min_ends: int = Field(1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more")
-    max_ends: int = Field(25, ge=1, description="may stop with this many end nodes, 1 or more")
-    parallelism: int = Field(1, ge=1, description="most trials under way at once in one tree, 1 or more")
+    max_iterations: int = Field(default=200, ge=0, description="stop after this many iterations, 0 or more")
+    min_iterations: int = Field(
+        default=100, ge=0, description="with min_ends: may stop after this many iterations, 0 or more"
+    )
+    min_ends: int = Field(
+        default=1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more"
+    )
+    max_ends: int = Field(default=25, ge=1, description="may stop with this many end nodes, 1 or more")
+    parallelism: int = Field(default=1, ge=1, description="most trials under way at once in one tree, 1 or more")
     deterministic: bool = Field(
-        False, description="tell trials in the order they were asked: equal replies give the equal tree at any speed"
+        default=False,
+        description="tell trials in the order they were asked: equal replies give the equal tree at any speed",
     )
 
     def defining(self) -> dict[str, Any]:
