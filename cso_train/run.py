@@ -28,6 +28,7 @@ from cso_train.data import KINDS, TrainingData, leaks, load_data
 from cso_train.errors import RunError, TrainConfigError
 from cso_train.methods import build_trainer, training_settings
 from cso_train.models import ModelSource, load_model, load_tokenizer
+from cso_train.progress import quiet_libraries
 from cso_train.zero import (
     Machine,
     Plan,
@@ -79,6 +80,7 @@ class Prepared:
     evaluation: TrainingData | None
 
 
+@quiet_libraries()
 def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: bool = False) -> RunResult:
     """Train a model by a run's settings. A run that was stopped goes on from its last checkpoint.
 
