@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+import click
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -47,6 +48,37 @@ class MetricsLog(TrainerCallback):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, "epoch": state.epoch, **numbers}) + "\n")
+
+
+class LogLines(TrainerCallback):
+    """What is logged as a short line each: the step, and the values that a reader follows."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Print a line; what is logged at the end is the run's to tell."""
+        if not state.is_local_process_zero or not logs or "train_runtime" in logs:
+            return
+        shown = [
+            f"{prefix}{label} {float(logs[prefix + name]):.{digits}f}"
+            for prefix in ("", "eval_")
+            for name, label, digits in _SHOWN
+            if prefix + name in logs
+        ]
+        click.echo(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
+
+
+_SHOWN = (
+    ("loss", "loss", 4),
+    ("rewards/margins", "margin", 3),
+    ("rewards/accuracies", "accuracy", 2),
+    ("mean_token_accuracy", "token accuracy", 2),
+)
 
 
 def _step(line: str) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cso_train.errors import TrainModelError
+from cso_train.progress import quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +127,31 @@ def load_model(
     loaded: PreTrainedModel = model if source.gguf is None else _plain(model, dtype)
     loaded.config.use_cache = False  # of no use in training, and at odds with gradient checkpointing
     return loaded
+
+
+def load_for_answers(
+    name: str, adapter: str | Path | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model that is to answer, on the GPU where there is one, and its tokenizer.
+
+    :param name: hub name, folder or GGUF file; "smollm2" for the embedded one.
+    :param adapter: folder of an adapter, such as ``run/model``; None for the model as it is.
+    :raises TrainModelError: where one of them cannot be loaded.
+    """
+    import torch  # noqa: PLC0415  # heavy
+
+    source = ModelSource.of(name)
+    with quiet_libraries():
+        loaded: Any = load_model(source, dtype=torch.float32)
+    if adapter is not None:
+        from peft import PeftModel  # noqa: PLC0415  # heavy
+
+        if not (Path(adapter) / "adapter_config.json").is_file():
+            raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(adapter))
+        loaded = PeftModel.from_pretrained(loaded, str(adapter))
+    loaded.config.use_cache = True
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return loaded.to(device).eval(), load_tokenizer(source)
 
 
 def _plain(model: Any, dtype: torch.dtype) -> Any:

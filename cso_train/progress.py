@@ -1,7 +1,9 @@
-"""A bar on standard error while something counts up, in a terminal; nothing elsewhere."""
+"""Progress on standard error, in a terminal; elsewhere neither our bars nor the libraries'."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,3 +24,27 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """In a log or a notebook, no bars of transformers and datasets; nowhere their warnings of names to come."""
+    import datasets  # noqa: PLC0415  # heavy
+    from transformers.utils import logging  # noqa: PLC0415  # heavy
+
+    quiet = not sys.stderr.isatty()
+    of_transformers = quiet and logging.is_progress_bar_enabled()
+    of_datasets = quiet and not datasets.are_progress_bars_disabled()
+    if of_transformers:
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if of_datasets:
+        datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if of_transformers:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        if of_datasets:
+            datasets.enable_progress_bars()

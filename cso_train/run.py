@@ -29,6 +29,7 @@ from cso_train.errors import RunError, TrainConfigError
 from cso_train.methods import build_trainer, training_settings
 from cso_train.models import ModelSource, load_model, load_tokenizer, model_type
 from cso_train.packing.attention import attention_kernel, check_packable
+from cso_train.progress import quiet_libraries
 from cso_train.zero import (
     Machine,
     Plan,
@@ -81,6 +82,7 @@ class Prepared:
     evaluation: TrainingData | None
 
 
+@quiet_libraries()
 def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: bool = False) -> RunResult:
     """Train a model by a run's settings. A run that was stopped goes on from its last checkpoint.
 

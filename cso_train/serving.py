@@ -12,9 +12,8 @@ from typing import Any
 
 import anyio
 
-from cso_train.errors import TrainModelError
 from cso_train.evaluation.replies import TransformersReplies
-from cso_train.models import ModelSource, load_model, load_tokenizer
+from cso_train.models import load_for_answers
 from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.preferences import chat_messages, system_prompt
 
@@ -43,19 +42,7 @@ class TrainedSupporter:
         :param adapter: folder of an adapter, such as ``run/model``; None for a whole model.
         :raises TrainModelError: where one of them cannot be loaded.
         """
-        import torch  # noqa: PLC0415  # heavy
-
-        source = ModelSource.of(model)
-        loaded: Any = load_model(source, dtype=torch.float32)
-        if adapter is not None:
-            from peft import PeftModel  # noqa: PLC0415  # heavy
-
-            if not (Path(adapter) / "adapter_config.json").is_file():
-                raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(adapter))
-            loaded = PeftModel.from_pretrained(loaded, str(adapter))
-        loaded.config.use_cache = True
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(loaded.to(device).eval(), load_tokenizer(source), domain, **options)
+        return cls(*load_for_answers(model, adapter), domain, **options)
 
     async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
         """The supporter's turn that carries out ``strategy``."""

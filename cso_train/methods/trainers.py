@@ -5,6 +5,7 @@ What the methods share is in one place; what tells them apart is the table below
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,18 @@ def build_trainer(
         **{name: value for name, value in rows.items() if value is not None},
         **options,
     )
+    _log_in_lines(trainer)
     return trainer
+
+
+def _log_in_lines(trainer: Trainer) -> None:
+    """Where transformers would print its log as dictionaries, have it printed as lines to read."""
+    from transformers import PrinterCallback  # noqa: PLC0415  # heavy
+
+    from cso_train.callbacks import LogLines  # noqa: PLC0415
+
+    if trainer.pop_callback(PrinterCallback) is not None:
+        trainer.add_callback(LogLines)
 
 
 def to_rows(data: TrainingData | None, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset | None:
@@ -207,6 +219,7 @@ def common_arguments(config: TrainConfig) -> dict[str, Any]:
         "eval_steps": config.eval_steps,
         "save_total_limit": config.save_total_limit,
         "gradient_checkpointing": config.gradient_checkpointing,
+        "disable_tqdm": not sys.stderr.isatty(),
         "report_to": list(config.report_to),
         "run_name": config.run_name,
         **(by_steps or {"save_strategy": "epoch"}),

@@ -20,13 +20,13 @@ MANIFEST = "dataset.json"
 MANIFEST_SCHEMA = "mctsdialog.preferences"
 
 
-def tree_files(paths: Iterable[str | Path]) -> list[Path]:
-    """The tree files that the paths name: a file is itself; a folder, its ``*.json``, or those in its ``trees``.
+def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The tree files that one path or several name: a file is itself; a folder, its ``*.json``, or those in its ``trees``.
 
     :raises DataError: for a path that is not there, and a folder without such files.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_dir():
             if not path.is_file():
                 raise DataError("there is no such file or folder", file=path)
@@ -60,7 +60,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def read_trees(
-    paths: Iterable[str | Path], config: PreferenceConfig | None = None, *, lenient: bool = False
+    paths: str | Path | Iterable[str | Path], config: PreferenceConfig | None = None, *, lenient: bool = False
 ) -> PreferenceDataset:
     """The preference dataset of all trees that the paths name, see :func:`tree_files`.
 

@@ -200,6 +200,7 @@ def test_tree_files_of_folders(tmp_path):
         (tmp_path / "trees" / name).write_text("{}")
     found = [tmp_path / "trees" / "a.json", tmp_path / "trees" / "b.json"]
     assert tree_files([tmp_path]) == tree_files([tmp_path / "trees"]) == found
+    assert tree_files(tmp_path) == tree_files(str(tmp_path)) == found
     assert tree_files([found[1], tmp_path]) == [found[1], found[0]]
     (tmp_path / "empty").mkdir()
     for path in ("empty", "absent"):
