@@ -17,8 +17,8 @@ class Preset:
     """
 
     seed: int = 7
-    rounds: int = 6
-    scenarios: int = 60
+    rounds: int = 8
+    scenarios: int = 50
     calls: tuple[int, ...] = (250, 500, 1000, 2000)
     effect_calls: int = 1000
     first_effect: int = 10_000
@@ -28,5 +28,5 @@ class Preset:
 PRESETS = {
     "full": Preset(),
     "small": Preset(scenarios=20, calls=(250, 1000), effect_calls=500, every_value=2),
-    "tiny": Preset(scenarios=2, calls=(160,), effect_calls=160, every_value=5),
+    "tiny": Preset(scenarios=2, calls=(260,), effect_calls=260, every_value=5),
 }

@@ -19,6 +19,7 @@ from mctsdialog.worlds import World, strategies_of, true_scores
 
 SCALE = 3.0  # minus the bias of eq. 2
 TEMPERATURE = 5.0  # of the prior, as the search's default
+JUDGED = 8  # paths of a tree that are judged whole before one is taken
 
 
 @dataclass
@@ -155,44 +156,45 @@ async def beam(case):
     return strategies_of(beams[0][1].full)
 
 
-async def tree_search(case, start=None, gold_path=True, rejudged=0, **settings):
-    """The best path of a tree searched until the calls are spent.
+async def tree_search(case, start=None, **settings):
+    """A tree searched until the calls are spent, with some kept back: the paths of highest mean Q have every turn
+    judged, and the best of these is taken. What the path of highest mean Q itself is worth is noted, and what the best
+    one other than the gold dialogue is.
 
     :param start: the gold dialogue to seed from; by default the scenario alone.
-    :param gold_path: whether the gold dialogue itself may be the best path.
-    :param rejudged: so many paths of highest mean Q have every turn judged, and the best of these is taken.
     """
-    kept = case.world.rounds * max(3, rejudged)
+    kept = case.world.rounds * max(3, JUDGED)
     case.calls.most -= kept
     limits = dict.fromkeys(("max_iterations", "min_iterations", "max_ends"), 10**9)
     tree = await mctsdialog.search(start or case.scenario, case.roles, mctsdialog.SearchConfig(**limits, **settings))
     case.calls.most += kept
-    paths = ranked_paths(tree, gold_path)
+    paths = [[node.strategy for node in path] for path in ranked_paths(tree)]
+    new = [[node.strategy for node in path] for path in ranked_paths(tree) if not path[-1].gold]
     case.notes["iterations"] = tree.iterations
-    note_paths(case, [[node.strategy for node in path] for path in paths])
+    note_paths(case, paths)
     if not paths:
-        return await completed(case, tree)
-    if rejudged:
-        judged = [(await whole_worth(case, tree, path), path) for path in paths[:rejudged]]
-        return [node.strategy for node in max(judged, key=lambda each: each[0])[1]]
-    return [node.strategy for node in paths[0]]
+        paths = new = [await completed(case, tree)]
+    case.notes["by_mean_q"] = case.worth(paths[0])
+    if new:
+        case.notes["new_by_mean_q"] = case.worth(new[0])
+    return max([(await judged_worth(case, path), path) for path in paths[:JUDGED]])[1]
 
 
-def ranked_paths(tree, gold_path=True):
-    """Paths to visited end nodes without the root, those of highest mean Q first, as :meth:`Tree.best_path` ranks."""
-    ends = [node for node in tree if node.type == "end" and node.visits and (gold_path or not node.gold)]
-    paths = [tree.path(node)[1:] for node in ends]
-    return sorted(paths, key=lambda path: -mean([node.value for node in path]))
-
-
-async def whole_worth(case, tree, path):
-    """Mean reward of a path, every turn judged."""
-    rewards = []
-    for node in path:
-        turns = tree.history(node)
-        turns = turns[:-1] if turns[-1].speaker == "seeker" else turns
-        rewards.append(case.reward_of(await case.players.judgement(History.of(turns))))
+async def judged_worth(case, strategies):
+    """Mean reward of a dialogue as it is judged, every turn. Its replies are said again: no call is counted for them."""
+    quiet, players = Players(case.world.roles().bind(case.scenario), case.world.domain), case.players
+    history, rewards = await opened(quiet), []
+    for strategy in strategies:
+        history, ended = await exchange(quiet, history, strategy)
+        turn = history if ended else History(history.full[:-1], history.plain[:-1])
+        rewards.append(case.reward_of(await players.judgement(turn)))
     return mean(rewards)
+
+
+def ranked_paths(tree):
+    """Paths to visited end nodes without the root, those of highest mean Q first, as :meth:`Tree.best_path` ranks."""
+    paths = [tree.path(node)[1:] for node in tree if node.type == "end" and node.visits]
+    return sorted(paths, key=lambda path: -mean([node.value for node in path]))
 
 
 async def completed(case, tree):
@@ -214,7 +216,7 @@ WAYS = {
     "best of n, prior": partial(best_of, from_prior=True),
     "beam": beam,
     "MCTS": tree_search,
-    "MCTS, c = 3, paths judged": partial(tree_search, c=3.0, rejudged=8),
+    "MCTS, c = 3": partial(tree_search, c=3.0),
 }
 """The paper's settings unless the name says otherwise."""
 
@@ -223,7 +225,6 @@ EFFECTS = {
     "horizon": (0, 1, 2, 4, 6),
     "prior_temperature": (0.5, 1.0, 2.0, 5.0, 20.0),
 }
-RANKINGS = {"by mean Q": 0, "paths judged": 8}
 
 
 def pleasing(world):
@@ -275,30 +276,27 @@ def compared(store, preset):
 
 
 def effects(store, preset):
-    """One setting changed at a time, at the same calls: rows by (setting, value, ranking)."""
-    world, calls = World(preset.seed, rounds=preset.rounds), preset.effect_calls
-    numbers = range(preset.first_effect, preset.first_effect + preset.scenarios)
-    found = {}
-    for setting, values in EFFECTS.items():
-        for value in values[:: preset.every_value]:
-            for ranking, rejudged in RANKINGS.items():
-                make = partial(_rows, tree_search, world, numbers, calls, rejudged=rejudged, **{setting: value})
-                found[setting, value, ranking] = store.kept(f"effect/{setting}/{value}/{ranking}", make)
-    return found
+    """One setting changed at a time, at the same calls: rows by (setting, value)."""
+    return {
+        (setting, value): _varied(store, preset, f"effect/{setting}/{value}", **{setting: value})
+        for setting, values in EFFECTS.items()
+        for value in values[:: preset.every_value]
+    }
 
 
 def gold_effect(store, preset):
-    """Seeding by another's dialogue: rows by (gold, whose N, which path)."""
-    world, calls = World(preset.seed, rounds=preset.rounds), preset.effect_calls
+    """Seeding by another's dialogue: rows by (whose, N of the gold nodes)."""
+    return {
+        (gold, visits): _varied(store, preset, f"gold/{gold}/{visits}", gold=gold, gold_visits=visits)
+        for gold in GOLD
+        for visits in ((0,) if GOLD[gold] is None else (0, 10, 100))
+    }
+
+
+def _varied(store, preset, name, **settings):
+    world = World(preset.seed, rounds=preset.rounds)
     numbers = range(preset.first_effect, preset.first_effect + preset.scenarios)
-    found = {}
-    for gold in GOLD:
-        for visits in (0,) if GOLD[gold] is None else (0, 10, 100):
-            for which in ("best path", "best new path"):
-                settings = {"gold": gold, "gold_visits": visits, "gold_path": which == "best path", "rejudged": 8}
-                make = partial(_rows, tree_search, world, numbers, calls, **settings)
-                found[gold, visits, which] = store.kept(f"gold/{gold}/{visits}/{which}", make)
-    return found
+    return store.kept(name, partial(_rows, tree_search, world, numbers, preset.effect_calls, **settings))
 
 
 def _rows(way, world, numbers, calls, **settings):
