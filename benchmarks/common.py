@@ -5,7 +5,39 @@ import os
 import platform
 import statistics
 import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+METHODS = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
+
+
+@dataclass(frozen=True)
+class Before:
+    """A role before whose every call something is awaited."""
+
+    role: Any
+    method: str
+    first: Callable[[], Awaitable[None]]
+
+    def for_scenario(self, scenario):
+        return replace(self, role=self.role.for_scenario(scenario))
+
+    def __getattr__(self, name):
+        if name != self.method:
+            raise AttributeError(name)
+
+        async def call(*arguments):
+            await self.first()
+            return await getattr(self.role, name)(*arguments)
+
+        return call
+
+
+def roles_after(roles, first):
+    """The roles, ``first`` awaited before every call."""
+    return replace(roles, **{name: Before(getattr(roles, name), method, first) for name, method in METHODS.items()})
 
 
 def medians(samples):

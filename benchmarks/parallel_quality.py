@@ -9,7 +9,6 @@ Run: python benchmarks/parallel_quality.py [--out FILE] [--seeds N] [--at-once K
 import argparse
 import random
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -19,26 +18,6 @@ import mctsdialog
 from mctsdialog.worlds import World
 
 SCALE = 3.0  # minus the bias
-
-
-class Slow:
-    """A role whose replies take a random time, and are counted."""
-
-    def __init__(self, role, method, clock):
-        self.role, self.method, self.clock = role, method, clock
-
-    def for_scenario(self, scenario):
-        return Slow(self.role.for_scenario(scenario), self.method, self.clock)
-
-    def __getattr__(self, name):
-        if name != self.method:
-            raise AttributeError(name)
-
-        async def call(*arguments):
-            await self.clock.wait()
-            return await getattr(self.role, name)(*arguments)
-
-        return call
 
 
 class Clock:
@@ -52,16 +31,12 @@ class Clock:
         await anyio.sleep(self.draw.uniform(0.0005, 0.002))
 
 
-METHODS = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
-
-
 async def one(seed, at_once, arguments, most_calls):
     """(mean Q, true worth, optimum, iterations, calls) of one search."""
     world = World(seed, rounds=arguments.rounds)
     scenario = world.scenario(0)
     clock = Clock(seed, most_calls)
-    roles = world.roles()
-    roles = replace(roles, **{name: Slow(getattr(roles, name), method, clock) for name, method in METHODS.items()})
+    roles = common.roles_after(world.roles(), clock.wait)
     iterations = 10**6 if most_calls else arguments.iterations
     config = mctsdialog.SearchConfig(
         max_iterations=iterations, min_iterations=iterations, max_ends=10**9, parallelism=at_once

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from mctsdialog.worlds import state as truth
@@ -205,6 +205,7 @@ def reply(strategy: str, problem: str, *key: object) -> str:
     return pick(REPLIES[strategy], "reply", *key).format(topic=topic)
 
 
+@lru_cache(maxsize=2**16)
 def strategy_of(text: str) -> str:
     """The strategy that a supporter's words carry out: exact for :func:`reply`, else the nearest by words in common."""
     words = Counter(_words(text))

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 PROBLEMS: Final = ("work", "partner", "exam", "illness")
@@ -138,6 +139,7 @@ def outcomes(state: SeekerState, strategy: str) -> Iterator[tuple[float, SeekerS
     yield (1 - progress) * (1 - worse), state
 
 
+@lru_cache(maxsize=2**18, typed=True)  # searches ask for the same draws again and again
 def draw(*key: object) -> float:
     """A number in [0, 1) that depends on every part of the key, the same in every run."""
     digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()

@@ -1,0 +1,306 @@
+"""Search quality in simulated worlds, where the best dialogue is known: the tree search and what it is compared with.
+
+Worth is the true mean reward of a dialogue's supporter turns on the judge's scale, 0 to 4 (eq. 2 without its bias);
+regret is what it lacks of the scenario's best dialogue. All ways of choosing see the same noisy roles, and every call to a
+role counts.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+import common
+
+import mctsdialog
+from mctsdialog.search import History, Players
+from mctsdialog.search.rules import highest, mean, reward, softmax
+from mctsdialog.worlds import World, strategies_of, true_scores
+
+SCALE = 3.0  # minus the bias of eq. 2
+TEMPERATURE = 5.0  # of the prior, as the search's default
+JUDGED = 8  # paths of a tree that are judged whole before one is taken
+
+
+@dataclass
+class Calls:
+    """Counts calls to roles, and ends them at a limit."""
+
+    most: int
+    used: int = 0
+
+    async def take(self):
+        if self.used >= self.most:
+            raise mctsdialog.BudgetExceededError("calls", limit=self.most, used=self.used)
+        self.used += 1
+
+    @property
+    def left(self):
+        return self.most - self.used
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario of a world, its roles counted.
+
+    :param notes: what else is known of how it was searched.
+    """
+
+    world: object
+    scenario: object
+    calls: Calls
+    notes: dict
+
+    @classmethod
+    def of(cls, world, number, most):
+        return cls(world, world.scenario(number), Calls(most), {})
+
+    @property
+    def roles(self):
+        return common.roles_after(self.world.roles(), self.calls.take)
+
+    @property
+    def players(self):
+        return Players(self.roles.bind(self.scenario), self.world.domain)
+
+    @property
+    def names(self):
+        return self.world.domain.strategies.names
+
+    def reward_of(self, scores):
+        weights = [self.world.domain.weights[name] for name in self.world.domain.criteria]
+        return reward(scores, weights, 0.0)
+
+    def worth(self, strategies):
+        return self.world.value(self.scenario, strategies) + SCALE
+
+    def best(self):
+        return self.world.best_value(self.scenario) + SCALE
+
+
+# -- one round, one dialogue ---------------------------------------------------------------------------------------
+
+
+async def opened(players):
+    history = History.of(())
+    return history.answered(await players.open(history))
+
+
+async def exchange(players, history, strategy):
+    """(history after the round, whether it is the end)."""
+    history = history.supported(await players.supporter(history, strategy), strategy)
+    said = await players.seeker(history)
+    return (history, True) if said is None else (history.answered(said), False)
+
+
+async def rollout(case, players, history, choose, judged=True):
+    """Strategies to the end, and the mean reward as it was judged."""
+    ended, rewards = False, []
+    while not ended:
+        history, ended = await exchange(players, history, await choose(history))
+        if judged:
+            turn = history if ended else History(history.full[:-1], history.plain[:-1])
+            rewards.append(case.reward_of(await players.judgement(turn)))
+    return strategies_of(history.full), mean(rewards) if judged else None
+
+
+# -- ways of choosing ----------------------------------------------------------------------------------------------
+
+
+async def greedy(case):
+    """The strategy that the strategist scores highest, at every turn."""
+    players = case.players
+
+    async def choose(history):
+        return highest(case.names, await players.scores(history))
+
+    return (await rollout(case, players, await opened(players), choose, judged=False))[0]
+
+
+async def best_of(case, from_prior, seed=0):
+    """As many whole dialogues as there are calls for, drawn at random, each judged: the best as it was judged."""
+    players, draw = case.players, random.Random(f"{seed}/{case.scenario.id}")
+
+    async def choose(history):
+        if not from_prior:
+            return draw.choice(case.names)
+        prior = softmax(await players.scores(history), TEMPERATURE)
+        return draw.choices(case.names, [prior[name] for name in case.names])[0]
+
+    begin, found = await opened(players), []
+    cost = case.world.rounds * (4 if from_prior else 3)
+    while not found or case.calls.left >= cost:
+        found.append(await rollout(case, players, begin, choose))
+    note_paths(case, [strategies for strategies, _ in found])
+    return max(found, key=lambda each: each[1])[0]
+
+
+def note_paths(case, paths):
+    """How many whole dialogues there were to choose from, and the true worth of the best of them."""
+    case.notes.update(paths=len(paths), best_found=max(map(case.worth, paths), default=None))
+
+
+async def beam(case):
+    """At every turn all strategies after each kept beginning; those of the highest mean reward so far are kept."""
+    players, rounds, wide = case.players, case.world.rounds, 3 * len(case.names)
+    width = max(1, (case.calls.left - 1 - wide) // (wide * (rounds - 1))) if rounds > 1 else 1
+    beams = [(0.0, await opened(players), False)]
+    for _ in range(rounds):
+        grown = []
+        for total, history, _ in beams:
+            for name in case.names:
+                after, ended = await exchange(players, history, name)
+                turn = after if ended else History(after.full[:-1], after.plain[:-1])
+                grown.append((total + case.reward_of(await players.judgement(turn)), after, ended))
+        beams = sorted(grown, key=lambda each: -each[0])[:width]
+    return strategies_of(beams[0][1].full)
+
+
+async def tree_search(case, start=None, **settings):
+    """A tree searched until the calls are spent, with some kept back: the paths of highest mean Q have every turn
+    judged, and the best of these is taken. What the path of highest mean Q itself is worth is noted, and what the best
+    one other than the gold dialogue is.
+
+    :param start: the gold dialogue to seed from; by default the scenario alone.
+    """
+    kept = case.world.rounds * max(3, JUDGED)
+    case.calls.most -= kept
+    limits = dict.fromkeys(("max_iterations", "min_iterations", "max_ends"), 10**9)
+    tree = await mctsdialog.search(start or case.scenario, case.roles, mctsdialog.SearchConfig(**limits, **settings))
+    case.calls.most += kept
+    paths = [[node.strategy for node in path] for path in ranked_paths(tree)]
+    new = [[node.strategy for node in path] for path in ranked_paths(tree) if not path[-1].gold]
+    case.notes["iterations"] = tree.iterations
+    note_paths(case, paths)
+    if not paths:
+        paths = new = [await completed(case, tree)]
+    case.notes["by_mean_q"] = case.worth(paths[0])
+    if new:
+        case.notes["new_by_mean_q"] = case.worth(new[0])
+    return max([(await judged_worth(case, path), path) for path in paths[:JUDGED]])[1]
+
+
+async def judged_worth(case, strategies):
+    """Mean reward of a dialogue as it is judged, every turn. Its replies are said again: no call is counted for them."""
+    quiet, players = Players(case.world.roles().bind(case.scenario), case.world.domain), case.players
+    history, rewards = await opened(quiet), []
+    for strategy in strategies:
+        history, ended = await exchange(quiet, history, strategy)
+        turn = history if ended else History(history.full[:-1], history.plain[:-1])
+        rewards.append(case.reward_of(await players.judgement(turn)))
+    return mean(rewards)
+
+
+def ranked_paths(tree):
+    """Paths to visited end nodes without the root, those of highest mean Q first, as :meth:`Tree.best_path` ranks."""
+    paths = [tree.path(node)[1:] for node in tree if node.type == "end" and node.visits]
+    return sorted(paths, key=lambda path: -mean([node.value for node in path]))
+
+
+async def completed(case, tree):
+    """Where no end was reached: the most visited path, gone on with greedily."""
+    node = tree.root
+    while spoken := [child for child in tree.children(node) if child.type != "unexpanded"]:
+        node = max(spoken, key=lambda child: child.visits)
+    players = case.players
+
+    async def choose(history):
+        return highest(case.names, await players.scores(history))
+
+    return (await rollout(case, players, History.of(tree.history(node)), choose, judged=False))[0]
+
+
+WAYS = {
+    "greedy by prior": greedy,
+    "best of n, random": partial(best_of, from_prior=False),
+    "best of n, prior": partial(best_of, from_prior=True),
+    "beam": beam,
+    "MCTS": tree_search,
+    "MCTS, c = 3": partial(tree_search, c=3.0),
+}
+"""The paper's settings unless the name says otherwise."""
+
+EFFECTS = {
+    "c": (0.0, 0.3, 1.0, 3.0, 10.0, 30.0),
+    "horizon": (0, 1, 2, 4, 6),
+    "prior_temperature": (0.5, 1.0, 2.0, 5.0, 20.0),
+}
+
+
+def pleasing(world):
+    """A supporter who says what the strategist would rate highest without noise: what pleases, and its favourites."""
+
+    def choose(state, number):
+        del number
+        return max(world.domain.strategies.names, key=lambda name: rated(world, state, name))
+
+    return choose
+
+
+def rated(world, state, name):
+    return 2 * true_scores(state, name)[3] + (world.bias if name in world.favourites else 0)
+
+
+GOLD = {
+    "none": None,
+    "a biased supporter's": lambda world, scenario: world.dialogue(scenario, pleasing(world)),
+    "the best policy's": lambda world, scenario: world.dialogue(scenario),
+}
+
+
+async def measured(way, world, number, calls, gold=None, **settings):
+    """One scenario searched one way.
+
+    :param gold: a name in :data:`GOLD`.
+    """
+    case = Case.of(world, number, calls)
+    if gold is not None and GOLD[gold] is not None:
+        settings["start"] = GOLD[gold](world, case.scenario)
+    strategies = await way(case, **settings)
+    row = {"worth": case.worth(strategies), "best": case.best(), "calls": case.calls.used, **case.notes}
+    if "start" in settings:
+        row["gold"] = case.worth(strategies_of(settings["start"].turns))
+    return row
+
+
+def compared(store, preset):
+    """Every way at every number of calls: rows of one scenario each, by name and calls."""
+    world = World(preset.seed, rounds=preset.rounds)
+    return {
+        (name, calls): store.kept(
+            f"ways/{name}/{calls}", partial(_rows, way, world, range(preset.scenarios), calls)
+        )
+        for name, way in WAYS.items()
+        for calls in preset.calls
+    }
+
+
+def effects(store, preset):
+    """One setting changed at a time, at the same calls: rows by (setting, value)."""
+    return {
+        (setting, value): _varied(store, preset, f"effect/{setting}/{value}", **{setting: value})
+        for setting, values in EFFECTS.items()
+        for value in values[:: preset.every_value]
+    }
+
+
+def gold_effect(store, preset):
+    """Seeding by another's dialogue: rows by (whose, N of the gold nodes)."""
+    return {
+        (gold, visits): _varied(store, preset, f"gold/{gold}/{visits}", gold=gold, gold_visits=visits)
+        for gold in GOLD
+        for visits in ((0,) if GOLD[gold] is None else (0, 10, 100))
+    }
+
+
+def _varied(store, preset, name, **settings):
+    world = World(preset.seed, rounds=preset.rounds)
+    numbers = range(preset.first_effect, preset.first_effect + preset.scenarios)
+    return store.kept(name, partial(_rows, tree_search, world, numbers, preset.effect_calls, **settings))
+
+
+def _rows(way, world, numbers, calls, **settings):
+    async def run():
+        return [await measured(way, world, number, calls, **settings) for number in numbers]
+
+    return anyio.run(run)
