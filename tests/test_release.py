@@ -1,4 +1,4 @@
-"""What is released: both distributions and what is in them, the API as type checkers see it from outside, the citation."""
+"""What is released: both distributions and what is in them, the API as type checkers see it, the citation."""
 
 import json
 import os

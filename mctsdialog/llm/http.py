@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.request import getproxies, proxy_bypass
 
@@ -148,6 +149,19 @@ class _SlotStream(httpx.AsyncByteStream):
             await self._slots.release(transport, whole=self._whole)
 
 
+def json_headers() -> httpx.Headers:
+    """What a request with JSON in its body, and JSON for an answer, says of itself."""
+    return httpx.Headers(
+        {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Connection": "keep-alive",
+            "Content-Type": "application/json",
+            "User-Agent": f"python-httpx/{httpx.__version__}",
+        }
+    )
+
+
 def basic_auth(user: str, password: str) -> str:
     """The value of an Authorization header."""
     return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
@@ -190,6 +204,16 @@ class Connections:
     transport: httpx.AsyncBaseTransport
     headers: httpx.Headers
     slots: anyio.Semaphore
+
+    @asynccontextmanager
+    async def post(self, url: httpx.URL, content: bytes) -> AsyncIterator[httpx.Response]:
+        """Send a body; the response is closed at the end, read or not."""
+        sent = httpx.Request("POST", url, headers=self.headers, content=content)
+        response = await self.transport.handle_async_request(sent)
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
 
 class LoopConnections:

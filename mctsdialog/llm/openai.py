@@ -22,7 +22,14 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
-from mctsdialog.llm.http import Connections, LoopConnections, basic_auth, connection_faults, make_transport
+from mctsdialog.llm.http import (
+    Connections,
+    LoopConnections,
+    basic_auth,
+    connection_faults,
+    json_headers,
+    make_transport,
+)
 from mctsdialog.llm.http_errors import error_for, refuses_format
 from mctsdialog.llm.secret import redact, shorten
 from mctsdialog.llm.wire import ResponseFormat, parse_completion, request_body
@@ -152,16 +159,11 @@ class OpenAIChat(ClosingModel):
 
     async def _post(self, connections: Connections, body: dict[str, Any]) -> bytes:
         """Send, and read a 200's body; anything else raises."""
-        content = json.dumps(body).encode()
-        sent = httpx.Request("POST", self._url, headers=connections.headers, content=content)
         received, status = bytearray(), 0
         try:
-            response = await connections.transport.handle_async_request(sent)
-            try:
+            async with connections.post(self._url, json.dumps(body).encode()) as response:
                 status = response.status_code
                 await self._read(response, received)
-            finally:
-                await response.aclose()
         except connection_faults() as error:
             if status < 300:  # of an error response, the status says enough
                 raise self._fault(error, status) from None  # the cause may carry the request and its headers
@@ -206,15 +208,7 @@ class OpenAIChat(ClosingModel):
         return redact(text, [secret.get_secret_value() for secret in self._secrets])
 
     def _connect(self) -> Connections:
-        headers = httpx.Headers(
-            {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "Connection": "keep-alive",
-                "Content-Type": "application/json",
-                "User-Agent": f"python-httpx/{httpx.__version__}",
-            }
-        )
+        headers = json_headers()
         headers.update({name: value.get_secret_value() for name, value in self._headers.items()})
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"

@@ -21,7 +21,7 @@ MANIFEST_SCHEMA = "mctsdialog.preferences"
 
 
 def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The tree files that one path or several name: a file is itself; a folder, its ``*.json``, or those in its ``trees``.
+    """The tree files that paths name: a file is itself; a folder, its ``*.json``, or those in its ``trees``.
 
     :raises DataError: for a path that is not there, and a folder without such files.
     """

@@ -23,7 +23,7 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm.base import ChatModel, ChatRequest, ClosingModel, Completion, ModelLayer
-from mctsdialog.llm.http import Connections, LoopConnections, connection_faults, make_transport
+from mctsdialog.llm.http import Connections, LoopConnections, connection_faults, json_headers, make_transport
 from mctsdialog.llm.http_errors import error_for, server_message
 from mctsdialog.llm.secret import redact, shorten
 from mctsdialog.preferences.toxicity.base import check_scores
@@ -88,7 +88,7 @@ class PerspectiveModel(ClosingModel):
         started = time.monotonic()
         try:
             with anyio.fail_after(self._timeout):
-                content = await self._post(connections.client, self._body(request.messages[0].content))
+                content = await self._post(connections, self._body(request.messages[0].content))
         except TimeoutError:
             reason = f"{self.name}: no whole answer from {self._address} within {self._timeout:g} s"
             raise ModelUnavailableError(reason, model=self.name) from None
@@ -103,11 +103,11 @@ class PerspectiveModel(ClosingModel):
         }
         return body if self._language is None else {**body, "languages": [self._language]}
 
-    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> bytes:
+    async def _post(self, connections: Connections, body: dict[str, Any]) -> bytes:
         """Send, and read a 200's body; anything else raises."""
         received, status = bytearray(), 0
         try:
-            async with client.stream("POST", self._address, content=json.dumps(body).encode()) as response:
+            async with connections.post(self._address, json.dumps(body).encode()) as response:
                 status = response.status_code
                 async for part in response.aiter_bytes():
                     if len(received) <= _MOST_BYTES:  # read on: on trio a response left half read is a ResourceWarning
@@ -162,17 +162,10 @@ class PerspectiveModel(ClosingModel):
 
     def _connect(self) -> Connections:
         assert self._key is not None, "checked by the caller"
-        client = httpx.AsyncClient(
-            headers={
-                "Accept": "application/json",
-                "Content-Type": "application/json",
-                "X-Goog-Api-Key": self._key.get_secret_value(),  # httpx logs addresses, and so the key is in none
-            },
-            timeout=None,  # noqa: S113 - the whole call is bounded
-            transport=self._transport or make_transport(self._address, max_connections=self._concurrency),
-            trust_env=False,
-        )
-        return Connections(client, anyio.Semaphore(self._concurrency))
+        headers = json_headers()
+        headers["X-Goog-Api-Key"] = self._key.get_secret_value()  # addresses get into logs, and so the key is in none
+        transport = self._transport or make_transport(self._address, max_connections=self._concurrency)
+        return Connections(transport, headers, anyio.Semaphore(self._concurrency))
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice."""
