@@ -28,7 +28,7 @@ from cso_train.data import KINDS, TrainingData, leaks, load_data
 from cso_train.errors import RunError, TrainConfigError
 from cso_train.methods import build_trainer, training_settings
 from cso_train.models import ModelSource, load_model, load_tokenizer, model_type
-from cso_train.packing.attention import attention_kernel, check_packable
+from cso_train.packing.attention import PACKABLE, attention_kernel, check_packable
 from cso_train.progress import quiet_libraries
 from cso_train.zero import (
     Machine,
@@ -145,14 +145,11 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     machine = Machine.here()
     if not machine.gpus:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, which trl imports, warns of it otherwise
-    plan = plan_run(config, machine, world_size=world, local_world_size=local)
-    deepspeed = deepspeed_config(config, plan)
     source = ModelSource.of(config.model)
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-    kind_of_model = model_type(source, **options)
-    if config.packing == "tree":
-        check_packable(kind_of_model)
-    kernel = attention_kernel(config.attention, kind_of_model, packed=config.packing == "tree", on_gpu=machine.gpus > 0)
+    config, kernel = _packing(config, model_type(source, **options), machine)
+    plan = plan_run(config, machine, world_size=world, local_world_size=local)
+    deepspeed = deepspeed_config(config, plan)
     estimate = memory_estimate(count_parameters(config, source.location, **source.options(**options)), config, plan)
     say(str(estimate))
     for warning in check_fits(estimate, machine.device_bytes, machine.host_bytes):
@@ -162,8 +159,19 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     train_data = chat.fit(train_data, config.max_length, config.max_completion_tokens)
     if evaluation is not None:
         evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
-    _tell_data(chat, train_data, evaluation, say)
+    _tell_data(chat, train_data, evaluation, say, packed=config.packing == "tree")
     return Prepared(config, plan, deepspeed, source, kernel, tokenizer, train_data, evaluation)
+
+
+def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[TrainConfig, str | None]:
+    """The settings with packing decided, and the attention implementation to load the model with."""
+    on_gpu = machine.gpus > 0
+    if config.packing == "auto":
+        trees = architecture in PACKABLE and not on_gpu and config.attention != "flash_attention_2"
+        config = config.replace(packing="tree" if trees else "none")
+    elif config.packing == "tree":
+        check_packable(architecture)
+    return config, attention_kernel(config.attention, architecture, packed=config.packing == "tree", on_gpu=on_gpu)
 
 
 def _check_trackers(config: TrainConfig) -> None:
@@ -173,10 +181,15 @@ def _check_trackers(config: TrainConfig) -> None:
 
 
 def _tell_data(
-    chat: ChatFormat, train_data: TrainingData, evaluation: TrainingData | None, say: Callable[[str], object]
+    chat: ChatFormat,
+    train_data: TrainingData,
+    evaluation: TrainingData | None,
+    say: Callable[[str], object],
+    *,
+    packed: bool,
 ) -> None:
     held = "" if evaluation is None else f", {len(evaluation.rows)} for evaluation"
-    say(f"{len(train_data.rows)} {train_data.kind} rows{held}")
+    say(f"{len(train_data.rows)} {train_data.kind} rows{held}{', on trees' if packed else ''}")
     if chat.system == "merged":
         say("warning: the chat template has no system role; the system prompt goes into the first user message")
     for what, count in train_data.warnings.items():
@@ -434,6 +447,7 @@ def _manifest(trainer: Trainer, prepared: Prepared, resolved: Resolved) -> dict[
         "world_size": prepared.plan.world_size,
         "zero_stage": prepared.plan.stage,
         "precision": prepared.plan.precision,
+        "packing": prepared.config.packing,
         "per_device_batch_size": prepared.plan.per_device_batch_size,
         "accumulation": prepared.plan.accumulation,
         "steps": trainer.state.global_step,

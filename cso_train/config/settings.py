@@ -111,10 +111,10 @@ class TrainConfig(BaseModel):
         "model stays in memory [default: false]",
     )
 
-    packing: Literal["tree", "none"] = Field(
-        "none",
+    packing: Literal["auto", "tree", "none"] = Field(
+        "auto",
         description="'tree' lays the rows of a step into prefix trees and computes what they have in common once: the "
-        "same loss, some times faster",
+        "same loss, several times faster; 'auto' does so on the CPU for the architectures that it can",
     )
     sampler: Literal["pairs", "dialogues"] = Field(
         "pairs",

@@ -42,10 +42,23 @@ def large_folder(tiny_folder, tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("packing", ["none", "tree"])
 @pytest.mark.parametrize("lora", ["true", "false"])
-def test_dpo_in_bf16_under_zero_2(large_folder, preference_file, tmp_path, lora):
+def test_dpo_in_bf16_under_zero_2(large_folder, preference_file, tmp_path, lora, packing):
     words = [sys.executable, "-m", "cso_train", "train", "--model", large_folder, "--data", preference_file]
-    words += ["--lora", lora, "--batch-size", "8", "--max-steps", "10", "--logging-steps", "1", "--lr-scheduler"]
+    words += [
+        "--lora",
+        lora,
+        "--packing",
+        packing,
+        "--batch-size",
+        "8",
+        "--max-steps",
+        "10",
+        "--logging-steps",
+        "1",
+        "--lr-scheduler",
+    ]
     words += ["constant", "--learning-rate", "1e-3" if lora == "true" else "1e-5", "--output-dir", tmp_path / "out"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, env=environment)
@@ -55,6 +68,8 @@ def test_dpo_in_bf16_under_zero_2(large_folder, preference_file, tmp_path, lora)
     entries = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text("utf-8").splitlines()]
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     assert losses[-1] < losses[0]
-    tokens = max(entry.get("num_tokens", 0) for entry in entries)
+    tokens = max(entry.get("num_tokens", 0) for entry in entries)  # with trees, of the pairs that they stand for
+    tokens = tokens or sum(entry.get("tokens/pairwise", 0) for entry in entries)
     seconds = entries[-1]["train_runtime"]
-    print(f"lora {lora}: {tokens / seconds:.0f} tokens/s, peak {manifest['device_peak_bytes'] / 2**30:.1f} GiB")
+    peak = manifest["device_peak_bytes"] / 2**30
+    print(f"lora {lora}, packing {packing}: {tokens / seconds:.0f} tokens/s, peak {peak:.1f} GiB")

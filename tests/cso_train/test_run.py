@@ -23,6 +23,7 @@ BASE = {
     "--learning-rate": "1e-3",
     "--epochs": "2",
     "--save-steps": "2",
+    "--packing": "none",
 }
 
 TREES = {"packing": "tree", "pack_tokens": "60", "max_grad_norm": "0"}
@@ -64,12 +65,16 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    done = run(command(merge_adapter="true", eval_fraction="0.25", method="dpo"))
+    settings = {"merge_adapter": "true", "eval_fraction": "0.25", "method": "dpo", "packing": "auto"}
+    done = run(command(**settings))
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["config"]["method"] == "dpo"
     assert manifest["origins"]["learning_rate"] == "command line"
+    assert manifest["packing"] == ("none" if torch.cuda.is_available() else "tree")
+    logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [entry["eval_rewards/accuracies"] for entry in logged if "eval_loss" in entry]
     assert manifest["data"]["rows"] == 12
     assert manifest["versions"]["trl"]
     assert manifest["steps"] == 6
@@ -84,7 +89,7 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     with torch.no_grad():
         assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-4)
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    again = run(command(merge_adapter="true", eval_fraction="0.25", method="dpo"))
+    again = run(command(**settings))
     assert again.returncode == 0, again.stderr
     assert "this run is finished" in again.stderr
     assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
@@ -94,10 +99,12 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     assert "holds another run" in other.stderr
 
 
-@pytest.mark.parametrize("method", ["sft", "kto", "simpo"])
-def test_other_methods_run_too(command, tmp_path, method, sft_file):
+@pytest.mark.parametrize(
+    ("method", "packing"), [("sft", "none"), ("kto", "none"), ("simpo", "none"), ("sft", "tree"), ("kto", "tree")]
+)
+def test_other_methods_run_too(command, tmp_path, method, packing, sft_file):
     data = {"data": sft_file} if method == "sft" else {}
-    done = run(command(method=method, lora="false", max_steps="2", **data))
+    done = run(command(method=method, lora="false", max_steps="2", packing=packing, **data))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
 

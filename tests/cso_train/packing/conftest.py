@@ -75,7 +75,7 @@ WINDOW = 24
 
 
 def architecture(name):
-    """(config, attention implementation) of a small model of that type."""
+    """(config class, its values) of a small model of that type."""
     import transformers
 
     more = {"sliding_window": WINDOW} if name in ("gemma2", "mistral") else {}
@@ -89,6 +89,12 @@ def architecture(name):
     if name == "gemma2":
         more |= {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 8}
     return configs[name], {**SIZES, **more}
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """Gives (config class, its values) of a small model of an architecture."""
+    return architecture
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Trees give the log-probabilities, losses and gradients of pair-wise computation, written here apart."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ pytest.importorskip("trl")
 
 from cso_train.methods import build_trainer, training_settings  # noqa: E402
 from cso_train.models import ModelSource, load_model, load_tokenizer  # noqa: E402
-from cso_train.packing.attention import PACKABLE, attention_kernel  # noqa: E402
+from cso_train.packing.attention import PACKABLE, MaskMaker, attention_kernel  # noqa: E402
+from cso_train.packing.forward import add_tree_head, make_pack  # noqa: E402
+from cso_train.packing.rows import Reply  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
 
@@ -264,3 +267,25 @@ def test_a_template_that_writes_the_last_turn_otherwise_is_exact_and_counted(mak
         assert trainer.apart == sum(len(row["prompt"]) > 2 for row in trainer._setup.train)
     finally:
         (folder / "chat_template.jinja").write_text(template, "utf-8")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled: there is no g++")
+def test_flexattention_gives_what_the_dense_mask_does(small_config):
+    import transformers
+
+    cls, values = small_config("gemma2")
+    torch.manual_seed(0)
+    values |= {"hidden_size": 64, "head_dim": 16}
+    config = cls(vocab_size=300, initializer_range=0.2, **values)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    add_tree_head(model)
+    draw = np.random.default_rng(0)
+    trunk = draw.integers(2, 300, 150)
+    ends = [(cut, np.concatenate([trunk[:cut], draw.integers(2, 300, 20)])) for cut in (30, 80, 150, 150)]
+    replies = [Reply(ids, np.arange(cut, len(ids))) for cut, ids in ends]
+    found = []
+    for kernel in ("eager", "flex_attention"):
+        model.set_attn_implementation(kernel)
+        with torch.no_grad():  # on a CPU it has no backward pass
+            found.append(make_pack(replies, MaskMaker(model.config, torch.float32), torch.device("cpu")).sums(model))
+    torch.testing.assert_close(*found)
