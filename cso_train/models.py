@@ -115,9 +115,7 @@ def load_model(
     return loaded
 
 
-def load_for_answers(
-    name: str, adapter: str | Path | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_for_answers(name: str, adapter: str | Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model that is to answer, on the GPU where there is one, and its tokenizer.
 
     :param name: hub name, folder or GGUF file; "smollm2" for the embedded one.
