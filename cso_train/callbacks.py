@@ -70,7 +70,8 @@ class LogLines(TrainerCallback):
             for name, label, digits in _SHOWN
             if prefix + name in logs
         ]
-        click.echo(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
+        if shown:
+            click.echo(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
 
 
 _SHOWN = (

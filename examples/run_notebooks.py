@@ -25,7 +25,7 @@ def read(path):
     return content
 
 
-def execute(content, folder, timeout=300):
+def execute(content, folder, timeout=900):
     """Run a notebook in a folder; a cell that fails is an error."""
     NotebookClient(content, timeout=timeout, resources={"metadata": {"path": str(folder)}}).execute()
     return content

@@ -105,7 +105,7 @@ class TreePacked:
             self._parts["eval"] = self._read(trainer.eval_dataset, packing.evaluation)
         self.apart = packed_apart(self._parts["train"], packing.train)
         self._table: Table | None = None
-        self._sums: dict[str, dict[str, list[float]]] = {"train": defaultdict(_pair), "eval": defaultdict(_pair)}
+        self._sums: dict[str, dict[str, list[float]]] = {}  # by part: what was added up since the last log
 
     def _read(self, dataset: Any, source: Sequence[Row]) -> list[PackedRow]:
         if len(dataset) != len(source):
@@ -148,13 +148,14 @@ class TreePacked:
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Of the last step: six for every parameter and token."""
-        return 6 * self._last_tokens * self._parameters
+        return 6 * self._step_tokens * self._parameters
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One optimiser step's passes over this process's packs."""
         trainer, plan = self._trainer, inputs["plan"]
         self._ensure_reference()
         model.train()
+        self._step_tokens = 0
         totals = self._totals("train", plan)
         whole = torch.zeros((), device=trainer.accelerator.device)
         for number, rows in enumerate(plan.packs):
@@ -225,23 +226,25 @@ class TreePacked:
 
     def _note(self, part: str, metrics: Metrics, rows: Sequence[PackedRow], pack: Pack) -> None:
         for name, (value, count) in metrics.items():
-            noted = self._sums[part][name]
-            noted[0] += float(value)
-            noted[1] += count
-        self._sums[part]["tokens/packed"][0] += pack.tokens
-        self._sums[part]["tokens/pairwise"][0] += sum(len(reply.ids) for row in rows for reply in row.replies[:2])
-        self._last_tokens = pack.tokens
+            self._add(part, name, float(value), count)
+        self._add(part, "tokens/packed", pack.tokens)
+        self._add(part, "tokens/pairwise", sum(len(reply.ids) for row in rows for reply in row.replies[:2]))
+        self._step_tokens += pack.tokens
+
+    def _add(self, part: str, name: str, value: float, count: int = 1) -> None:
+        noted = self._sums.setdefault(part, defaultdict(_pair))[name]
+        noted[0] += value
+        noted[1] += count
 
     def _metrics_of(self, part: str) -> dict[str, float]:
         """Means over all processes since the last time; tokens are counted."""
         names = _METRICS[self._setup.config.method]
-        noted = self._sums[part]
-        values = torch.tensor([noted[name] for name in names], dtype=torch.float64)
-        if not values.any():
+        noted = self._sums.pop(part, None)
+        if noted is None:  # the same in every process: a step notes something even where its packs are empty
             return {}
         device = self._trainer.accelerator.device
-        values = self._trainer.accelerator.reduce(values.to(device, torch.float32), "sum").double()
-        self._sums[part] = defaultdict(_pair)
+        values = torch.tensor([noted[name] for name in names], device=device)
+        values = self._trainer.accelerator.reduce(values, "sum")
         found = {}
         for name, (value, count) in zip(names, values.tolist(), strict=True):
             if name.startswith("tokens/"):
@@ -255,7 +258,9 @@ class TreePacked:
     def _totals(self, part: str, plan: StepPlan) -> Totals:
         rows = [self._parts[part][index] for index in plan.rows]
         tokens = sum(len(reply.scored) for row in rows for reply in row.replies)
-        return Totals(len(rows), tokens, self._divergence(part, plan) if plan.mismatched else None)
+        divergence = self._divergence(part, plan) if plan.mismatched else None
+        self._add(part, "kl", 0.0 if divergence is None else float(divergence), 1)
+        return Totals(len(rows), tokens, divergence)
 
     def _divergence(self, part: str, plan: StepPlan) -> torch.Tensor:
         """Kto's estimate of the KL divergence: the mean log-ratio of the step's mismatched replies, 0 or more."""
@@ -317,7 +322,7 @@ class TreePacked:
                     found[name] = trainer.accelerator.reduce(values, "sum")
         return found
 
-    _last_tokens = 0
+    _step_tokens = 0
 
     @property
     def _parameters(self) -> int:
@@ -360,6 +365,6 @@ _LOGPS = ("logps/chosen", "logps/rejected")
 _TOKENS = ("tokens/packed", "tokens/pairwise")
 _METRICS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("dpo", "ipo", "simpo", "orpo"), (*_PREFERENCES, *_LOGPS, *_TOKENS)),
-    "kto": ("rewards/chosen", "rewards/rejected", *_LOGPS, *_TOKENS),
+    "kto": ("rewards/chosen", "rewards/rejected", "kl", *_LOGPS, *_TOKENS),
     "sft": _TOKENS,
 }

@@ -23,6 +23,7 @@ MANIFEST_SCHEMA = "mctsdialog.preferences"
 def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """The tree files that paths name: a file is itself; a folder, its ``*.json``, or those in its ``trees``.
 
+    :param paths: one, or several.
     :raises DataError: for a path that is not there, and a folder without such files.
     """
     files: list[Path] = []
@@ -64,6 +65,7 @@ def read_trees(
 ) -> PreferenceDataset:
     """The preference dataset of all trees that the paths name, see :func:`tree_files`.
 
+    :param paths: one, or several.
     :param lenient: count tree files that cannot be read, in the report, instead of raising.
     :raises DataError: for a file that is no sound tree, and for trees of different domains, naming the file.
     :raises ConfigError: for a theta that is no reward of the trees' judge.

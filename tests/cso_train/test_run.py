@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,10 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     settings = {"merge_adapter": "true", "eval_fraction": "0.25", "method": "dpo", "packing": "auto"}
     done = run(command(**settings))
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^step 1/\d+: loss 0\.6931, margin 0\.000, accuracy \d\.\d\d", done.stdout, re.MULTILINE)
+    assert re.search(r"^step \d+/\d+: eval_loss \d\.\d{4}, ", done.stdout, re.MULTILINE)
+    assert "{" not in done.stdout  # no dictionaries
+    assert "%|" not in done.stdout + done.stderr  # and no bars: this is no terminal
     out = tmp_path / "out"
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["config"]["method"] == "dpo"
