@@ -277,7 +277,9 @@ def _limits(options: Mapping[str, Any]) -> Limits:
     concurrency, per_minute = options["concurrency"], (options["requests_per_minute"], options["tokens_per_minute"])
     if not options["adaptive"]:
         return Limits(concurrency, *per_minute)
-    return AdaptiveLimits(concurrency or _MOST_ADAPTIVE, requests_per_minute=per_minute[0], tokens_per_minute=per_minute[1])
+    return AdaptiveLimits(
+        concurrency or _MOST_ADAPTIVE, requests_per_minute=per_minute[0], tokens_per_minute=per_minute[1]
+    )
 
 
 @dataclass(frozen=True)
