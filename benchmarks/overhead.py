@@ -1,9 +1,9 @@
 """What the search itself costs, in time and memory, against the number of iterations: roles that answer at once.
 
 Ours has its journal on; much exploration (c = 50) keeps the depth the same for every size, so that nearly every
-iteration generates, expands and simulates anew. The peers (python benchmarks/peers.py) run as in peer_runs.py, each in a
-process of its own, in turn with ours, up to the first size that takes them longer than --patience. An iteration of ours
-takes about four calls to roles, of treequest and OpenSpiel one, of llm-reasoners one a level; all answer at once.
+iteration generates, expands and simulates anew. The peers (python benchmarks/peers.py) run as in peer_runs.py, each in
+a process of its own, in turn with ours, up to the first size that takes them longer than --patience. An iteration of
+ours takes about ten calls to roles, of treequest and OpenSpiel one, of llm-reasoners one a level; all answer at once.
 Memory is what Python's allocators gave, by tracemalloc, in runs apart: the most at any time, and for ours what the tree
 takes in the end, beside its texts.
 Run: python benchmarks/overhead.py [--out FILE] [--runs N] [--measure time memory]
@@ -144,7 +144,9 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[400, 800, 1600, 3200, 6400, 12800, 25600])
     parser.add_argument("--depth", type=int, default=6, help="supporter turns after which every dialogue of ours ends")
     parser.add_argument("--measure", choices=["time", "memory"], nargs="+", default=["time", "memory"])
-    parser.add_argument("--patience", type=float, default=10.0, help="seconds of a size after which a peer goes no further")
+    parser.add_argument(
+        "--patience", type=float, default=10.0, help="seconds of a size after which a peer goes no further"
+    )
     parser.add_argument("--peers", type=Path, default=peers.VENV, help="the peers' environment")
     arguments = parser.parse_args()
     rows = [completed(row) for row in measure(arguments)]

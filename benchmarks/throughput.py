@@ -1,14 +1,15 @@
 """How much of a model server the whole stack keeps busy: 64 dialogues against a stub, beside bare aiohttp.
 
 Ours is everything that a user runs: search_corpus, the roles' prompts, cache on disk, journals, limits, retries, the
-HTTP client. Bare aiohttp makes as many calls with bodies as large, by as many workers without a pause. Both run in
-turn, in this process, against a server in another; medians count.
+HTTP client. Bare aiohttp makes as many calls with bodies of such a run, by as many workers without a pause. Both run
+in turn, in this process, against a server in another; medians count.
 Run: python benchmarks/throughput.py [--out FILE] [--runs N] [--slots N ...] [--latency SECONDS]
 """
 
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -35,11 +36,13 @@ class Recorder(ModelLayer):
 
 
 def dialogues(count):
-    """So many dialogues, each another text, of the sample's shape."""
+    """So many dialogues of the samples' shape, each with another beginning, so that no two ask for the same."""
     samples = mctsdialog.sample_dialogues()
     for number in range(count):
         sample = samples[number % len(samples)]
-        yield sample.model_copy(update={"id": f"d{number}", "scene": f"{sample.scene} ({number})"})
+        first, *rest = sample.turns
+        turns = (replace(first, text=f"{first.text} ({number})"), *rest)
+        yield sample.model_copy(update={"id": f"d{number}", "scene": f"{sample.scene} ({number})", "turns": turns})
 
 
 async def ours(url, slots, arguments, recorder=None):
@@ -137,7 +140,7 @@ def main():
     parser.add_argument("--latency", type=float, default=0.2, help="of the server, in seconds")
     parser.add_argument("--dialogues", type=int, default=64)
     parser.add_argument("--iterations", type=int, default=4, help="of each tree")
-    parser.add_argument("--parallelism", type=int, default=2, help="trials at once in a tree")
+    parser.add_argument("--parallelism", type=int, default=4, help="trials at once in a tree")
     parser.add_argument("--open-trees", type=int, default=0, help="trees at once; 0 lets the run choose")
     arguments = parser.parse_args()
     rows = anyio.run(measure, arguments)

@@ -213,6 +213,7 @@ class Run:
             models = self.setup.open(closing)
             concurrency: int | Limits = self.setup.at_once
             if self.executor is not None:
+                click.echo("starting workers on Ray", err=True)
                 await closing.enter_async_context(self.executor)
                 concurrency = self.setup.at_once_with(self.executor.workers)
             report = await self._search(models, concurrency)

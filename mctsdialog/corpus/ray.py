@@ -189,8 +189,8 @@ class RayExecutor:
                 except ray.exceptions.RayTaskError as error:
                     raise _cause(error) from None
         if scope.cancelled_caught:
-            message = f"the cluster gave no {count} CPUs for workers within {_START_SECONDS:.0f} s; ask for fewer"
-            raise ConfigError(message, field="workers")
+            why = "the cluster has no free CPUs for them, or is slow; ask for fewer"
+            raise ConfigError(f"{count} workers did not start in {_START_SECONDS:.0f} s: {why}", field="workers")
 
     def _end(self, ray: Any) -> None:
         for worker in self._workers:

@@ -62,7 +62,10 @@ class Limits:
         queues = self._of_this_loop()
         claim = Claim(0.0, _estimate(request))
         if queues.slots is not None:
-            await queues.slots.acquire_on_behalf_of(claim_id(claim))
+            try:
+                queues.slots.acquire_on_behalf_of_nowait(claim_id(claim))  # not where others wait
+            except anyio.WouldBlock:
+                await queues.slots.acquire_on_behalf_of(claim_id(claim))
         try:
             if self.requests_per_minute is not None or self.tokens_per_minute is not None:
                 await self._wait_for_room(queues, claim)

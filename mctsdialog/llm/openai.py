@@ -215,7 +215,7 @@ class OpenAIChat(ClosingModel):
         elif self._userinfo:
             headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
         transport = self._transport or make_transport(self._url, max_connections=self.max_connections)
-        return Connections(transport, headers, anyio.Semaphore(self.max_connections))
+        return Connections(transport, headers, anyio.Semaphore(self.max_connections, fast_acquire=True))
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice; a later call opens new ones."""

@@ -69,9 +69,16 @@ class LLMRole:
         schema: Mapping[str, Any] | None = None,
     ) -> T:
         asked = messages
+        parsed: dict[str, T] = {}
+
+        def accept(text: str) -> None:
+            parsed[text] = parse(Completion(text))
+
         for attempt in range(1, self.attempts + 1):
-            request = ChatRequest(asked, self.sampling, schema, accept=lambda text: parse(Completion(text)))
+            request = ChatRequest(asked, self.sampling, schema, accept=accept)
             completion = await self.model.complete(request)
+            if completion.text in parsed and completion.finish_reason == "stop":
+                return parsed[completion.text]
             try:
                 return parse(completion)
             except ValueError as error:

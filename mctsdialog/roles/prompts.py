@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mctsdialog.dialogue import Domain, Scenario, Turn
+from mctsdialog.dialogue import Domain, Scenario, Strategy, Turn
 from mctsdialog.errors import DomainError
 from mctsdialog.llm import Message, MessageRole
 
@@ -56,6 +56,7 @@ class Prompt:
         self.text = domain.templates.get(role) or packaged_template(role)
         self._template = _compiled(self.text, role, domain.name)
         self._context = _context(role, domain, scenario)
+        self._rendered: dict[tuple[str, str], str] = {}
         self.system = self.render("system")
 
     @property
@@ -78,15 +79,25 @@ class Prompt:
                 field=f"templates.{self._role}",
             ) from error
 
-    def chat(self, history: Sequence[Turn], speaker: str, **values: Any) -> tuple[Message, ...]:
-        """The history as chat messages in which the model is ``speaker``, the instruction at the end."""
+    def _once(self, block: str, strategy: Strategy | None = None) -> str:
+        """A block, rendered once for each strategy: nothing else in it changes."""
+        key = (block, "" if strategy is None else strategy.name)
+        if key not in self._rendered:
+            self._rendered[key] = self.render(block, **({} if strategy is None else {"strategy": strategy}))
+        return self._rendered[key]
+
+    def chat(self, history: Sequence[Turn], speaker: str, strategy: Strategy | None = None) -> tuple[Message, ...]:
+        """The history as chat messages in which the model is ``speaker``, the instruction at the end.
+
+        :param strategy: what the supporter is to carry out.
+        """
         messages = [Message("system", self.system)]
         if not history or history[0].speaker == speaker:
-            messages.append(Message("user", self.render("opening", **values)))
+            messages.append(Message("user", self._once("opening", strategy)))
         for turn in history:
             own: MessageRole = "assistant" if turn.speaker == speaker else "user"
             messages.append(Message(own, turn.text))
-        instruction = self.render("instruction", **values)
+        instruction = self._once("instruction", strategy)
         if instruction:
             messages = _with_instruction(messages, instruction)
         return tuple(messages)
@@ -98,7 +109,7 @@ class Prompt:
         for turn in history:
             strategy = f" ({turn.strategy})" if turn.strategy else ""
             lines.append(f"{names[turn.speaker].capitalize()}{strategy}: {turn.text}")
-        conversation = "\n".join(["The conversation so far:", *lines, "", self.render("instruction")])
+        conversation = "\n".join(["The conversation so far:", *lines, "", self._once("instruction")])
         return (Message("system", self.system), Message("user", conversation))
 
 

@@ -9,9 +9,10 @@ import anyio
 import pytest
 
 import mctsdialog
-from mctsdialog.cli.models import ModelSetup, open_worker
+from mctsdialog.cli.models import ModelSetup, most_workers, open_worker
 from mctsdialog.corpus import Counts, RayExecutor, Share
 from mctsdialog.errors import ConfigError, ModelRequestError
+from mctsdialog.llm import LimitedModel
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -127,6 +128,28 @@ def test_shares_add_up():
     assert Share(4, 5).of(2) == 1
     with pytest.raises(ConfigError, match="workers"):
         RayExecutor(open_worker, workers=0)
+
+
+@pytest.mark.parametrize(("concurrency", "together", "parts"), [(32, 32, {16}), (None, 256, {128})])
+async def test_a_number_that_is_found_is_shared_too(options, tmp_path, concurrency, together, parts):
+    options = {**options, "adaptive": True, "concurrency": concurrency}
+    assert ModelSetup.from_options(options, tmp_path).at_once_with(2) == together  # not the few it begins with
+    found = set()
+    for number in range(2):
+        async with open_worker(options, tmp_path, Share(number, 2)) as models:
+            model = models.roles(mctsdialog.get_domain("esc")).judge.model
+            while not isinstance(model, LimitedModel):
+                model = model.inner
+            found.add(model.limits.most)
+    assert found == parts
+
+
+def test_no_more_workers_than_there_are_parts(options):
+    assert most_workers(options) == 4
+    assert most_workers({**options, "max_calls": 3}) == 3
+    assert most_workers({**options, "concurrency": None}) is None
+    with pytest.raises(ConfigError, match="5 workers cannot share a limit or budget of 4"):
+        RayExecutor(open_worker, workers=5, most_workers=4)
 
 
 def test_counts_add_up_and_go_apart():

@@ -161,7 +161,7 @@ async def test_followers_get_the_leaders_error(ask: Any) -> None:
 
 
 async def test_a_follower_takes_over_from_a_cancelled_leader(ask: Any) -> None:
-    script = ScriptedModel(lambda _request: "x", latency=0.1)
+    script = ScriptedModel(lambda _request: "x", latency=0.5)
     model = SingleFlight(script)
     replies = []
 
