@@ -37,13 +37,11 @@ def test_python_blocks_run(block, tmp_path, monkeypatch, request):
 
 @pytest.mark.parametrize("block", list(blocks("bash")))
 def test_commands_and_options_exist(block):
-    for line in block.replace("\\\n", " ").replace(".venv/bin/mctsdialog", "mctsdialog").splitlines():
+    for line in block.replace(".venv/bin/mctsdialog", "mctsdialog").splitlines():
         words = shlex.split(line, comments=True)
         if not words or words[0] != "mctsdialog":
             continue
         command = main.commands[words[1]]
-        if isinstance(command, click.Group) and len(words) > 2:
-            command = command.commands[words[2]]
         options = {name for parameter in command.params for name in parameter.opts}
         assert {word for word in words[2:] if word.startswith("--")} <= options, line
 
@@ -85,8 +83,7 @@ def test_training_commands_and_settings_exist():
     from cso_train.cli import main as training
 
     for page in PAGES:
-        text = page.read_text("utf-8").replace("\\\n", " ")
-        for line in re.findall(r"^.*-m cso_train .*$", text, re.MULTILINE):
+        for line in re.findall(r"^.*-m cso_train .*$", page.read_text("utf-8"), re.MULTILINE):
             words = shlex.split(line.split("-m cso_train ", 1)[1].split(" > ")[0].split("`")[0], comments=True)
             command = training
             while words and words[0] in getattr(command, "commands", {}):
