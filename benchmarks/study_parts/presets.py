@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+METHODS = ("sft", "dpo", "ipo", "simpo", "kto", "orpo")
+
 
 @dataclass(frozen=True)
 class TrainingSizes:
@@ -30,11 +32,29 @@ class TrainingSizes:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     epochs: int = 3
     batch_size: int = 32
-    rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    rates: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict.fromkeys(METHODS, (1e-3,)))
     settings: dict[str, dict[str, float]] = field(default_factory=dict)
     volumes: tuple[float, ...] = (0.125, 0.25, 0.5)
     test_dialogues: int = 100
     longest_reply: int = 24
+
+
+@dataclass(frozen=True)
+class RealSizes:
+    """Sizes of the run on real text.
+
+    :param dialogues: of ESConv that are grown; 0 leaves the part out.
+    :param most: utterances of a dialogue that is grown.
+    :param steps: optimiser steps of two pairs each.
+    """
+
+    dialogues: int = 8
+    most: int = 16
+    iterations: int = 12
+    horizon: int = 1
+    steps: int = 24
+    contexts: int = 40
+    longest_reply: int = 48
 
 
 @dataclass(frozen=True)
@@ -58,10 +78,28 @@ class Preset:
     first_effect: int = 10_000
     every_value: int = 1
     training: TrainingSizes = field(default_factory=TrainingSizes)
+    real: RealSizes = field(default_factory=RealSizes)
 
+
+_TINY = TrainingSizes(
+    vocabulary=600,
+    hidden=16,
+    layers=1,
+    base_dialogues=8,
+    base_epochs=1,
+    seed_dialogues=2,
+    iterations=25,
+    seeds=(0,),
+    epochs=1,
+    volumes=(0.5,),
+    test_dialogues=3,
+    longest_reply=8,
+)
 
 PRESETS = {
-    "full": Preset(),
+    "full": Preset(training=TrainingSizes()),
     "small": Preset(scenarios=50, calls=(250, 1000), effect_calls=500),
-    "tiny": Preset(scenarios=2, calls=(260,), effect_calls=260, every_value=5),
+    "tiny": Preset(
+        scenarios=2, calls=(260,), effect_calls=260, every_value=5, training=_TINY, real=RealSizes(dialogues=0)
+    ),
 }

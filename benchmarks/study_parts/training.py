@@ -7,7 +7,6 @@ from the same base, as in section 5 of the paper, and is scored where the best p
 
 import random
 import shutil
-from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -234,8 +233,3 @@ class Training:
             for share in self.sizes.volumes
         }
         return found, volumes
-
-
-def quick(preset, **changes):
-    """The preset with other sizes of the training."""
-    return replace(preset, training=replace(preset.training, **changes))
