@@ -1,9 +1,8 @@
 """The study's figures."""
 
+from mctsdialog.colours import PALETTE
 from study_parts.claims import interval, mean_of
 from study_parts.training import ARMS
-
-from mctsdialog.colours import PALETTE
 
 LABELS = {
     "c": "exploration c",

@@ -17,10 +17,10 @@ from study_parts.training import scores, trained
 TEXT = """
 ## Real text
 
-{dialogues} ESConv dialogues of at most {most} utterances, {iterations} iterations each with H = {horizon}, at turns without a
-rejected sibling one probe; SmolLM2-135M-Instruct in all four roles. The same model trained by DPO with LoRA for {steps} steps,
-then asked in {contexts} contexts of other dialogues. The paper's settings else. With so few contexts, the figures show that
-the pipeline runs on real text, and no more.
+{dialogues} ESConv dialogues of at most {most} utterances, {iterations} iterations each with H = {horizon}, at
+turns without a rejected sibling one probe; SmolLM2-135M-Instruct in all four roles. The same model trained by
+DPO with LoRA for {steps} steps, then asked in {contexts} contexts of other dialogues. The paper's settings
+else. With so few contexts, the figures show that the pipeline runs on real text, and no more.
 """
 
 COLUMNS = {

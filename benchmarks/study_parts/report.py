@@ -12,20 +12,21 @@ from study_parts.training import ARMS, TEST, cases_of
 
 INTRODUCTION = """# The study: the paper's claims at small scale
 
-A simulated world is a test bed, not people: its seekers have a state that strategies move by known chances, and speak in
-composed sentences. What holds here shows that the code does what it should where the truth is known; it says nothing about
-how people are helped. Preset `{preset}`; intervals are 95 % bootstrap intervals.
+A simulated world is a test bed, not people: its seekers have a state that strategies move by known chances, and
+speak in composed sentences. What holds here shows that the code does what it should where the truth is known;
+it says nothing about how people are helped. Preset `{preset}`; intervals are 95 % bootstrap intervals.
 """
 
 SEARCH = """
 ## Search quality
 
-{scenarios} scenarios of {rounds} supporter turns. Worth is the true mean reward of the dialogue that a way of choosing
-ends up with, on the judge's scale from 0 to 4 without its noise; regret is what it lacks of the scenario's best dialogue,
-which dynamic programming finds. Every call to a role counts; "calls" is the mean of those that were used. The
-strategist is biased and noisy, the judge noisy, and the same to all. MCTS has the paper's settings (c = 1, H = 4, T = 5).
-It keeps back calls to have the {judged} paths of highest mean Q judged whole and takes the best; "by mean Q" is what the
-path of highest mean Q would have been, and "best found" the best among all whole dialogues that it could choose from.
+{scenarios} scenarios of {rounds} supporter turns. Worth is the true mean reward of the dialogue that a way of
+choosing ends up with, on the judge's scale from 0 to 4 without its noise; regret is what it lacks of the
+scenario's best dialogue, which dynamic programming finds. Every call to a role counts; "calls" is the mean of
+those that were used. The strategist is biased and noisy, the judge noisy, and the same to all. MCTS has the
+paper's settings (c = 1, H = 4, T = 5). It keeps back calls to have the {judged} paths of highest mean Q judged
+whole and takes the best; "by mean Q" is what the path of highest mean Q would have been, and "best found" the
+best among all whole dialogues that it could choose from.
 """
 
 WAY_COLUMNS = {
@@ -42,7 +43,8 @@ WAY_COLUMNS = {
 EFFECTS = """
 ### What the settings do
 
-The same search at {calls:,} calls on {scenarios} other scenarios, one setting changed at a time. Bands are intervals.
+The same search at {calls:,} calls on {scenarios} other scenarios, one setting changed at a time. Bands are
+intervals.
 
 ![Effect of c](figures/effect-c.png)
 ![Effect of H](figures/effect-horizon.png)
@@ -53,12 +55,13 @@ The same search at {calls:,} calls on {scenarios} other scenarios, one setting c
 TRAINING = """
 ## Training
 
-A Llama of {parameters}, made from scratch, is trained on {base:,} dialogues whose strategies are drawn from the biased
-strategist's scores: the base. For each of {seeds} seeds, {dialogues} other gold dialogues by the best policy are grown into
-trees ({iterations} iterations), and these made into ESC-Pro, ESC-Pro-SFT and ESC-Pro-Random by the package's own code with
-theta = {theta:g}: rewards in this world are mostly below 0. Every arm starts from the base ({epochs} epochs, all parameters),
-as in section 5 of the paper. {cases} contexts of held-out scenarios; the gold strategy is the best by dynamic programming.
-The base is one, so that seeds differ in data and order alone.
+A Llama of {parameters}, made from scratch, is trained on {base:,} dialogues whose strategies are drawn from the
+biased strategist's scores: the base. For each of {seeds} seeds, {dialogues} other gold dialogues by the best
+policy are grown into trees ({iterations} iterations), and these made into ESC-Pro, ESC-Pro-SFT and
+ESC-Pro-Random by the package's own code with theta = {theta:g}: rewards in this world are mostly below 0. Every
+arm starts from the base ({epochs} epochs, all parameters), as in section 5 of the paper. {cases} contexts of
+held-out scenarios; the gold strategy is the best by dynamic programming. The base is one, so that seeds differ
+in data and order alone.
 """
 
 DATA_COLUMNS = {
@@ -109,9 +112,16 @@ def search_part(preset, ways, varied, gold, folder):
         figures.effect_figure(varied, setting, folder / "figures" / f"effect-{setting}.png")
     figures.gold_figure(gold, folder / "figures" / "effect-gold.png")
     sizes = {"scenarios": preset.scenarios, "rounds": preset.rounds, "judged": JUDGED}
-    parts = [SEARCH.format(**sizes), common.table(rows, WAY_COLUMNS), "", "![Regret by calls](figures/search-calls.png)"]
+    parts = [
+        SEARCH.format(**sizes),
+        common.table(rows, WAY_COLUMNS),
+        "",
+        "![Regret by calls](figures/search-calls.png)",
+    ]
     effects = [way_row(f"{name} = {value:g}", preset.effect_calls, found) for (name, value), found in varied.items()]
-    effects += [way_row(f"gold: {whose}, N = {visits}", preset.effect_calls, found) for (whose, visits), found in gold.items()]
+    effects += [
+        way_row(f"gold: {whose}, N = {visits}", preset.effect_calls, found) for (whose, visits), found in gold.items()
+    ]
     parts += [EFFECTS.format(calls=preset.effect_calls, scenarios=preset.scenarios), common.table(effects, WAY_COLUMNS)]
     return parts, {"ways": rows, "effects": effects}
 
@@ -146,26 +156,37 @@ def training_part(training, replies, volumes, folder):
     least = min(volumes)
     comparer = Comparer(cases, replies | {"least": volumes[least]}, world.domain)
     verdicts = claims(comparer, "least")
-    table = [asdict(each) | {"interval": f"{each.low:+.2f} to {each.high:+.2f}", "verdict": each.verdict} for each in verdicts]
+    table = [
+        asdict(each) | {"interval": f"{each.low:+.2f} to {each.high:+.2f}", "verdict": each.verdict}
+        for each in verdicts
+    ]
     arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
     text = TRAINING.format(
         parameters=f"{sizes.layers} layers of {sizes.hidden}", base=sizes.base_dialogues, seeds=len(sizes.seeds),
-        dialogues=sizes.seed_dialogues, iterations=sizes.iterations, theta=sizes.theta, epochs=sizes.epochs, cases=len(cases),
+        dialogues=sizes.seed_dialogues, iterations=sizes.iterations, theta=sizes.theta, epochs=sizes.epochs,
+        cases=len(cases),
     )  # fmt: skip
     named = [{"name": name} | means([each[name] for each in data]) for name in data[0]]
     rates = ", ".join(f"{arm} {training.rate(arm):g}" for arm in ARMS)
-    parts = [text, f"Learning rates: {rates}.", "", common.table(named, DATA_COLUMNS), "", common.table(arms, ARM_COLUMNS)]
+    parts = [
+        text,
+        f"Learning rates: {rates}.",
+        "",
+        common.table(named, DATA_COLUMNS),
+        "",
+        common.table(arms, ARM_COLUMNS),
+    ]
     parts += ["", NOTE, "", "![Arms](figures/training-arms.png)", "![Data volume](figures/training-volume.png)"]
     parts += ["", "### What holds here", "", common.table(table, CLAIM_COLUMNS), "", CLAIM_NOTE]
     return parts, {"measures": measures, "volumes": points, "claims": table, "data": data}
 
 
-NOTE = """Means over the seeds, the least and the greatest in brackets. Q: macro-F1 of the strategies in percent, Q_W the weighted
-one; B: preference bias, † where it is saturated at one seed or more; R-L: ROUGE-L of the replies. "Favourites named": share of
-the replies by the strategies that the strategist over-rates."""
+NOTE = """Means over the seeds, the least and the greatest in brackets. Q: macro-F1 of the strategies in
+percent, Q_W the weighted one; B: preference bias, † where it is saturated at one seed or more; R-L: ROUGE-L of
+the replies. "Favourites named": share of the replies by the strategies that the strategist over-rates."""
 
-CLAIM_NOTE = """Differences of the means over the seeds; dialogues and seeds are resampled together. "Holds" and "does not hold" where
-the interval leaves 0 out, else "not decided"."""
+CLAIM_NOTE = """Differences of the means over the seeds; dialogues and seeds are resampled together. "Holds" and
+"does not hold" where the interval leaves 0 out, else "not decided"."""
 
 
 def means(rows):

@@ -17,7 +17,7 @@ from cso_train.evaluation.contexts import build_test_set
 from cso_train.evaluation.metrics import evaluate_replies
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import DatasetBuilder
-from mctsdialog.search import History, Players
+from mctsdialog.search import Players
 from mctsdialog.search.rules import softmax
 from mctsdialog.worlds import World
 from study_parts.searching import exchange, opened
