@@ -14,6 +14,7 @@ class TrainingSizes:
     :param seed_dialogues: that trees are grown from, other ones for every seed.
     :param iterations: of each tree's search.
     :param theta: least Q of a valid path: the world's rewards are mostly below 0, the paper's 0.5 is out of reach.
+    :param pairs_per_turn: most pairs of one turn; None for all.
     :param rates: learning rates by method; of several, the best on validation scenarios is taken.
     :param settings: other settings by method.
     :param volumes: shares of the dialogues in the smaller data sets.
@@ -29,6 +30,7 @@ class TrainingSizes:
     seed_dialogues: int = 40
     iterations: int = 150
     theta: float = -0.4
+    pairs_per_turn: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     epochs: int = 3
     batch_size: int = 32
@@ -96,9 +98,25 @@ _TINY = TrainingSizes(
     longest_reply=8,
 )
 
+_SMALL = TrainingSizes(
+    base_dialogues=800,
+    base_epochs=4,
+    seed_dialogues=10,
+    pairs_per_turn=2,
+    seeds=(0, 1, 2),
+    volumes=(0.25, 0.5),
+    test_dialogues=40,
+)
+
 PRESETS = {
     "full": Preset(training=TrainingSizes()),
-    "small": Preset(scenarios=50, calls=(250, 1000), effect_calls=500),
+    "small": Preset(
+        scenarios=50,
+        calls=(250, 1000),
+        effect_calls=500,
+        training=_SMALL,
+        real=RealSizes(dialogues=2, iterations=2, steps=2, contexts=6),
+    ),
     "tiny": Preset(
         scenarios=2, calls=(260,), effect_calls=260, every_value=5, training=_TINY, real=RealSizes(dialogues=0)
     ),

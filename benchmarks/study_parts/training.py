@@ -64,7 +64,7 @@ def make_data(folder, world, sizes, seed):
     async def make():
         first = SEEDS + seed * 1000
         trees = [await grown(world, first + at, sizes.iterations) for at in range(sizes.seed_dialogues)]
-        config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed)
+        config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed, max_per_turn=sizes.pairs_per_turn)
         drawn = DatasetBuilder(config)
         for tree in trees:
             drawn.add(tree, (await mctsdialog.random_record(tree, world.roles(), config))[0])
