@@ -1,10 +1,13 @@
 """Every benchmark runs, with small sizes, so that none rots; figures are not looked at."""
 
+import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -37,3 +40,95 @@ def test_a_short_soak_ends_complete(tmp_path):
     figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     assert figures["complete"] is True
     assert figures["repeated"] <= 32 * figures["kills"]
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Modules of the study by name; its folder is on the path as it is for the command."""
+    sys.path.insert(0, str(FOLDER))
+    yield lambda name: importlib.import_module(f"study_parts.{name}")
+    sys.path.remove(str(FOLDER))
+
+
+@pytest.mark.timeout(200)
+def test_the_study_runs_and_goes_on_where_it_was(tmp_path):
+    pytest.importorskip("trl")
+    words = [sys.executable, str(FOLDER / "study.py"), "--preset", "tiny", "--out", str(tmp_path / "study")]
+    first = subprocess.run(words, capture_output=True, text=True, timeout=180, check=False, cwd=FOLDER)
+    assert first.returncode == 0, first.stderr[-3000:]
+    report = (tmp_path / "study" / "report.md").read_text("utf-8")
+    assert "## Search quality" in report
+    assert "### What holds here" in report
+    assert "Left out: this preset has no run on real text." in report
+    for figure in re.findall(r"\]\(([^)]+)\)", report):
+        assert (tmp_path / "study" / figure).stat().st_size > 1000
+    kept = (tmp_path / "study" / "results.jsonl").read_bytes()
+    (tmp_path / "study" / "results.jsonl").write_bytes(kept + b'{"name": "cut off by a ki')
+    again = subprocess.run([*words, "--parts", "search"], capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert (tmp_path / "study" / "results.jsonl").read_bytes() == kept
+    other = [*words[:3], "small", *words[4:], "--parts", "search"]
+    refused = subprocess.run(other, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode != 0
+    assert "other sizes" in refused.stderr
+
+
+@pytest.mark.anyio
+async def test_ways_of_choosing_keep_to_their_calls_and_find_what_they_say(parts):
+    from mctsdialog.worlds import World
+
+    searching = parts("searching")
+    world = World(3, rounds=4, judge_noise=0.0)
+    for name, way in searching.WAYS.items():
+        rows = [await searching.measured(way, world, number, 400) for number in range(6)]
+        assert all(row["calls"] <= 400 for row in rows), name
+        assert all(row["worth"] <= row["best"] + 1e-9 for row in rows), name
+        for row in rows:  # without noise, the best of the whole dialogues that were judged is taken
+            if name.startswith("best of n"):
+                assert row["worth"] == pytest.approx(row["best_found"])
+
+
+@pytest.mark.anyio
+async def test_a_wide_beam_finds_the_best_dialogue(parts):
+    from mctsdialog.worlds import World
+
+    searching = parts("searching")
+    world = World(3, rounds=3, judge_noise=0.0)
+    row = await searching.measured(searching.beam, world, 0, 1 + 24 + 2 * 24 * 64)
+    assert row["worth"] == pytest.approx(row["best"])
+
+
+def test_claims_are_told_from_chance(parts):
+    from cso_train.evaluation.contexts import TestCase
+    from mctsdialog import get_domain
+
+    claims, domain = parts("claims"), get_domain("esc")
+    names = domain.strategies.names
+    cases = [TestCase(f"d{at // 4}/{at % 4}", (), names[at % 8], "text") for at in range(160)]
+    right = [f"({case.strategy}) text" for case in cases]
+    wrong = [f"({names[2]}) text"] * len(cases)
+    half = [good if at % 3 else bad for at, (good, bad) in enumerate(zip(right, wrong, strict=True))]
+    comparer = claims.Comparer(cases, {"a": [right, half], "b": [wrong], "c": [half, right]}, domain)
+    assert comparer.difference("a above b", "Q", "a", "b", 1).verdict == "holds"
+    assert comparer.difference("a below b", "Q", "a", "b", -1).verdict == "does not hold"
+    assert comparer.difference("a below b", "B", "a", "b", -1).verdict == "holds"
+    same = comparer.difference("a above c", "Q", "a", "c", 1)
+    assert same.verdict == "not decided"
+    assert same.value == pytest.approx(0.0)
+
+
+def test_pairs_are_held_against_the_truth(parts):
+    import mctsdialog
+    from mctsdialog.worlds import World
+
+    training = parts("training")
+    world = World(5, rounds=4)
+
+    async def make():
+        return await training.grown(world, 0, 60)
+
+    tree = anyio.run(make)
+    dataset = mctsdialog.PreferenceDataset.from_trees([tree], mctsdialog.PreferenceConfig(theta=-0.4))
+    found = training.quality(world, dataset)
+    assert found["pairs"] == len(list(dataset.pairs())) > 0
+    assert found["right"] > 0.5

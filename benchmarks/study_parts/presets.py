@@ -1,6 +1,62 @@
 """How large a study is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+METHODS = ("sft", "dpo", "ipo", "simpo", "kto", "orpo")
+
+
+@dataclass(frozen=True)
+class TrainingSizes:
+    """Sizes of the training study.
+
+    :param base_dialogues: that the base model is trained on.
+    :param base_temperature: of the softmax over the strategist's scores that the base's dialogues are drawn from.
+    :param seed_dialogues: that trees are grown from, other ones for every seed.
+    :param iterations: of each tree's search.
+    :param theta: least Q of a valid path: the world's rewards are mostly below 0, the paper's 0.5 is out of reach.
+    :param pairs_per_turn: most pairs of one turn; None for all.
+    :param rates: learning rates by method; of several, the best on validation scenarios is taken.
+    :param settings: other settings by method.
+    :param volumes: shares of the dialogues in the smaller data sets.
+    """
+
+    vocabulary: int = 3000
+    hidden: int = 64
+    layers: int = 2
+    base_dialogues: int = 2000
+    base_epochs: int = 6
+    base_rate: float = 8e-3
+    base_temperature: float = 1.5
+    seed_dialogues: int = 40
+    iterations: int = 150
+    theta: float = -0.4
+    pairs_per_turn: int | None = None
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    epochs: int = 3
+    batch_size: int = 32
+    rates: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict.fromkeys(METHODS, (1e-3,)))
+    settings: dict[str, dict[str, float]] = field(default_factory=dict)
+    volumes: tuple[float, ...] = (0.125, 0.25, 0.5)
+    test_dialogues: int = 100
+    longest_reply: int = 24
+
+
+@dataclass(frozen=True)
+class RealSizes:
+    """Sizes of the run on real text.
+
+    :param dialogues: of ESConv that are grown; 0 leaves the part out.
+    :param most: utterances of a dialogue that is grown.
+    :param steps: optimiser steps of two pairs each.
+    """
+
+    dialogues: int = 8
+    most: int = 16
+    iterations: int = 12
+    horizon: int = 1
+    steps: int = 24
+    contexts: int = 40
+    longest_reply: int = 48
 
 
 @dataclass(frozen=True)
@@ -18,15 +74,50 @@ class Preset:
 
     seed: int = 7
     rounds: int = 8
-    scenarios: int = 50
+    scenarios: int = 100
     calls: tuple[int, ...] = (250, 500, 1000, 2000)
     effect_calls: int = 1000
     first_effect: int = 10_000
     every_value: int = 1
+    training: TrainingSizes = field(default_factory=TrainingSizes)
+    real: RealSizes = field(default_factory=RealSizes)
 
+
+_TINY = TrainingSizes(
+    vocabulary=600,
+    hidden=16,
+    layers=1,
+    base_dialogues=8,
+    base_epochs=1,
+    seed_dialogues=2,
+    iterations=25,
+    seeds=(0,),
+    epochs=1,
+    volumes=(0.5,),
+    test_dialogues=3,
+    longest_reply=8,
+)
+
+_SMALL = TrainingSizes(
+    base_dialogues=800,
+    base_epochs=4,
+    seed_dialogues=10,
+    pairs_per_turn=2,
+    seeds=(0, 1, 2),
+    volumes=(0.25, 0.5),
+    test_dialogues=40,
+)
 
 PRESETS = {
-    "full": Preset(),
-    "small": Preset(scenarios=20, calls=(250, 1000), effect_calls=500, every_value=2),
-    "tiny": Preset(scenarios=2, calls=(260,), effect_calls=260, every_value=5),
+    "full": Preset(training=TrainingSizes()),
+    "small": Preset(
+        scenarios=50,
+        calls=(250, 1000),
+        effect_calls=500,
+        training=_SMALL,
+        real=RealSizes(dialogues=2, iterations=2, steps=2, contexts=6),
+    ),
+    "tiny": Preset(
+        scenarios=2, calls=(260,), effect_calls=260, every_value=5, training=_TINY, real=RealSizes(dialogues=0)
+    ),
 }

@@ -1,8 +1,8 @@
 """Search quality in simulated worlds, where the best dialogue is known: the tree search and what it is compared with.
 
 Worth is the true mean reward of a dialogue's supporter turns on the judge's scale, 0 to 4 (eq. 2 without its bias);
-regret is what it lacks of the scenario's best dialogue. All ways of choosing see the same noisy roles, and every call to a
-role counts.
+regret is what it lacks of the scenario's best dialogue. All ways of choosing see the same noisy roles, and every call
+to a role counts.
 """
 
 import random
@@ -181,7 +181,7 @@ async def tree_search(case, start=None, **settings):
 
 
 async def judged_worth(case, strategies):
-    """Mean reward of a dialogue as it is judged, every turn. Its replies are said again: no call is counted for them."""
+    """Mean reward of a dialogue as it is judged, every turn. Its replies were said already: they count no call."""
     quiet, players = Players(case.world.roles().bind(case.scenario), case.world.domain), case.players
     history, rewards = await opened(quiet), []
     for strategy in strategies:
@@ -267,9 +267,7 @@ def compared(store, preset):
     """Every way at every number of calls: rows of one scenario each, by name and calls."""
     world = World(preset.seed, rounds=preset.rounds)
     return {
-        (name, calls): store.kept(
-            f"ways/{name}/{calls}", partial(_rows, way, world, range(preset.scenarios), calls)
-        )
+        (name, calls): store.kept(f"ways/{name}/{calls}", partial(_rows, way, world, range(preset.scenarios), calls))
         for name, way in WAYS.items()
         for calls in preset.calls
     }

@@ -166,3 +166,21 @@ def test_a_dialogue_alternates_ends_in_time_and_is_labelled():
 def test_a_wrong_setting_is_refused(settings):
     with pytest.raises(ConfigError):
         World(**settings)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_small_model_reads_the_state_from_many_words_but_no_word_alone_tells_it():
+    pytest.importorskip("sklearn")
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.tree import DecisionTreeClassifier
+
+    drawn = [(state, utterance(state, "read", number)) for number in range(40) for state in STATES]
+    counts = CountVectorizer(binary=True).fit_transform([text for _, text in drawn])
+    train, test = slice(0, 30 * len(STATES)), slice(30 * len(STATES), None)
+    for name in ("emotion", "stage"):
+        wanted = [getattr(state, name) for state, _ in drawn]
+        words = LogisticRegression(C=10.0).fit(counts[train], wanted[train])
+        word = DecisionTreeClassifier(max_depth=1, random_state=0).fit(counts[train], wanted[train])
+        assert words.score(counts[test], wanted[test]) > 0.95, name
+        assert word.score(counts[test], wanted[test]) < 0.5, name

@@ -1,0 +1,235 @@
+"""CSO against SFT in a simulated world: data from searched trees, a small model trained every way, held-out scenarios.
+
+A base model is trained to talk as the world's biased strategist chooses. Seed dialogues by the best policy are grown
+into trees, and the trees made into ESC-Pro, ESC-Pro-SFT and ESC-Pro-Random by the package's own code. Every arm starts
+from the same base, as in section 5 of the paper, and is scored where the best policy's choice is known.
+"""
+
+import random
+import shutil
+from functools import partial
+
+import anyio
+
+import mctsdialog
+from cso_train.config import resolve_config
+from cso_train.evaluation.contexts import build_test_set
+from cso_train.evaluation.metrics import evaluate_replies
+from mctsdialog.dialogue import Dialogue
+from mctsdialog.preferences import DatasetBuilder
+from mctsdialog.search import Players
+from mctsdialog.search.rules import softmax
+from mctsdialog.worlds import World
+from study_parts.searching import exchange, opened
+from study_parts.tiny_model import make_model, write_dialogues
+
+BASE, SEEDS, TEST, VALIDATION = 100_000, 200_000, 300_000, 400_000
+"""Numbers of the first scenarios that the base speaks in, that trees grow from, and that models are scored on."""
+
+ARMS = {
+    "SFT": ("sft", "esc-pro"),
+    "CSO": ("dpo", "esc-pro"),
+    "CSO-Random": ("dpo", "esc-pro-random"),
+    "CSO-IPO": ("ipo", "esc-pro"),
+    "CSO-SimPO": ("simpo", "esc-pro"),
+    "CSO-KTO": ("kto", "esc-pro"),
+    "CSO-ORPO": ("orpo", "esc-pro"),
+}
+"""Method and data by arm; CSO is by DPO."""
+
+
+# -- data ----------------------------------------------------------------------------------------------------------
+
+
+async def spoken_by_strategist(world, number, temperature):
+    """A dialogue whose strategies are drawn from the strategist's scores, biased as they are."""
+    scenario, draw, names = world.scenario(number), random.Random(number), world.domain.strategies.names
+    players = Players(world.roles().bind(scenario), world.domain)
+    history, ended = await opened(players), False
+    while not ended:
+        prior = softmax(await players.scores(history), temperature)
+        history, ended = await exchange(players, history, draw.choices(names, [prior[name] for name in names])[0])
+    return Dialogue(**scenario.model_dump(), turns=history.full)
+
+
+async def grown(world, number, iterations):
+    """The tree of a gold dialogue by the best policy."""
+    config = mctsdialog.SearchConfig(max_iterations=iterations, min_iterations=iterations, max_ends=10**9)
+    return await mctsdialog.search(world.dialogue(world.scenario(number)), world.roles(), config)
+
+
+def make_data(folder, world, sizes, seed):
+    """ESC-Pro, ESC-Pro-Random and smaller ESC-Pros, as folders; what is in them."""
+
+    async def make():
+        first = SEEDS + seed * 1000
+        trees = [await grown(world, first + at, sizes.iterations) for at in range(sizes.seed_dialogues)]
+        config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed, max_per_turn=sizes.pairs_per_turn)
+        drawn = DatasetBuilder(config)
+        for tree in trees:
+            drawn.add(tree, (await mctsdialog.random_record(tree, world.roles(), config))[0])
+        return mctsdialog.PreferenceDataset.from_trees(trees, config), drawn.build()
+
+    dataset, drawn = anyio.run(make)
+    paths = len(list(dataset.paths()))
+    parts = {"esc-pro": dataset, "esc-pro-random": drawn}
+    every = sum(len(record.ends) for record in dataset.records)
+    parts |= {volume_name(share): dataset.subset(max(1, round(share * every))) for share in sizes.volumes}
+    counts = {}
+    for name, part in parts.items():
+        shutil.rmtree(folder / name, ignore_errors=True)
+        mctsdialog.write_dataset({"train": part}, folder / name)
+        counts[name] = {"dialogues": len(list(part.dialogues())), **quality(world, part)}
+    return {"seeds": sizes.seed_dialogues, "paths": paths, "report": str(dataset.report), "parts": counts}
+
+
+def volume_name(share):
+    return f"esc-pro-{round(100 * share)}"
+
+
+def quality(world, dataset):
+    """How many pairs there are, and the shares that the world's truth agrees with."""
+    right = best = favourite = count = 0
+    for pair in dataset.pairs():
+        strategies = mctsdialog.worlds.strategies_of(pair.history)
+        state = world.states(pair.record.scenario, strategies)[-1]
+        values = world.strategy_values(state, len(strategies))
+        count += 1
+        right += values[pair.chosen.strategy] > values[pair.rejected.strategy]
+        best += pair.chosen.strategy == max(values, key=values.get)
+        favourite += pair.rejected.strategy in world.favourites
+    shares = {"right": right, "chosen is best": best, "rejected is a favourite": favourite}
+    return {"pairs": count, **{name: found / count if count else None for name, found in shares.items()}}
+
+
+# -- models --------------------------------------------------------------------------------------------------------
+
+
+def make_base(folder, world, sizes):
+    """The base model's folder: a random model trained on dialogues of the biased strategist."""
+
+    async def make():
+        numbers = range(BASE, BASE + sizes.base_dialogues)
+        return [await spoken_by_strategist(world, number, sizes.base_temperature) for number in numbers]
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    dialogues = anyio.run(make)
+    random_model = make_model(folder / "random", world.domain, dialogues, sizes, 0)
+    data = write_dialogues(folder / "dialogues.jsonl", world.domain, dialogues)
+    settings = {"epochs": sizes.base_epochs, "learning_rate": sizes.base_rate, "batch_size": 16, "seed": 0}
+    trained(folder / "run", random_model, data, "sft", **settings, lr_scheduler="cosine")
+    return str(folder / "run" / "model")
+
+
+def trained(folder, model, data, method, **settings):
+    """Train by the package's own code, all parameters; the folder of the model."""
+    from cso_train.run import train
+
+    shutil.rmtree(folder, ignore_errors=True)
+    settings.setdefault("per_device_batch_size", settings["batch_size"])
+    given = {"model": str(model), "data": str(data), "method": method, "lora": False, "output_dir": str(folder)}
+    given |= {"gradient_checkpointing": False, "save_steps": 10**6, "max_length": 1024, "max_completion_tokens": 128}
+    result = train(resolve_config(None, None, given | settings), say=lambda line: None)
+    if not result.finished:
+        raise KeyboardInterrupt
+    return folder / "model"
+
+
+def cases_of(world, first, sizes):
+    """Contexts of held-out scenarios, the best policy's choice and reply in each."""
+    dialogues = [world.dialogue(scenario) for scenario in world.scenarios(sizes.test_dialogues, first)]
+    return build_test_set(dialogues, world.domain)
+
+
+def answered(model_folder, cases, sizes):
+    """What a model says in each context."""
+    import torch
+
+    from cso_train.evaluation.replies import TransformersReplies
+    from cso_train.models import ModelSource, load_model, load_tokenizer
+
+    source = ModelSource.of(str(model_folder))
+    model = load_model(source, dtype=torch.float32).eval()
+    model.config.use_cache = True
+    replies = TransformersReplies(model, load_tokenizer(source), batch_size=64, max_tokens=sizes.longest_reply)
+    return anyio.run(replies.answer, [list(case.prompt) for case in cases])
+
+
+def scores(cases, said, domain, places=None):
+    """The paper's measures, of all cases or of those at some places."""
+    places = range(len(cases)) if places is None else places
+    gold = [(cases[at].strategy, cases[at].text) for at in places]
+    return evaluate_replies(gold, [said[at] for at in places], domain.strategies, resamples=0)
+
+
+# -- the study -----------------------------------------------------------------------------------------------------
+
+
+class Training:
+    """Every arm at every seed, kept as it is finished.
+
+    :param store: of the study.
+    :param preset: its sizes.
+    """
+
+    def __init__(self, store, preset):
+        self.store, self.sizes = store, preset.training
+        self.world = World(preset.seed, rounds=preset.rounds)
+        self.folder = store.folder / "models"
+
+    def base(self):
+        """The base model's folder."""
+        self.store.kept("base", partial(make_base, self.folder / "base", self.world, self.sizes))
+        return self.folder / "base" / "run" / "model"
+
+    def data(self, seed):
+        """Where a seed's data is, and what is in it."""
+        folder = self.folder / f"data-{seed}"
+        return folder, self.store.kept(f"data/{seed}", partial(make_data, folder, self.world, self.sizes, seed))
+
+    def rate(self, arm):
+        """The arm's learning rate: where there are several, the one that is best on the validation scenarios."""
+        method = ARMS[arm][0]
+        rates = self.sizes.rates[method]
+        if len(rates) == 1:
+            return rates[0]
+        cases = cases_of(self.world, VALIDATION, self.sizes)
+
+        def score(rate):
+            said = self._replies(f"tuning/{method}/{rate:g}", arm, ARMS[arm][1], 0, rate, cases)
+            return scores(cases, said, self.world.domain).macro_f1.value
+
+        return max(rates, key=score)
+
+    def replies(self, arm, seed, data=None):
+        """What the arm's model says in the test contexts."""
+        cases = cases_of(self.world, TEST, self.sizes)
+        if arm == "base":
+            return self.store.kept("replies/base", lambda: answered(self.base(), cases, self.sizes))
+        data = data or ARMS[arm][1]
+        return self._replies(f"replies/{arm}/{data}/{seed}", arm, data, seed, self.rate(arm), cases)
+
+    def _replies(self, name, arm, data, seed, rate, cases):
+        def make():
+            base, (folder, _) = self.base(), self.data(seed)
+            settings = {"epochs": self.sizes.epochs, "batch_size": self.sizes.batch_size, "learning_rate": rate}
+            method = ARMS[arm][0]
+            settings |= self.sizes.settings.get(method, {})
+            run = self.folder / name.replace("/", "-")
+            said = answered(trained(run, base, folder / data, method, seed=seed, **settings), cases, self.sizes)
+            shutil.rmtree(run)
+            return said
+
+        return self.store.kept(name, make)
+
+    def run(self):
+        """Everything; by arm the replies of each seed."""
+        found = {"base": [self.replies("base", 0)]}
+        for arm in ARMS:
+            found[arm] = [self.replies(arm, seed) for seed in self.sizes.seeds]
+        volumes = {
+            share: [self.replies("CSO", seed, volume_name(share)) for seed in self.sizes.seeds]
+            for share in self.sizes.volumes
+        }
+        return found, volumes
