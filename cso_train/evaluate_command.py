@@ -68,7 +68,7 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
     multiple=True,
     default=("smollm2",),
     show_default="smollm2",
-    help="Hub name, folder or GGUF file; at a server: its name. Again for several.",
+    help="Hub name, folder or GGUF file; its name at a server; 'local': the embedded one by llama.cpp. Or several.",
 )
 @click.option(
     "--adapter",
@@ -105,16 +105,16 @@ def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> Non
 def evaluate_command(**options: Any) -> None:
     """Score strategies and replies of models on a test set, adapters and baselines beside the first (Table 2)."""
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
+    models = list(dict.fromkeys(options["models"]))
+    options |= {"model": models[0], "others": models[1:]}
     with errors_as_lines():
         domain = named_domain(options["domain"])
         cases = read_test_set(options["test_file"], domain)[: options["limit"]]
         examples = read_test_set(options["examples"], domain) if options["examples"] else []
         if "example" in options["baselines"] and not examples:
             raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
-        if options["server"] and options["adapters"]:
+        if _served(options) and options["adapters"]:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
-        models = list(dict.fromkeys(options["models"]))
-        options |= {"model": models[0], "others": models[1:]}
         try:
             evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
         except KeyboardInterrupt:
@@ -161,7 +161,7 @@ async def _evaluate(
         for baseline in options["baselines"]:
             await one(f"{options['model']} {BASELINES[baseline]}", replies, baseline)
 
-    if options["server"]:
+    if _served(options):
         limits = Limits(options["concurrency"])
         place = {"server": options["server"], "key_variable": options["api_key_env"], "cache": options["out"] / "cache"}
         names = ("concurrency", "max_tokens", "temperature")
@@ -179,6 +179,11 @@ async def _evaluate(
     for name in options["others"]:
         await one(name, _local(*_loaded(name), options))
     return evaluations, said
+
+
+def _served(options: dict[str, Any]) -> bool:
+    """Whether the models answer through mctsdialog's model stack: at a server, or embedded in llama.cpp."""
+    return bool(options["server"]) or options["model"] == "local"
 
 
 def _loaded(name: str) -> tuple[Any, Any]:

@@ -16,9 +16,9 @@ class RowMeanORPOTrainer(ORPOTrainer):
     numbers of devices or rows.
     """
 
-    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> Any:
         """What TRL's gives, with that term in its place: (chosen and rejected log-probabilities, logits, the term)."""
-        found: tuple[Any, ...] = super().concatenated_forward(model, batch)
+        found: Any = super().concatenated_forward(model, batch)
         chosen, rejected, chosen_logits, rejected_logits, _, *rest = found
         kept = batch["chosen_attention_mask"][:, 1:].to(chosen_logits.device)
         targets = batch["chosen_input_ids"][:, 1:].to(chosen_logits.device)

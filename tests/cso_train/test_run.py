@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
+psutil = pytest.importorskip("psutil")
+safe_open = pytest.importorskip("safetensors").safe_open
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the libraries' own warnings
 
@@ -53,8 +56,15 @@ def command(tiny_folder, preference_file, tmp_path):
 def run(words, **options):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False, env=environment, **options)
-    assert "Traceback" not in done.stderr or "torchrun" in " ".join(words), done.stderr[-3000:]
+    launched = "launch" in " ".join(words) or "torch.distributed.run" in words
+    assert "Traceback" not in done.stderr or launched, done.stderr[-3000:]
     return done
+
+
+def tensor_shapes(folder):
+    """Shape by name of a model's weights."""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # no mapping
 
 
 def losses(folder):
@@ -221,6 +231,61 @@ def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing_that_looks_whole(c
     assert (out / "manifest.json").is_file()
 
 
+LAUNCHERS = {
+    "torchrun": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"),
+    "deepspeed": ("-m", "deepspeed.launcher.runner", "--num_accelerators", "2", "--module"),
+    "accelerate": (
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m"),
+    ),
+}
+CPU = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+
+
+def kill_all(process):
+    """A process and all that it started, by SIGKILL."""
+    every = [process, *psutil.Process(process.pid).children(recursive=True)]
+    for each in every:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
+
+
+def test_two_processes_that_are_killed_go_on_under_another_launcher(command, tmp_path):
+    pytest.importorskip("deepspeed")
+    assert run(command(out="one")).returncode == 0
+    parts = {"out": "two", "per_device_batch_size": "2", "zero_stage": "2"}
+    words = command(launcher=LAUNCHERS["deepspeed"], **parts)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=CPU)
+    folder = tmp_path / "two"
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    kill_all(process)
+    assert not (folder / "manifest.json").exists()
+    done = run(command(launcher=LAUNCHERS["accelerate"], **parts))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "going on from" in done.stderr
+    assert losses(folder) == pytest.approx(losses(tmp_path / "one"), rel=2e-3)
+    assert json.loads((folder / "manifest.json").read_text("utf-8"))["world_size"] == 2
+
+
+def test_ctrl_c_ends_two_processes_at_the_same_step(command, tmp_path):
+    words = command(launcher=LAUNCHERS["torchrun"], epochs="200", save_steps="1000", per_device_batch_size="2")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=CPU)
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert "the same command goes on" in err
+    (state,) = (tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json")
+    assert {path.name for path in state.parent.glob("rng_state_*.pth")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    assert not (tmp_path / "out" / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("stage", "lora", "packing"),
     [
@@ -232,18 +297,20 @@ def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing_that_looks_whole(c
         ("none", "true", TREES),
     ],
 )
-def test_two_processes_have_the_losses_of_one(command, tmp_path, stage, lora, packing):
+def test_two_processes_have_the_losses_of_one(command, tiny_folder, tmp_path, stage, lora, packing):
     pytest.importorskip("deepspeed")
     assert run(command(out="one", max_steps="4", lora=lora, **packing)).returncode == 0
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
     parts = {"zero_stage": stage, "per_device_batch_size": "2", **packing}
-    words = command(out="two", launcher=launcher, max_steps="4", lora=lora, **parts)
-    done = run(words)
+    parts |= {"merge_adapter": "true"} if lora == "true" else {}
+    done = run(command(out="two", launcher=LAUNCHERS["torchrun"], max_steps="4", lora=lora, **parts))
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert two == pytest.approx(one, rel=2e-3)
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text("utf-8"))
     assert (manifest["zero_stage"], manifest["world_size"]) == (None if stage == "none" else int(stage), 2)
+    if lora == "true":  # whole, though under ZeRO-3 no process had it whole
+        shapes = tensor_shapes(tmp_path / "two" / "merged")
+        assert shapes == tensor_shapes(tiny_folder)
     saved = "adapter_model.safetensors" if lora == "true" else "model.safetensors"
     assert (tmp_path / "two" / "model" / saved).stat().st_size == pytest.approx(
         (tmp_path / "one" / "model" / saved).stat().st_size, rel=0.02
