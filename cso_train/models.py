@@ -141,12 +141,12 @@ def load_for_answers(name: str, adapter: str | Path | None = None) -> tuple[PreT
     source = ModelSource.of(name)
     with quiet_libraries():
         loaded: Any = load_model(source, dtype=torch.float32)
-    if adapter is not None:
-        from peft import PeftModel  # noqa: PLC0415  # heavy
+        if adapter is not None:
+            from peft import PeftModel  # noqa: PLC0415  # heavy
 
-        if not (Path(adapter) / "adapter_config.json").is_file():
-            raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(adapter))
-        loaded = PeftModel.from_pretrained(loaded, str(adapter))
+            if not (Path(adapter) / "adapter_config.json").is_file():
+                raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(adapter))
+            loaded = PeftModel.from_pretrained(loaded, str(adapter))
     loaded.config.use_cache = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return loaded.to(device).eval(), load_tokenizer(source)
