@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -31,7 +32,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def quiet_libraries() -> Iterator[None]:
     """In a log or a notebook, no bars of transformers and datasets; nowhere their warnings of names to come."""
     import datasets  # noqa: PLC0415  # heavy
-    from transformers import modeling_gguf_pytorch_utils as gguf  # noqa: PLC0415  # heavy
+    import transformers.modeling_gguf_pytorch_utils  # noqa: PLC0415  # heavy
     from transformers.utils import logging  # noqa: PLC0415  # heavy
 
     quiet = not sys.stderr.isatty()
@@ -41,15 +42,17 @@ def quiet_libraries() -> Iterator[None]:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if of_datasets:
         datasets.disable_progress_bars()
-    bar = gguf.tqdm  # its own, which no switch of transformers reaches
-    if quiet:
+    gguf: Any = transformers.modeling_gguf_pytorch_utils
+    bar = getattr(gguf, "tqdm", None)  # its own, which no switch of transformers reaches
+    if quiet and bar is not None:
         gguf.tqdm = partial(bar, disable=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        gguf.tqdm = bar
+        if bar is not None:
+            gguf.tqdm = bar
         if of_transformers:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if of_datasets:
