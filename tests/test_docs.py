@@ -80,7 +80,7 @@ def unknown(command, words):
     return {word for word in words if word.startswith("--")} - options - {"--help"}
 
 
-@pytest.mark.parametrize(("where", "text"), texts(), ids=[where for where, _ in texts()])
+@pytest.mark.parametrize(("where", "text"), list(texts()), ids=[where for where, _ in texts()])
 def test_commands_and_options_exist(where, text):
     for command, words, line in typed(text):
         assert not unknown(command, words), line
@@ -157,7 +157,7 @@ def notebook_runs():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("notebook", notebook_runs())
+@pytest.mark.parametrize("notebook", list(notebook_runs()))
 def test_notebooks_run(notebook, tmp_path, request):
     if request.node.get_closest_marker("model"):
         request.getfixturevalue("embedded_model")
