@@ -14,7 +14,6 @@ class TrainingSizes:
     :param seed_dialogues: that trees are grown from, other ones for every seed.
     :param iterations: of each tree's search.
     :param theta: least Q of a valid path: the world's rewards are mostly below 0, the paper's 0.5 is out of reach.
-    :param pairs_per_turn: most pairs of one turn; None for all.
     :param rates: learning rates by method; of several, the best on validation scenarios is taken.
     :param settings: other settings by method.
     :param volumes: shares of the dialogues in the smaller data sets.
@@ -30,7 +29,6 @@ class TrainingSizes:
     seed_dialogues: int = 40
     iterations: int = 150
     theta: float = -0.4
-    pairs_per_turn: int | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     epochs: int = 3
     batch_size: int = 32
@@ -67,7 +65,8 @@ class Preset:
     :param rounds: supporter turns of a dialogue.
     :param scenarios: searched in each comparison.
     :param calls: to roles, the numbers of them that every way of choosing gets.
-    :param effect_calls: calls where one setting is varied.
+    :param effect_calls: calls where one setting is varied; about 19 make an iteration of the default search.
+    :param effect_scenarios: searched there at each value.
     :param first_effect: number of the first scenario there: other scenarios than in the comparison.
     :param every_value: 1 for every value of a setting, 2 for every other.
     """
@@ -75,8 +74,9 @@ class Preset:
     seed: int = 7
     rounds: int = 8
     scenarios: int = 100
-    calls: tuple[int, ...] = (250, 500, 1000, 2000)
-    effect_calls: int = 1000
+    calls: tuple[int, ...] = (250, 1000, 4000)
+    effect_calls: int = 4000
+    effect_scenarios: int = 50
     first_effect: int = 10_000
     every_value: int = 1
     training: TrainingSizes = field(default_factory=TrainingSizes)
@@ -102,7 +102,6 @@ _SMALL = TrainingSizes(
     base_dialogues=800,
     base_epochs=4,
     seed_dialogues=10,
-    pairs_per_turn=2,
     seeds=(0, 1, 2),
     volumes=(0.25, 0.5),
     test_dialogues=40,
@@ -112,12 +111,19 @@ PRESETS = {
     "full": Preset(training=TrainingSizes()),
     "small": Preset(
         scenarios=50,
-        calls=(250, 1000),
-        effect_calls=500,
+        effect_calls=2000,
+        effect_scenarios=20,
+        every_value=2,
         training=_SMALL,
         real=RealSizes(dialogues=2, iterations=2, steps=2, contexts=6),
     ),
     "tiny": Preset(
-        scenarios=2, calls=(260,), effect_calls=260, every_value=5, training=_TINY, real=RealSizes(dialogues=0)
+        scenarios=2,
+        calls=(260,),
+        effect_calls=260,
+        effect_scenarios=2,
+        every_value=5,
+        training=_TINY,
+        real=RealSizes(dialogues=0),
     ),
 }

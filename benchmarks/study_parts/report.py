@@ -122,7 +122,10 @@ def search_part(preset, ways, varied, gold, folder):
     effects += [
         way_row(f"gold: {whose}, N = {visits}", preset.effect_calls, found) for (whose, visits), found in gold.items()
     ]
-    parts += [EFFECTS.format(calls=preset.effect_calls, scenarios=preset.scenarios), common.table(effects, WAY_COLUMNS)]
+    parts += [
+        EFFECTS.format(calls=preset.effect_calls, scenarios=preset.effect_scenarios),
+        common.table(effects, WAY_COLUMNS),
+    ]
     return parts, {"ways": rows, "effects": effects}
 
 

@@ -221,9 +221,9 @@ WAYS = {
 """The paper's settings unless the name says otherwise."""
 
 EFFECTS = {
-    "c": (0.0, 0.3, 1.0, 3.0, 10.0, 30.0),
-    "horizon": (0, 1, 2, 4, 6),
-    "prior_temperature": (0.5, 1.0, 2.0, 5.0, 20.0),
+    "c": (0.0, 0.3, 1.0, 3.0, 10.0),
+    "horizon": (0, 1, 2, 3, 4),
+    "prior_temperature": (1.0, 2.0, 5.0, 20.0, 50.0),
 }
 
 
@@ -293,7 +293,7 @@ def gold_effect(store, preset):
 
 def _varied(store, preset, name, **settings):
     world = World(preset.seed, rounds=preset.rounds)
-    numbers = range(preset.first_effect, preset.first_effect + preset.scenarios)
+    numbers = range(preset.first_effect, preset.first_effect + preset.effect_scenarios)
     return store.kept(name, partial(_rows, tree_search, world, numbers, preset.effect_calls, **settings))
 
 
