@@ -86,6 +86,7 @@ def compare(arguments):
             few = packing_data.sample(trees, max(1, round(count / mean)), len)
             chosen = [row for tree in few for row in tree]
         found.append({"what": what, "name": name, **measure(arguments, chosen, settings)})
+        print(f"{what}: {found[-1]}", file=sys.stderr, flush=True)
     by_name = {row["name"]: row for row in found}
     if "pairs" in by_name and "dialogues" in by_name:  # the table is made dialogue by dialogue with either sampler
         by_name["pairs"]["reference"] = by_name["dialogues"]["reference"]
