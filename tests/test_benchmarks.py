@@ -107,7 +107,7 @@ def test_claims_are_told_from_chance(parts):
     cases = [TestCase(f"d{at // 4}/{at % 4}", (), names[at % 8], "text") for at in range(160)]
     right = [f"({case.strategy}) text" for case in cases]
     wrong = [f"({names[2]}) text"] * len(cases)
-    half = [good if at % 3 else bad for at, (good, bad) in enumerate(zip(right, wrong, strict=True))]
+    half = [good if at % 3 else f"({names[at // 3 % 8]}) text" for at, good in enumerate(right)]
     comparer = claims.Comparer(cases, {"a": [right, half], "b": [wrong], "c": [half, right]}, domain)
     assert comparer.difference("a above b", "Q", "a", "b", 1).verdict == "holds"
     assert comparer.difference("a below b", "Q", "a", "b", -1).verdict == "does not hold"

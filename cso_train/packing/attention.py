@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cso_train.errors import TrainConfigError
 from cso_train.packing.trie import TokenTree, tree_mask
@@ -17,6 +18,9 @@ PACKABLE = ("gemma2", "llama", "mistral", "qwen2", "qwen3")
 """Architectures (``model_type``) whose attention takes a mask of ours, each checked against pair-wise computation."""
 
 _FLEX_BLOCK = 128  # tokens that FlexAttention skips or computes together
+_CHUNK = 256  # tokens whose attention is computed together on the CPU, over the keys that one of them sees
+TREE_SDPA = "tree_sdpa"
+"""SDPA over the keys that are seen: under a tree's mask a token sees its ancestors, a small part of a large pack."""
 
 
 def check_packable(model_type: str) -> None:
@@ -35,7 +39,7 @@ def attention_kernel(asked: str, model_type: str, *, packed: bool, on_gpu: bool)
 
     :param asked: the setting ``attention``.
     :param packed: whether trees are trained on: on a GPU FlexAttention, whose memory grows with the pack and not with
-        its square; elsewhere the dense mask.
+        its square; on the CPU SDPA on the parts of the mask that are seen.
     :raises TrainConfigError: for a kernel that takes no mask of ours.
     """
     if packed and asked == "flash_attention_2":
@@ -45,7 +49,12 @@ def attention_kernel(asked: str, model_type: str, *, packed: bool, on_gpu: bool)
         return asked
     if packed and on_gpu:
         return "flex_attention"
-    return "eager" if model_type == "gemma2" else None  # its soft-capping is not in SDPA
+    if model_type == "gemma2":
+        return "eager"  # its soft-capping is not in SDPA
+    if not packed:
+        return None
+    _register_tree_sdpa()
+    return TREE_SDPA
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,11 @@ class MaskMaker:
     def _dense(self, tree: TokenTree, window: int | None, device: torch.device) -> torch.Tensor:
         import torch  # noqa: PLC0415  # heavy
 
-        seen = torch.from_numpy(tree_mask(tree, window)).to(device)[None, None]
-        if self.config._attn_implementation == "sdpa":
+        whole = tree_mask(tree, window)
+        seen = torch.from_numpy(whole).to(device)[None, None]
+        if self.config._attn_implementation == TREE_SDPA:
+            seen.seen_parts = seen_parts(whole, device)  # type: ignore[attr-defined]
+        if self.config._attn_implementation in ("sdpa", TREE_SDPA):
             return seen
         return torch.zeros(seen.shape, dtype=self.dtype, device=device).masked_fill_(~seen, torch.finfo(self.dtype).min)
 
@@ -107,3 +119,67 @@ def block_mask(tree: TokenTree, length: int, window: int | None, device: torch.d
         return allowed if window is None else allowed & (depths[query] - depths[key] < window)
 
     return create_block_mask(seen, None, None, length, length, device=device.type, BLOCK_SIZE=_FLEX_BLOCK)
+
+
+@dataclass(frozen=True)
+class SeenParts:
+    """A mask in chunks of queries, each with the keys that one of them sees.
+
+    :param keys: indices of the chunks' keys, one chunk after the other.
+    :param counts: how many of them each chunk has.
+    :param masks: for each chunk who sees whom, shape (1, 1, queries, keys).
+    """
+
+    keys: torch.Tensor
+    counts: list[int]
+    masks: list[torch.Tensor]
+
+
+def seen_parts(mask: npt.NDArray[np.bool_], device: torch.device) -> SeenParts:
+    """Cut a mask of shape (T, T) into chunks of queries."""
+    import torch  # noqa: PLC0415  # heavy
+
+    chunks = [mask[first : first + _CHUNK] for first in range(0, len(mask), _CHUNK)]
+    keys = [np.flatnonzero(chunk.any(0)) for chunk in chunks]
+    masks = [torch.from_numpy(chunk[:, own]).to(device)[None, None] for chunk, own in zip(chunks, keys, strict=True)]
+    return SeenParts(torch.from_numpy(np.concatenate(keys)).to(device), list(map(len, keys)), masks)
+
+
+def _tree_sdpa(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **options: Any
+) -> tuple[torch.Tensor, None]:
+    """SDPA as transformers asks for it: by the parts of a tree's mask, or as ever for any other mask."""
+    import torch  # noqa: PLC0415  # heavy
+    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward  # noqa: PLC0415
+
+    parts: SeenParts | None = getattr(attention_mask, "seen_parts", None)
+    if parts is None or len(parts.counts) == 1:
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
+        return plain
+    keys, values = (_rows(each, parts.keys).split(parts.counts, 2) for each in (key, value))
+    groups, dropout = module.num_key_value_groups, options.get("dropout", 0.0)
+    found = [
+        torch.nn.functional.scaled_dot_product_attention(
+            chunk, repeat_kv(own, groups), repeat_kv(theirs, groups), mask, dropout, scale=scaling
+        )
+        for chunk, own, theirs, mask in zip(query.split(_CHUNK, 2), keys, values, parts.masks, strict=True)
+    ]
+    return torch.cat(found, 2).transpose(1, 2).contiguous(), None
+
+
+def _rows(states: Any, rows: torch.Tensor) -> Any:
+    """Some tokens of states of shape (1, heads, T, width): whole rows are gathered quickest."""
+    _, heads, length, width = states.shape
+    whole = states[0].transpose(0, 1).reshape(length, heads * width)
+    return whole.index_select(0, rows).view(1, len(rows), heads, width).transpose(1, 2)
+
+
+def _register_tree_sdpa() -> None:
+    """Make :data:`TREE_SDPA` known to transformers; other passes than a pack's are SDPA as ever."""
+    from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415  # heavy
+    from transformers.masking_utils import sdpa_mask  # noqa: PLC0415
+
+    AttentionInterface.register(TREE_SDPA, _tree_sdpa)
+    AttentionMaskInterface.register(TREE_SDPA, sdpa_mask)

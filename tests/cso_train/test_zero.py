@@ -266,7 +266,7 @@ def test_the_embedded_model_is_counted_from_its_header(embedded_model):
 
 
 def estimate(count=LLAMA, machine=A100S, world=8, local=None, **values):
-    config = TrainConfig(**{"lora": False, **values}).resolve()
+    config = TrainConfig(**{"lora": False, "packing": "none", **values}).resolve()
     return memory_estimate(count, config, plan_run(config, machine, world_size=world, local_world_size=local))
 
 
@@ -301,6 +301,7 @@ def test_a_reference_model_is_counted_where_there_is_one(deepspeed):
     assert estimate(method="dpo", precompute_reference=True).parts["reference"] == 0
     assert estimate(method="orpo").parts["reference"] == 0
     assert estimate(method="dpo", lora=True).parts["reference"] == 0
+    assert estimate(method="dpo", packing="tree").parts["reference"] == 0
 
 
 def test_adapters_need_little_beside_the_frozen_weights(deepspeed):

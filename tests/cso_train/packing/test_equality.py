@@ -15,7 +15,8 @@ pytest.importorskip("trl")
 
 from cso_train.methods import build_trainer, training_settings  # noqa: E402
 from cso_train.models import ModelSource, load_model, load_tokenizer  # noqa: E402
-from cso_train.packing.attention import PACKABLE, MaskMaker, attention_kernel  # noqa: E402
+from cso_train.packing import attention  # noqa: E402
+from cso_train.packing.attention import PACKABLE, MaskMaker, attention_kernel, seen_parts  # noqa: E402
 from cso_train.packing.forward import add_tree_head, make_pack  # noqa: E402
 from cso_train.packing.rows import Reply  # noqa: E402
 
@@ -154,6 +155,18 @@ def test_every_method_on_every_architecture(make, method, model):
     plan = check(make(method, model))
     assert len(plan.packs) == 1
     assert math.isclose(sum(map(len, plan.packs)), len(plan.rows))
+
+
+@pytest.mark.parametrize("model", [name for name in PACKABLE if name != "gemma2"])
+def test_attention_over_seen_keys_alone_is_the_same(make, model, monkeypatch):
+    monkeypatch.setattr(attention, "_CHUNK", 16)
+    trainer = make("dpo", model)
+    assert trainer.model.config._attn_implementation == attention.TREE_SDPA
+    cut = []
+    monkeypatch.setattr(attention, "seen_parts", lambda *given: cut.append(seen_parts(*given)) or cut[-1])
+    check(trainer)
+    assert all(len(parts.counts) > 4 and sum(parts.counts) < 16 * len(parts.counts) ** 2 for parts in cut)
+    assert cut
 
 
 @pytest.mark.parametrize("method", ["dpo", "orpo", "kto", "sft"])
