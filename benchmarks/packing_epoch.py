@@ -14,20 +14,14 @@ from pathlib import Path
 
 import anyio
 import common
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from study_parts.tiny_model import make_model
 
 import mctsdialog
 from cso_train.config import resolve_config
 from cso_train.run import train
 from mctsdialog.worlds import World
 
-TEMPLATE = (
-    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-PREFERENCES = mctsdialog.PreferenceConfig()
+PREFERENCES = mctsdialog.PreferenceConfig(theta=-0.4)  # a world's rewards are mostly below 0
 WAYS = {
     "pair by pair": {"packing": "none"},
     "trees, pairs": {"packing": "tree", "sampler": "pairs"},
@@ -61,33 +55,6 @@ def write_data(folder, trees):
     return folder / "{}" / "preference" / "train.jsonl", folder / "train" / "sft" / "train.jsonl"
 
 
-def make_model(folder, texts, width, layers):
-    """A random Llama, with a tokenizer of the texts' own words."""
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    specials = ["<pad>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=1500, special_tokens=specials, initial_alphabet=alphabet)
-    inner.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="</s>")
-    tokenizer.chat_template = TEMPLATE
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=4 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        max_position_embeddings=2048,
-        pad_token_id=0,
-        eos_token_id=1,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def run(folder, **settings):
     """Train as the command does. Returns the log's lines and the seconds."""
     fixed = {"output_dir": str(folder), "lora": False, "gradient_checkpointing": False, "zero_stage": "none"}
@@ -109,7 +76,7 @@ def epoch(folder, base, rows, seed, arguments, way):
     return {
         "loss": last["eval_loss"],
         "accuracy": last["eval_rewards/accuracies"],
-        "noise": statistics.stdev(steps[len(steps) // 2 :]),
+        "noise": statistics.pstdev(steps[len(steps) // 2 :]),
         "steps": len(steps),
         "seconds": seconds,
     }
@@ -127,17 +94,16 @@ def measure(arguments, folder):
     trees = anyio.run(searched, arguments.scenarios, arguments.rounds, arguments.iterations)
     rows, dialogues = write_data(folder, trees)
     texts = [message["content"] for line in dialogues.open() for message in json.loads(line)["messages"]]
-    make_model(folder / "random", texts, arguments.width, 3)
+    sizes = argparse.Namespace(vocabulary=1500, hidden=arguments.width, layers=3)
+    make_model(folder / "random", trees[0].domain, texts, sizes, 0)
     speech = {"method": "sft", "data": str(dialogues), "packing": "tree", "learning_rate": 3e-3, "epochs": 1000}
     run(folder / "sft", model=str(folder / "random"), max_steps=arguments.speech_steps, **speech)
     base = folder / "sft" / "model"
-    pairs = {name: sum(1 for _ in Path(str(rows).format(name)).open()) for name in ("train", "test")}
+    pairs = {name: Path(str(rows).format(name)).read_text("utf-8").count("\n") for name in ("train", "test")}
     print(f"{pairs['train']} pairs, {pairs['test']} held out\n", flush=True)
     found = []
     for way in WAYS:
-        ends = [
-            epoch(folder / f"{way}-{seed}", base, rows, seed, arguments, way) for seed in range(arguments.seeds)
-        ]
+        ends = [epoch(folder / f"{way}-{seed}", base, rows, seed, arguments, way) for seed in range(arguments.seeds)]
         found.append(summary(way, ends))
     return pairs, found
 

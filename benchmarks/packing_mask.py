@@ -12,7 +12,7 @@ import numpy as np
 from cso_train.packing.trie import token_tree, tree_mask
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402  # a backend without a window, first
+from matplotlib import pyplot  # a backend without a window, first
 
 KINDS = {"shared history": "#8d99ae", "preferred replies": "#2a9d8f", "rejected replies": "#e76f51"}
 HISTORY = "Support the seeker. | I failed again."

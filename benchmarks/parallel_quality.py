@@ -42,7 +42,10 @@ async def one(seed, at_once, arguments, most_calls):
         max_iterations=iterations, min_iterations=iterations, max_ends=10**9, parallelism=at_once
     )
     tree = await mctsdialog.search(scenario, roles, config)
-    path, mean = tree.best_path()
+    best = tree.best_path()
+    if best is None:
+        raise SystemExit(f"world {seed}: no whole dialogue after {clock.calls} calls; allow more with --calls")
+    path, mean = best
     worth = world.value(scenario, [node.strategy for node in path[1:]])
     return mean + SCALE, worth + SCALE, world.best_value(scenario) + SCALE, tree.iterations, clock.calls
 

@@ -29,10 +29,10 @@ class TrainingSizes:
     seed_dialogues: int = 40
     iterations: int = 150
     theta: float = -0.4
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int = 3
     batch_size: int = 32
-    rates: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict.fromkeys(METHODS, (1e-3,)))
+    rates: dict[str, tuple[float, ...]] = field(default_factory=lambda: dict.fromkeys(METHODS, (3e-4, 1e-3)))
     settings: dict[str, dict[str, float]] = field(default_factory=dict)
     volumes: tuple[float, ...] = (0.125, 0.25, 0.5)
     test_dialogues: int = 100
@@ -83,6 +83,8 @@ class Preset:
     real: RealSizes = field(default_factory=RealSizes)
 
 
+_ONE_RATE = dict.fromkeys(METHODS, (1e-3,))
+
 _TINY = TrainingSizes(
     vocabulary=600,
     hidden=16,
@@ -93,6 +95,7 @@ _TINY = TrainingSizes(
     iterations=25,
     seeds=(0,),
     epochs=1,
+    rates=_ONE_RATE,
     volumes=(0.5,),
     test_dialogues=3,
     longest_reply=8,
@@ -102,7 +105,7 @@ _SMALL = TrainingSizes(
     base_dialogues=800,
     base_epochs=4,
     seed_dialogues=10,
-    seeds=(0, 1, 2),
+    rates=_ONE_RATE,
     volumes=(0.25, 0.5),
     test_dialogues=40,
 )

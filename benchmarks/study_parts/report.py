@@ -80,6 +80,7 @@ ARM_COLUMNS = {
     "Q_W": ("QW", "s"),
     "R-L": ("RL", "s"),
     "favourites named": ("favourites", ".1%"),
+    "no strategy named": ("failed", ".1%"),
 }
 
 CLAIM_COLUMNS = {
@@ -142,8 +143,9 @@ def arm_row(name, rows, favourites):
     for key in ("Q", "QW", "RL"):
         row[key] = spread([each[key] for each in rows], ".1f")
     counts = [each["predicted"] for each in rows]
-    named = sum(count[name] for count in counts for name in favourites)
-    return row | {"favourites": named / max(1, sum(sum(count.values()) for count in counts))}
+    named, failed = sum(sum(count.values()) for count in counts), sum(each["failed"] for each in rows)
+    row["favourites"] = sum(count[name] for count in counts for name in favourites) / max(1, named)
+    return row | {"failed": failed / (named + failed)}
 
 
 def training_part(training, replies, volumes, folder):
@@ -186,7 +188,8 @@ def training_part(training, replies, volumes, folder):
 
 NOTE = """Means over the seeds, the least and the greatest in brackets. Q: macro-F1 of the strategies in
 percent, Q_W the weighted one; B: preference bias, † where it is saturated at one seed or more; R-L: ROUGE-L of
-the replies. "Favourites named": share of the replies by the strategies that the strategist over-rates."""
+the replies. "Favourites named": share of the strategies named that the strategist over-rates; "no strategy named":
+share of the replies that name none, which Q counts as wrong and B leaves out."""
 
 CLAIM_NOTE = """Differences of the means over the seeds; dialogues and seeds are resampled together. "Holds" and
 "does not hold" where the interval leaves 0 out, else "not decided"."""

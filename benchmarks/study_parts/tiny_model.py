@@ -36,12 +36,12 @@ def make_tokenizer(domain, texts, vocabulary):
     return tokenizer
 
 
-def make_model(folder, domain, dialogues, sizes, seed):
+def make_model(folder, domain, texts, sizes, seed):
     """Write a random model and its tokenizer, as hubs lay them out."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer(domain, [turn.text for each in dialogues for turn in each.turns], sizes.vocabulary)
+    tokenizer = make_tokenizer(domain, texts, sizes.vocabulary)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=sizes.hidden,

@@ -115,7 +115,8 @@ def make_base(folder, world, sizes):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     dialogues = anyio.run(make)
-    random_model = make_model(folder / "random", world.domain, dialogues, sizes, 0)
+    texts = [turn.text for each in dialogues for turn in each.turns]
+    random_model = make_model(folder / "random", world.domain, texts, sizes, 0)
     data = write_dialogues(folder / "dialogues.jsonl", world.domain, dialogues)
     settings = {"epochs": sizes.base_epochs, "learning_rate": sizes.base_rate, "batch_size": 16, "seed": 0}
     trained(folder / "run", random_model, data, "sft", **settings, lr_scheduler="cosine")

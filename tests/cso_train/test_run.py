@@ -11,6 +11,9 @@ import time
 from contextlib import suppress
 
 import pytest
+from click.testing import CliRunner
+
+from cso_train.cli import main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -197,13 +200,16 @@ def test_a_folder_of_another_run_is_left_alone(command, tmp_path):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_bad_input_is_one_clear_line_and_leaves_nothing(command, tmp_path, settings, message):
+def test_bad_input_is_one_clear_line_and_leaves_nothing(command, tmp_path, monkeypatch, settings, message):
     if torch.cuda.is_available() and "precision" in settings:
         pytest.skip("this machine has bf16")
     if settings.get("report_to") == "wandb" and importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed")
-    done = run(command(**settings), cwd=tmp_path)
-    assert done.returncode in (1, 2)
+    monkeypatch.chdir(tmp_path)
+    words = command(**settings)
+    done = CliRunner().invoke(main, words[words.index("train") :])
+    assert done.exit_code in (1, 2)
+    assert isinstance(done.exception, SystemExit)
     assert message in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
     assert not (tmp_path / "out").exists()
@@ -290,9 +296,7 @@ def test_ctrl_c_ends_two_processes_at_the_same_step(command, tmp_path):
     ("stage", "lora", "packing"),
     [
         ("2", "true", {}),
-        ("3", "true", {}),
         ("3", "false", {}),
-        ("2", "false", TREES),
         ("3", "true", TREES),
         ("none", "true", TREES),
     ],

@@ -29,7 +29,8 @@ def test_trees_against_trl(tiny_folder, tmp_path):
     words = ["--model", str(tiny_folder), "--dialogues", "4", "--batch", "4", "--steps", "2", "--trl-pairs", "4"]
     words += ["--variants", "trl-best", "dialogues", "--turns", "--rejected", "--threads", "2"]
     trl, trees = figures_of("packing.py", words, tmp_path)["rows"]
-    assert trl["name"] == "trl-best" and trees["name"] == "dialogues"
+    assert trl["name"] == "trl-best"
+    assert trees["name"] == "dialogues"
     assert all(row[key] > 0 for row in (trl, trees) for key in ("train", "reference", "memory"))
     assert trees["token_ratio"] > 2
 
