@@ -75,7 +75,8 @@ def effect_figure(found, setting, path):
 
 def gold_figure(found, path):
     figure, (axis,) = new_figure(width=8.4)
-    labels = [f"{gold}\nN = {visits}" if gold != "none" else "no gold\ndialogue" for gold, visits in found]
+    short = {"none": "no gold\ndialogue", "a biased supporter's": "a biased\nsupporter's"}
+    labels = [short.get(gold, gold) + ("" if gold == "none" else f"\nN = {visits}") for gold, visits in found]
     kinds = {"best path": "worth", "best new path, by mean Q": "new_by_mean_q", "the gold dialogue itself": "gold"}
     for at, (colour, (label, key)) in enumerate(zip(PALETTE, kinds.items(), strict=False)):
         have = [place for place, rows in enumerate(found.values()) if any(row.get(key) is not None for row in rows)]
