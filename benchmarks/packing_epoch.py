@@ -23,7 +23,7 @@ from mctsdialog.worlds import World
 
 PREFERENCES = mctsdialog.PreferenceConfig(theta=-0.4)  # a world's rewards are mostly below 0
 WAYS = {
-    "pair by pair": {"packing": "none"},
+    "pair by pair": {"packing": "none", "per_device_batch_size": 8},
     "trees, pairs": {"packing": "tree", "sampler": "pairs"},
     "trees, dialogues": {"packing": "tree", "sampler": "dialogues"},
 }
