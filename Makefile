@@ -31,7 +31,7 @@ install: $(STAMP)
 
 demo: install
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
-	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 3 --max-iterations 8 --horizon 1 --parallelism 4 \
+	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 8 --horizon 1 --parallelism 4 \
 		--out $(OUT)
 	$(BIN)/mctsdialog preferences $(OUT)/trees --siblings 1 --horizon 0 --out $(OUT)/preferences \
 		--work $(OUT)/preferences-work --cache $(OUT)/cache

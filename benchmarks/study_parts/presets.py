@@ -111,7 +111,7 @@ _SMALL = TrainingSizes(
 )
 
 PRESETS = {
-    "full": Preset(training=TrainingSizes()),
+    "full": Preset(),
     "small": Preset(
         scenarios=50,
         effect_calls=2000,

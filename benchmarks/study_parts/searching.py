@@ -93,14 +93,28 @@ async def exchange(players, history, strategy):
     return (history, True) if said is None else (history.answered(said), False)
 
 
+async def judged_turn(case, players, history, ended):
+    """The reward of the supporter's last turn as it is judged, by what was said up to it."""
+    turn = history if ended else History(history.full[:-1], history.plain[:-1])
+    return case.reward_of(await players.judgement(turn))
+
+
+def greedily(case, players):
+    """Chooses the strategy that the strategist scores highest."""
+
+    async def choose(history):
+        return highest(case.names, await players.scores(history))
+
+    return choose
+
+
 async def rollout(case, players, history, choose, judged=True):
     """Strategies to the end, and the mean reward as it was judged."""
     ended, rewards = False, []
     while not ended:
         history, ended = await exchange(players, history, await choose(history))
         if judged:
-            turn = history if ended else History(history.full[:-1], history.plain[:-1])
-            rewards.append(case.reward_of(await players.judgement(turn)))
+            rewards.append(await judged_turn(case, players, history, ended))
     return strategies_of(history.full), mean(rewards) if judged else None
 
 
@@ -110,11 +124,7 @@ async def rollout(case, players, history, choose, judged=True):
 async def greedy(case):
     """The strategy that the strategist scores highest, at every turn."""
     players = case.players
-
-    async def choose(history):
-        return highest(case.names, await players.scores(history))
-
-    return (await rollout(case, players, await opened(players), choose, judged=False))[0]
+    return (await rollout(case, players, await opened(players), greedily(case, players), judged=False))[0]
 
 
 async def best_of(case, from_prior, seed=0):
@@ -144,14 +154,13 @@ async def beam(case):
     """At every turn all strategies after each kept beginning; those of the highest mean reward so far are kept."""
     players, rounds, wide = case.players, case.world.rounds, 3 * len(case.names)
     width = max(1, (case.calls.left - 1 - wide) // (wide * (rounds - 1))) if rounds > 1 else 1
-    beams = [(0.0, await opened(players), False)]
+    beams = [(0.0, await opened(players))]
     for _ in range(rounds):
         grown = []
-        for total, history, _ in beams:
+        for total, history in beams:
             for name in case.names:
                 after, ended = await exchange(players, history, name)
-                turn = after if ended else History(after.full[:-1], after.plain[:-1])
-                grown.append((total + case.reward_of(await players.judgement(turn)), after, ended))
+                grown.append((total + await judged_turn(case, players, after, ended), after))
         beams = sorted(grown, key=lambda each: -each[0])[:width]
     return strategies_of(beams[0][1].full)
 
@@ -168,8 +177,9 @@ async def tree_search(case, start=None, **settings):
     limits = dict.fromkeys(("max_iterations", "min_iterations", "max_ends"), 10**9)
     tree = await mctsdialog.search(start or case.scenario, case.roles, mctsdialog.SearchConfig(**limits, **settings))
     case.calls.most += kept
-    paths = [[node.strategy for node in path] for path in ranked_paths(tree)]
-    new = [[node.strategy for node in path] for path in ranked_paths(tree) if not path[-1].gold]
+    ranked = ranked_paths(tree)
+    paths = [[node.strategy for node in path] for path in ranked]
+    new = [named for named, path in zip(paths, ranked, strict=True) if not path[-1].gold]
     case.notes["iterations"] = tree.iterations
     note_paths(case, paths)
     if not paths:
@@ -186,8 +196,7 @@ async def judged_worth(case, strategies):
     history, rewards = await opened(quiet), []
     for strategy in strategies:
         history, ended = await exchange(quiet, history, strategy)
-        turn = history if ended else History(history.full[:-1], history.plain[:-1])
-        rewards.append(case.reward_of(await players.judgement(turn)))
+        rewards.append(await judged_turn(case, players, history, ended))
     return mean(rewards)
 
 
@@ -203,11 +212,8 @@ async def completed(case, tree):
     while spoken := [child for child in tree.children(node) if child.type != "unexpanded"]:
         node = max(spoken, key=lambda child: child.visits)
     players = case.players
-
-    async def choose(history):
-        return highest(case.names, await players.scores(history))
-
-    return (await rollout(case, players, History.of(tree.history(node)), choose, judged=False))[0]
+    begin = History.of(tree.history(node))
+    return (await rollout(case, players, begin, greedily(case, players), judged=False))[0]
 
 
 WAYS = {

@@ -161,7 +161,9 @@ class TreePacked:
         for number, rows in enumerate(plan.packs):
             last = number == len(plan.packs) - 1
             trainer.accelerator.gradient_state._set_sync_gradients(last)
-            waits = contextlib.nullcontext() if last or trainer.is_deepspeed_enabled else _no_sync(trainer, model)
+            waits = (
+                contextlib.nullcontext() if last or trainer.is_deepspeed_enabled else trainer.accelerator.no_sync(model)
+            )
             with waits:
                 with trainer.compute_loss_context_manager():
                     loss = self._part_of_loss("train", model, rows, totals) * trainer.accelerator.num_processes
@@ -354,10 +356,6 @@ def _without_adapters(trainer: Any) -> Iterator[None]:
         return
     with model.disable_adapter():
         yield
-
-
-def _no_sync(trainer: Any, model: Any) -> Any:
-    return trainer.accelerator.no_sync(model)
 
 
 _PREFERENCES = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")

@@ -64,6 +64,17 @@ def run(words, **options):
     return done
 
 
+def interrupted(words, folder, **options):
+    """The exit code of a run that is sent Ctrl-C after its first metrics, and what it says."""
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **options)
+    deadline = time.monotonic() + 200
+    while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    return process.returncode, err
+
+
 def tensor_shapes(folder):
     """Shape by name of a model's weights."""
     with safe_open(folder / "model.safetensors", "pt") as file:
@@ -152,15 +163,8 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(command, tmp_path):
-    words = command(epochs="200", save_steps="1000")
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    metrics = tmp_path / "out" / "metrics.jsonl"
-    deadline = time.monotonic() + 200
-    while not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 130
+    code, err = interrupted(command(epochs="200", save_steps="1000"), tmp_path / "out")
+    assert code == 130
     assert "the same command goes on" in err
     assert list((tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json"))
     assert not (tmp_path / "out" / "model").exists()
@@ -278,14 +282,8 @@ def test_two_processes_that_are_killed_go_on_under_another_launcher(command, tmp
 
 def test_ctrl_c_ends_two_processes_at_the_same_step(command, tmp_path):
     words = command(launcher=LAUNCHERS["torchrun"], epochs="200", save_steps="1000", per_device_batch_size="2")
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=CPU)
-    metrics = tmp_path / "out" / "metrics.jsonl"
-    deadline = time.monotonic() + 200
-    while not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode != 0
+    code, err = interrupted(words, tmp_path / "out", env=CPU)
+    assert code != 0
     assert "the same command goes on" in err
     (state,) = (tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json")
     assert {path.name for path in state.parent.glob("rng_state_*.pth")} == {"rng_state_0.pth", "rng_state_1.pth"}
