@@ -31,13 +31,13 @@ install: $(STAMP)
 
 demo: install
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
-	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 8 --horizon 1 --parallelism 4 \
+	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 5 --horizon 1 --parallelism 4 \
 		--out $(OUT)
 	$(BIN)/mctsdialog preferences $(OUT)/trees --siblings 1 --horizon 0 --out $(OUT)/preferences \
 		--work $(OUT)/preferences-work --cache $(OUT)/cache
 	$(BIN)/mctsdialog stats $(OUT)/preferences --out $(OUT)/statistics
 	$(BIN)/mctsdialog view $(OUT)/preferences-work/trees/sample-00.json --out $(OUT)/sample-00.html
-	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 16 \
+	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 8 \
 		--out $(OUT)/test.jsonl
 	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 2 --max-steps 3 --logging-steps 1 --learning-rate 2e-4 \
 		--lr-scheduler constant --output-dir $(OUT)/training

@@ -130,6 +130,22 @@ async def search_corpus(
         return await run.go(dialogues, index)
 
 
+class Countdown:
+    """Tells the time left, which runs down while trees are under way, and is told anew when one ends."""
+
+    def __init__(self) -> None:
+        self._finished, self._at = 0, 0.0
+
+    def to_end(self, seconds: float, finished: int, left: int) -> float | None:
+        """Seconds to the end, ``seconds`` after the beginning; None before a tree has ended."""
+        if not finished:
+            return None
+        if finished != self._finished:
+            self._finished, self._at = finished, seconds
+        end = self._at * (1 + left / finished)
+        return end - seconds if end > seconds else seconds * left / finished  # the latter for a tree that is overdue
+
+
 class _Here:
     """Runs searches in this event loop."""
 
@@ -182,6 +198,7 @@ class _Run:
         self._began = time.monotonic()
         self._before = self._counts()
         self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE + 1)
+        self._countdown = Countdown()
 
     async def go(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
         """Search all; the report is written in whatever way it ends."""
@@ -302,7 +319,7 @@ class _Run:
                 open=self._open,
                 seconds=seconds,
                 calls_per_second=self._calls_per_second(),
-                eta=None if left is None or not finished else seconds * left / finished,
+                eta=None if left is None else self._countdown.to_end(seconds, finished, left),
                 counts=self._spent(),
                 ended=ended,
             )

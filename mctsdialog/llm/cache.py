@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias, cast, get_args
+
+import anyio
+from anyio.lowlevel import RunVar
 
 from mctsdialog.errors import CacheMissError, ConfigError
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, FinishReason, ModelLayer, Usage, request_key
@@ -64,6 +67,15 @@ class Entry:
     good: bool
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Replies that are written together, and what became of it."""
+
+    replies: list[tuple[str, Entry]]
+    written: anyio.Event = field(default_factory=anyio.Event)
+    error: Exception | None = None
+
+
 class ResponseCache:
     """A folder of replies by :func:`~mctsdialog.llm.base.request_key`.
 
@@ -91,6 +103,7 @@ class ResponseCache:
         self.mode = mode
         self._prices = dict(prices or {})
         self._stats = CacheStats()
+        self._batch: RunVar[_Batch | None] = RunVar("batch")
         self._store: Store = DiskStore(self.path) if mode == "read-write" else ReadOnlyStore(self.path)
 
     @property
@@ -138,14 +151,52 @@ class ResponseCache:
 
         :raises DataError: when it cannot be written.
         """
-        key, good = request_key(model, request), request.is_good(completion)
-        if not good:
+        self._write([(request_key(model, request), Entry(completion, request.is_good(completion)))])
+
+    async def store(self, model: str, request: ChatRequest, completion: Completion) -> None:
+        """Store a reply as :meth:`keep` does, in one transaction with those that come in at the same moment.
+
+        It is written when this returns, and also where the caller is cancelled meanwhile.
+
+        :raises DataError: when it cannot be written.
+        """
+        reply = (request_key(model, request), Entry(completion, request.is_good(completion)))
+        batch = self._batch.get(None)
+        if batch is not None:
+            batch.replies.append(reply)
+            await batch.written.wait()
+        else:
+            batch = _Batch([reply])
+            self._batch.set(batch)
+            try:
+                await anyio.lowlevel.cancel_shielded_checkpoint()  # lets others join
+            finally:
+                self._batch.set(None)
+                self._write_batch(batch)
+        if batch.error is not None:
+            raise batch.error
+
+    def _write_batch(self, batch: _Batch) -> None:
+        try:
+            self._write(batch.replies)
+        except Exception as error:  # noqa: BLE001 - every caller raises it
+            batch.error = error
+        finally:
+            batch.written.set()
+
+    def _write(self, replies: Sequence[tuple[str, Entry]]) -> None:
+        texts: dict[str, str] = {}
+        for key, entry in replies:
+            if entry.good:
+                texts[key] = _encode(entry)
+                continue
             self._stats.bad += 1
             known = self.lookup(key)
-            if known is not None and known.good:
-                return
-        self._store.put(key, _encode(Entry(completion, good)))
-        self._stats.stored += 1
+            if known is None or not known.good:
+                texts.setdefault(key, _encode(entry))
+        if texts:
+            self._store.put(texts)
+        self._stats.stored += len(texts)
 
     def info(self) -> CacheInfo:
         """How much the cache holds, and where."""
@@ -197,7 +248,7 @@ class CachedModel(ModelLayer):
         if known is not None:
             return known
         completion = await self.inner.complete(request)
-        self.cache.keep(self.name, request, completion)
+        await self.cache.store(self.name, request, completion)
         return completion
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -60,8 +61,8 @@ class Store(Protocol):
         """The text stored under ``key``, None, or :data:`CORRUPT` for a value that is no text."""
         ...
 
-    def put(self, key: str, value: str) -> None:
-        """Store ``value`` under ``key``."""
+    def put(self, entries: Mapping[str, str]) -> None:
+        """Store texts by their keys, all or none."""
         ...
 
     def clear(self) -> int:
@@ -138,13 +139,15 @@ class DiskStore:
             _refuse(self.directory, error)
         return found
 
-    def put(self, key: str, value: str) -> None:
-        """Store ``value``.
+    def put(self, entries: Mapping[str, str]) -> None:
+        """Store texts in one transaction.
 
-        :raises DataError: when it cannot be written (disk full, locked); a paid reply is not lost in silence.
+        :raises DataError: when they cannot be written (disk full, locked); a paid reply is not lost in silence.
         """
         try:
-            self._cache.set(key, value)
+            with self._cache.transact():
+                for key, value in entries.items():
+                    self._cache.set(key, value)
         except (sqlite3.Error, diskcache.Timeout) as error:
             _refuse(self.directory, error)
 
@@ -190,7 +193,7 @@ class ReadOnlyStore:
         rows = self._select("SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1", key)
         return _text(*rows[0]) if rows else None
 
-    def put(self, key: str, value: str) -> None:
+    def put(self, entries: Mapping[str, str]) -> None:
         """Refuse."""
         raise ConfigError(f"{self.directory}: opened for reading only", field="cache")
 

@@ -1,16 +1,18 @@
 """HTTP connections that stay fast with hundreds of requests in flight, on asyncio and on trio.
 
 httpx's own pool collapses above 32 requests in flight: its upkeep grows with the square of the connections. On asyncio
-aiohttp carries the requests; on trio every slot has a transport with one connection of its own.
+aiohttp carries the requests, at half of what httpx costs; on trio every slot has a transport with one connection of its
+own.
 """
 
 from __future__ import annotations
 
 import sys
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -20,12 +22,15 @@ from anyio.lowlevel import RunVar
 
 from mctsdialog.errors import ConfigError
 
+if TYPE_CHECKING:
+    import aiohttp
+
 # Servers such as uvicorn drop a connection that was idle for 5 s; ours must go first.
 _KEEPALIVE = 4.0  # seconds
 _PROXY_LOGIN = "Proxy-Authorization"
 
 
-def connection_faults() -> tuple[type[Exception], ...]:
+def _connection_faults() -> tuple[type[Exception], ...]:
     """Every exception by which a connection may fail, whichever transport carries it."""
     faults: tuple[type[Exception], ...] = (
         httpx.HTTPError,
@@ -36,7 +41,7 @@ def connection_faults() -> tuple[type[Exception], ...]:
         anyio.ClosedResourceError,
         anyio.EndOfStream,
     )
-    aiohttp = sys.modules.get("aiohttp")  # httpx-aiohttp lets some of its exceptions through as they are
+    aiohttp = sys.modules.get("aiohttp")
     return faults if aiohttp is None else (*faults, aiohttp.ClientError)
 
 
@@ -56,7 +61,7 @@ def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
         raise ConfigError("the environment names a proxy that is no http:// or https:// address", field="proxy")
     if proxy.auth is None:
         return proxy
-    # As a header, because httpx-aiohttp hands user and password on in a way that aiohttp will remove.
+    # As a header: both of the clients below take it so.
     return httpx.Proxy(proxy.url, headers={_PROXY_LOGIN: basic_auth(*proxy.auth)})
 
 
@@ -167,53 +172,181 @@ def basic_auth(user: str, password: str) -> str:
     return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def make_transport(url: httpx.URL, *, max_connections: int) -> httpx.AsyncBaseTransport:
-    """The transport for the event loop that runs now.
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response.
 
-    :param url: the server; the environment may name a proxy for it.
+    :param status: of HTTP.
+    :param headers: by name, in upper or lower case.
+    :param body: decompressed.
+    :param whole: False where the body was longer than allowed and the rest was left.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    whole: bool
+
+
+class LostConnectionError(Exception):
+    """A connection failed before a response was whole.
+
+    :param cause: the fault; it may carry the request, its headers included, and so is not chained.
+    :param status: of HTTP; None where the response had not begun.
+    """
+
+    def __init__(self, cause: Exception, status: int | None) -> None:
+        super().__init__(f"{type(cause).__name__}: {cause}")
+        self.status = status
+
+
+class Sender(Protocol):
+    """What carries requests to one address in one event loop."""
+
+    async def post(self, content: bytes, *, most: int) -> Reply:
+        """Send a body, and keep at most ``most`` bytes of the response's.
+
+        :raises LostConnectionError: not where the status already tells of an error.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class HttpxSender:
+    """Requests over an httpx transport.
+
+    There is no httpx client around it: its cookies, redirects and hooks are of no use here, and took a third of the
+    time that a request takes.
+
+    :param headers: of every request.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, url: httpx.URL, headers: httpx.Headers) -> None:
+        self._transport = transport
+        self._url = url
+        self._headers = headers
+        self.aclose = transport.aclose
+
+    async def post(self, content: bytes, *, most: int) -> Reply:
+        """Send a body and read the response."""
+        reading = _Reading(most)
+        with reading:
+            sent = httpx.Request("POST", self._url, headers=self._headers, content=content)
+            response = await self._transport.handle_async_request(sent)
+            try:
+                await reading.read(response.status_code, response.headers, response.aiter_bytes())
+            finally:
+                await response.aclose()
+        return reading.reply()
+
+
+class AiohttpSender:
+    """Requests over aiohttp, for asyncio.
+
+    :param headers: of every request.
+    :param proxy: None for none.
+    """
+
+    def __init__(
+        self, connector: aiohttp.BaseConnector, url: httpx.URL, headers: httpx.Headers, proxy: httpx.Proxy | None
+    ) -> None:
+        import aiohttp  # noqa: PLC0415 - needed on asyncio alone
+
+        given = dict(headers)
+        if proxy is not None and url.scheme == "http" and _PROXY_LOGIN in proxy.headers:
+            given[_PROXY_LOGIN] = proxy.headers[_PROXY_LOGIN]  # without TLS there is no CONNECT to carry it
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=given,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),  # none: the caller has one
+        )
+        self._url = str(url)
+        self._proxy = None if proxy is None else str(proxy.url)
+        self._proxy_headers = None if proxy is None else dict(proxy.headers)
+
+    async def post(self, content: bytes, *, most: int) -> Reply:
+        """Send a body and read the response."""
+        reading = _Reading(most)
+        with reading:
+            async with self._session.post(
+                self._url,
+                data=content,
+                allow_redirects=False,
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
+            ) as response:
+                await reading.read(response.status, response.headers, response.content.iter_any())
+        return reading.reply()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+class _Reading:
+    """Reads one response, and tells as one error what may befall its connection meanwhile."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._status: int | None = None
+        self._headers: Mapping[str, str] = {}
+        self._body, self._read = bytearray(), 0
+
+    async def read(self, status: int, headers: Mapping[str, str], parts: AsyncIterator[bytes]) -> None:
+        self._status, self._headers = status, headers
+        async for part in parts:
+            self._read += len(part)
+            if self._read <= self._most:
+                self._body += part
+            elif self._read > 2 * self._most:  # no sooner: left half read, a response is a ResourceWarning on trio
+                break
+
+    def reply(self) -> Reply:
+        assert self._status is not None, "it was read"
+        return Reply(self._status, self._headers, bytes(self._body), self._read <= self._most)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if exc is None or not isinstance(exc, _connection_faults()):
+            return False
+        if self._status is not None and self._status >= 300:  # the status says enough
+            return True
+        raise LostConnectionError(exc, self._status) from None
+
+
+def make_sender(url: httpx.URL, headers: httpx.Headers, *, max_connections: int) -> Sender:
+    """What carries requests in the event loop that runs now.
+
+    :param url: where they go; the environment may name a proxy for it.
+    :param headers: of every request.
     :param max_connections: most connections at once.
     """
     context = httpx.create_ssl_context()  # once: reading the certificates takes milliseconds
     proxy = proxy_for(url)
     if sniffio.current_async_library() == "asyncio":
         import aiohttp  # noqa: PLC0415 - needed on asyncio alone
-        from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415 - a quarter of a second
 
-        # To a plain http:// server aiohttp sends the proxy's headers only if they are the request's own.
-        plain = proxy is not None and url.scheme == "http" and _PROXY_LOGIN in proxy.headers
-        login = {_PROXY_LOGIN: proxy.headers[_PROXY_LOGIN]} if plain and proxy is not None else None
-
-        def session() -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=_KEEPALIVE, ssl=context)
-            return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=login)
-
-        transport: httpx.AsyncBaseTransport = AiohttpTransport(verify=context, proxy=proxy, client=session)
-        return transport
+        connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=_KEEPALIVE, ssl=context)
+        return AiohttpSender(connector, url, headers, proxy)
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE)
-    return SlotTransport(lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy))
+    slots = SlotTransport(lambda: httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy))
+    return HttpxSender(slots, url, headers)
 
 
 @dataclass(frozen=True)
 class Connections:
-    """What carries requests, the headers they have in common, and the slots that bound them, of one event loop.
+    """What carries requests, and the slots that bound them, of one event loop."""
 
-    There is no httpx client around the transport: its cookies, redirects and hooks are of no use here, and took a
-    third of the time that a request takes.
-    """
-
-    transport: httpx.AsyncBaseTransport
-    headers: httpx.Headers
+    sender: Sender
     slots: anyio.Semaphore
-
-    @asynccontextmanager
-    async def post(self, url: httpx.URL, content: bytes) -> AsyncIterator[httpx.Response]:
-        """Send a body; the response is closed at the end, read or not."""
-        sent = httpx.Request("POST", url, headers=self.headers, content=content)
-        response = await self.transport.handle_async_request(sent)
-        try:
-            yield response
-        finally:
-            await response.aclose()
 
 
 class LoopConnections:
@@ -253,4 +386,4 @@ async def _hold(connections: Connections) -> AsyncGenerator[Connections, None]:
         yield connections
     finally:
         with anyio.CancelScope(shield=True):
-            await connections.transport.aclose()
+            await connections.sender.aclose()

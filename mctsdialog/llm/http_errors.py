@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -22,7 +22,7 @@ _LENGTH_WORDS = re.compile(r"context (length|size|window)|too long|maximum (cont
 
 
 def error_for(
-    status: int, headers: httpx.Headers, body: bytes, *, model: str, address: str, clean: Callable[[str], str]
+    status: int, headers: Mapping[str, str], body: bytes, *, model: str, address: str, clean: Callable[[str], str]
 ) -> ModelError:
     """The error for a response that is no 200.
 
@@ -41,7 +41,7 @@ def error_for(
     return ModelRequestError(text + _advice(status, headers, model, clean), model=model, status=status)
 
 
-def _advice(status: int, headers: httpx.Headers, model: str, clean: Callable[[str], str]) -> str:
+def _advice(status: int, headers: Mapping[str, str], model: str, clean: Callable[[str], str]) -> str:
     if status == 401:
         return " (check the key: api_key=, or the environment variable OPENAI_API_KEY)"
     if status == 403:
@@ -53,7 +53,7 @@ def _advice(status: int, headers: httpx.Headers, model: str, clean: Callable[[st
     return ""
 
 
-def _target(headers: httpx.Headers, clean: Callable[[str], str]) -> str:
+def _target(headers: Mapping[str, str], clean: Callable[[str], str]) -> str:
     """Where a redirect points, without user, password and query."""
     try:
         url = httpx.URL(headers.get("location", ""))
@@ -87,7 +87,7 @@ def refuses_format(error: ModelRequestError, *, proven: bool) -> bool:
     return not proven or _FORMAT_WORDS.search(text) is not None
 
 
-def retry_after(headers: httpx.Headers) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to wait: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:

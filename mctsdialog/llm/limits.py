@@ -54,20 +54,21 @@ class Limits:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ConfigError(f"{field} must be at least 1, not {value}", field=field)
+        self._counts_a_minute = requests_per_minute is not None or tokens_per_minute is not None
         self._claims: deque[Claim] = deque()
         self._queues: RunVar[_Queues] = RunVar("queues")
 
     async def enter(self, request: ChatRequest) -> Claim:
         """Wait for a slot and for room in the minute; give both back with :meth:`leave`."""
         queues = self._of_this_loop()
-        claim = Claim(0.0, _estimate(request))
+        claim = Claim(0.0, _estimate(request) if self._counts_a_minute else 0)
         if queues.slots is not None:
             try:
                 queues.slots.acquire_on_behalf_of_nowait(claim_id(claim))  # not where others wait
             except anyio.WouldBlock:
                 await queues.slots.acquire_on_behalf_of(claim_id(claim))
         try:
-            if self.requests_per_minute is not None or self.tokens_per_minute is not None:
+            if self._counts_a_minute:
                 await self._wait_for_room(queues, claim)
         except BaseException:
             self._give_slot_back(claim)
@@ -107,11 +108,13 @@ class Limits:
         :param completion: the reply; None for a call that failed, which then counts with its prompt alone.
         :param error: what it failed with.
         """
+        self._give_slot_back(claim)
+        if not self._counts_a_minute:
+            return
         if completion is None:
             claim.tokens = estimate_prompt_tokens(request)
         elif completion.usage.total_tokens:
             claim.tokens = completion.usage.total_tokens
-        self._give_slot_back(claim)
         queues = self._of_this_loop()
         queues.changed.set()
         queues.changed = anyio.Event()

@@ -24,11 +24,13 @@ from mctsdialog.errors import (
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
 from mctsdialog.llm.http import (
     Connections,
+    HttpxSender,
     LoopConnections,
+    LostConnectionError,
+    Sender,
     basic_auth,
-    connection_faults,
     json_headers,
-    make_transport,
+    make_sender,
 )
 from mctsdialog.llm.http_errors import error_for, refuses_format
 from mctsdialog.llm.secret import redact, shorten
@@ -149,47 +151,33 @@ class OpenAIChat(ClosingModel):
     async def _call(self, connections: Connections, request: ChatRequest, format_: ResponseFormat) -> Completion:
         body = request_body(self.model, request, response_format=format_, extra=self._extra)
         started = time.monotonic()
-        try:
-            with anyio.fail_after(self.timeout):
-                content = await self._post(connections, body)
-        except TimeoutError:
-            reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
-            raise ModelUnavailableError(reason, model=self.model) from None
-        return self._parse(content, time.monotonic() - started)
+        with anyio.move_on_after(self.timeout):  # half the cost of fail_after
+            content = await self._post(connections, body)
+            return self._parse(content, time.monotonic() - started)
+        reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
+        raise ModelUnavailableError(reason, model=self.model)
 
     async def _post(self, connections: Connections, body: dict[str, Any]) -> bytes:
         """Send, and read a 200's body; anything else raises."""
-        received, status = bytearray(), 0
         try:
-            async with connections.post(self._url, json.dumps(body).encode()) as response:
-                status = response.status_code
-                await self._read(response, received)
-        except connection_faults() as error:
-            if status < 300:  # of an error response, the status says enough
-                raise self._fault(error, status) from None  # the cause may carry the request and its headers
-        if status != 200:
+            reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
+        except LostConnectionError as lost:
+            raise self._fault(lost) from None
+        if not reply.whole:
+            reason = f"{self.model}: a reply of more than {_MOST_BYTES} bytes"
+            raise ModelResponseError(reason, model=self.model, status=reply.status)
+        if reply.status != 200:
             raise error_for(
-                status,
-                response.headers,
-                bytes(received),
-                model=self.model,
-                address=self._shown,
-                clean=self._clean,
+                reply.status, reply.headers, reply.body, model=self.model, address=self._shown, clean=self._clean
             )
-        return bytes(received)
+        return reply.body
 
-    async def _read(self, response: httpx.Response, received: bytearray) -> None:
-        async for part in response.aiter_bytes():
-            received += part
-            if len(received) > _MOST_BYTES:
-                reason = f"{self.model}: a reply of more than {_MOST_BYTES} bytes"
-                raise ModelResponseError(reason, model=self.model, status=response.status_code)
-
-    def _fault(self, error: Exception, status: int) -> ModelError:
-        cause = error.__cause__ or error  # httpx-aiohttp calls every lost connection a time-out
-        what = f"{type(cause).__name__}: {shorten(self._clean(str(cause)))}".removesuffix(": ")
-        if status == 200:
-            return ModelResponseError(f"{self.model}: the reply broke off: {what}", model=self.model, status=200)
+    def _fault(self, lost: LostConnectionError) -> ModelError:
+        what = shorten(self._clean(str(lost))).removesuffix(": ")
+        if lost.status is not None:
+            return ModelResponseError(
+                f"{self.model}: the reply broke off: {what}", model=self.model, status=lost.status
+            )
         return ModelUnavailableError(f"{self.model}: no answer from {self._shown}: {what}", model=self.model)
 
     def _parse(self, content: bytes, latency: float) -> Completion:
@@ -214,8 +202,11 @@ class OpenAIChat(ClosingModel):
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         elif self._userinfo:
             headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
-        transport = self._transport or make_transport(self._url, max_connections=self.max_connections)
-        return Connections(transport, headers, anyio.Semaphore(self.max_connections, fast_acquire=True))
+        if self._transport is not None:
+            sender: Sender = HttpxSender(self._transport, self._url, headers)
+        else:
+            sender = make_sender(self._url, headers, max_connections=self.max_connections)
+        return Connections(sender, anyio.Semaphore(self.max_connections, fast_acquire=True))
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice; a later call opens new ones."""

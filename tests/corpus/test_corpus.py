@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.corpus import Output, TreeRecord, in_shard, parse_shard
+from mctsdialog.corpus.runner import Countdown
 from mctsdialog.errors import (
     BudgetExceededError,
     ConfigError,
@@ -395,3 +396,15 @@ def test_a_run_inside_a_thread_of_its_own(corpus, factory, tmp_path):
     thread.start()
     thread.join(60)
     assert found[0].done == 2
+
+
+def test_the_time_left_runs_down_until_the_next_tree_ends():
+    """From 10 s a tree, with two of three left; the second takes longer than thought."""
+    countdown = Countdown()
+    assert countdown.to_end(4.0, 0, 3) is None
+    assert countdown.to_end(10.0, 1, 2) == pytest.approx(20.0)
+    assert countdown.to_end(18.0, 1, 2) == pytest.approx(12.0)
+    assert countdown.to_end(26.0, 2, 1) == pytest.approx(13.0)
+    assert countdown.to_end(38.0, 2, 1) == pytest.approx(1.0)
+    assert countdown.to_end(45.0, 2, 1) == pytest.approx(22.5), "overdue: at the pace of all the time gone"
+    assert countdown.to_end(46.0, 3, 0) == 0.0

@@ -227,3 +227,56 @@ def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
         (tmp_path / "broken" / "cache.db").write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
         with pytest.raises(DataError, match="cannot be read"):
             ResponseCache(tmp_path / "broken", mode=mode)  # type: ignore[arg-type]
+
+
+async def gather(cache: ResponseCache, asks: list[Any], replies: list[Any]) -> list[Any]:
+    """Store replies at once; what each caller was raised, or None."""
+    found: list[Any] = [None] * len(asks)
+
+    async def store(at: int) -> None:
+        try:
+            await cache.store("m", asks[at], replies[at])
+        except DataError as error:
+            found[at] = error
+
+    async with anyio.create_task_group() as group:
+        for at in range(len(asks)):
+            group.start_soon(store, at)
+    return found
+
+
+async def test_replies_of_one_moment_are_written_together(tmp_path: Path, ask: Any) -> None:
+    """A good reply stays, whichever of two to one request comes first."""
+    good, bad = Completion("7"), Completion("7 and", "length")
+    with ResponseCache(tmp_path) as cache:
+        database = cache._store._cache._con  # type: ignore[attr-defined]  # the connection that diskcache has
+        begun: list[str] = []
+        database.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+        asks = [ask(f"{number // 2}") for number in range(40)]
+        found = await gather(cache, asks, [good, bad, bad, good] * 10)
+        database.set_trace_callback(None)
+        assert found == [None] * 40
+        assert len(begun) == 1
+        assert cache.info().entries == 20
+        assert all(entry.good for entry in (cache.lookup(request_key("m", each)) for each in asks) if entry is not None)
+        assert cache.stats.bad == 20
+
+
+async def test_every_caller_is_told_that_nothing_was_written(tmp_path: Path, ask: Any) -> None:
+    cache = ResponseCache(tmp_path)
+    cache.close()
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"cache.db{suffix}").unlink(missing_ok=True)
+    (tmp_path / "cache.db").mkdir()
+    found = await gather(cache, [ask("a"), ask("b"), ask("c")], [Completion("x")] * 3)
+    assert [type(error) for error in found] == [DataError] * 3
+
+
+async def test_a_reply_is_written_though_its_caller_is_cancelled(tmp_path: Path, ask: Any) -> None:
+    with ResponseCache(tmp_path) as cache:
+        async with anyio.create_task_group() as group:
+            group.start_soon(cache.store, "m", ask("leads"), Completion("x"))
+            group.start_soon(cache.store, "m", ask("follows"), Completion("x"))
+            await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        assert cache.info().entries == 2

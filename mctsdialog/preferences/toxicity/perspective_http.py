@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
@@ -23,7 +23,15 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm.base import ChatModel, ChatRequest, ClosingModel, Completion, ModelLayer
-from mctsdialog.llm.http import Connections, LoopConnections, connection_faults, json_headers, make_transport
+from mctsdialog.llm.http import (
+    Connections,
+    HttpxSender,
+    LoopConnections,
+    LostConnectionError,
+    Sender,
+    json_headers,
+    make_sender,
+)
 from mctsdialog.llm.http_errors import error_for, server_message
 from mctsdialog.llm.secret import redact, shorten
 from mctsdialog.preferences.toxicity.base import check_scores
@@ -105,31 +113,24 @@ class PerspectiveModel(ClosingModel):
 
     async def _post(self, connections: Connections, body: dict[str, Any]) -> bytes:
         """Send, and read a 200's body; anything else raises."""
-        received, status = bytearray(), 0
         try:
-            async with connections.post(self._address, json.dumps(body).encode()) as response:
-                status = response.status_code
-                async for part in response.aiter_bytes():
-                    if len(received) <= _MOST_BYTES:  # read on: on trio a response left half read is a ResourceWarning
-                        received += part
-        except connection_faults() as error:
-            if status < 300:  # of an error response, the status says enough
-                raise self._fault(error, status) from None  # the cause may carry the request and its headers
-        if status != 200:
-            raise self._refusal(status, response.headers, bytes(received))
-        if len(received) > _MOST_BYTES:
+            reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
+        except LostConnectionError as lost:
+            raise self._fault(lost) from None
+        if reply.status != 200:
+            raise self._refusal(reply.status, reply.headers, reply.body)
+        if not reply.whole:
             reason = f"{self.name}: an answer of more than {_MOST_BYTES} bytes"
-            raise ModelResponseError(reason, model=self.name, status=status)
-        return bytes(received)
+            raise ModelResponseError(reason, model=self.name, status=reply.status)
+        return reply.body
 
-    def _fault(self, error: Exception, status: int) -> ModelError:
-        cause = error.__cause__ or error  # httpx-aiohttp calls every lost connection a time-out
-        what = f"{type(cause).__name__}: {shorten(self._clean(str(cause)))}".removesuffix(": ")
-        if status == 200:
-            return ModelResponseError(f"{self.name}: the answer broke off: {what}", model=self.name, status=200)
+    def _fault(self, lost: LostConnectionError) -> ModelError:
+        what = shorten(self._clean(str(lost))).removesuffix(": ")
+        if lost.status is not None:
+            return ModelResponseError(f"{self.name}: the answer broke off: {what}", model=self.name, status=lost.status)
         return ModelUnavailableError(f"{self.name}: no answer from {self._address}: {what}", model=self.name)
 
-    def _refusal(self, status: int, headers: httpx.Headers, body: bytes) -> Exception:
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         """The error for a response that is no 200."""
         error = error_for(
             status, headers, body, model=self.name, address=str(self._address), clean=self._clean
@@ -164,8 +165,11 @@ class PerspectiveModel(ClosingModel):
         assert self._key is not None, "checked by the caller"
         headers = json_headers()
         headers["X-Goog-Api-Key"] = self._key.get_secret_value()  # addresses get into logs, and so the key is in none
-        transport = self._transport or make_transport(self._address, max_connections=self._concurrency)
-        return Connections(transport, headers, anyio.Semaphore(self._concurrency))
+        if self._transport is not None:
+            sender: Sender = HttpxSender(self._transport, self._address, headers)
+        else:
+            sender = make_sender(self._address, headers, max_connections=self._concurrency)
+        return Connections(sender, anyio.Semaphore(self._concurrency))
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice."""
