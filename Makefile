@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.dependencies
 TEST_STAMP := $(VENV)/.test-dependencies
 OUT ?= demo-output
+WORKERS ?= 2
 
 .PHONY: demo test lint docs clean
 
@@ -31,7 +32,7 @@ install: $(STAMP)
 
 demo: install
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
-	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 5 --horizon 1 --parallelism 4 \
+	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 4 --horizon 1 --parallelism 4 \
 		--out $(OUT)
 	$(BIN)/mctsdialog preferences $(OUT)/trees --siblings 1 --horizon 0 --out $(OUT)/preferences \
 		--work $(OUT)/preferences-work --cache $(OUT)/cache
@@ -53,8 +54,9 @@ lint: $(TEST_STAMP)
 docs: $(TEST_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+# In several processes; their OpenMP threads do not spin while they wait, which would take the cores from one another.
 test: install lint $(TEST_STAMP)
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=passive $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

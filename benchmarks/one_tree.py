@@ -4,7 +4,8 @@ A node costs one call here and for the peers: the supporter's; the other roles a
 in flight from the first to the last. Calls take the same time each, or (± spread) a log-normal one of the same mean, as
 replies of different length do. A call is wasted where its result is in no node. A second table has all four roles wait,
 with a simulation of one round, at most as many calls in flight, and equal calls answered at once, as the response cache
-does. Peers run in their own environment (python
+does. A sleep lasts longer than was asked for, on an event loop by up to a millisecond; so the share of the ideal is
+given a second time, by what sleeps last where nothing else is done. Peers run in their own environment (python
 benchmarks/peers.py), each in a process of its own, in turn with ours; medians count.
 Run: python benchmarks/one_tree.py [--out FILE] [--runs N] [--nodes N] [--peers DIR]
 """
@@ -13,9 +14,11 @@ import argparse
 import contextlib
 import itertools
 import json
+import statistics
 import subprocess
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -96,6 +99,38 @@ async def ours(nodes, latency, at_once, *, spread=0.0, all_wait=False):
     return {"seconds": seconds, "calls": model.count, "nodes": kept, "equal": equal, "asked": model.asked}
 
 
+async def _tasks_sleep(latency, at_once, note):
+    async def sleep():
+        for _ in range(10):
+            began = time.perf_counter()
+            await anyio.sleep(latency)
+            note(time.perf_counter() - began)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(at_once):
+            group.start_soon(sleep)
+
+
+def _threads_sleep(latency, at_once, note):
+    def sleep(_):
+        began = time.perf_counter()
+        time.sleep(latency)
+        note(time.perf_counter() - began)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(sleep, range(10 * at_once)))
+
+
+def lengthening(latency, at_once, *, threads):
+    """How much longer than asked for a sleep lasts beside others, in threads or in tasks that do nothing else."""
+    slept = []
+    if threads:
+        _threads_sleep(latency, at_once, slept.append)
+    else:
+        anyio.run(_tasks_sleep, latency, at_once, slept.append)
+    return statistics.median(slept) / latency
+
+
 def peer(python, name, nodes, latency, at_once, spread, *, memory=False, timeout=120):
     script = str(Path(__file__).with_name("peer_runs.py"))
     words = [name, "--nodes", str(nodes), "--latency", str(latency), "--at-once", str(at_once)]
@@ -109,12 +144,14 @@ def peer(python, name, nodes, latency, at_once, spread, *, memory=False, timeout
 
 def row_of(name, latency, spread, at_once, samples):
     found = common.medians(samples)
+    useful = found["asked"] * (found["calls"] - found["equal"]) / found["calls"] / at_once / found["seconds"]
     return {
         "system": name,
         "latency": f"{1000 * latency:.0f}" + (" ± spread" if spread else ""),
         "at_once": at_once,
         **found,
-        "useful": found["asked"] * (found["calls"] - found["equal"]) / found["calls"] / at_once / found["seconds"],
+        "useful": useful,
+        "slept": useful * lengthening(latency, at_once, threads=name != "mctsdialog"),
         "calls_per_node": found["calls"] / found["nodes"],
         "per_node": 1000 * found["seconds"] / found["nodes"],
     }
@@ -156,6 +193,7 @@ COLUMNS = {
     "calls a node": ("calls_per_node", ".2f"),
     "wasted calls": ("equal", ".0f"),
     "useful, of the ideal": ("useful", ".2f"),
+    "by idle sleeps": ("slept", ".2f"),
     "ms a node": ("per_node", ".2f"),
 }
 
