@@ -112,13 +112,21 @@ _SMALL = TrainingSizes(
 
 PRESETS = {
     "full": Preset(),
-    "small": Preset(
+    "medium": Preset(
         scenarios=50,
         effect_calls=2000,
         effect_scenarios=20,
         every_value=2,
+        real=RealSizes(dialogues=3, iterations=4, steps=8, contexts=24),
+    ),
+    "small": Preset(
+        scenarios=50,
+        calls=(250, 1000),
+        effect_calls=1000,
+        effect_scenarios=20,
+        every_value=2,
         training=_SMALL,
-        real=RealSizes(dialogues=2, iterations=2, steps=2, contexts=6),
+        real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
     ),
     "tiny": Preset(
         scenarios=2,
@@ -130,3 +138,4 @@ PRESETS = {
         real=RealSizes(dialogues=0),
     ),
 }
+"""``medium``: what the documentation shows, about two hours on two cores; ``small``: every night; ``tiny``: tests."""

@@ -67,7 +67,8 @@ class Engine:
         """Select a leaf and open a trial on it.
 
         None where no trial can start now: the search may stop, the iterations left are all under way, or every
-        leaf is being played already. A leaf under way is never given twice.
+        leaf is being played already. A leaf under way is never given twice, but for an end node, which is only judged
+        again, as at every visit.
         """
         if self.tree.iterations + self.in_flight >= self.config.max_iterations:
             return None
@@ -147,7 +148,8 @@ class Engine:
     def _open(self, trial: Trial, at: Node) -> None:
         """Count a trial under way on the path to a node, and block what has nothing else to offer."""
         self._at[trial.number] = at.id
-        self._blocked.add(at.id)
+        if not isinstance(at, EndNode):  # judging an end again is what a single trial at a time does, too
+            self._blocked.add(at.id)
         for node in reversed(self.tree.path(at)):
             self._unobserved[node.id] += 1
             if node.children and all(child in self._blocked for child in node.children):

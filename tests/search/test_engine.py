@@ -33,6 +33,10 @@ def expanded(*judgements, child="answer", scores=None, steps=()):
     )
 
 
+def generated():
+    return Outcome((BEST,), generated=Exchange("why", "so"), scores={"Plan": 3.0}, child=Exchange("a", "b"))
+
+
 def test_first_iteration_by_hand(domain):
     search = engine(domain)
     trial = search.ask()
@@ -78,6 +82,21 @@ def test_an_end_node_is_judged_again_at_each_visit(domain):
         assert trial.history[-1] == Turn("supporter", "said", "Comfort")
         search.tell(trial, Outcome((BEST,)))
         assert search.tree[2].visits == visits
+    search.tree.check()
+
+
+def test_an_end_node_is_judged_by_several_trials_at_once_and_no_other_leaf(domain):
+    """As one trial after the other would; the visits under way count, so that in the end another leaf is chosen."""
+    search = engine(domain, max_iterations=100)
+    search.tell(search.ask(), expanded(BEST, child=None))
+    trials = [search.ask() for _ in range(60)]
+    leaves = [trial.leaf for trial in trials if trial is not None]
+    assert leaves.count(2) > 10
+    assert [leaves.count(leaf) for leaf in (1, 3)] == [1, 1]
+    for trial in reversed(trials):
+        search.tell(trial, Outcome((BEST,)) if trial.kind == "end" else generated())
+    assert search.in_flight == 0
+    assert search.tree[2].visits == 1 + leaves.count(2)
     search.tree.check()
 
 
