@@ -41,11 +41,15 @@ def main():
         text, numbers["search"] = report.search_part(preset, ways, searching.effects(store, preset), gold, store.folder)
         parts += text
     if "training" in wanted:
-        from study_parts.training import Training
+        from study_parts.training import LARGER_ARMS, Training
 
         training = Training(store, preset)
         text, numbers["training"] = report.training_part(training, *training.run(), store.folder)
         parts += text
+        if preset.larger:
+            training = Training(store, preset, larger=True)
+            text, numbers["larger"] = report.larger_part(training, training.arms(LARGER_ARMS))
+            parts += text
     if "real" in wanted:
         from study_parts.real_text import real_part
 

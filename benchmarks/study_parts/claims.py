@@ -124,3 +124,14 @@ def claims(comparer, smallest):
             for arm in ("CSO-IPO", "CSO-SimPO", "CSO-KTO", "CSO-ORPO")
         ),
     ]
+
+
+def claims_of_larger(comparer):
+    """The paper's first claims, by DPO and by the loss that keeps the likelihood of the chosen reply."""
+    return [
+        comparer.difference("CSO is above SFT in Q", "Q", "CSO", "SFT", 1),
+        comparer.difference("CSO is below SFT in B", "B", "CSO", "SFT", -1),
+        comparer.difference("CSO-ORPO is above SFT in Q", "Q", "CSO-ORPO", "SFT", 1),
+        comparer.difference("CSO-ORPO is below SFT in B", "B", "CSO-ORPO", "SFT", -1),
+        comparer.difference("CSO-ORPO is above the base in Q", "Q", "CSO-ORPO", "base", 1),
+    ]

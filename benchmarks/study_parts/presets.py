@@ -1,6 +1,7 @@
 """How large a study is."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 METHODS = ("sft", "dpo", "ipo", "simpo", "kto", "orpo")
 
@@ -17,11 +18,13 @@ class TrainingSizes:
     :param rates: learning rates by method; of several, the best on validation scenarios is taken.
     :param settings: other settings by method.
     :param volumes: shares of the dialogues in the smaller data sets.
+    :param tied: whether tokens have one embedding for reading and saying.
     """
 
     vocabulary: int = 3000
     hidden: int = 64
     layers: int = 2
+    tied: bool = True
     base_dialogues: int = 2000
     base_epochs: int = 6
     base_rate: float = 8e-3
@@ -57,6 +60,15 @@ class RealSizes:
     longest_reply: int = 48
 
 
+_LARGER = {
+    "hidden": 128,
+    "layers": 3,
+    "tied": False,
+    "base_rate": 4e-3,
+    "rates": {"sft": (1e-3,), "dpo": (3e-4,), "orpo": (1e-3,)},
+}
+
+
 @dataclass(frozen=True)
 class Preset:
     """Sizes of the study's parts.
@@ -69,6 +81,7 @@ class Preset:
     :param effect_scenarios: searched there at each value.
     :param first_effect: number of the first scenario there: other scenarios than in the comparison.
     :param every_value: 1 for every value of a setting, 2 for every other.
+    :param larger: what is otherwise with the larger model; nothing leaves it out.
     """
 
     seed: int = 7
@@ -80,6 +93,7 @@ class Preset:
     first_effect: int = 10_000
     every_value: int = 1
     training: TrainingSizes = field(default_factory=TrainingSizes)
+    larger: dict[str, Any] = field(default_factory=lambda: dict(_LARGER))
     real: RealSizes = field(default_factory=RealSizes)
 
 
@@ -126,6 +140,7 @@ PRESETS = {
         effect_scenarios=20,
         every_value=2,
         training=_SMALL,
+        larger={},
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
     ),
     "tiny": Preset(
@@ -135,6 +150,7 @@ PRESETS = {
         effect_scenarios=2,
         every_value=5,
         training=_TINY,
+        larger={"hidden": 24, "tied": False},
         real=RealSizes(dialogues=0),
     ),
 }

@@ -6,9 +6,9 @@ from dataclasses import asdict
 import common
 
 from study_parts import figures
-from study_parts.claims import Comparer, claims, interval, mean_of, measures_of
+from study_parts.claims import Comparer, claims, claims_of_larger, interval, mean_of, measures_of
 from study_parts.searching import JUDGED
-from study_parts.training import ARMS, TEST, cases_of
+from study_parts.training import ARMS, LARGER_ARMS, TEST, cases_of
 
 INTRODUCTION = """# The study: the paper's claims at small scale
 
@@ -160,11 +160,7 @@ def training_part(training, replies, volumes, folder):
     figures.volume_figure(points, measures, folder / "figures" / "training-volume.png")
     least = min(volumes)
     comparer = Comparer(cases, replies | {"least": volumes[least]}, world.domain)
-    verdicts = claims(comparer, "least")
-    table = [
-        asdict(each) | {"interval": f"{each.low:+.2f} to {each.high:+.2f}", "verdict": each.verdict}
-        for each in verdicts
-    ]
+    table = verdict_rows(claims(comparer, "least"))
     arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
     text = TRAINING.format(
         parameters=f"{sizes.layers} layers of {sizes.hidden}", base=sizes.base_dialogues, seeds=len(sizes.seeds),
@@ -184,6 +180,35 @@ def training_part(training, replies, volumes, folder):
     parts += ["", NOTE, "", "![Arms](figures/training-arms.png)", "![Data volume](figures/training-volume.png)"]
     parts += ["", "### What holds here", "", common.table(table, CLAIM_COLUMNS), "", CLAIM_NOTE]
     return parts, {"measures": measures, "volumes": points, "claims": table, "data": data}
+
+
+def verdict_rows(verdicts):
+    """Rows of a table of claims."""
+    return [
+        asdict(each) | {"interval": f"{each.low:+.2f} to {each.high:+.2f}", "verdict": each.verdict}
+        for each in verdicts
+    ]
+
+
+LARGER = """
+### A larger model
+
+The same data and contexts, and a Llama of {layers} layers of {hidden} whose tokens have one embedding for reading and
+another for saying; SFT, DPO and ORPO at {rates}.
+"""
+
+
+def larger_part(training, replies):
+    """Text and numbers of the larger model."""
+    sizes, world = training.sizes, training.world
+    cases = cases_of(world, TEST, sizes)
+    measures = {arm: [measures_of(cases, said, world.domain) for said in seeds] for arm, seeds in replies.items()}
+    arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
+    table = verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain)))
+    rates = ", ".join(f"{training.rate(arm):g}" for arm in LARGER_ARMS)
+    text = LARGER.format(layers=sizes.layers, hidden=sizes.hidden, rates=rates)
+    parts = [text, common.table(arms, ARM_COLUMNS), "", common.table(table, CLAIM_COLUMNS)]
+    return parts, {"measures": measures, "claims": table}
 
 
 NOTE = """Means over the seeds, the least and the greatest in brackets. Q: macro-F1 of the strategies in

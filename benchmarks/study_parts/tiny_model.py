@@ -49,7 +49,7 @@ def make_model(folder, domain, texts, sizes, seed):
         num_hidden_layers=sizes.layers,
         num_attention_heads=4,
         max_position_embeddings=2048,
-        tie_word_embeddings=True,
+        tie_word_embeddings=sizes.tied,
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=1,

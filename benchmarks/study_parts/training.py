@@ -7,6 +7,7 @@ from the same base, as in section 5 of the paper, and is scored where the best p
 
 import random
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -36,6 +37,9 @@ ARMS = {
     "CSO-ORPO": ("orpo", "esc-pro"),
 }
 """Method and data by arm; CSO is by DPO."""
+
+LARGER_ARMS = ("SFT", "CSO", "CSO-ORPO")
+"""What the larger model is trained by."""
 
 
 # -- data ----------------------------------------------------------------------------------------------------------
@@ -172,17 +176,20 @@ class Training:
 
     :param store: of the study.
     :param preset: its sizes.
+    :param larger: of the larger model, on the same data.
     """
 
-    def __init__(self, store, preset):
-        self.store, self.sizes = store, preset.training
+    def __init__(self, store, preset, *, larger=False):
+        self.store, self.sizes = store, replace(preset.training, **(preset.larger if larger else {}))
         self.world = World(preset.seed, rounds=preset.rounds)
         self.folder = store.folder / "models"
+        self.prefix = "larger/" if larger else ""
 
     def base(self):
         """The base model's folder."""
-        self.store.kept("base", partial(make_base, self.folder / "base", self.world, self.sizes))
-        return self.folder / "base" / "run" / "model"
+        folder = self.folder / f"{self.prefix}base"
+        self.store.kept(f"{self.prefix}base", partial(make_base, folder, self.world, self.sizes))
+        return folder / "run" / "model"
 
     def data(self, seed):
         """Where a seed's data is, and what is in it."""
@@ -207,7 +214,7 @@ class Training:
         """What the arm's model says in the test contexts."""
         cases = cases_of(self.world, TEST, self.sizes)
         if arm == "base":
-            return self.store.kept("replies/base", lambda: answered(self.base(), cases, self.sizes))
+            return self.store.kept(f"{self.prefix}replies/base", lambda: answered(self.base(), cases, self.sizes))
         data = data or ARMS[arm][1]
         return self._replies(f"replies/{arm}/{data}/{seed}", arm, data, seed, self.rate(arm), cases)
 
@@ -217,20 +224,23 @@ class Training:
             settings = {"epochs": self.sizes.epochs, "batch_size": self.sizes.batch_size, "learning_rate": rate}
             method = ARMS[arm][0]
             settings |= self.sizes.settings.get(method, {})
-            run = self.folder / name.replace("/", "-")
+            run = self.folder / (self.prefix + name).replace("/", "-")
             said = answered(trained(run, base, folder / data, method, seed=seed, **settings), cases, self.sizes)
             shutil.rmtree(run)
             return said
 
-        return self.store.kept(name, make)
+        return self.store.kept(self.prefix + name, make)
 
     def run(self):
         """Everything; by arm the replies of each seed."""
-        found = {"base": [self.replies("base", 0)]}
-        for arm in ARMS:
-            found[arm] = [self.replies(arm, seed) for seed in self.sizes.seeds]
+        found = self.arms(ARMS)
         volumes = {
             share: [self.replies("CSO", seed, volume_name(share)) for seed in self.sizes.seeds]
             for share in self.sizes.volumes
         }
         return found, volumes
+
+    def arms(self, names):
+        """By arm the replies of each seed, the base first."""
+        found = {"base": [self.replies("base", 0)]}
+        return found | {arm: [self.replies(arm, seed) for seed in self.sizes.seeds] for arm in names}
