@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -32,7 +33,6 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def quiet_libraries() -> Iterator[None]:
     """In a log or a notebook, no bars of transformers and datasets; nowhere their warnings of names to come."""
     import datasets  # noqa: PLC0415  # heavy
-    import transformers.modeling_gguf_pytorch_utils  # noqa: PLC0415  # heavy
     from transformers.utils import logging  # noqa: PLC0415  # heavy
 
     quiet = not sys.stderr.isatty()
@@ -42,7 +42,8 @@ def quiet_libraries() -> Iterator[None]:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if of_datasets:
         datasets.disable_progress_bars()
-    gguf: Any = transformers.modeling_gguf_pytorch_utils
+    # Where GGUF was read before, `import transformers.modeling_...` binds no attribute of the lazy module.
+    gguf: Any = import_module("transformers.modeling_gguf_pytorch_utils")
     bar = getattr(gguf, "tqdm", None)  # its own, which no switch of transformers reaches
     if quiet and bar is not None:
         gguf.tqdm = partial(bar, disable=True)
