@@ -65,6 +65,7 @@ _LARGER = {
     "layers": 3,
     "tied": False,
     "base_rate": 4e-3,
+    "test_dialogues": 400,
     "rates": {"sft": (1e-3,), "dpo": (3e-4,), "orpo": (1e-3,)},
 }
 

@@ -193,8 +193,8 @@ def verdict_rows(verdicts):
 LARGER = """
 ### A larger model
 
-The same data and contexts, and a Llama of {layers} layers of {hidden} whose tokens have one embedding for reading and
-another for saying; SFT, DPO and ORPO at {rates}.
+The same data, and a Llama of {layers} layers of {hidden} whose tokens have one embedding for reading and another for
+saying; SFT, DPO and ORPO at {rates}. {cases:,} contexts of held-out scenarios.
 """
 
 
@@ -206,7 +206,7 @@ def larger_part(training, replies):
     arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
     table = verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain)))
     rates = ", ".join(f"{training.rate(arm):g}" for arm in LARGER_ARMS)
-    text = LARGER.format(layers=sizes.layers, hidden=sizes.hidden, rates=rates)
+    text = LARGER.format(layers=sizes.layers, hidden=sizes.hidden, rates=rates, cases=len(cases))
     parts = [text, common.table(arms, ARM_COLUMNS), "", common.table(table, CLAIM_COLUMNS)]
     return parts, {"measures": measures, "claims": table}
 
