@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import common
+from study_parts.presets import TrainingSizes
 from study_parts.tiny_model import make_model
 
 import mctsdialog
@@ -94,7 +95,7 @@ def measure(arguments, folder):
     trees = anyio.run(searched, arguments.scenarios, arguments.rounds, arguments.iterations)
     rows, dialogues = write_data(folder, trees)
     texts = [message["content"] for line in dialogues.open() for message in json.loads(line)["messages"]]
-    sizes = argparse.Namespace(vocabulary=1500, hidden=arguments.width, layers=3)
+    sizes = TrainingSizes(vocabulary=1500, hidden=arguments.width, layers=3)
     make_model(folder / "random", trees[0].domain, texts, sizes, 0)
     speech = {"method": "sft", "data": str(dialogues), "packing": "tree", "learning_rate": 3e-3, "epochs": 1000}
     run(folder / "sft", model=str(folder / "random"), max_steps=arguments.speech_steps, **speech)
