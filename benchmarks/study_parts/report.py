@@ -148,13 +148,18 @@ def arm_row(name, rows, favourites):
     return row | {"failed": failed / (named + failed)}
 
 
+def measured(cases, replies, domain):
+    """The measures of each seed's replies, by what they are of."""
+    return {name: [measures_of(cases, said, domain) for said in seeds] for name, seeds in replies.items()}
+
+
 def training_part(training, replies, volumes, folder):
     """Text, figures and numbers of the training."""
     sizes, world = training.sizes, training.world
     cases = cases_of(world, TEST, sizes)
-    measures = {arm: [measures_of(cases, said, world.domain) for said in seeds] for arm, seeds in replies.items()}
+    measures = measured(cases, replies, world.domain)
     data = [training.data(seed)[1]["parts"] for seed in sizes.seeds]
-    smaller = {share: [measures_of(cases, said, world.domain) for said in seeds] for share, seeds in volumes.items()}
+    smaller = measured(cases, volumes, world.domain)
     points = volume_points(data, measures, smaller)
     figures.arms_figure(measures, folder / "figures" / "training-arms.png")
     figures.volume_figure(points, measures, folder / "figures" / "training-volume.png")
@@ -202,7 +207,7 @@ def larger_part(training, replies):
     """Text and numbers of the larger model."""
     sizes, world = training.sizes, training.world
     cases = cases_of(world, TEST, sizes)
-    measures = {arm: [measures_of(cases, said, world.domain) for said in seeds] for arm, seeds in replies.items()}
+    measures = measured(cases, replies, world.domain)
     arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
     table = verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain)))
     rates = ", ".join(f"{training.rate(arm):g}" for arm in LARGER_ARMS)

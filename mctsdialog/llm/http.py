@@ -322,13 +322,18 @@ class _Reading:
         raise LostConnectionError(exc, self._status) from None
 
 
-def make_sender(url: httpx.URL, headers: httpx.Headers, *, max_connections: int) -> Sender:
+def make_sender(
+    url: httpx.URL, headers: httpx.Headers, *, max_connections: int, transport: httpx.AsyncBaseTransport | None = None
+) -> Sender:
     """What carries requests in the event loop that runs now.
 
     :param url: where they go; the environment may name a proxy for it.
     :param headers: of every request.
     :param max_connections: most connections at once.
+    :param transport: carries them in place of the network, for tests.
     """
+    if transport is not None:
+        return HttpxSender(transport, url, headers)
     context = httpx.create_ssl_context()  # once: reading the certificates takes milliseconds
     proxy = proxy_for(url)
     if sniffio.current_async_library() == "asyncio":

@@ -54,9 +54,12 @@ class Limits:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ConfigError(f"{field} must be at least 1, not {value}", field=field)
-        self._counts_a_minute = requests_per_minute is not None or tokens_per_minute is not None
         self._claims: deque[Claim] = deque()
         self._queues: RunVar[_Queues] = RunVar("queues")
+
+    @property
+    def _counts_a_minute(self) -> bool:
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
 
     async def enter(self, request: ChatRequest) -> Claim:
         """Wait for a slot and for room in the minute; give both back with :meth:`leave`."""

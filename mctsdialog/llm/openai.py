@@ -24,10 +24,8 @@ from mctsdialog.errors import (
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
 from mctsdialog.llm.http import (
     Connections,
-    HttpxSender,
     LoopConnections,
     LostConnectionError,
-    Sender,
     basic_auth,
     json_headers,
     make_sender,
@@ -202,10 +200,7 @@ class OpenAIChat(ClosingModel):
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         elif self._userinfo:
             headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
-        if self._transport is not None:
-            sender: Sender = HttpxSender(self._transport, self._url, headers)
-        else:
-            sender = make_sender(self._url, headers, max_connections=self.max_connections)
+        sender = make_sender(self._url, headers, max_connections=self.max_connections, transport=self._transport)
         return Connections(sender, anyio.Semaphore(self.max_connections, fast_acquire=True))
 
     async def aclose(self) -> None:

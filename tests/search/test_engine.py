@@ -60,10 +60,7 @@ def test_selection_by_hand(domain):
     search.tell(search.ask(), expanded(WORST))
     trial = search.ask()
     assert (trial.leaf, trial.kind, trial.strategy) == (1, "generate", "Ask")
-    search.tell(
-        trial,
-        Outcome((BEST,), generated=Exchange("why", "so"), scores={"Plan": 3.0}, child=Exchange("a", "b")),
-    )
+    search.tell(trial, generated())
     tree = search.tree
     assert [node.visits for node in tree] == [2, 1, 1, 0, 0, 0, 1]
     assert tree.root.value == pytest.approx((-3 + 1) / 2)

@@ -25,10 +25,8 @@ from mctsdialog.errors import (
 from mctsdialog.llm.base import ChatModel, ChatRequest, ClosingModel, Completion, ModelLayer
 from mctsdialog.llm.http import (
     Connections,
-    HttpxSender,
     LoopConnections,
     LostConnectionError,
-    Sender,
     json_headers,
     make_sender,
 )
@@ -165,10 +163,7 @@ class PerspectiveModel(ClosingModel):
         assert self._key is not None, "checked by the caller"
         headers = json_headers()
         headers["X-Goog-Api-Key"] = self._key.get_secret_value()  # addresses get into logs, and so the key is in none
-        if self._transport is not None:
-            sender: Sender = HttpxSender(self._transport, self._address, headers)
-        else:
-            sender = make_sender(self._address, headers, max_connections=self._concurrency)
+        sender = make_sender(self._address, headers, max_connections=self._concurrency, transport=self._transport)
         return Connections(sender, anyio.Semaphore(self._concurrency))
 
     async def aclose(self) -> None:
