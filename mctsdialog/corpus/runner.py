@@ -34,6 +34,7 @@ from mctsdialog.llm import Budget, Limits, Meter
 from mctsdialog.roles import Roles
 from mctsdialog.search import SearchConfig
 from mctsdialog.tree import Tree
+from mctsdialog.workers import rare_collections
 
 _log = logging.getLogger("mctsdialog.corpus")
 
@@ -126,7 +127,7 @@ async def search_corpus(
         budget=budget,
         on_progress=on_progress or (lambda progress: None),
     )
-    with FinishedIndex(output) as index:
+    with FinishedIndex(output) as index, rare_collections():
         return await run.go(dialogues, index)
 
 

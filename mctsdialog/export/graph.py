@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import shutil
@@ -10,8 +9,10 @@ import subprocess
 import textwrap
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree  # written, not read
 
 import networkx as nx
+from networkx.readwrite.graphml import GraphMLWriter
 
 from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.files import write_atomically
@@ -82,9 +83,9 @@ def to_graphml(tree: Tree) -> str:
     for _, attributes in graph.nodes(data=True):
         attributes.update({key: xml_text(value) for key, value in attributes.items() if isinstance(value, str)})
     graph.graph.update({key: xml_text(value) for key, value in graph.graph.items() if isinstance(value, str)})
-    buffer = io.BytesIO()
-    nx.write_graphml_xml(graph, buffer, named_key_ids=True)
-    return buffer.getvalue().decode("utf-8")
+    writer = GraphMLWriter(graph, named_key_ids=True)
+    writer.indent(writer.xml)
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{ElementTree.tostring(writer.xml, encoding='unicode')}"
 
 
 def save_graphml(tree: Tree, path: str | Path) -> Path:

@@ -54,7 +54,7 @@ class AdaptiveLimits(Limits):
         self.most, self.least = most, least
         self._decrease, self._slower = decrease, slower
         self._clock = clock
-        self._begun: dict[int, float] = {}
+        self._begun: dict[Claim, float] = {}
         self._fell = -math.inf
         self._good = 0
         self._full = False
@@ -66,7 +66,7 @@ class AdaptiveLimits(Limits):
     async def enter(self, request: ChatRequest) -> Claim:
         """Wait for a slot and for room in the minute; give both back with :meth:`leave`."""
         claim = await super().enter(request)
-        self._begun[id(claim)] = self._clock()
+        self._begun[claim] = self._clock()
         self._full = self._full or self.in_use >= (self.concurrency or 1)
         return claim
 
@@ -78,7 +78,7 @@ class AdaptiveLimits(Limits):
         error: BaseException | None = None,
     ) -> None:
         """Give the slot back, and learn from how the call went."""
-        begun = self._begun.pop(id(claim))
+        begun = self._begun.pop(claim)
         if completion is not None:
             self._learn(begun, self._clock() - begun)
         elif isinstance(error, ModelUnavailableError) and error.status in (None, 429, 503, 529):

@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -102,23 +104,23 @@ def request_key(model: str, request: ChatRequest) -> str:
 
 
 def _digest(model: str, request: ChatRequest) -> str:
-    sampling = request.sampling
-    content = {
-        "model": model,
-        "messages": [[message.role, message.content] for message in request.messages],
-        "sampling": [
-            None if sampling.temperature is None else float(sampling.temperature),  # 1 and 1.0 are one request
-            None if sampling.top_p is None else float(sampling.top_p),
-            None if sampling.frequency_penalty is None else float(sampling.frequency_penalty),
-            sampling.max_tokens,
-            sampling.seed,
-            list(sampling.stop),
-        ],
-        "schema": None if request.schema is None else dict(request.schema),
-        "sample": request.sample,
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    # Put together by hand, in the order of the names, at half of what it takes as a whole.
+    messages = ",".join([f"[{_quoted(each.role)},{_quoted(each.content)}]" for each in request.messages])
+    text = (
+        f'{{"messages":[{messages}],"model":{_quoted(model)},"sample":{request.sample},'
+        f'"sampling":{_sampling_text(request.sampling)},"schema":{_canonical(request.schema)}}}'
+    )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _sampling_text(sampling: Sampling) -> str:
+    numbers = (sampling.temperature, sampling.top_p, sampling.frequency_penalty)
+    floats = [None if number is None else float(number) + 0.0 for number in numbers]  # 1 and 1.0, 0.0 and -0.0 are one
+    return _canonical([*floats, sampling.max_tokens, sampling.seed, list(sampling.stop)])
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict).encode
 
 
 def estimate_tokens(text: str) -> int:

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias, cast, get_args
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from mctsdialog.errors import CacheMissError, ConfigError
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, FinishReason, ModelLayer, Usage, request_key
 from mctsdialog.llm.budget import Price, cost, price_of
 from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
+from mctsdialog.llm.loop_local import LoopLocal
 
 CacheMode: TypeAlias = Literal["read-write", "read-only"]
 
@@ -76,6 +76,13 @@ class _Batch:
     error: Exception | None = None
 
 
+@dataclass(slots=True)
+class _Writer:
+    """What one event loop is about to write."""
+
+    batch: _Batch | None = None
+
+
 class ResponseCache:
     """A folder of replies by :func:`~mctsdialog.llm.base.request_key`.
 
@@ -103,7 +110,7 @@ class ResponseCache:
         self.mode = mode
         self._prices = dict(prices or {})
         self._stats = CacheStats()
-        self._batch: RunVar[_Batch | None] = RunVar("batch")
+        self._writer: LoopLocal[_Writer] = LoopLocal(_Writer)
         self._store: Store = DiskStore(self.path) if mode == "read-write" else ReadOnlyStore(self.path)
 
     @property
@@ -161,17 +168,17 @@ class ResponseCache:
         :raises DataError: when it cannot be written.
         """
         reply = (request_key(model, request), Entry(completion, request.is_good(completion)))
-        batch = self._batch.get(None)
+        writer = self._writer.get()
+        batch = writer.batch
         if batch is not None:
             batch.replies.append(reply)
             await batch.written.wait()
         else:
-            batch = _Batch([reply])
-            self._batch.set(batch)
+            batch = writer.batch = _Batch([reply])
             try:
                 await anyio.lowlevel.cancel_shielded_checkpoint()  # lets others join
             finally:
-                self._batch.set(None)
+                writer.batch = None
                 self._write_batch(batch)
         if batch.error is not None:
             raise batch.error

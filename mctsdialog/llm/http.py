@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import ssl
 import sys
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -18,9 +19,9 @@ from urllib.request import getproxies, proxy_bypass
 import anyio
 import httpx
 import sniffio
-from anyio.lowlevel import RunVar
 
 from mctsdialog.errors import ConfigError
+from mctsdialog.llm.loop_local import LoopLocal
 
 if TYPE_CHECKING:
     import aiohttp
@@ -334,8 +335,10 @@ def make_sender(
     """
     if transport is not None:
         return HttpxSender(transport, url, headers)
-    context = httpx.create_ssl_context()  # once: reading the certificates takes milliseconds
     proxy = proxy_for(url)
+    secure = url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
+    # Once, and only where it is needed: reading the certificates takes milliseconds. Without them, nothing is trusted.
+    context = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if sniffio.current_async_library() == "asyncio":
         import aiohttp  # noqa: PLC0415 - needed on asyncio alone
 
@@ -365,25 +368,32 @@ class LoopConnections:
 
     def __init__(self, make: Callable[[], Connections]) -> None:
         self._make = make
-        self._held: RunVar[tuple[Connections, AsyncGenerator[Connections, None]] | None] = RunVar("connections", None)
+        self._held: LoopLocal[_Held] = LoopLocal(_Held)
 
     async def get(self) -> Connections:
         """The connections of the running loop."""
         held = self._held.get()
-        if held is None:
+        if held.connections is None:
             holder = _hold(self._make())
-            held = (await anext(holder), holder)
-            raced = self._held.get()
-            assert raced is None, "no checkpoint lies between making and keeping"
-            self._held.set(held)
-        return held[0]
+            connections = await anext(holder)
+            assert held.connections is None, "no checkpoint lies between making and keeping"
+            held.connections, held.holder = connections, holder
+        return held.connections
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; those of a loop that ended are closed already."""
         held = self._held.get()
-        if held is not None:
-            self._held.set(None)
-            await held[1].aclose()
+        holder, held.connections, held.holder = held.holder, None, None
+        if holder is not None:
+            await holder.aclose()
+
+
+@dataclass(slots=True)
+class _Held:
+    """The connections of one event loop, and what closes them when it ends."""
+
+    connections: Connections | None = None
+    holder: AsyncGenerator[Connections, None] | None = None
 
 
 async def _hold(connections: Connections) -> AsyncGenerator[Connections, None]:

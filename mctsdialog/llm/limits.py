@@ -7,20 +7,21 @@ from collections import deque
 from dataclasses import dataclass
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, estimate_prompt_tokens
+from mctsdialog.llm.loop_local import LoopLocal
 
 _USUAL_REPLY = 512  # tokens expected of a reply without max_tokens
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Claim:
-    """A request's part of the minute: when it was made, and its tokens as far as they are known."""
+    """A request's slot and its part of the minute: when it was made, and its tokens as far as they are known."""
 
-    time: float
+    queues: _Queues
     tokens: int
+    time: float = 0.0
 
 
 class Limits:
@@ -55,7 +56,7 @@ class Limits:
             if value is not None and value < 1:
                 raise ConfigError(f"{field} must be at least 1, not {value}", field=field)
         self._claims: deque[Claim] = deque()
-        self._queues: RunVar[_Queues] = RunVar("queues")
+        self._queues: LoopLocal[_Queues] = LoopLocal(lambda: _Queues(self.concurrency))
 
     @property
     def _counts_a_minute(self) -> bool:
@@ -63,18 +64,18 @@ class Limits:
 
     async def enter(self, request: ChatRequest) -> Claim:
         """Wait for a slot and for room in the minute; give both back with :meth:`leave`."""
-        queues = self._of_this_loop()
-        claim = Claim(0.0, _estimate(request) if self._counts_a_minute else 0)
+        queues = self._queues.get()
+        claim = Claim(queues, _estimate(request) if self._counts_a_minute else 0)
         if queues.slots is not None:
             try:
-                queues.slots.acquire_on_behalf_of_nowait(claim_id(claim))  # not where others wait
+                queues.slots.acquire_on_behalf_of_nowait(claim)  # not where others wait
             except anyio.WouldBlock:
-                await queues.slots.acquire_on_behalf_of(claim_id(claim))
+                await queues.slots.acquire_on_behalf_of(claim)
         try:
             if self._counts_a_minute:
                 await self._wait_for_room(queues, claim)
         except BaseException:
-            self._give_slot_back(claim)
+            _give_slot_back(claim)
             raise
         return claim
 
@@ -111,21 +112,21 @@ class Limits:
         :param completion: the reply; None for a call that failed, which then counts with its prompt alone.
         :param error: what it failed with.
         """
-        self._give_slot_back(claim)
+        _give_slot_back(claim)
         if not self._counts_a_minute:
             return
         if completion is None:
             claim.tokens = estimate_prompt_tokens(request)
         elif completion.usage.total_tokens:
             claim.tokens = completion.usage.total_tokens
-        queues = self._of_this_loop()
+        queues = claim.queues
         queues.changed.set()
         queues.changed = anyio.Event()
 
     @property
     def in_use(self) -> int:
         """Slots that are taken in this event loop; 0 where calls at once are not limited."""
-        slots = self._of_this_loop().slots
+        slots = self._queues.get().slots
         return 0 if slots is None else slots.borrowed_tokens
 
     def resize(self, concurrency: int) -> None:
@@ -133,23 +134,11 @@ class Limits:
 
         :raises ConfigError: for a number below 1, and where calls at once are not limited.
         """
-        slots = self._of_this_loop().slots
+        slots = self._queues.get().slots
         if slots is None or concurrency < 1:
             raise ConfigError(f"concurrency must be at least 1, not {concurrency}", field="concurrency")
         self.concurrency = concurrency
         slots.total_tokens = concurrency
-
-    def _give_slot_back(self, claim: Claim) -> None:
-        slots = self._of_this_loop().slots
-        if slots is not None:
-            slots.release_on_behalf_of(claim_id(claim))
-
-    def _of_this_loop(self) -> _Queues:
-        queues = self._queues.get(None)
-        if queues is None:
-            queues = _Queues(self.concurrency)
-            self._queues.set(queues)
-        return queues
 
     def __repr__(self) -> str:
         parts = (f"{name}={getattr(self, name)}" for name in ("concurrency", "requests_per_minute"))
@@ -165,9 +154,9 @@ class _Queues:
         self.changed = anyio.Event()
 
 
-def claim_id(claim: Claim) -> int:
-    """What stands for ``claim`` as the holder of a slot; a claim is compared by its content, and so is no key."""
-    return id(claim)
+def _give_slot_back(claim: Claim) -> None:
+    if claim.queues.slots is not None:
+        claim.queues.slots.release_on_behalf_of(claim)
 
 
 def _estimate(request: ChatRequest) -> int:

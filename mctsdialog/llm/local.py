@@ -19,7 +19,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import RunVar
 
 from mctsdialog.errors import (
     ConfigError,
@@ -30,6 +29,7 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, request_key
+from mctsdialog.llm.loop_local import LoopLocal
 from mctsdialog.llm.wire import parse_completion, request_body
 
 # OpenMP's threads spin 300,000 times while they wait for one another. Where another program wants the cores that
@@ -153,7 +153,7 @@ class LocalChat(ClosingModel):
         self._name = name or self.path.stem
         self._lock = threading.Lock()
         self._server: Any = None
-        self._limiter: RunVar[anyio.CapacityLimiter] = RunVar("slots")
+        self._limiter: LoopLocal[anyio.CapacityLimiter] = LoopLocal(lambda: anyio.CapacityLimiter(self.slots))
 
     @property
     def name(self) -> str:
@@ -170,17 +170,10 @@ class LocalChat(ClosingModel):
         stop = threading.Event()
         try:
             return await anyio.to_thread.run_sync(
-                self._answer, request, stop, limiter=self._slot_limiter(), abandon_on_cancel=True
+                self._answer, request, stop, limiter=self._limiter.get(), abandon_on_cancel=True
             )
         finally:
             stop.set()  # ends an abandoned call at its next token; the thread would else write on to the limit
-
-    def _slot_limiter(self) -> anyio.CapacityLimiter:
-        limiter = self._limiter.get(None)
-        if limiter is None:
-            limiter = anyio.CapacityLimiter(self.slots)
-            self._limiter.set(limiter)
-        return limiter
 
     def _answer(self, request: ChatRequest, stop: threading.Event) -> Completion:
         with _native_call(stop):

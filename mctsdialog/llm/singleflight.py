@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, request_key
+from mctsdialog.llm.loop_local import LoopLocal
 
 
 class _Flight:
     """A call under way, and what became of it; neither reply nor error when its leader was cancelled."""
 
     def __init__(self) -> None:
-        self.done = anyio.Event()
         self.reply: Completion | None = None
         self.error: Exception | None = None
+        self._done: anyio.Event | None = None  # nearly always nobody waits
+
+    async def wait(self) -> None:
+        """Wait for its end."""
+        if self._done is None:
+            self._done = anyio.Event()
+        await self._done.wait()
+
+    def end(self) -> None:
+        """Wake those who wait."""
+        if self._done is not None:
+            self._done.set()
 
 
 class SingleFlight(ModelLayer):
@@ -26,15 +37,15 @@ class SingleFlight(ModelLayer):
 
     def __init__(self, inner: ChatModel) -> None:
         super().__init__(inner)
-        self._flights: RunVar[dict[str, _Flight]] = RunVar("flights")
+        self._flights: LoopLocal[dict[str, _Flight]] = LoopLocal(dict)
         self.joined = 0
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request, by an equal one's call where there is one."""
-        flights = self._of_this_loop()
+        flights = self._flights.get()
         key = request_key(self.name, request)
         while (flight := flights.get(key)) is not None:
-            await flight.done.wait()
+            await flight.wait()
             if flight.error is not None:
                 raise flight.error
             if flight.reply is not None:
@@ -51,12 +62,5 @@ class SingleFlight(ModelLayer):
             raise
         finally:
             del flights[key]
-            flight.done.set()
+            flight.end()
         return flight.reply
-
-    def _of_this_loop(self) -> dict[str, _Flight]:
-        flights = self._flights.get(None)
-        if flights is None:
-            flights = {}
-            self._flights.set(flights)
-        return flights

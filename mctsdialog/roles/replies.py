@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import json_repair
@@ -45,10 +46,8 @@ def parse_utterance(text: str, names: Iterable[str], *, cut: bool = False) -> st
     :param cut: whether a length limit cut the reply; it is then taken up to its last whole sentence.
     :raises ValueError: where nothing is left.
     """
-    labels = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    label = rf"[\[(*]*(?:{labels})[\])*]*\s*"
-    clean = re.sub(rf"^\s*(?:(?:{label})+:\**\s*|[\[(](?:{labels})[\])]:?\s*)+", "", text, flags=re.IGNORECASE)
-    clean = re.split(rf"\n\s*(?:{label})+:", clean, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+    before, other_turn = _label_patterns(tuple(names))
+    clean = other_turn.split(before.sub("", text), maxsplit=1)[0].strip()
     if len(clean) > 1 and (clean[0], clean[-1]) in {('"', '"'), ("“", "”")} and '"' not in clean[1:-1]:
         clean = clean[1:-1]
     if cut:
@@ -57,6 +56,15 @@ def parse_utterance(text: str, names: Iterable[str], *, cut: bool = False) -> st
             raise ValueError("the reply is too long; say it in one or two short sentences")
         clean = clean[: ends[-1]]
     return checked_text(clean)
+
+
+@lru_cache(maxsize=64)
+def _label_patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What stands before an utterance, and what begins another's."""
+    labels = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    label = rf"[\[(*]*(?:{labels})[\])*]*\s*"
+    before = rf"^\s*(?:(?:{label})+:\**\s*|[\[(](?:{labels})[\])]:?\s*)+"
+    return re.compile(before, re.IGNORECASE), re.compile(rf"\n\s*(?:{label})+:", re.IGNORECASE)
 
 
 def is_end(text: str) -> bool:

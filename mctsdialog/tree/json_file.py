@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mctsdialog.errors import TreeFormatError
-from mctsdialog.files import write_atomically
+from mctsdialog.files import atomic_file
 from mctsdialog.tree.document import document_to_tree, tree_to_document
 from mctsdialog.tree.tree import Tree
 
@@ -15,12 +17,30 @@ MAX_BYTES = 4 * 1024**3
 
 
 def save_tree(tree: Tree, path: str | Path) -> Path:
-    """Write a tree as JSON, in one step; :func:`load_tree` gives the very same tree back.
+    """Write a tree as JSON, a node a line, in one step; :func:`load_tree` gives the very same tree back.
 
     :raises OSError: when the file cannot be written.
     """
-    text = json.dumps(tree_to_document(tree), ensure_ascii=False, allow_nan=False, indent=1)
-    return write_atomically(path, text + "\n")
+    with atomic_file(path) as file:
+        file.writelines(line.encode() for line in _lines(tree_to_document(tree)))
+    return Path(path)
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    """The document's JSON text; its nodes, which come last, have a line each."""
+    *rest, nodes = document.items()
+    yield "{\n"
+    for name, value in rest:
+        yield f"{_json(name)}: {_json(value)},\n"
+    name, entries = nodes
+    yield f"{_json(name)}: [\n"
+    *most, last = entries
+    yield from (f"{_json(entry)},\n" for entry in most)
+    yield f"{_json(last)}\n]\n}}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def load_tree(path: str | Path) -> Tree:

@@ -1,5 +1,6 @@
 """A corpus searched: streamed, many trees at once, resumed, sharded; failures told and bounded."""
 
+import gc
 import json
 import threading
 from dataclasses import replace
@@ -64,6 +65,32 @@ async def test_every_dialogue_has_the_tree_of_a_search_alone(corpus, factory, tm
     assert summary["nodes"] == sum(len(json.loads(text)["nodes"]) for text in documents(tmp_path).values())
     best = mctsdialog.load_tree(tmp_path / "trees" / f"{summary['best']['id']}.json").best_path()[1]
     assert summary["best"]["mean_q"] == best
+
+
+async def test_the_collector_works_more_rarely_meanwhile(corpus, factory, tmp_path):
+    before, during = gc.get_threshold(), []
+
+    def watched(start):
+        during.append(gc.get_threshold())
+        return factory(start)
+
+    await mctsdialog.search_corpus(corpus(1), watched, CONFIG, out=tmp_path)
+    assert min(during)[0] > before[0]
+    assert gc.get_threshold() == before
+
+    def failing(start):
+        raise ValueError("no roles")
+
+    with pytest.raises(ValueError, match="no roles"):
+        await mctsdialog.search_corpus(corpus(2), failing, CONFIG, out=tmp_path)
+    assert gc.get_threshold() == before
+    gc.set_threshold(0)
+    try:
+        during.clear()
+        await mctsdialog.search_corpus(corpus(3), watched, CONFIG, out=tmp_path)
+        assert {each[0] for each in during} == {0}
+    finally:
+        gc.set_threshold(*before)
 
 
 async def test_a_second_run_asks_nothing_and_writes_no_tree_again(corpus, factory, functions, tmp_path):

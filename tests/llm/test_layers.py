@@ -1,7 +1,10 @@
 """Single flight, limits, budget, retry, meter, and the stack of them all."""
 
+import hashlib
+import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +92,21 @@ requests_ = st.builds(
 def test_the_key_differs_when_any_part_does(one: ChatRequest, two: ChatRequest, name: str, other: str) -> None:
     assert (request_key(name, one) == request_key(other, two)) == (one == two and name == other)
     assert (request_key(name, one) == request_key(other, one)) == (name == other)
+
+
+@given(requests_, texts)
+def test_the_key_is_of_canonical_json(request: ChatRequest, name: str) -> None:
+    sampling = asdict(request.sampling)
+    numbers = [sampling.pop(each) for each in ("temperature", "top_p", "frequency_penalty")]
+    content = {
+        "model": name,
+        "messages": [[message.role, message.content] for message in request.messages],
+        "sampling": [None if each is None else each + 0.0 for each in numbers] + list(sampling.values()),
+        "schema": request.schema,
+        "sample": request.sample,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    assert request_key(name, request) == hashlib.sha256(text.encode()).hexdigest()
 
 
 @given(st.dictionaries(texts, st.dictionaries(texts, texts, max_size=3), max_size=4))

@@ -48,6 +48,14 @@ def test_round_trip_is_exact(tree, tmp_path):
     assert mctsdialog.save_tree(again, tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
+def test_the_file_has_a_line_for_each_node(tree, tmp_path):
+    text = mctsdialog.save_tree(tree, tmp_path / "tree.json").read_text("utf-8")
+    assert json.loads(text) == json.loads(json.dumps(tree_to_document(tree)))
+    lines = text.splitlines()
+    first = lines.index('"nodes": [') + 1
+    assert [json.loads(line.removesuffix(","))["id"] for line in lines[first:-2]] == list(range(len(tree)))
+
+
 def test_a_loaded_tree_can_be_searched_on(tree, tmp_path, domain, gold, hash_roles):
     again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
     config = mctsdialog.SearchConfig(max_iterations=99, min_iterations=99)
