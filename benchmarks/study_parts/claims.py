@@ -123,6 +123,7 @@ def claims(comparer, smallest):
             comparer.difference(f"{arm} is above SFT in Q", "Q", arm, "SFT", 1)
             for arm in ("CSO-IPO", "CSO-SimPO", "CSO-KTO", "CSO-ORPO")
         ),
+        comparer.difference("CSO-ORPO is above chosen alone in Q", "Q", "CSO-ORPO", "chosen alone", 1),
     ]
 
 
@@ -134,4 +135,7 @@ def claims_of_larger(comparer):
         comparer.difference("CSO-ORPO is above SFT in Q", "Q", "CSO-ORPO", "SFT", 1),
         comparer.difference("CSO-ORPO is below SFT in B", "B", "CSO-ORPO", "SFT", -1),
         comparer.difference("CSO-ORPO is above the base in Q", "Q", "CSO-ORPO", "base", 1),
+        comparer.difference("chosen alone is above SFT in Q", "Q", "chosen alone", "SFT", 1),
+        comparer.difference("CSO-ORPO is above chosen alone in Q", "Q", "CSO-ORPO", "chosen alone", 1),
+        comparer.difference("CSO-ORPO is below chosen alone in B", "B", "CSO-ORPO", "chosen alone", -1),
     ]

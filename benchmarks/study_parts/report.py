@@ -173,7 +173,7 @@ def training_part(training, replies, volumes, folder):
         cases=len(cases),
     )  # fmt: skip
     named = [{"name": name} | means([each[name] for each in data]) for name in data[0]]
-    rates = ", ".join(f"{arm} {training.rate(arm):g}" for arm in ARMS)
+    rates = rates_of(training, ARMS)
     parts = [
         text,
         f"Learning rates: {rates}.",
@@ -199,8 +199,13 @@ LARGER = """
 ### A larger model
 
 The same data, and a Llama of {layers} layers of {hidden} whose tokens have one embedding for reading and another for
-saying; SFT, DPO and ORPO at {rates}. {cases:,} contexts of held-out scenarios.
+saying; learning rates {rates}. {cases:,} contexts of held-out scenarios.
 """
+
+
+def rates_of(training, arms):
+    """The learning rate of every arm, as text."""
+    return ", ".join(f"{arm} {training.rate(arm):g}" for arm in arms)
 
 
 def larger_part(training, replies):
@@ -210,7 +215,7 @@ def larger_part(training, replies):
     measures = measured(cases, replies, world.domain)
     arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
     table = verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain)))
-    rates = ", ".join(f"{training.rate(arm):g}" for arm in LARGER_ARMS)
+    rates = rates_of(training, LARGER_ARMS)
     text = LARGER.format(layers=sizes.layers, hidden=sizes.hidden, rates=rates, cases=len(cases))
     parts = [text, common.table(arms, ARM_COLUMNS), "", common.table(table, CLAIM_COLUMNS)]
     return parts, {"measures": measures, "claims": table}

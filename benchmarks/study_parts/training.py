@@ -28,17 +28,19 @@ BASE, SEEDS, TEST, VALIDATION = 100_000, 200_000, 300_000, 400_000
 """Numbers of the first scenarios that the base speaks in, that trees grow from, and that models are scored on."""
 
 ARMS = {
-    "SFT": ("sft", "esc-pro"),
-    "CSO": ("dpo", "esc-pro"),
-    "CSO-Random": ("dpo", "esc-pro-random"),
-    "CSO-IPO": ("ipo", "esc-pro"),
-    "CSO-SimPO": ("simpo", "esc-pro"),
-    "CSO-KTO": ("kto", "esc-pro"),
-    "CSO-ORPO": ("orpo", "esc-pro"),
+    "SFT": ("sft", "esc-pro", {}),
+    "CSO": ("dpo", "esc-pro", {}),
+    "CSO-Random": ("dpo", "esc-pro-random", {}),
+    "CSO-IPO": ("ipo", "esc-pro", {}),
+    "CSO-SimPO": ("simpo", "esc-pro", {}),
+    "CSO-KTO": ("kto", "esc-pro", {}),
+    "CSO-ORPO": ("orpo", "esc-pro", {}),
+    "chosen alone": ("orpo", "esc-pro", {"beta": 1e-6}),
 }
-"""Method and data by arm; CSO is by DPO."""
+"""Method, data and settings by arm. CSO is by DPO; "chosen alone" is ORPO without its preference term: what the chosen
+replies teach by themselves, each as often as it stands in a pair."""
 
-LARGER_ARMS = ("SFT", "CSO", "CSO-ORPO")
+LARGER_ARMS = ("SFT", "CSO", "CSO-ORPO", "chosen alone")
 """What the larger model is trained by."""
 
 
@@ -197,9 +199,10 @@ class Training:
         return folder, self.store.kept(f"data/{seed}", partial(make_data, folder, self.world, self.sizes, seed))
 
     def rate(self, arm):
-        """The arm's learning rate: where there are several, the one that is best on the validation scenarios."""
+        """The learning rate of the arm's method: of several, the one that is best on the validation scenarios."""
         method = ARMS[arm][0]
         rates = self.sizes.rates[method]
+        arm = next(each for each, (its_method, *_) in ARMS.items() if its_method == method)
         if len(rates) == 1:
             return rates[0]
         cases = cases_of(self.world, VALIDATION, self.sizes)
@@ -222,8 +225,8 @@ class Training:
         def make():
             base, (folder, _) = self.base(), self.data(seed)
             settings = {"epochs": self.sizes.epochs, "batch_size": self.sizes.batch_size, "learning_rate": rate}
-            method = ARMS[arm][0]
-            settings |= self.sizes.settings.get(method, {})
+            method, _, own = ARMS[arm]
+            settings |= self.sizes.settings.get(method, {}) | own
             run = self.folder / (self.prefix + name).replace("/", "-")
             said = answered(trained(run, base, folder / data, method, seed=seed, **settings), cases, self.sizes)
             shutil.rmtree(run)

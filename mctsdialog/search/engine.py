@@ -111,13 +111,14 @@ class Engine:
         return "max_ends" if ends >= config.max_ends else None
 
     def _best_child(self, node: Node) -> StrategyNode:
-        parent_visits = node.visits + self._unobserved[node.id]
+        under_way = self._unobserved.get  # a counter is slow to say that there is none
+        parent_visits = node.visits + under_way(node.id, 0)
         best: StrategyNode | None = None
         best_score = 0.0
         for child in self.tree.children(node):
             if child.id in self._blocked:
                 continue
-            visits = child.visits + self._unobserved[child.id]
+            visits = child.visits + under_way(child.id, 0)
             score = self._score(child.value, child.prior, visits, parent_visits, self.config.c)
             if best is None or score > best_score:
                 best, best_score = child, score

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
 from mctsdialog.search.engine import Engine
 from mctsdialog.search.trial import Growth, Outcome, Trial
+from mctsdialog.workers import rare_collections
 
 
 class Trials:
@@ -50,6 +51,7 @@ class Trials:
         self._room = room
         self._known = dict(known or {})
         self._line: deque[Trial] = deque()
+        self._begun: deque[Trial] = deque()  # asked, and about to be played
         self._outcomes: dict[int, Outcome] = {}
         self._failures: list[Exception] = []
         self._group: TaskGroup
@@ -62,8 +64,10 @@ class Trials:
         :raises: what a trial failed with; a spent budget only where nothing else went wrong.
         """
         try:
-            async with anyio.create_task_group() as self._group:
-                self._advance()
+            with rare_collections():
+                async with anyio.create_task_group() as self._group:
+                    self._advance()
+                    self._start()
         except BaseExceptionGroup as group:  # callers meet the one error, not the task group around it
             raise first_error(group) from None
         finally:
@@ -92,7 +96,19 @@ class Trials:
             if trial.number in self._known:
                 self._outcomes[trial.number] = self._recall(trial)
             else:
-                self._group.start_soon(self._attempt, trial)
+                self._begun.append(trial)
+
+    def _start(self) -> None:
+        while self._begun:
+            self._group.start_soon(self._work, self._begun.popleft())
+
+    async def _work(self, trial: Trial) -> None:
+        """Play a trial, and then one of those that its end gives room for: a task for each takes longer to begin."""
+        await self._attempt(trial)
+        while self._begun:
+            trial = self._begun.popleft()
+            self._start()
+            await self._attempt(trial)
 
     def _recall(self, trial: Trial) -> Outcome:
         leaf, outcome = self._known.pop(trial.number)
@@ -107,6 +123,7 @@ class Trials:
         self._grown(trial, growth)
         self._engine.grow(trial, growth)
         self._ask()
+        self._start()
 
     async def _attempt(self, trial: Trial) -> None:
         try:
