@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from mctsdialog.errors import ModelError, ModelRequestError, ModelResponseError, ModelUnavailableError
+from mctsdialog.llm.http import LostConnectionError
 from mctsdialog.llm.secret import shorten
 
 _PASSING = frozenset({408, 409, 425, 429})
@@ -39,6 +40,20 @@ def error_for(
     if 200 <= status < 300:
         return ModelResponseError(text, model=model, status=status)
     return ModelRequestError(text + _advice(status, headers, model, clean), model=model, status=status)
+
+
+def error_for_lost(
+    lost: LostConnectionError, *, model: str, address: str, clean: Callable[[str], str]
+) -> ModelUnavailableError | ModelResponseError:
+    """The error for a connection that failed before a response was whole.
+
+    :param address: the server, as it may be shown.
+    :param clean: takes the secrets out of a text.
+    """
+    what = shorten(clean(str(lost))).removesuffix(": ")
+    if lost.status is not None:
+        return ModelResponseError(f"{model}: the reply broke off: {what}", model=model, status=lost.status)
+    return ModelUnavailableError(f"{model}: no answer from {address}: {what}", model=model)
 
 
 def _advice(status: int, headers: Mapping[str, str], model: str, clean: Callable[[str], str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final, get_args
@@ -16,7 +15,6 @@ from pydantic import SecretStr
 
 from mctsdialog.errors import (
     ConfigError,
-    ModelError,
     ModelRequestError,
     ModelResponseError,
     ModelUnavailableError,
@@ -30,8 +28,8 @@ from mctsdialog.llm.http import (
     json_headers,
     make_sender,
 )
-from mctsdialog.llm.http_errors import error_for, refuses_format
-from mctsdialog.llm.secret import redact, shorten
+from mctsdialog.llm.http_errors import error_for, error_for_lost, refuses_format
+from mctsdialog.llm.secret import checked_key, redact, shorten
 from mctsdialog.llm.wire import ResponseFormat, parse_completion, request_body
 
 _log = logging.getLogger("mctsdialog.llm")
@@ -89,7 +87,7 @@ class OpenAIChat(ClosingModel):
         url, userinfo = _address(base_url)
         self._url = url.copy_with(path=f"{url.path.rstrip('/')}/chat/completions")
         self._shown = str(url.copy_with(query=None))
-        self._key = None if userinfo else _key(api_key)
+        self._key = None if userinfo else checked_key(api_key, "OPENAI_API_KEY")
         self._userinfo = userinfo
         self._headers = _checked_headers(headers)
         self._secrets = _secrets(self._key, userinfo, self._headers)
@@ -160,7 +158,7 @@ class OpenAIChat(ClosingModel):
         try:
             reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
         except LostConnectionError as lost:
-            raise self._fault(lost) from None
+            raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
         if not reply.whole:
             reason = f"{self.model}: a reply of more than {_MOST_BYTES} bytes"
             raise ModelResponseError(reason, model=self.model, status=reply.status)
@@ -169,14 +167,6 @@ class OpenAIChat(ClosingModel):
                 reply.status, reply.headers, reply.body, model=self.model, address=self._shown, clean=self._clean
             )
         return reply.body
-
-    def _fault(self, lost: LostConnectionError) -> ModelError:
-        what = shorten(self._clean(str(lost))).removesuffix(": ")
-        if lost.status is not None:
-            return ModelResponseError(
-                f"{self.model}: the reply broke off: {what}", model=self.model, status=lost.status
-            )
-        return ModelUnavailableError(f"{self.model}: no answer from {self._shown}: {what}", model=self.model)
 
     def _parse(self, content: bytes, latency: float) -> Completion:
         try:
@@ -245,17 +235,6 @@ def _address(base_url: str) -> tuple[httpx.URL, tuple[SecretStr, ...]]:
         raise ConfigError("base_url must not carry a secret in its query: use headers=", field="base_url")
     userinfo = (SecretStr(url.username), SecretStr(url.password)) if url.userinfo else ()
     return url.copy_with(username=None, password=None, fragment=None), userinfo
-
-
-def _key(api_key: str | SecretStr | None) -> SecretStr | None:
-    if api_key is None:
-        api_key = os.environ.get("OPENAI_API_KEY", "")
-    value = (api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key).strip()
-    if not value:
-        return None
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigError("api_key holds a space, line break or character that no key has", field="api_key")
-    return SecretStr(value)
 
 
 def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, SecretStr]:

@@ -1,13 +1,15 @@
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 
+from mctsdialog.errors import MctsDialogError
 from mctsdialog.llm import ChatRequest, Message, Sampling
 
 
@@ -44,6 +46,31 @@ def faulty() -> Iterator[Callable[..., Any]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def at_once() -> Callable[..., Any]:
+    """Calls made at the same moment: ``await at_once(function, [argument, ...])`` gives what each returned or raised.
+
+    An argument may be a tuple of several.
+    """
+
+    async def all_of(function: Callable[..., Any], arguments: Sequence[Any]) -> list[Any]:
+        found: list[Any] = [None] * len(arguments)
+
+        async def one(at: int) -> None:
+            given = arguments[at] if isinstance(arguments[at], tuple) else (arguments[at],)
+            try:
+                found[at] = await function(*given)
+            except MctsDialogError as error:
+                found[at] = error
+
+        async with anyio.create_task_group() as group:
+            for at in range(len(arguments)):
+                group.start_soon(one, at)
+        return found
+
+    return all_of
 
 
 @pytest.fixture

@@ -229,23 +229,7 @@ def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
             ResponseCache(tmp_path / "broken", mode=mode)  # type: ignore[arg-type]
 
 
-async def gather(cache: ResponseCache, asks: list[Any], replies: list[Any]) -> list[Any]:
-    """Store replies at once; what each caller was raised, or None."""
-    found: list[Any] = [None] * len(asks)
-
-    async def store(at: int) -> None:
-        try:
-            await cache.store("m", asks[at], replies[at])
-        except DataError as error:
-            found[at] = error
-
-    async with anyio.create_task_group() as group:
-        for at in range(len(asks)):
-            group.start_soon(store, at)
-    return found
-
-
-async def test_replies_of_one_moment_are_written_together(tmp_path: Path, ask: Any) -> None:
+async def test_replies_of_one_moment_are_written_together(tmp_path: Path, ask: Any, at_once: Any) -> None:
     """A good reply stays, whichever of two to one request comes first."""
     good, bad = Completion("7"), Completion("7 and", "length")
     with ResponseCache(tmp_path) as cache:
@@ -253,7 +237,9 @@ async def test_replies_of_one_moment_are_written_together(tmp_path: Path, ask: A
         begun: list[str] = []
         database.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
         asks = [ask(f"{number // 2}") for number in range(40)]
-        found = await gather(cache, asks, [good, bad, bad, good] * 10)
+        found = await at_once(
+            cache.store, [("m", *each) for each in zip(asks, [good, bad, bad, good] * 10, strict=True)]
+        )
         database.set_trace_callback(None)
         assert found == [None] * 40
         assert len(begun) == 1
@@ -262,13 +248,13 @@ async def test_replies_of_one_moment_are_written_together(tmp_path: Path, ask: A
         assert cache.stats.bad == 20
 
 
-async def test_every_caller_is_told_that_nothing_was_written(tmp_path: Path, ask: Any) -> None:
+async def test_every_caller_is_told_that_nothing_was_written(tmp_path: Path, ask: Any, at_once: Any) -> None:
     cache = ResponseCache(tmp_path)
     cache.close()
     for suffix in ("", "-wal", "-shm"):
         (tmp_path / f"cache.db{suffix}").unlink(missing_ok=True)
     (tmp_path / "cache.db").mkdir()
-    found = await gather(cache, [ask("a"), ask("b"), ask("c")], [Completion("x")] * 3)
+    found = await at_once(cache.store, [("m", ask(name), Completion("x")) for name in "abc"])
     assert [type(error) for error in found] == [DataError] * 3
 
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from mctsdialog.errors import (
     BudgetExceededError,
     ConfigError,
-    MctsDialogError,
     ModelRequestError,
     ModelResponseError,
     ModelUnavailableError,
@@ -48,22 +47,6 @@ from mctsdialog.llm import (
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MILLION = Usage(1_000_000, 1_000_000, 500_000)
-
-
-async def all_of(model: ChatModel, requests: list[ChatRequest]) -> list[Any]:
-    """Replies, or errors, of requests made at once, in order."""
-    results: list[Any] = [None] * len(requests)
-
-    async def one(index: int) -> None:
-        try:
-            results[index] = await model.complete(requests[index])
-        except MctsDialogError as error:
-            results[index] = error
-
-    async with anyio.create_task_group() as group:
-        for index in range(len(requests)):
-            group.start_soon(one, index)
-    return results
 
 
 # request_key
@@ -159,10 +142,10 @@ async def test_scripted(ask: Any) -> None:
 # SingleFlight
 
 
-async def test_equal_requests_share_a_call(ask: Any) -> None:
+async def test_equal_requests_share_a_call(ask: Any, at_once: Any) -> None:
     script = ScriptedModel(lambda request: request.messages[0].content, latency=0.05)
     model = SingleFlight(script)
-    replies = await all_of(model, [ask("a")] * 5 + [ask("b"), ask("a", sample=1)])
+    replies = await at_once(model.complete, [ask("a")] * 5 + [ask("b"), ask("a", sample=1)])
     assert [reply.text for reply in replies] == ["a"] * 5 + ["b", "a"]
     assert sorted(reply.cached for reply in replies[:5]) == [False, True, True, True, True]
     assert [reply.cached for reply in replies[5:]] == [False, False]
@@ -171,9 +154,9 @@ async def test_equal_requests_share_a_call(ask: Any) -> None:
     assert script.calls == 4
 
 
-async def test_followers_get_the_leaders_error(ask: Any) -> None:
+async def test_followers_get_the_leaders_error(ask: Any, at_once: Any) -> None:
     script = ScriptedModel([ModelUnavailableError("down")], latency=0.05)
-    results = await all_of(SingleFlight(script), [ask()] * 3)
+    results = await at_once(SingleFlight(script).complete, [ask()] * 3)
     assert [str(result) for result in results] == ["down"] * 3
     assert script.calls == 1
 
@@ -240,7 +223,7 @@ async def test_callers_are_served_in_order(limits: Limits, ask: Any) -> None:
     assert [request.messages[0].content for request in script.requests] == [f"{index}" for index in range(10)]
 
 
-async def test_requests_per_minute(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_per_minute(ask: Any, monkeypatch: pytest.MonkeyPatch, at_once: Any) -> None:
     monkeypatch.setattr(Limits, "period", 0.3)
     times: list[float] = []
 
@@ -248,7 +231,7 @@ async def test_requests_per_minute(ask: Any, monkeypatch: pytest.MonkeyPatch) ->
         times.append(time.monotonic())
         return "x"
 
-    await all_of(LimitedModel(ScriptedModel(note), Limits(requests_per_minute=2)), [ask()] * 5)
+    await at_once(LimitedModel(ScriptedModel(note), Limits(requests_per_minute=2)).complete, [ask()] * 5)
     assert all(later - earlier >= 0.29 for earlier, later in zip(times, times[2:], strict=False))
 
 
@@ -264,10 +247,10 @@ async def test_tokens_per_minute_are_corrected_by_usage(ask: Any) -> None:
     assert script.calls == 50
 
 
-async def test_a_waiting_request_hears_of_a_correction(ask: Any) -> None:
+async def test_a_waiting_request_hears_of_a_correction(ask: Any, at_once: Any) -> None:
     script = ScriptedModel(lambda _request: Completion("x", usage=Usage(5, 5)), latency=0.05)
     with anyio.fail_after(10):
-        await all_of(LimitedModel(script, Limits(tokens_per_minute=1000)), [ask(max_tokens=900)] * 5)
+        await at_once(LimitedModel(script, Limits(tokens_per_minute=1000)).complete, [ask(max_tokens=900)] * 5)
     assert script.peak_in_flight == 1
 
 
@@ -282,21 +265,21 @@ async def test_slots_come_back(ask: Any) -> None:
         assert (await model.complete(ask())).text == "b"
 
 
-def test_limits_serve_several_event_loops(anyio_backend: str, ask: Any) -> None:
+def test_limits_serve_several_event_loops(anyio_backend: str, ask: Any, at_once: Any) -> None:
     script = ScriptedModel(lambda _request: "x")
     stack = build_stack(script, limits=Limits(concurrency=1, requests_per_minute=100))
     for _ in range(3):
-        anyio.run(all_of, stack, [ask(f"{index}") for index in range(3)], backend=anyio_backend)
+        anyio.run(at_once, stack.complete, [ask(f"{index}") for index in range(3)], backend=anyio_backend)
     assert script.calls == 9
 
 
 # Budget
 
 
-async def test_calls_are_exact(ask: Any) -> None:
+async def test_calls_are_exact(ask: Any, at_once: Any) -> None:
     script = ScriptedModel(lambda _request: "x", latency=0.01)
     budget = Budget(calls=3)
-    results = await all_of(BudgetedModel(script, budget), [ask(f"{index}") for index in range(8)])
+    results = await at_once(BudgetedModel(script, budget).complete, [ask(f"{index}") for index in range(8)])
     refused = [result for result in results if isinstance(result, BudgetExceededError)]
     assert (script.calls, len(refused)) == (3, 5)
     assert (refused[0].kind, refused[0].limit, refused[0].used) == ("calls", 3, 3)
@@ -429,22 +412,22 @@ async def test_nothing_else_is_retried(error: Exception, ask: Any) -> None:
 # Meter and stack
 
 
-async def test_meter(ask: Any) -> None:
+async def test_meter(ask: Any, at_once: Any) -> None:
     script = ScriptedModel(["a", ModelUnavailableError("x"), "b"], latency=0.02)
     model = MeteredModel(script)
-    await all_of(model, [ask()] * 3)
+    await at_once(model.complete, [ask()] * 3)
     meter = model.meter.snapshot()
     assert (meter.calls, meter.failures, meter.in_flight, meter.peak_in_flight) == (3, 1, 0, 3)
     assert meter.seconds >= 0.05
     assert meter.usage.total_tokens > 0
 
 
-async def test_the_stack(tmp_path: Path, ask: Any) -> None:
+async def test_the_stack(tmp_path: Path, ask: Any, at_once: Any) -> None:
     script = ScriptedModel([ModelUnavailableError("a"), ModelUnavailableError("b"), "x", "y"], latency=0.01)
     budget, meter, limits = Budget(calls=2), Meter(), Limits(concurrency=4)
     with ResponseCache(tmp_path) as cache:
         stack = build_stack(script, cache=cache, budget=budget, limits=limits, meter=meter, retry=Retry(initial=0.01))
-        replies = await all_of(stack, [ask()] * 4)
+        replies = await at_once(stack.complete, [ask()] * 4)
         assert {reply.text for reply in replies} == {"x"}
         assert (await stack.complete(ask())).cached
         assert (script.calls, meter.calls, meter.failures, budget.used.calls) == (3, 3, 2, 1)

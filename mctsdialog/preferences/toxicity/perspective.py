@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 from mctsdialog.errors import ConfigError, DataError, ModelResponseError
 from mctsdialog.llm import ChatRequest, Limits, Message, ResponseCache, Retry, build_stack
 from mctsdialog.llm.base import ClosingModel
+from mctsdialog.llm.secret import checked_key
 from mctsdialog.preferences.toxicity.base import ATTRIBUTES, check_scores, check_texts, highest
 from mctsdialog.preferences.toxicity.perspective_http import TEXT_FIELD, PacedModel, PerspectiveModel
 from mctsdialog.workers import for_each
@@ -68,7 +68,7 @@ class PerspectiveScorer(ClosingModel):
     ) -> None:
         _check(requests_per_second, timeout, attributes)
         limits = Limits(concurrency)
-        key = _key(api_key)
+        key = checked_key(api_key, "PERSPECTIVE_API_KEY")
         if key is None and cache is None:
             raise ConfigError(
                 "no key for the Perspective API: api_key=, or the environment variable PERSPECTIVE_API_KEY",
@@ -193,17 +193,6 @@ def _check(requests_per_second: float, timeout: float, attributes: Sequence[str]
     unknown = [name for name in attributes if name not in ATTRIBUTES]
     if unknown or not attributes or len(set(attributes)) < len(attributes):
         raise ConfigError(f"attributes must be some of {', '.join(ATTRIBUTES)}, each once", field="attributes")
-
-
-def _key(api_key: str | SecretStr | None) -> SecretStr | None:
-    if api_key is None:
-        api_key = os.environ.get("PERSPECTIVE_API_KEY", "")
-    value = (api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key).strip()
-    if not value:
-        return None
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigError("api_key holds a space, line break or character that no key has", field="api_key")
-    return SecretStr(value)
 
 
 def _address(base_url: str) -> httpx.URL:

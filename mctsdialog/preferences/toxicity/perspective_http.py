@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from mctsdialog.errors import (
     ConfigError,
     DataError,
-    ModelError,
     ModelRequestError,
     ModelResponseError,
     ModelUnavailableError,
@@ -30,7 +29,7 @@ from mctsdialog.llm.http import (
     json_headers,
     make_sender,
 )
-from mctsdialog.llm.http_errors import error_for, server_message
+from mctsdialog.llm.http_errors import error_for, error_for_lost, server_message
 from mctsdialog.llm.secret import redact, shorten
 from mctsdialog.preferences.toxicity.base import check_scores
 
@@ -114,19 +113,13 @@ class PerspectiveModel(ClosingModel):
         try:
             reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
         except LostConnectionError as lost:
-            raise self._fault(lost) from None
+            raise error_for_lost(lost, model=self.name, address=str(self._address), clean=self._clean) from None
         if reply.status != 200:
             raise self._refusal(reply.status, reply.headers, reply.body)
         if not reply.whole:
             reason = f"{self.name}: an answer of more than {_MOST_BYTES} bytes"
             raise ModelResponseError(reason, model=self.name, status=reply.status)
         return reply.body
-
-    def _fault(self, lost: LostConnectionError) -> ModelError:
-        what = shorten(self._clean(str(lost))).removesuffix(": ")
-        if lost.status is not None:
-            return ModelResponseError(f"{self.name}: the answer broke off: {what}", model=self.name, status=lost.status)
-        return ModelUnavailableError(f"{self.name}: no answer from {self._address}: {what}", model=self.name)
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         """The error for a response that is no 200."""
