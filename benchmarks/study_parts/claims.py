@@ -124,6 +124,7 @@ def claims(comparer, smallest):
             for arm in ("CSO-IPO", "CSO-SimPO", "CSO-KTO", "CSO-ORPO")
         ),
         comparer.difference("CSO-ORPO is above chosen alone in Q", "Q", "CSO-ORPO", "chosen alone", 1),
+        comparer.difference("CSO-ORPO is above longer SFT in Q", "Q", "CSO-ORPO", "longer SFT", 1),
     ]
 
 
@@ -138,4 +139,6 @@ def claims_of_larger(comparer):
         comparer.difference("chosen alone is above SFT in Q", "Q", "chosen alone", "SFT", 1),
         comparer.difference("CSO-ORPO is above chosen alone in Q", "Q", "CSO-ORPO", "chosen alone", 1),
         comparer.difference("CSO-ORPO is below chosen alone in B", "B", "CSO-ORPO", "chosen alone", -1),
+        comparer.difference("CSO-ORPO is above longer SFT in Q", "Q", "CSO-ORPO", "longer SFT", 1),
+        comparer.difference("CSO-ORPO is below longer SFT in B", "B", "CSO-ORPO", "longer SFT", -1),
     ]

@@ -51,12 +51,12 @@ class RealSizes:
     :param steps: optimiser steps of two pairs each.
     """
 
-    dialogues: int = 8
+    dialogues: int = 3
     most: int = 16
-    iterations: int = 12
+    iterations: int = 4
     horizon: int = 1
-    steps: int = 24
-    contexts: int = 40
+    steps: int = 8
+    contexts: int = 24
     longest_reply: int = 48
 
 
@@ -87,12 +87,12 @@ class Preset:
 
     seed: int = 7
     rounds: int = 8
-    scenarios: int = 100
+    scenarios: int = 50
     calls: tuple[int, ...] = (250, 1000, 4000)
-    effect_calls: int = 4000
-    effect_scenarios: int = 50
+    effect_calls: int = 2000
+    effect_scenarios: int = 20
     first_effect: int = 10_000
-    every_value: int = 1
+    every_value: int = 2
     training: TrainingSizes = field(default_factory=TrainingSizes)
     larger: dict[str, Any] = field(default_factory=lambda: dict(_LARGER))
     real: RealSizes = field(default_factory=RealSizes)
@@ -127,19 +127,9 @@ _SMALL = TrainingSizes(
 
 PRESETS = {
     "full": Preset(),
-    "medium": Preset(
-        scenarios=50,
-        effect_calls=2000,
-        effect_scenarios=20,
-        every_value=2,
-        real=RealSizes(dialogues=3, iterations=4, steps=8, contexts=24),
-    ),
     "small": Preset(
-        scenarios=50,
         calls=(250, 1000),
         effect_calls=1000,
-        effect_scenarios=20,
-        every_value=2,
         training=_SMALL,
         larger={},
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
@@ -155,4 +145,4 @@ PRESETS = {
         real=RealSizes(dialogues=0),
     ),
 }
-"""``medium``: what the documentation shows, about two hours on two cores; ``small``: every night; ``tiny``: tests."""
+"""``full``: what the documentation shows, about two hours on two cores; ``small``: every night; ``tiny``: tests."""

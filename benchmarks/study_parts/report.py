@@ -173,7 +173,7 @@ def training_part(training, replies, volumes, folder):
         cases=len(cases),
     )  # fmt: skip
     named = [{"name": name} | means([each[name] for each in data]) for name in data[0]]
-    rates = rates_of(training, ARMS)
+    rates = rates_of(training, tuple(ARMS))
     parts = [
         text,
         f"Learning rates: {rates}.",
@@ -204,8 +204,9 @@ saying; learning rates {rates}. {cases:,} contexts of held-out scenarios.
 
 
 def rates_of(training, arms):
-    """The learning rate of every arm, as text."""
-    return ", ".join(f"{arm} {training.rate(arm):g}" for arm in arms)
+    """The learning rate of every method, as text."""
+    first = {ARMS[arm][0]: arm for arm in reversed(arms)}
+    return ", ".join(f"{arm} {training.rate(arm):g}" for arm in arms if arm in first.values())
 
 
 def larger_part(training, replies):

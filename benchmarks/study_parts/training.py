@@ -5,6 +5,8 @@ into trees, and the trees made into ESC-Pro, ESC-Pro-SFT and ESC-Pro-Random by t
 from the same base, as in section 5 of the paper, and is scored where the best policy's choice is known.
 """
 
+import contextlib
+import io
 import random
 import shutil
 from dataclasses import replace
@@ -36,11 +38,13 @@ ARMS = {
     "CSO-KTO": ("kto", "esc-pro", {}),
     "CSO-ORPO": ("orpo", "esc-pro", {}),
     "chosen alone": ("orpo", "esc-pro", {"beta": 1e-6}),
+    "longer SFT": ("sft", "esc-pro", {"epochs": 14}),
 }
-"""Method, data and settings by arm. CSO is by DPO; "chosen alone" is ORPO without its preference term: what the chosen
-replies teach by themselves, each as often as it stands in a pair."""
+"""Method, data and settings by arm. CSO is by DPO. The last two are controls of ORPO: "chosen alone" is ORPO without
+its preference term, what the chosen replies teach by themselves, each as often as it stands in a pair; "longer SFT"
+takes about as many steps as the methods on pairs, of which there are more than dialogues."""
 
-LARGER_ARMS = ("SFT", "CSO", "CSO-ORPO", "chosen alone")
+LARGER_ARMS = ("SFT", "CSO", "CSO-ORPO", "chosen alone", "longer SFT")
 """What the larger model is trained by."""
 
 
@@ -137,7 +141,8 @@ def trained(folder, model, data, method, **settings):
     settings.setdefault("per_device_batch_size", settings["batch_size"])
     given = {"model": str(model), "data": str(data), "method": method, "lora": False, "output_dir": str(folder)}
     given |= {"gradient_checkpointing": False, "save_steps": 10**6, "max_length": 1024, "max_completion_tokens": 128}
-    result = train(resolve_config(None, None, given | settings), say=lambda line: None)
+    with contextlib.redirect_stdout(io.StringIO()):  # a line for every ten steps
+        result = train(resolve_config(None, None, given | settings), say=lambda line: None)
     if not result.finished:
         raise KeyboardInterrupt
     return folder / "model"
