@@ -29,8 +29,11 @@ def answer(body):
     schema = request.get("response_format", {}).get("json_schema", {}).get("schema")
     if schema is None:
         return f"This is what I think of it, number {key}."
-    best = schema["properties"][schema["required"][0]]["maximum"]
-    return json.dumps({name: (key >> (3 * index % 29)) % (best + 1) for index, name in enumerate(schema["required"])})
+    values = {}
+    for index, (name, of) in enumerate(schema["properties"].items()):
+        choices = of["enum"] if "enum" in of else range(of["maximum"] + 1)
+        values[name] = choices[(key >> (3 * index % 29)) % len(choices)]
+    return json.dumps(values)
 
 
 def response(status, content, **headers):

@@ -81,7 +81,9 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
         try:
             result = train(resolved, say=lambda line: click.echo(line, err=True), restart=restart)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted; the same command goes on from the last checkpoint.", err=True)
+            click.echo(
+                "\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True
+            )
             sys.exit(INTERRUPTED)
         if first and result.finished:
             click.echo(f"{result.steps} steps, mean loss {result.loss:.4f}, model in {result.folder / 'model'}")

@@ -30,7 +30,7 @@ from mctsdialog.dialogue import Domain, named_domain
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The test set, JSON lines.")
 @click.option("--format", "form", default="auto", show_default=True, help="Of FILES: auto, extes, esconv or chat.")
-@domain_option
+@click.option("--domain", metavar="NAME|FILE", help="Whose strategies count. By default the format's own.")
 @click.option("--least", default=5, show_default=True, type=click.IntRange(1), help="Fewest utterances of a context.")
 @click.option("--most", default=15, show_default=True, type=click.IntRange(1), help="Most utterances of a context.")
 @click.option("--limit", type=click.IntRange(1), help="Draw at most so many contexts.")
@@ -42,15 +42,20 @@ from mctsdialog.dialogue import Domain, named_domain
     help="Data that a model is trained on: leave its dialogues out; again for several.",
 )
 @click.option("--lenient", is_flag=True, help="Count malformed dialogues and go on.")
-def testset_command(files: tuple[Path, ...], domain: str, **options: Any) -> None:
+def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any) -> None:
     """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
     with errors_as_lines():
-        chosen = named_domain(domain)
+        named, chosen = None if domain is None else named_domain(domain), None
         dialogues = []
         for file in files:
-            found = read_dialogues(file, format=options["form"], domain=chosen, lenient=options["lenient"])
+            found = read_dialogues(file, format=options["form"], domain=named, lenient=options["lenient"])
             click.echo(f"{file}: {found.report}", err=True)
+            chosen = chosen or found.domain
+            if found.domain != chosen:
+                both = f"{file} is of domain {found.domain.name}, the files before it of {chosen.name}"
+                raise TrainConfigError(f"{both}; give --domain, or make a test set of each", field="domain")
             dialogues += list(found)
+        assert chosen is not None, "there is a file"
         lengths = {"least": options["least"], "most": options["most"]}
         exclude = frozenset[str]().union(*map(trained_seeds, options["exclude"]))
         draw = {"limit": options["limit"], "seed": options["seed"], "exclude": exclude}

@@ -132,7 +132,7 @@ def _silent(line: str) -> None:
 def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     """Everything that can go wrong before weights are loaded: data, batch, DeepSpeed, memory, chat template."""
     if config.data is None:
-        raise RunError("there is no data to train on; give --data", folder=config.output_dir)
+        raise TrainConfigError("there is no data to train on; give --data", field="data")
     _check_trackers(config)
     kind = KINDS[config.method]
     train_data = load_data([config.data], kind)

@@ -1,7 +1,7 @@
 """Run notebooks of this folder and save them with their outputs: ``python examples/run_notebooks.py quickstart``.
 
 Without names, all of them. Each runs in an empty folder of its own, so that no path of this machine and no file of an
-earlier run gets into it. It needs ``pip install nbclient ipykernel``.
+earlier run gets into it. It needs the extras ``local``, ``train`` and ``notebook``, and ``pip install nbclient``.
 """
 
 import sys
@@ -41,6 +41,9 @@ def cleaned(content):
 
 
 def main(names):
+    there = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+    if unknown := sorted(set(names) - set(there)):
+        sys.exit(f"there is no notebook {', '.join(unknown)}; there are {', '.join(there)}")
     for path in sorted(FOLDER.glob("*.ipynb")):
         if names and path.stem not in names:
             continue

@@ -20,7 +20,7 @@ Exit codes:
   0    done
   1    a model, a role or the disk failed
   2    wrong usage or bad input
-  3    a budget was spent; the same command with a larger one goes on
+  3    a budget was spent; the same command goes on, with a new budget
   130  interrupted; the same command goes on
 """
 

@@ -62,12 +62,14 @@ _OPTIONS = [
         )
         for role in ROLE_NAMES
     ),
-    click.option("--max-calls", type=click.IntRange(0), help="Budget: model calls."),
+    click.option("--max-calls", type=click.IntRange(0), help="Budget of this command: model calls."),
     click.option("--max-tokens", type=click.IntRange(0), help="Budget: tokens read and written."),
     click.option("--max-money", type=click.FloatRange(0), help="Budget: money, by --price."),
     click.option("--max-seconds", type=click.FloatRange(0), help="Budget: seconds from the first call."),
     click.option("--price", "prices", multiple=True, metavar="MODEL=IN:OUT[:CACHED]", help="Money per million tokens."),
-    click.option("--concurrency", type=click.IntRange(1), help="Most model calls at once."),
+    click.option(
+        "--concurrency", type=click.IntRange(1), help="Most model calls at once. Default: 8, with the embedded model 4."
+    ),
     click.option(
         "--adaptive", is_flag=True, help="Find the number of calls at once that the server takes, up to --concurrency."
     ),
@@ -144,6 +146,7 @@ class ModelOptions:
     :param api_key_env: environment variable that holds the server's key.
     :param slots: calls at once in the embedded model.
     :param timeout: seconds for one call to a server.
+    :param silent: whether no call goes out, so that no key is needed.
     """
 
     model: str | None
@@ -153,6 +156,7 @@ class ModelOptions:
     api_key_env: str
     slots: int
     timeout: float
+    silent: bool = False
 
     def make(self) -> dict[str, ChatModel]:
         """A bare model for each role; equal choices share one model.
@@ -178,12 +182,12 @@ class ModelOptions:
         url = address or self.base_url
         key = os.environ.get(self.api_key_env)
         if url is None:
-            if key is None:
+            if key is None and not self.silent:
                 raise ConfigError(
                     f"{name}: set {self.api_key_env} to your key, or name another server with --base-url",
                     field="api_key",
                 )
-            return OpenAIChat(name, api_key=key, timeout=self.timeout, max_connections=_MOST_CONNECTIONS)
+            return OpenAIChat(name, api_key=key or "", timeout=self.timeout, max_connections=_MOST_CONNECTIONS)
         return OpenAIChat(
             name, base_url=url, api_key=key or "", timeout=self.timeout, max_connections=_MOST_CONNECTIONS
         )
@@ -226,6 +230,7 @@ class ModelSetup:
             api_key_env=options["api_key_env"],
             slots=options["concurrency"] or 4,
             timeout=options["timeout"],
+            silent=options["replay"],
         )
         return cls(
             bare=models.make(),

@@ -15,11 +15,11 @@ from typing import Any
 import anyio
 import click
 
-from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
+from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.text import one_line
-from mctsdialog.errors import ConfigError, ReplyError
+from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
 from mctsdialog.files import file_stem
 from mctsdialog.preferences import (
@@ -105,6 +105,9 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
         run = _prepare(trees, options)
         try:
             code = anyio.run(run.go) if run.setup else run.go_without_models()
+        except JournalMismatchError as error:
+            hint = f"to ask models anew, choose another --work, or remove {run.work}"
+            raise Failure(f"{error}; {hint}", BAD_INPUT) from error
         except KeyboardInterrupt:
             click.echo("\nInterrupted. Finished replies are kept; the same command goes on.", err=True)
             code = INTERRUPTED

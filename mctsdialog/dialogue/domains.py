@@ -57,8 +57,8 @@ def get_domain(name: str) -> Domain:
     if key in _DOMAINS:
         return _DOMAINS[key]
     near = difflib.get_close_matches(key, _DOMAINS, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise DomainError(f"there is no built-in domain {name!r}; {hint}There are {', '.join(_DOMAINS)}")
+    hint = f"did you mean {near[0]!r}? There" if near else "there"
+    raise DomainError(f"there is no built-in domain {name!r}; {hint} are {', '.join(_DOMAINS)}")
 
 
 def load_domain(path: str | os.PathLike[str]) -> Domain:

@@ -103,7 +103,7 @@ class Budget:
             if limit is not None and not 0 <= limit < math.inf:
                 raise ConfigError(f"a budget of {kind} must be 0 or more, not {limit}", field=kind)
         if money is not None and not prices:
-            raise ConfigError("a budget of money needs prices", field="prices")
+            raise ConfigError("a budget of money needs prices: --price MODEL=INPUT:OUTPUT, or prices=", field="prices")
         self.limits: dict[str, float] = {kind: limit for kind, limit in limits.items() if limit is not None}
         self._prices = dict(prices or {})
         self._used = Spending()
@@ -144,7 +144,9 @@ class Budget:
         :raises ConfigError: when money is limited and ``model`` has no price.
         """
         if "money" in self.limits and price_of(self._prices, model) is None:
-            raise ConfigError(f"a budget of money needs a price for the model {model!r}", field="prices")
+            raise ConfigError(
+                f"a budget of money needs a price for the model {model!r}: --price, or prices=", field="prices"
+            )
         self.check()
         with self._lock:
             if self._used.calls >= self.limits.get("calls", math.inf):  # another thread took the last one

@@ -51,6 +51,8 @@ def load_tree(path: str | Path) -> Tree:
     :raises TreeFormatError: naming file, node and field, for anything that is not a sound tree.
     """
     file = Path(path)
+    if file.is_dir():
+        raise TreeFormatError("is a folder; name a tree file in it", file=file)
     try:
         size = file.stat().st_size
         if size > MAX_BYTES:

@@ -163,6 +163,10 @@ def test_siblings_are_generated_once_and_the_dataset_has_their_pairs(call, esc_f
     for file in (tmp_path / "preferences-work" / "trees").glob("*.json"):
         assert any(getattr(node, "probe", False) for node in mctsdialog.load_tree(file))
     before = (tmp_path / "preferences/preference/train.jsonl").read_bytes()
+    code, _, err = call(esc_folder, "--siblings", 2, "--horizon", 1)
+    assert code == 2
+    assert "config.horizon" in err
+    assert "choose another --work, or remove" in err
     code, out, _ = call(*words)
     assert code == 0
     assert len(stub_server.requests) == turns * 6

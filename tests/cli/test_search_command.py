@@ -33,11 +33,11 @@ def run(tmp_path, stub_server):
     """Runs the command in ``tmp_path`` against the stub server."""
     (tmp_path / "gold.json").write_text(mctsdialog.dialogue.sample_dialogues_text())
 
-    def run(*words, server=True, wait=True):
+    def run(*words, server=True, wait=True, key=SECRET):
         command = [sys.executable, "-W", "error", "-m", "mctsdialog", "search", *words]
         if server:
             command += ["--model", "stub", "--base-url", stub_server.url]
-        environment = {**os.environ, "OPENAI_API_KEY": SECRET, "COLUMNS": "200"}
+        environment = {**os.environ, "COLUMNS": "200"} | ({} if key is None else {"OPENAI_API_KEY": key})
         process = subprocess.Popen(
             command,
             cwd=tmp_path,
@@ -107,6 +107,18 @@ def test_restart_takes_replies_from_the_cache_and_replay_never_calls(run, stub_s
     assert code == 1
     assert "cache" in err
     assert len(stub_server.requests) == calls
+
+
+def test_a_replay_needs_no_key_and_a_search_does(run, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    run(*FEW)
+    hosted = (*FEW, "--restart", "--model", "stub")
+    code, out, _ = run(*hosted, "--replay", server=False, key=None)
+    assert code == 0
+    assert "0 calls" in out
+    code, _, err = run(*hosted, server=False, key=None)
+    assert code == 2
+    assert "set OPENAI_API_KEY" in err
 
 
 def test_another_model_on_the_same_output_is_refused_with_the_difference(run):

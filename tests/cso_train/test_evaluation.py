@@ -22,7 +22,7 @@ from cso_train.evaluation.table import json_table, latex_table, markdown_table, 
 from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues, write_dialogues
 from mctsdialog.preferences import chat_messages, system_prompt
 
-ESC = get_domain("esc")
+ESC, ESCONV = get_domain("esc"), get_domain("esconv")
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +241,25 @@ def test_the_command_makes_the_test_set(tmp_path):
     assert "6 contexts" in done.stdout
     assert "12 of 12 dialogues kept" in done.stderr
     assert len(read_test_set(tmp_path / "made.jsonl", ESC)) == 6
+
+
+def test_the_test_set_is_of_the_formats_own_domain(tmp_path):
+    turns = [{"speaker": "seeker", "content": f"It is hard, {n}."} for n in range(4)]
+    replies = [
+        {"speaker": "supporter", "content": "Why?", "annotation": {"strategy": "Question"}},
+        {"speaker": "supporter", "content": "I see.", "annotation": {"strategy": "Others"}},
+    ]
+    dialog = [turn for n in range(4) for turn in (turns[n], replies[n % 2])]
+    item = {"situation": "Work.", "problem_type": "job", "emotion_type": "fear", "dialog": dialog}
+    (tmp_path / "ESConv.json").write_text(json.dumps([item]), "utf-8")
+    words = ("testset", tmp_path / "ESConv.json", "--out", tmp_path / "made.jsonl", "--least", 1)
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert {case.strategy for case in read_test_set(tmp_path / "made.jsonl", ESCONV)} == {"Question", "Others"}
+    write_dialogues(tmp_path / "dialogues.jsonl", sample_dialogues(), domain="esc")
+    done = run(*words, tmp_path / "dialogues.jsonl")
+    assert done.returncode == 2
+    assert "is of domain esc, the files before it of esconv" in done.stderr
 
 
 def test_the_command_leaves_out_the_dialogues_of_the_training_data(tmp_path):

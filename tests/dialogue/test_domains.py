@@ -121,7 +121,7 @@ def test_get_domain():
     assert get_domain(" ESConv ") is ESCONV
     with pytest.raises(DomainError, match=r"did you mean 'persuasion'\? There are esc, esconv, persuasion"):
         get_domain("persuade")
-    with pytest.raises(DomainError, match="no built-in domain 'zzzz'; There are"):
+    with pytest.raises(DomainError, match="no built-in domain 'zzzz'; there are"):
         get_domain("zzzz")
     with pytest.raises(DomainError):
         get_domain(None)

@@ -20,6 +20,7 @@ CHAT = {"turns": [{"speaker": "seeker", "text": "a"}, {"speaker": "supporter", "
         (" \n ", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b"\xff\xfe[\x00]\x00", "is not UTF-8 at byte 0"),
+        (b"PK\x03\x04\x14\x00\x06\x00\xff", "is a spreadsheet or a zip archive"),
         ("[1, 2", "is not JSON"),
         ("nonsense", "is not JSON"),
         ("[]", "the list is empty"),
@@ -35,7 +36,7 @@ CHAT = {"turns": [{"speaker": "seeker", "text": "a"}, {"speaker": "supporter", "
         (json.dumps({"a": 1}), "cannot be told"),
         (json.dumps([EXTES, ESCONV]), r"different formats \(extes, esconv\)"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_files_that_hold_no_dialogues(write, content, message):
     path = write(content)

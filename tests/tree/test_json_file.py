@@ -188,9 +188,10 @@ def test_half_a_file_is_refused_at_every_length(tree, tmp_path):
 
 
 def test_missing_files_and_folders(tmp_path):
-    for path in (tmp_path, tmp_path / "no.json"):
-        with pytest.raises(TreeFormatError, match="cannot be read"):
-            mctsdialog.load_tree(path)
+    with pytest.raises(TreeFormatError, match="is a folder; name a tree file in it"):
+        mctsdialog.load_tree(tmp_path)
+    with pytest.raises(TreeFormatError, match="cannot be read"):
+        mctsdialog.load_tree(tmp_path / "no.json")
 
 
 def test_a_chain_of_10000_nodes_round_trips(domain, tmp_path):

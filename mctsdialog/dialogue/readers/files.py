@@ -50,12 +50,17 @@ def _told(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DialogueError("there is no such file", file=path) from error
     except UnicodeDecodeError as error:
-        message = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
-        raise DialogueError(message, file=path) from error
+        raise DialogueError(_not_text(error), file=path) from error
     except DialogueError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
         raise DialogueError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
+
+
+def _not_text(error: UnicodeDecodeError) -> str:
+    if error.object.startswith(b"PK\x03\x04"):
+        return "is a spreadsheet or a zip archive; convert its dialogues to chat JSON lines"
+    return f"is not UTF-8 at byte {error.start}; save it as UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,7 @@ class LazyItems:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                message = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
-                raise DialogueError(message, file=self.path, item=f"line {number}") from error
+                raise DialogueError(_not_text(error), file=self.path, item=f"line {number}") from error
 
 
 def streamed_items(path: Path) -> Iterable[RawItem]:
