@@ -65,7 +65,7 @@ class LogLines(TrainerCallback):
         if not state.is_local_process_zero or not logs or "train_runtime" in logs:
             return
         shown = [
-            f"{prefix}{label} {float(logs[prefix + name]):.{digits}f}"
+            f"{prefix}{label} {float(logs[prefix + name]):z.{digits}f}"
             for prefix in ("", "eval_")
             for name, label, digits in _SHOWN
             if prefix + name in logs
