@@ -186,7 +186,7 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--dialogues", type=int, default=500)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--between", type=float, nargs=2, default=[6.0, 12.0], help="seconds from a start to its kill")
+    parser.add_argument("--between", type=float, nargs=2, default=[2.0, 6.0], help="seconds from a start to its kill")
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--latency", type=float, default=0.02)

@@ -3,12 +3,10 @@
 Prints, as a Markdown table, the size of the file, the time from the start of navigation to the first drawn frame (the
 median over fresh pages), and while the whole tree is panned the time between frames and the time spent drawing one.
 Two layouts are panned: the view that the page opens with, and everything unfolded and fitted to the window.
-Run: python benchmarks/viewer.py [--json FILE] [--runs N] [--sizes N ...]
+Run: python benchmarks/viewer.py [--out FILE] [--runs N] [--sizes N ...]
 """
 
 import argparse
-import json
-import platform
 import random
 import shutil
 import statistics
@@ -16,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import common
 from playwright.sync_api import sync_playwright
 
 import mctsdialog
@@ -85,7 +84,7 @@ def opened(browser, file):
 
 def pan(page):
     gaps, draws = page.evaluate(PAN, FRAMES)
-    return {"frame_ms": statistics.median(gaps), "worst_frame_ms": max(gaps), "draw_ms": statistics.median(draws)}
+    return {"frame": statistics.median(gaps), "worst_frame": max(gaps), "draw": statistics.median(draws)}
 
 
 def measure(browser, file, runs):
@@ -96,19 +95,30 @@ def measure(browser, file, runs):
         if run < runs - 1:
             page.close()
     row = {"nodes": page.evaluate("viewer.nodeCount"), "kilobytes": file.stat().st_size / 1e3}
-    row |= {"ready_ms": statistics.median(ready), "ready_ms_runs": ready, "first_view": pan(page)}
+    row |= {"ready": statistics.median(ready), "ready_runs": ready, **pan(page)}
     page.set_checked("#unexpanded", True)
     page.click("#expand-all")
     time.sleep(0.5)
     assert page.evaluate("viewer.visibleCount") == row["nodes"]
-    row["everything"] = pan(page)
+    row |= {f"all_{name}": figure for name, figure in pan(page).items()}
     page.close()
     return row
 
 
+COLUMNS = {
+    "nodes": ("nodes", ",d"),
+    "file, kB": ("kilobytes", ",.0f"),
+    "interactive, ms": ("ready", ".0f"),
+    "pan: frame, ms": ("frame", ".1f"),
+    "pan: draw, ms": ("draw", ".1f"),
+    "all unfolded: frame, ms": ("all_frame", ".1f"),
+    "all unfolded: draw, ms": ("all_draw", ".1f"),
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="JSON file for the figures")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--runs", type=int, default=5, help="fresh pages of each size; the median counts")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1_000, 5_000, 20_000])
     arguments = parser.parse_args()
@@ -124,20 +134,11 @@ def main():
             file = save_html(grow(size), Path(folder) / f"{size}.html")
             rows += [measure(browser, file, arguments.runs)]
         browser.close()
-    print("| nodes | file, kB | interactive, ms | pan: frame, ms | pan: draw, ms | all: frame, ms | all: draw, ms |")
-    print("|---|---|---|---|---|---|---|")
-    for row in rows:
-        first, every = row["first_view"], row["everything"]
-        print(
-            f"| {row['nodes']} | {row['kilobytes']:.0f} | {row['ready_ms']:.0f} | {first['frame_ms']:.1f} "
-            f"| {first['draw_ms']:.1f} | {every['frame_ms']:.1f} | {every['draw_ms']:.1f} |"
-        )
+    print(common.table(rows, COLUMNS))
     print(
         f"\nChromium {version}, headless, 1440 x 900; medians. 'all' is the whole tree unfolded, fitted to the window."
     )
-    if arguments.json:
-        machine = {"chromium": version, "system": platform.system(), "cpu": platform.machine()}
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    common.write(arguments.out, rows=rows, chromium=version)
 
 
 if __name__ == "__main__":
