@@ -7,7 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
@@ -32,11 +33,23 @@ def _with_settings(command: F) -> F:
     """``--preset``, ``--config`` and one option for every setting of a run."""
     for name, field in reversed(TrainConfig.model_fields.items()):
         option = f"--{name.replace('_', '-')}"
-        command = click.option(option, f"set_{name}", help=f"{field.description}{_default(field.default)}")(command)
+        help_text = f"{field.description}{_default(field.default)}"
+        command = click.option(option, f"set_{name}", metavar=_metavar(field.annotation), help=help_text)(command)
     command = click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")(
         command
     )
     return click.option("--preset", metavar="NAME", help="The paper's settings; see 'config presets'.")(command)
+
+
+def _metavar(kind: Any) -> str:
+    """What a setting takes, for the help: its choices, or its type's name."""
+    if get_origin(kind) in (Union, UnionType):
+        return _metavar(next(each for each in get_args(kind) if each is not NoneType))
+    if get_origin(kind) is Literal:
+        return f"[{'|'.join(str(each) for each in get_args(kind))}]"
+    if get_origin(kind) is tuple:
+        return f"{_metavar(get_args(kind)[0])},..."
+    return {bool: "[true|false]", int: "INTEGER", float: "FLOAT"}.get(kind, "TEXT")
 
 
 def _default(value: object) -> str:

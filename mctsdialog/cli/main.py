@@ -14,10 +14,11 @@ from mctsdialog.cli.search import search_command
 from mctsdialog.cli.stats import stats_command
 from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
+from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import ResponseCache
-from mctsdialog.preferences import PathRule, PreferenceConfig
+from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
 from mctsdialog.tree import Tree
 
 
@@ -44,11 +45,16 @@ main.add_command(stats_command)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; beside each tree by default.")
 @click.option("--unexpanded/--no-unexpanded", default=True, help="Draw strategies that were not tried (DOT, SVG).")
 def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: bool) -> None:
-    """Write TREES (JSON files of a search) in another format."""
+    """Write TREES (JSON files of a search, or folders of them) in another format."""
     with errors_as_exits():
-        for file in trees:
-            tree = load_tree(file)
+        targets: dict[Path, Path] = {}
+        for file in tree_files(trees):
             target = (out or file.parent) / f"{file.stem}.{form}"
+            if target in targets:
+                raise DataError(f"would be written over what {targets[target]} gave: {target}", file=file)
+            targets[target] = file
+        for target, file in targets.items():
+            tree = load_tree(file)
             if form == "json":
                 save_tree(tree, target)
             elif form == "graphml":

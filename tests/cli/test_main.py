@@ -90,6 +90,18 @@ def test_export(tree_file, tmp_path, form):
         assert target.read_bytes() == tree_file.read_bytes()
 
 
+def test_export_takes_folders_and_writes_no_tree_over_another(tree_file, tmp_path):
+    folders = [tmp_path / name / "trees" for name in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "tree.json").write_bytes(tree_file.read_bytes())
+    result = invoke("export", folders[0].parent, "--format", "dot")
+    assert (result.exit_code, result.output.split()) == (0, [str(folders[0] / "tree.dot")])
+    result = invoke("export", *folders, "--format", "dot", "--out", tmp_path / "out")
+    assert (result.exit_code, (tmp_path / "out").exists()) == (2, False)
+    assert all(str(folder / "tree.json") in result.output for folder in folders)
+
+
 def test_sample_writes_what_the_reader_reads(tmp_path):
     target = tmp_path / "deep" / "gold.json"
     assert invoke("sample", target).exit_code == 0

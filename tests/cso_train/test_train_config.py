@@ -328,3 +328,14 @@ def test_no_rows_of_a_device_fit():
         device_batch(8, 8, least=2)
     with pytest.raises(TrainConfigError, match="these work"):
         device_batch(30, 8)
+
+
+def test_the_help_tells_what_each_setting_takes():
+    from cso_train.cli import main
+
+    taken = {option.name: option.metavar for option in main.commands["train"].params}
+    assert taken["set_method"] == f"[{'|'.join(METHODS)}]"
+    assert taken["set_zero_stage"] == "[auto|none|0|1|2|3]"
+    assert taken["set_report_to"] == "[tensorboard|wandb|trackio],..."
+    found = [taken[f"set_{name}"] for name in ("lora", "merge_adapter", "beta", "max_steps", "run_name")]
+    assert found == ["[true|false]", "[true|false]", "FLOAT", "INTEGER", "TEXT"]
