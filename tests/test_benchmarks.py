@@ -124,11 +124,27 @@ def test_pairs_are_held_against_the_truth(parts):
     training = parts("training")
     world = World(5, rounds=4)
 
-    async def make():
-        return await training.grown(world, 0, 60)
-
-    tree = anyio.run(make)
+    config = mctsdialog.SearchConfig(max_iterations=60, min_iterations=60, max_ends=10**9)
+    tree = anyio.run(mctsdialog.search, world.dialogue(world.scenario(0)), world.roles(), config)
     dataset = mctsdialog.PreferenceDataset.from_trees([tree], mctsdialog.PreferenceConfig(theta=-0.4))
     found = training.quality(world, dataset)
     assert found["pairs"] == len(list(dataset.pairs())) > 0
     assert found["right"] > 0.5
+
+
+def test_a_wavering_supporter_is_between_the_best_and_the_biased_one(parts):
+    from mctsdialog.worlds import World, strategies_of
+
+    searching = parts("searching")
+    world = World(5)
+    policies = {
+        "best": lambda scenario: None,
+        "wavering": lambda scenario: searching.wavering(world, scenario, 1.5),
+        "biased": lambda scenario: searching.pleasing(world),
+    }
+    worth = {}
+    for name, policy in policies.items():
+        golds = [world.dialogue(scenario, policy(scenario)) for scenario in world.scenarios(40)]
+        assert golds == [world.dialogue(scenario, policy(scenario)) for scenario in world.scenarios(40)]
+        worth[name] = sum(world.value(gold, strategies_of(gold.turns)) for gold in golds)
+    assert worth["best"] > worth["wavering"] > worth["biased"]

@@ -67,6 +67,7 @@ _LARGER = {
     "base_rate": 4e-3,
     "test_dialogues": 400,
     "rates": {"sft": (1e-3,), "dpo": (3e-4,), "orpo": (1e-3,)},
+    "seeds": (0, 1, 2, 3, 4),
 }
 
 
@@ -145,4 +146,5 @@ PRESETS = {
         real=RealSizes(dialogues=0),
     ),
 }
-"""``full``: what the documentation shows, about two hours on two cores; ``small``: every night; ``tiny``: tests."""
+"""``full``: what the documentation shows, an hour on two new cores, three on older ones; ``small``: every night;
+``tiny``: tests."""

@@ -56,12 +56,11 @@ TRAINING = """
 ## Training
 
 A Llama of {parameters}, made from scratch, is trained on {base:,} dialogues whose strategies are drawn from the
-biased strategist's scores: the base. For each of {seeds} seeds, {dialogues} other gold dialogues by the best
-policy are grown into trees ({iterations} iterations), and these made into ESC-Pro, ESC-Pro-SFT and
-ESC-Pro-Random by the package's own code with theta = {theta:g}: rewards in this world are mostly below 0. Every
-arm starts from the base ({epochs} epochs, all parameters), as in section 5 of the paper. {cases} contexts of
-held-out scenarios; the gold strategy is the best by dynamic programming. The base is one, so that seeds differ
-in data and order alone.
+biased strategist's scores: the base. {dialogues} gold dialogues by the best policy are grown into trees
+({iterations} iterations), and these made into ESC-Pro, ESC-Pro-SFT and ESC-Pro-Random by the package's own code
+with theta = {theta:g}: rewards in this world are mostly below 0. Every arm starts from the base ({epochs} epochs,
+all parameters), as in section 5 of the paper. All that is done at {seeds} seeds, each with a base, dialogues and an
+order of its own. {cases} contexts of held-out scenarios; the gold strategy is the best by dynamic programming.
 """
 
 DATA_COLUMNS = {
@@ -198,9 +197,41 @@ def verdict_rows(verdicts):
 LARGER = """
 ### A larger model
 
-The same data, and a Llama of {layers} layers of {hidden} whose tokens have one embedding for reading and another for
-saying; learning rates {rates}. {cases:,} contexts of held-out scenarios.
+A Llama of {layers} layers of {hidden} whose tokens have one embedding for reading and another for saying, at {seeds}
+seeds, the first with the data above; learning rates {rates}. {cases:,} contexts of held-out scenarios.
 """
+
+
+WAVERING = """
+### Gold that is no optimum
+
+What people said is not by the best policy. Here a supporter speaks the gold dialogues who at every turn takes the best
+strategy or, as often, one drawn by the strategist's biased ratings: worth {worth:.2f} instead of {best:.2f}. The larger
+model, the bases and the rest as above.
+"""
+
+
+def wavering_part(training, replies, best_worth):
+    """Text and numbers of the larger model where gold is no optimum."""
+    data = [training.data(seed)[1]["parts"]["esc-pro"] for seed in training.sizes.seeds]
+    arms, table, measures = _arms_and_claims(training, replies)
+    parts = [
+        WAVERING.format(worth=training.gold_worth(), best=best_worth),
+        common.table([{"name": "esc-pro"} | means(data)], DATA_COLUMNS),
+        "",
+        common.table(arms, ARM_COLUMNS),
+        "",
+        common.table(table, CLAIM_COLUMNS),
+    ]
+    return parts, {"measures": measures, "claims": table, "data": data}
+
+
+def _arms_and_claims(training, replies):
+    world = training.world
+    cases = cases_of(world, TEST, training.sizes)
+    measures = measured(cases, replies, world.domain)
+    arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
+    return arms, verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain))), measures
 
 
 def rates_of(training, arms):
@@ -211,13 +242,15 @@ def rates_of(training, arms):
 
 def larger_part(training, replies):
     """Text and numbers of the larger model."""
-    sizes, world = training.sizes, training.world
-    cases = cases_of(world, TEST, sizes)
-    measures = measured(cases, replies, world.domain)
-    arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
-    table = verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain)))
-    rates = rates_of(training, LARGER_ARMS)
-    text = LARGER.format(layers=sizes.layers, hidden=sizes.hidden, rates=rates, cases=len(cases))
+    sizes, rates = training.sizes, rates_of(training, LARGER_ARMS)
+    arms, table, measures = _arms_and_claims(training, replies)
+    text = LARGER.format(
+        layers=sizes.layers,
+        hidden=sizes.hidden,
+        seeds=len(sizes.seeds),
+        rates=rates,
+        cases=len(cases_of(training.world, TEST, sizes)),
+    )
     parts = [text, common.table(arms, ARM_COLUMNS), "", common.table(table, CLAIM_COLUMNS)]
     return parts, {"measures": measures, "claims": table}
 

@@ -243,6 +243,19 @@ def pleasing(world):
     return choose
 
 
+def wavering(world, scenario, temperature):
+    """A supporter who at every turn takes the best strategy or, as often, one drawn by the strategist's ratings."""
+    draw, names = random.Random(scenario.id), world.domain.strategies.names
+
+    def choose(state, number):
+        if draw.random() < 0.5:
+            return world.best_strategy(state, number)
+        prior = softmax({name: rated(world, state, name) for name in names}, temperature)
+        return draw.choices(names, [prior[name] for name in names])[0]
+
+    return choose
+
+
 def rated(world, state, name):
     return 2 * true_scores(state, name)[3] + (world.bias if name in world.favourites else 0)
 

@@ -1,8 +1,9 @@
 """CSO against SFT in a simulated world: data from searched trees, a small model trained every way, held-out scenarios.
 
 A base model is trained to talk as the world's biased strategist chooses. Seed dialogues by the best policy are grown
-into trees, and the trees made into ESC-Pro, ESC-Pro-SFT and ESC-Pro-Random by the package's own code. Every arm starts
-from the same base, as in section 5 of the paper, and is scored where the best policy's choice is known.
+into trees, and the trees made into ESC-Pro, ESC-Pro-SFT and ESC-Pro-Random by the package's own code. At every seed all
+arms start from the same base, as in section 5 of the paper, and are scored where the best policy's choice is known.
+Base and data are other ones at every seed: what one base makes of the same data differs much from what another does.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from mctsdialog.preferences import DatasetBuilder
 from mctsdialog.search import Players
 from mctsdialog.search.rules import softmax
 from mctsdialog.worlds import World
-from study_parts.searching import exchange, opened
+from study_parts.searching import exchange, opened, wavering
 from study_parts.tiny_model import make_model, write_dialogues
 
 BASE, SEEDS, TEST, VALIDATION = 100_000, 200_000, 300_000, 400_000
@@ -62,18 +63,20 @@ async def spoken_by_strategist(world, number, temperature):
     return Dialogue(**scenario.model_dump(), turns=history.full)
 
 
-async def grown(world, number, iterations):
-    """The tree of a gold dialogue by the best policy."""
-    config = mctsdialog.SearchConfig(max_iterations=iterations, min_iterations=iterations, max_ends=10**9)
-    return await mctsdialog.search(world.dialogue(world.scenario(number)), world.roles(), config)
+def gold_dialogues(world, sizes, seed, *, by_wavering):
+    """What a seed's trees grow from: dialogues by the best policy, or by a supporter who wavers."""
+    for scenario in world.scenarios(sizes.seed_dialogues, SEEDS + seed * 1000):
+        policy = wavering(world, scenario, sizes.base_temperature) if by_wavering else None
+        yield world.dialogue(scenario, policy)
 
 
-def make_data(folder, world, sizes, seed):
+def make_data(folder, world, sizes, seed, *, by_wavering=False):
     """ESC-Pro, ESC-Pro-Random and smaller ESC-Pros, as folders; what is in them."""
+    search = mctsdialog.SearchConfig(max_iterations=sizes.iterations, min_iterations=sizes.iterations, max_ends=10**9)
 
     async def make():
-        first = SEEDS + seed * 1000
-        trees = [await grown(world, first + at, sizes.iterations) for at in range(sizes.seed_dialogues)]
+        golds = gold_dialogues(world, sizes, seed, by_wavering=by_wavering)
+        trees = [await mctsdialog.search(gold, world.roles(), search) for gold in golds]
         config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed)
         drawn = DatasetBuilder(config)
         for tree in trees:
@@ -115,20 +118,21 @@ def quality(world, dataset):
 # -- models --------------------------------------------------------------------------------------------------------
 
 
-def make_base(folder, world, sizes):
+def make_base(folder, world, sizes, seed):
     """The base model's folder: a random model trained on dialogues of the biased strategist."""
+    first = BASE + seed * 10_000
 
     async def make():
-        numbers = range(BASE, BASE + sizes.base_dialogues)
+        numbers = range(first, first + sizes.base_dialogues)
         return [await spoken_by_strategist(world, number, sizes.base_temperature) for number in numbers]
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     dialogues = anyio.run(make)
     texts = [turn.text for each in dialogues for turn in each.turns]
-    random_model = make_model(folder / "random", world.domain, texts, sizes, 0)
+    random_model = make_model(folder / "random", world.domain, texts, sizes, seed)
     data = write_dialogues(folder / "dialogues.jsonl", world.domain, dialogues)
-    settings = {"epochs": sizes.base_epochs, "learning_rate": sizes.base_rate, "batch_size": 16, "seed": 0}
+    settings = {"epochs": sizes.base_epochs, "learning_rate": sizes.base_rate, "batch_size": 16, "seed": seed}
     trained(folder / "run", random_model, data, "sft", **settings, lr_scheduler="cosine")
     return str(folder / "run" / "model")
 
@@ -184,24 +188,36 @@ class Training:
     :param store: of the study.
     :param preset: its sizes.
     :param larger: of the larger model, on the same data.
+    :param by_wavering: whether gold dialogues are by a supporter who wavers instead of the best policy.
     """
 
-    def __init__(self, store, preset, *, larger=False):
+    def __init__(self, store, preset, *, larger=False, by_wavering=False):
         self.store, self.sizes = store, replace(preset.training, **(preset.larger if larger else {}))
         self.world = World(preset.seed, rounds=preset.rounds)
         self.folder = store.folder / "models"
         self.prefix = "larger/" if larger else ""
+        self.by_wavering, self.kind = by_wavering, "wavering/" if by_wavering else ""
 
-    def base(self):
-        """The base model's folder."""
-        folder = self.folder / f"{self.prefix}base"
-        self.store.kept(f"{self.prefix}base", partial(make_base, folder, self.world, self.sizes))
+    def base(self, seed):
+        """The folder of a seed's base model."""
+        folder = self.folder / f"{self.prefix}base-{seed}"
+        self.store.kept(f"{self.prefix}base/{seed}", partial(make_base, folder, self.world, self.sizes, seed))
         return folder / "run" / "model"
 
     def data(self, seed):
         """Where a seed's data is, and what is in it."""
-        folder = self.folder / f"data-{seed}"
-        return folder, self.store.kept(f"data/{seed}", partial(make_data, folder, self.world, self.sizes, seed))
+        folder = self.folder / f"{self.kind.replace('/', '-')}data-{seed}"
+        make = partial(make_data, folder, self.world, self.sizes, seed, by_wavering=self.by_wavering)
+        return folder, self.store.kept(f"{self.kind}data/{seed}", make)
+
+    def gold_worth(self):
+        """Mean worth of the dialogues that the trees grow from, from 0 to 4."""
+        made = [
+            self.world.value(gold, mctsdialog.worlds.strategies_of(gold.turns)) + 3.0
+            for seed in self.sizes.seeds
+            for gold in gold_dialogues(self.world, self.sizes, seed, by_wavering=self.by_wavering)
+        ]
+        return sum(made) / len(made)
 
     def rate(self, arm):
         """The learning rate of the arm's method: of several, the one that is best on the validation scenarios."""
@@ -222,13 +238,14 @@ class Training:
         """What the arm's model says in the test contexts."""
         cases = cases_of(self.world, TEST, self.sizes)
         if arm == "base":
-            return self.store.kept(f"{self.prefix}replies/base", lambda: answered(self.base(), cases, self.sizes))
+            name = f"{self.prefix}replies/base/{seed}"
+            return self.store.kept(name, lambda: answered(self.base(seed), cases, self.sizes))
         data = data or ARMS[arm][1]
-        return self._replies(f"replies/{arm}/{data}/{seed}", arm, data, seed, self.rate(arm), cases)
+        return self._replies(f"{self.kind}replies/{arm}/{data}/{seed}", arm, data, seed, self.rate(arm), cases)
 
     def _replies(self, name, arm, data, seed, rate, cases):
         def make():
-            base, (folder, _) = self.base(), self.data(seed)
+            base, (folder, _) = self.base(seed), self.data(seed)
             settings = {"epochs": self.sizes.epochs, "batch_size": self.sizes.batch_size, "learning_rate": rate}
             method, _, own = ARMS[arm]
             settings |= self.sizes.settings.get(method, {}) | own
@@ -250,5 +267,4 @@ class Training:
 
     def arms(self, names):
         """By arm the replies of each seed, the base first."""
-        found = {"base": [self.replies("base", 0)]}
-        return found | {arm: [self.replies(arm, seed) for seed in self.sizes.seeds] for arm in names}
+        return {arm: [self.replies(arm, seed) for seed in self.sizes.seeds] for arm in ("base", *names)}
