@@ -50,8 +50,8 @@ def main():
             training = Training(store, preset, larger=True)
             text, numbers["larger"] = report.larger_part(training, training.arms(LARGER_ARMS))
             parts += text
-            best_worth, training = training.gold_worth(), Training(store, preset, larger=True, by_wavering=True)
-            text, numbers["wavering"] = report.wavering_part(training, training.arms(LARGER_ARMS), best_worth)
+            training = Training(store, preset, larger=True, by_wavering=True)
+            text, numbers["wavering"] = report.wavering_part(training, training.arms(LARGER_ARMS))
             parts += text
     if "real" in wanted:
         from study_parts.real_text import real_part

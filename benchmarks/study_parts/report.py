@@ -8,7 +8,7 @@ import common
 from study_parts import figures
 from study_parts.claims import Comparer, claims, claims_of_larger, interval, mean_of, measures_of
 from study_parts.searching import JUDGED
-from study_parts.training import ARMS, LARGER_ARMS, TEST, cases_of
+from study_parts.training import ARMS, LARGER_ARMS
 
 INTRODUCTION = """# The study: the paper's claims at small scale
 
@@ -155,7 +155,7 @@ def measured(cases, replies, domain):
 def training_part(training, replies, volumes, folder):
     """Text, figures and numbers of the training."""
     sizes, world = training.sizes, training.world
-    cases = cases_of(world, TEST, sizes)
+    cases = training.cases
     measures = measured(cases, replies, world.domain)
     data = [training.data(seed)[1]["parts"] for seed in sizes.seeds]
     smaller = measured(cases, volumes, world.domain)
@@ -201,7 +201,6 @@ A Llama of {layers} layers of {hidden} whose tokens have one embedding for readi
 seeds, the first with the data above; learning rates {rates}. {cases:,} contexts of held-out scenarios.
 """
 
-
 WAVERING = """
 ### Gold that is no optimum
 
@@ -209,29 +208,6 @@ What people said is not by the best policy. Here a supporter speaks the gold dia
 strategy or, as often, one drawn by the strategist's biased ratings: worth {worth:.2f} instead of {best:.2f}. The larger
 model, the bases and the rest as above.
 """
-
-
-def wavering_part(training, replies, best_worth):
-    """Text and numbers of the larger model where gold is no optimum."""
-    data = [training.data(seed)[1]["parts"]["esc-pro"] for seed in training.sizes.seeds]
-    arms, table, measures = _arms_and_claims(training, replies)
-    parts = [
-        WAVERING.format(worth=training.gold_worth(), best=best_worth),
-        common.table([{"name": "esc-pro"} | means(data)], DATA_COLUMNS),
-        "",
-        common.table(arms, ARM_COLUMNS),
-        "",
-        common.table(table, CLAIM_COLUMNS),
-    ]
-    return parts, {"measures": measures, "claims": table, "data": data}
-
-
-def _arms_and_claims(training, replies):
-    world = training.world
-    cases = cases_of(world, TEST, training.sizes)
-    measures = measured(cases, replies, world.domain)
-    arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
-    return arms, verdict_rows(claims_of_larger(Comparer(cases, replies, world.domain))), measures
 
 
 def rates_of(training, arms):
@@ -243,16 +219,29 @@ def rates_of(training, arms):
 def larger_part(training, replies):
     """Text and numbers of the larger model."""
     sizes, rates = training.sizes, rates_of(training, LARGER_ARMS)
-    arms, table, measures = _arms_and_claims(training, replies)
     text = LARGER.format(
-        layers=sizes.layers,
-        hidden=sizes.hidden,
-        seeds=len(sizes.seeds),
-        rates=rates,
-        cases=len(cases_of(training.world, TEST, sizes)),
+        layers=sizes.layers, hidden=sizes.hidden, seeds=len(sizes.seeds), rates=rates, cases=len(training.cases)
     )
-    parts = [text, common.table(arms, ARM_COLUMNS), "", common.table(table, CLAIM_COLUMNS)]
-    return parts, {"measures": measures, "claims": table}
+    tables, numbers = _larger_tables(training, replies)
+    return [text, *tables], numbers
+
+
+def wavering_part(training, replies):
+    """Text and numbers of the larger model where gold is no optimum."""
+    worth, best = (training.gold_worth(by_wavering=each) for each in (True, False))
+    data = [training.data(seed)[1]["parts"]["esc-pro"] for seed in training.sizes.seeds]
+    tables, numbers = _larger_tables(training, replies)
+    text = [WAVERING.format(worth=worth, best=best), common.table([{"name": "esc-pro"} | means(data)], DATA_COLUMNS)]
+    return [*text, "", *tables], numbers | {"data": data}
+
+
+def _larger_tables(training, replies):
+    world = training.world
+    measures = measured(training.cases, replies, world.domain)
+    arms = [arm_row(name, rows, world.favourites) for name, rows in measures.items()]
+    table = verdict_rows(claims_of_larger(Comparer(training.cases, replies, world.domain)))
+    tables = [common.table(arms, ARM_COLUMNS), "", common.table(table, CLAIM_COLUMNS)]
+    return tables, {"measures": measures, "claims": table}
 
 
 NOTE = """Means over the seeds, the least and the greatest in brackets. Q: macro-F1 of the strategies in

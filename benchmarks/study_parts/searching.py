@@ -108,6 +108,12 @@ def greedily(case, players):
     return choose
 
 
+def drawn(draw, names, scores, temperature):
+    """A strategy, drawn from the softmax of its score."""
+    prior = softmax(scores, temperature)
+    return draw.choices(names, [prior[name] for name in names])[0]
+
+
 async def rollout(case, players, history, choose, judged=True):
     """Strategies to the end, and the mean reward as it was judged."""
     ended, rewards = False, []
@@ -134,8 +140,7 @@ async def best_of(case, from_prior, seed=0):
     async def choose(history):
         if not from_prior:
             return draw.choice(case.names)
-        prior = softmax(await players.scores(history), TEMPERATURE)
-        return draw.choices(case.names, [prior[name] for name in case.names])[0]
+        return drawn(draw, case.names, await players.scores(history), TEMPERATURE)
 
     begin, found = await opened(players), []
     cost = case.world.rounds * (4 if from_prior else 3)
@@ -250,8 +255,7 @@ def wavering(world, scenario, temperature):
     def choose(state, number):
         if draw.random() < 0.5:
             return world.best_strategy(state, number)
-        prior = softmax({name: rated(world, state, name) for name in names}, temperature)
-        return draw.choices(names, [prior[name] for name in names])[0]
+        return drawn(draw, names, {name: rated(world, state, name) for name in names}, temperature)
 
     return choose
 

@@ -11,7 +11,7 @@ import io
 import random
 import shutil
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import anyio
 
@@ -22,9 +22,8 @@ from cso_train.evaluation.metrics import evaluate_replies
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import DatasetBuilder
 from mctsdialog.search import Players
-from mctsdialog.search.rules import softmax
 from mctsdialog.worlds import World
-from study_parts.searching import exchange, opened, wavering
+from study_parts.searching import drawn, exchange, opened, wavering
 from study_parts.tiny_model import make_model, write_dialogues
 
 BASE, SEEDS, TEST, VALIDATION = 100_000, 200_000, 300_000, 400_000
@@ -58,8 +57,8 @@ async def spoken_by_strategist(world, number, temperature):
     players = Players(world.roles().bind(scenario), world.domain)
     history, ended = await opened(players), False
     while not ended:
-        prior = softmax(await players.scores(history), temperature)
-        history, ended = await exchange(players, history, draw.choices(names, [prior[name] for name in names])[0])
+        strategy = drawn(draw, names, await players.scores(history), temperature)
+        history, ended = await exchange(players, history, strategy)
     return Dialogue(**scenario.model_dump(), turns=history.full)
 
 
@@ -187,7 +186,7 @@ class Training:
 
     :param store: of the study.
     :param preset: its sizes.
-    :param larger: of the larger model, on the same data.
+    :param larger: of the larger model, on the same data and that of more seeds.
     :param by_wavering: whether gold dialogues are by a supporter who wavers instead of the best policy.
     """
 
@@ -206,18 +205,23 @@ class Training:
 
     def data(self, seed):
         """Where a seed's data is, and what is in it."""
-        folder = self.folder / f"{self.kind.replace('/', '-')}data-{seed}"
+        folder = self.folder / f"{self.kind}data-{seed}"
         make = partial(make_data, folder, self.world, self.sizes, seed, by_wavering=self.by_wavering)
         return folder, self.store.kept(f"{self.kind}data/{seed}", make)
 
-    def gold_worth(self):
-        """Mean worth of the dialogues that the trees grow from, from 0 to 4."""
+    def gold_worth(self, *, by_wavering):
+        """Mean worth, from 0 to 4, of the dialogues that trees grow from."""
         made = [
             self.world.value(gold, mctsdialog.worlds.strategies_of(gold.turns)) + 3.0
             for seed in self.sizes.seeds
-            for gold in gold_dialogues(self.world, self.sizes, seed, by_wavering=self.by_wavering)
+            for gold in gold_dialogues(self.world, self.sizes, seed, by_wavering=by_wavering)
         ]
         return sum(made) / len(made)
+
+    @cached_property
+    def cases(self):
+        """The test contexts."""
+        return cases_of(self.world, TEST, self.sizes)
 
     def rate(self, arm):
         """The learning rate of the arm's method: of several, the one that is best on the validation scenarios."""
@@ -226,35 +230,40 @@ class Training:
         arm = next(each for each, (its_method, *_) in ARMS.items() if its_method == method)
         if len(rates) == 1:
             return rates[0]
-        cases = cases_of(self.world, VALIDATION, self.sizes)
 
-        def score(rate):
-            said = self._replies(f"tuning/{method}/{rate:g}", arm, ARMS[arm][1], 0, rate, cases)
-            return scores(cases, said, self.world.domain).macro_f1.value
+        def best():
+            cases = cases_of(self.world, VALIDATION, self.sizes)
 
-        return max(rates, key=score)
+            def score(rate):
+                said = self._replies(f"tuning/{method}/{rate:g}", arm, ARMS[arm][1], 0, rate, cases)
+                return scores(cases, said, self.world.domain).macro_f1.value
+
+            return max(rates, key=score)
+
+        return self.store.kept(f"{self.prefix}{self.kind}rate/{method}", best)
 
     def replies(self, arm, seed, data=None):
         """What the arm's model says in the test contexts."""
-        cases = cases_of(self.world, TEST, self.sizes)
         if arm == "base":
             name = f"{self.prefix}replies/base/{seed}"
-            return self.store.kept(name, lambda: answered(self.base(seed), cases, self.sizes))
+            return self.store.kept(name, lambda: answered(self.base(seed), self.cases, self.sizes))
         data = data or ARMS[arm][1]
-        return self._replies(f"{self.kind}replies/{arm}/{data}/{seed}", arm, data, seed, self.rate(arm), cases)
+        return self._replies(f"replies/{arm}/{data}/{seed}", arm, data, seed, self.rate(arm), self.cases)
 
     def _replies(self, name, arm, data, seed, rate, cases):
+        name = self.prefix + self.kind + name
+
         def make():
             base, (folder, _) = self.base(seed), self.data(seed)
             settings = {"epochs": self.sizes.epochs, "batch_size": self.sizes.batch_size, "learning_rate": rate}
             method, _, own = ARMS[arm]
             settings |= self.sizes.settings.get(method, {}) | own
-            run = self.folder / (self.prefix + name).replace("/", "-")
+            run = self.folder / name.replace("/", "-")
             said = answered(trained(run, base, folder / data, method, seed=seed, **settings), cases, self.sizes)
             shutil.rmtree(run)
             return said
 
-        return self.store.kept(self.prefix + name, make)
+        return self.store.kept(name, make)
 
     def run(self):
         """Everything; by arm the replies of each seed."""
