@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.metadata
 import importlib.util
 import json
@@ -117,16 +118,34 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     with stop, _told(folder, config), _bar_closed(trainer):
         output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if stop.stopped:
+        _part_at_exit()
         tell(f"stopped at step {trainer.state.global_step}; the same command goes on")
         return RunResult(folder, trainer.state.global_step, output.training_loss, finished=False)
     with _told(folder, config):
         _save(trainer, prepared, folder, resolved, output.training_loss)
+    _part_at_exit()
     tell(f"saved in {folder / 'model'}")
     return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
 
 
 def _silent(line: str) -> None:
     """Says nothing: only the first process speaks."""
+
+
+def _part_at_exit() -> None:
+    """Have this process leave the others once it ends: threads that still serve them would abort it.
+
+    Not where a run fails: a process that leaves waits for the others, which may know of no failure.
+    """
+    atexit.unregister(_part)
+    atexit.register(_part)
+
+
+def _part() -> None:
+    import torch.distributed as dist  # noqa: PLC0415  # heavy
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:

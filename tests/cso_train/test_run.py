@@ -290,6 +290,25 @@ def test_ctrl_c_ends_two_processes_at_the_same_step(command, tmp_path):
     assert not (tmp_path / "out" / "model").exists()
 
 
+# Runs the command and tells how its process ends: it leaves the others, and the interpreter is not taken down, where
+# a thread that still serves them would abort it.
+WATCHED = """
+import runpy
+import torch.distributed as dist
+
+class Last:
+    def __del__(self):
+        print("taken down", flush=True)
+
+def leave():
+    left()
+    print("left the others", flush=True)
+
+last, left, dist.destroy_process_group = Last(), dist.destroy_process_group, leave
+runpy.run_module("cso_train", run_name="__main__")
+"""
+
+
 @pytest.mark.parametrize(
     ("stage", "lora", "packing"),
     [
@@ -304,8 +323,13 @@ def test_two_processes_have_the_losses_of_one(command, tiny_folder, tmp_path, st
     assert run(command(out="one", max_steps="4", lora=lora, **packing)).returncode == 0
     parts = {"zero_stage": stage, "per_device_batch_size": "2", **packing}
     parts |= {"merge_adapter": "true"} if lora == "true" else {}
-    done = run(command(out="two", launcher=LAUNCHERS["torchrun"], max_steps="4", lora=lora, **parts))
+    words = command(out="two", launcher=LAUNCHERS["torchrun"][:-1], max_steps="4", lora=lora, **parts)
+    (tmp_path / "watched.py").write_text(WATCHED)
+    words[words.index("cso_train")] = str(tmp_path / "watched.py")
+    done = run(words)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("left the others") == 2, done.stdout
+    assert "taken down" not in done.stdout
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert two == pytest.approx(one, rel=2e-3)
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text("utf-8"))
