@@ -46,7 +46,7 @@ from cso_train.evaluation.sheets import (
 )
 from cso_train.progress import progress_bar
 from mctsdialog import ChatModel, Domain, Limits
-from mctsdialog.cli.exits import INTERRUPTED
+from mctsdialog.cli.exits import FAILED, INTERRUPTED, Failure
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import parse_reply, read_rows
@@ -310,6 +310,7 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
             write_atomically(out / "verdicts.jsonl", lines),
         ]
     )
+    _need_one(result.raters)
 
 
 def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
@@ -324,6 +325,13 @@ def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
             write_atomically(out / "scores.jsonl", lines),
         ]
     )
+    _need_one(result.raters)
+
+
+def _need_one(raters: Mapping[str, Sequence[object]]) -> None:
+    """Fail where no rater said anything that counts: the tables are empty."""
+    if not any(each is not None for said in raters.values() for each in said):
+        raise Failure("no answer of a judge could be read: the tables are empty; try another --model", FAILED)
 
 
 def _lines(raters: Mapping[str, Sequence[J]], plain: Callable[[J], Any]) -> str:

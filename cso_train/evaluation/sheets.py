@@ -228,6 +228,8 @@ def _read(path: Path, key: SheetKey, parse: Callable[[str], T], wanted: str) -> 
                 except ValueError as error:
                     message = f"{wanted}, or empty, not {written[:40]!r}"
                     raise TrainDataError(message, file=path, item=f"item {item}", field=name) from error
+    if not any(found.values()):
+        raise TrainDataError(f"nothing is written into its columns {', '.join(key.criteria)}", file=path)
     return found
 
 

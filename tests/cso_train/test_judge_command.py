@@ -146,6 +146,22 @@ def test_people_rate_on_sheets(replies, tmp_path):
     assert "| Sat | 3.00 (3.00 to 3.00) | 4.00 (4.00 to 4.00) | 3.00 (3.00 to 3.00) | – |" in done.output
 
 
+def test_a_sheet_that_nobody_filled_is_told(replies, tmp_path):
+    run("rate", "--replies", replies, "--sheet", tmp_path / "people")
+    sheet = tmp_path / "people" / "sheet.csv"
+    key = ["--key", tmp_path / "people" / "key.json", "--out", tmp_path / "out"]
+    done = run("rate", "--sheets", sheet, *key, code=2)
+    assert f"Error: {sheet}: nothing is written into its columns acceptance, effectiveness" in done.output
+
+
+@pytest.mark.parametrize("command", [["pairwise", "--first", "long", "--second", "short"], ["rate"]])
+def test_a_judge_of_whom_no_answer_can_be_read_is_a_failure(stub_server, replies, judges, command, tmp_path):
+    stub_server.reply = lambda body, number: "I would rather not say."
+    done = run(*command, "--replies", replies, *judges, code=1)
+    assert "Error: no answer of a judge could be read" in done.output
+    assert list((tmp_path / "out").glob("*.md"))
+
+
 @pytest.mark.parametrize(
     ("command", "words", "message"),
     [
