@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Search a corpus with the workers of a Ray cluster. On every machine: pip install "mctsdialog[ray]", the same folder
-# under the same path, and the server's key in its environment (keys do not travel).
+# under the same path, and the server's key in its environment (keys do not travel). Whoever reaches a cluster can run
+# code on it; Ray's token keeps strangers out: "head" makes it, copy ~/.ray/auth_token to the same place on the others.
 #
 #   examples/ray_cluster.sh head                       # on the first machine
 #   HEAD=10.0.0.1 examples/ray_cluster.sh worker       # on each of the others
@@ -13,9 +14,12 @@ HEAD=${HEAD:-127.0.0.1}
 MODEL=${MODEL:-Qwen/Qwen2.5-7B-Instruct}
 URL=${URL:-http://router:8000/v1}              # one address, with any number of servers behind it
 OUT=${OUT:-/shared/trees}
+export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}   # "disabled" for a network of its own
+export RAY_USAGE_STATS_ENABLED=${RAY_USAGE_STATS_ENABLED:-0}
 
 case ${1:-} in
 head)
+    [ "$RAY_AUTH_MODE" != token ] || ray get-auth-token --generate > /dev/null
     ray start --head --port 6379
     ;;
 worker)

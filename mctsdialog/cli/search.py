@@ -16,7 +16,16 @@ from typing import Any
 import anyio
 import click
 
-from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, INTERRUPTED, Failure, errors_as_exits
+from mctsdialog.cli.exits import (
+    BAD_INPUT,
+    BUDGET_SPENT,
+    EPILOG,
+    FAILED,
+    INTERRUPTED,
+    Failure,
+    errors_as_exits,
+    sigterm_as_ctrl_c,
+)
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
@@ -97,7 +106,8 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
     with errors_as_exits():
         run = _prepare(files, options)
         try:
-            code = anyio.run(run.go)
+            with sigterm_as_ctrl_c():
+                code = anyio.run(run.go)
         except KeyboardInterrupt:
             click.echo(
                 f"\nInterrupted. Everything so far is kept in {run.output.folder}; the same command goes on.", err=True

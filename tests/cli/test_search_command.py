@@ -131,7 +131,8 @@ def test_another_model_on_the_same_output_is_refused_with_the_difference(run):
     assert "'other'" in err
 
 
-def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_server):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_server, sent):
     code, _, _ = run("gold.json", "--out", "whole", "--limit", "1", "--max-iterations", "12")
     assert code == 0
     answered = len(stub_server.requests)
@@ -147,7 +148,7 @@ def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_
     deadline = time.monotonic() + 60
     while len(stub_server.requests) <= answered + 40 and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=30)
     gate.set()
     assert process.returncode == 130
