@@ -1,6 +1,7 @@
 """A slow reference of the search, written from the design's section 2 alone; it shares no code with the package.
 
-Nodes are dicts, the tree is nested, every number is computed anew from its definition.
+Nodes are dicts, the tree is nested, every number is computed anew from its definition. Sums are rounded once, as in the
+package: where the last digit decides between two children, both take the same.
 """
 
 import math
@@ -31,8 +32,9 @@ class Reference:
 
     def priors(self, scores, gold=None):
         present = [n for n in self.names if n in scores]
-        total = sum(math.exp(scores[n] / self.t) for n in present)
-        priors = {n: math.exp(scores[n] / self.t) / total for n in present}
+        most = max(scores[n] for n in present)
+        total = math.fsum(math.exp((scores[n] - most) / self.t) for n in present)
+        priors = {n: math.exp((scores[n] - most) / self.t) / total for n in present}
         if gold is not None and gold not in priors:
             priors = {n: p * 0.9 for n, p in priors.items()} | {gold: 0.1}
         return priors
@@ -114,7 +116,7 @@ class Reference:
             if not ended:
                 history = [*history, ("seeker", answer, None)]
         rewards = [self.reward(part) for part in upto]
-        return self.backpropagate(child, sum(rewards) / len(rewards))
+        return self.backpropagate(child, math.fsum(rewards) / len(rewards))
 
     def backpropagate(self, node, total):
         while node is not None:
