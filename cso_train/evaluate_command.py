@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from cso_train.evaluation.table import markdown_table
 from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.progress import progress_bar
 from mctsdialog import Limits, read_dialogues
-from mctsdialog.cli.exits import INTERRUPTED
+from mctsdialog.cli.exits import interruptible
 from mctsdialog.dialogue import Domain, named_domain
 
 
@@ -120,11 +119,8 @@ def evaluate_command(**options: Any) -> None:
             raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
         if _served(options) and options["adapters"]:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
-        try:
+        with interruptible("Interrupted."):
             evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
-            sys.exit(INTERRUPTED)
         click.echo(markdown_table(evaluations))
         written = write_report(options["out"], evaluations, replies, cases)
         if options["figures"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -46,7 +45,7 @@ from cso_train.evaluation.sheets import (
 )
 from cso_train.progress import progress_bar
 from mctsdialog import ChatModel, Domain, Limits
-from mctsdialog.cli.exits import FAILED, INTERRUPTED, Failure
+from mctsdialog.cli.exits import FAILED, Failure, interruptible
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import parse_reply, read_rows
@@ -280,11 +279,8 @@ def _judged(
             with progress_bar("judgements") as show:
                 return await ask(judges, show)
 
-    try:
+    with interruptible("Interrupted; the judges' answers so far are kept."):
         return anyio.run(run)
-    except KeyboardInterrupt:
-        click.echo("\nInterrupted; the judges' answers so far are kept.", err=True)
-        sys.exit(INTERRUPTED)
 
 
 def _judge_model(given: str, options: Mapping[str, Any], limits: Limits) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,18 @@ class Failure(click.ClickException):
 
 
 @contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Take SIGTERM, which schedulers send some time before they kill, as Ctrl-C."""
+def interruptible(message: str) -> Iterator[None]:
+    """Ctrl-C ends the command with a message and 130; so does SIGTERM, which schedulers send before they kill."""
+    with _sigterm_as_ctrl_c():
+        try:
+            yield
+        except KeyboardInterrupt:
+            click.echo(f"\n{message}", err=True)
+            sys.exit(INTERRUPTED)
 
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
     def on_sigterm(_: int, frame: FrameType | None) -> None:
         on_ctrl_c = signal.getsignal(signal.SIGINT)  # the event loop's own, while one runs
         if not callable(on_ctrl_c):

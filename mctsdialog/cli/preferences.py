@@ -15,16 +15,7 @@ from typing import Any
 import anyio
 import click
 
-from mctsdialog.cli.exits import (
-    BAD_INPUT,
-    BUDGET_SPENT,
-    EPILOG,
-    FAILED,
-    INTERRUPTED,
-    Failure,
-    errors_as_exits,
-    sigterm_as_ctrl_c,
-)
+from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.text import one_line
@@ -113,14 +104,11 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
     with errors_as_exits():
         run = _prepare(trees, options)
         try:
-            with sigterm_as_ctrl_c():
+            with interruptible("Interrupted. Finished replies are kept; the same command goes on."):
                 code = anyio.run(run.go) if run.setup else run.go_without_models()
         except JournalMismatchError as error:
             hint = f"to ask models anew, choose another --work, or remove {run.work}"
             raise Failure(f"{error}; {hint}", BAD_INPUT) from error
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. Finished replies are kept; the same command goes on.", err=True)
-            code = INTERRUPTED
     sys.exit(code)
 
 

@@ -16,16 +16,7 @@ from typing import Any
 import anyio
 import click
 
-from mctsdialog.cli.exits import (
-    BAD_INPUT,
-    BUDGET_SPENT,
-    EPILOG,
-    FAILED,
-    INTERRUPTED,
-    Failure,
-    errors_as_exits,
-    sigterm_as_ctrl_c,
-)
+from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
@@ -105,14 +96,9 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
     """
     with errors_as_exits():
         run = _prepare(files, options)
-        try:
-            with sigterm_as_ctrl_c():
-                code = anyio.run(run.go)
-        except KeyboardInterrupt:
-            click.echo(
-                f"\nInterrupted. Everything so far is kept in {run.output.folder}; the same command goes on.", err=True
-            )
-            code = INTERRUPTED
+        kept = f"Everything so far is kept in {run.output.folder}"
+        with interruptible(f"Interrupted. {kept}; the same command goes on."):
+            code = anyio.run(run.go)
     sys.exit(code)
 
 

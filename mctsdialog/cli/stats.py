@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
 
-from mctsdialog.cli.exits import EPILOG, INTERRUPTED, errors_as_exits
+from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
 from mctsdialog.cli.models import given_config, with_config_options
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import write_atomically
@@ -64,11 +63,8 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
         scorer = _scorer(options, options["out"])
         statistics = dataset_statistics(dataset)
         if scorer is not None:
-            try:
+            with interruptible("Interrupted. Scores so far are kept; the same command goes on."):
                 statistics = anyio.run(_rate, statistics, dataset, scorer)
-            except KeyboardInterrupt:
-                click.echo("\nInterrupted. Scores so far are kept; the same command goes on.", err=True)
-                sys.exit(INTERRUPTED)
         click.echo(str(statistics))
         out: Path = options["out"]
         written = [
