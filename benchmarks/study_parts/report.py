@@ -8,7 +8,7 @@ import common
 from study_parts import figures
 from study_parts.claims import Comparer, claims, claims_of_larger, interval, mean_of, measures_of
 from study_parts.searching import JUDGED
-from study_parts.training import ARMS, LARGER_ARMS
+from study_parts.training import ARMS, LARGER_ARMS, volume_name
 
 INTRODUCTION = """# The study: the paper's claims at small scale
 
@@ -266,7 +266,7 @@ def volume_points(data, measures, smaller):
     """(mean number of dialogues, measures by seed), the base first and all data last."""
     points = [(0.0, measures["base"])]
     for share, rows in sorted(smaller.items()):
-        name = f"esc-pro-{round(100 * share)}"
+        name = volume_name(share)
         points.append((mean_of([each[name]["dialogues"] for each in data]), rows))
     return [*points, (mean_of([each["esc-pro"]["dialogues"] for each in data]), measures["CSO"])]
 

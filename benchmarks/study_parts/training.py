@@ -23,7 +23,7 @@ from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import DatasetBuilder
 from mctsdialog.search import Players
 from mctsdialog.worlds import World
-from study_parts.searching import drawn, exchange, opened, wavering
+from study_parts.searching import SCALE, drawn, exchange, opened, wavering
 from study_parts.tiny_model import make_model, write_dialogues
 
 BASE, SEEDS, TEST, VALIDATION = 100_000, 200_000, 300_000, 400_000
@@ -77,14 +77,14 @@ def make_data(folder, world, sizes, seed, *, by_wavering=False):
         golds = gold_dialogues(world, sizes, seed, by_wavering=by_wavering)
         trees = [await mctsdialog.search(gold, world.roles(), search) for gold in golds]
         config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed)
-        drawn = DatasetBuilder(config)
+        at_random = DatasetBuilder(config)
         for tree in trees:
-            drawn.add(tree, (await mctsdialog.random_record(tree, world.roles(), config))[0])
-        return mctsdialog.PreferenceDataset.from_trees(trees, config), drawn.build()
+            at_random.add(tree, (await mctsdialog.random_record(tree, world.roles(), config))[0])
+        return mctsdialog.PreferenceDataset.from_trees(trees, config), at_random.build()
 
-    dataset, drawn = anyio.run(make)
+    dataset, at_random = anyio.run(make)
     paths = len(list(dataset.paths()))
-    parts = {"esc-pro": dataset, "esc-pro-random": drawn}
+    parts = {"esc-pro": dataset, "esc-pro-random": at_random}
     every = sum(len(record.ends) for record in dataset.records)
     parts |= {volume_name(share): dataset.subset(max(1, round(share * every))) for share in sizes.volumes}
     counts = {}
@@ -212,7 +212,7 @@ class Training:
     def gold_worth(self, *, by_wavering):
         """Mean worth, from 0 to 4, of the dialogues that trees grow from."""
         made = [
-            self.world.value(gold, mctsdialog.worlds.strategies_of(gold.turns)) + 3.0
+            self.world.value(gold, mctsdialog.worlds.strategies_of(gold.turns)) + SCALE
             for seed in self.sizes.seeds
             for gold in gold_dialogues(self.world, self.sizes, seed, by_wavering=by_wavering)
         ]
