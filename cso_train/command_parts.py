@@ -11,6 +11,7 @@ import click
 
 from cso_train.errors import CsoTrainError
 from mctsdialog import Limits, LocalChat, ResponseCache, build_stack
+from mctsdialog._text import visible_line
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, Failure, errors_as_exits
 from mctsdialog.cli.keys import Servers
 
@@ -23,7 +24,7 @@ def errors_as_lines() -> Iterator[None]:
             yield
     except CsoTrainError as error:
         code = BAD_INPUT if isinstance(error, ValueError) else FAILED
-        raise Failure(str(error), code) from error
+        raise Failure(visible_line(str(error)), code) from error
 
 
 domain_option = click.option(

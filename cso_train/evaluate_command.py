@@ -23,6 +23,7 @@ from cso_train.progress import progress_bar
 from mctsdialog import Limits, read_dialogues
 from mctsdialog.cli.exits import interruptible
 from mctsdialog.cli.keys import api_key_option, shown_choice, split_choice
+from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
 
 
@@ -49,7 +50,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
         dialogues = []
         for file in files:
             found = read_dialogues(file, format=options["form"], domain=named, lenient=options["lenient"])
-            click.echo(f"{file}: {found.report}", err=True)
+            echo(f"{file}: {found.report}", err=True)
             chosen = chosen or found.domain
             if found.domain != chosen:
                 both = f"{file} is of domain {found.domain.name}, the files before it of {chosen.name}"
@@ -62,7 +63,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
         cases = build_test_set(dialogues, chosen, **lengths, **draw)
         sources = len({case.id.rpartition("/")[0] for case in cases})
         written = write_test_set(options["out"], cases)
-        click.echo(f"{len(cases)} contexts of {sources} dialogues in {written}")
+        echo(f"{len(cases)} contexts of {sources} dialogues in {written}")
 
 
 @click.command("evaluate")
@@ -120,12 +121,12 @@ def evaluate_command(**options: Any) -> None:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
         with interruptible("Interrupted."):
             evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
-        click.echo(markdown_table(evaluations))
+        echo(markdown_table(evaluations))
         written = write_report(options["out"], evaluations, replies, cases)
         if options["figures"]:
             written += save_plots(evaluations, options["out"])
         for path in written:
-            click.echo(path)
+            echo(path)
 
 
 @click.command("table")
@@ -136,10 +137,10 @@ def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
     """Put the models of several evaluations (their evaluation.json) side by side in one table."""
     with errors_as_lines():
         evaluations = join_tables(files)
-        click.echo(markdown_table(evaluations))
+        echo(markdown_table(evaluations))
         written = write_tables(out, evaluations)
         for path in [*written, *(save_plots(evaluations, out) if figures else [])]:
-            click.echo(path)
+            echo(path)
 
 
 async def _evaluate(
@@ -149,7 +150,7 @@ async def _evaluate(
     said: dict[str, list[str]] = {}
 
     async def one(name: str, replies: Replies, baseline: Baseline = "none") -> None:
-        click.echo(f"{name}: {len(cases)} contexts", err=True)
+        echo(f"{name}: {len(cases)} contexts", err=True)
         draws = {"resamples": options["resamples"], "seed": options["seed"]}
         with progress_bar(name) as show:
             evaluations[name], said[name] = await evaluate_model(

@@ -47,6 +47,7 @@ from cso_train.progress import progress_bar
 from mctsdialog import ChatModel, Domain, Limits
 from mctsdialog.cli.exits import FAILED, Failure, interruptible
 from mctsdialog.cli.keys import api_key_option, shown_choice
+from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import parse_reply, read_rows
@@ -295,7 +296,7 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
     shares = pairwise_shares(result, resamples=options["resamples"], seed=options["seed"])
     table, out = pairwise_table(shares, result, *names), options["out"]
     lines = _lines(result.raters, lambda each: None if each is None else asdict(each))
-    click.echo(table)
+    echo(table)
     _tell_files(
         [
             write_atomically(out / "pairwise.md", table),
@@ -310,7 +311,7 @@ def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
     summaries = rating_summaries(result, resamples=options["resamples"], seed=options["seed"])
     table, out = rating_table(summaries, result), options["out"]
     lines = _lines(result.raters, lambda each: None if each is None else dict(each))
-    click.echo(table)
+    echo(table)
     _tell_files(
         [
             write_atomically(out / "ratings.md", table),
@@ -336,4 +337,4 @@ def _lines(raters: Mapping[str, Sequence[J]], plain: Callable[[J], Any]) -> str:
 
 def _tell_files(files: Sequence[Path]) -> None:
     for file in files:
-        click.echo(file)
+        echo(file)

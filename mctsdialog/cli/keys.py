@@ -80,6 +80,8 @@ class Servers:
         :raises ConfigError: where OpenAI's own server is meant and there is no key for it.
         """
         name, address = split_choice(choice)
+        if "://" in name:  # with a password in it, perhaps: not shown
+            raise ConfigError("a model is NAME, or NAME@URL with http:// or https://", field="model")
         server = address or self.main
         variable = self.variables.get(origin(server))
         if origin(server) == origin(OPENAI_URL) and not silent and not os.environ.get(variable or ""):

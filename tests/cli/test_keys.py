@@ -173,3 +173,9 @@ def test_openai_without_a_key_is_told(monkeypatch):
         Servers.of(None, (), option="--server").chat("m")
     with pytest.raises(ConfigError, match="--api-key-env https://api"):
         Servers.of("http://127.0.0.1/v1", (), option="--server").chat("m@https://api.openai.com/v1")
+
+
+def test_an_address_of_another_kind_is_no_name():
+    with pytest.raises(ConfigError, match="NAME@URL") as caught:
+        Servers.of(None, (), option="--server").chat("m@ftp://joe:swordfish@b.example")
+    assert "swordfish" not in str(caught.value)
