@@ -1,4 +1,4 @@
-"""What version 0.1 wrote (``tests/fixtures/v0.1``), copied to where a test may write, and who spoke when it was made."""
+"""What version 0.1 wrote (``tests/fixtures/v0.1``), copied to where a test may write, and who spoke at that time."""
 
 import importlib.util
 import json
