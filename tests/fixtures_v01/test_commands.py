@@ -79,7 +79,10 @@ def test_half_done_replies_are_resumed_by_the_missing_calls_to_the_same_data(
     take("trees", "probing", "preferences")
     known = expected["probing"][kind]
     words = ("--model", "stub", "--base-url", server.url, "--out", "data", "--work", f"probing/{kind}")
-    run(main, *known["command"], *words)
+    replies = Path(f"probing/{kind}/journals/gold.{kind}.jsonl").read_text("utf-8").count('"type":"reply"')
+    done = run(main, *known["command"], *words)
+    assert f" replies, {replies} from the journal" in done.output
+    assert replies > 0
     assert server.marks() == known["missing"]
     files = sorted(path.relative_to(f"preferences/{kind}") for path in Path(f"preferences/{kind}").rglob("*.jsonl"))
     assert len(files) == 2
