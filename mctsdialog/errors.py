@@ -13,7 +13,9 @@ The tree::
     ├── TreeError                   an invariant of the conversation tree does not hold (carries node_id)
     ├── TrialError                  a trial was told in a way that does not fit the search
     ├── ModelError                  a model call failed (carries model, status)
-    │   ├── ModelRequestError       the server refused the request for good (400, 401, 403, 404, ...)
+    │   ├── ModelRequestError       the server refused the request for good (400, 404, 422, ...)
+    │   │   └── ModelAccountError       ... and every other request too: wrong key, no credit, unknown model
+    │   ├── ModelRefusedError       the provider or the model refuses this content (carries reason)
     │   ├── ModelUnavailableError   transient: 429, 5xx, connection faults, time-outs (carries retry_after)
     │   ├── ModelResponseError      transient: the server answered, but not with a completion
     │   ├── ModelNotFoundError      no local model file, or its runtime, was found
@@ -31,8 +33,12 @@ text of files and servers: ``str(error)`` shows characters that a terminal acts 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from mctsdialog._text import visible
+
+if TYPE_CHECKING:
+    from mctsdialog.llm.base import Usage
 
 
 class InsecureKeyWarning(UserWarning):
@@ -150,16 +156,48 @@ class ModelError(MctsDialogError):
 
     :param model: name of the model.
     :param status: HTTP status, where there was one.
+    :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), where the server told them.
     """
 
-    def __init__(self, message: str, *, model: str | None = None, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, model: str | None = None, status: int | None = None, usage: Usage | None = None
+    ) -> None:
         super().__init__(message)
         self.model = model
         self.status = status
+        self.usage = usage
 
 
 class ModelRequestError(ModelError):
-    """The server refused the request for good (400, 401, 403, 404, 422); trying again will not help."""
+    """The server refused the request for good (400, 404, 422); trying again will not help."""
+
+
+class ModelAccountError(ModelRequestError):
+    """The server would refuse every request: a wrong key, no credit, a suspended account, an unknown model.
+
+    It ends a whole run at once.
+    """
+
+
+class ModelRefusedError(ModelError):
+    """The provider's filter, or the model itself, refuses this content; asking the same again will not help.
+
+    A search closes the branch and goes on with the others.
+
+    :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["content_filter", "refusal"],
+        model: str | None = None,
+        status: int | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status, usage=usage)
+        self.reason = reason
 
 
 class ModelUnavailableError(ModelError):
@@ -175,8 +213,9 @@ class ModelUnavailableError(ModelError):
         model: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        usage: Usage | None = None,
     ) -> None:
-        super().__init__(message, model=model, status=status)
+        super().__init__(message, model=model, status=status, usage=usage)
         self.retry_after = retry_after
 
 

@@ -24,7 +24,8 @@ class Reading(NamedTuple):
 
 _WORDS = "think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|inner_?thoughts?|inner_?monologue"
 _OPENS = rf"<(?:\w+:)?(?:{_WORDS})(?:\s[^<>]{{0,80}})?>|\[THINK\]|◁think▷"
-_OPENS += r"|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>|<\|channel>\s*(?:thought|analysis)?|<unused94>(?:thought)?"
+_OPENS += r"|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
+_OPENS += r"|<\|channel>\s*(?:thought|analysis)?|<unused94>(?:thought)?"
 _CLOSES = rf"</(?:\w+:)?(?:{_WORDS})\s*>|\[/THINK\]|◁/think▷|<\|(?:END_THINKING|end_of_thought|inner_suffix)\|>"
 _CLOSES += r"|<channel\|>|<unused95>"
 _MARKS = re.compile(rf"(?P<open>{_OPENS})|(?P<close>{_CLOSES})", re.IGNORECASE)
