@@ -28,14 +28,16 @@ def model_card(config: TrainConfig, source: ModelSource, data: TrainingData) -> 
         for name, value in config.model_dump().items()
         if value is not None and name not in ("output_dir", "data", "eval_data", "model")
     ]
+    what = (
+        f"{kind} of {one_line(base.rsplit('/', 1)[-1])}, trained with cso_train on {len(data.rows)} {data.kind} rows."
+    )
     strategies = "".join(f"- {one_line(name)}\n" for name in data.strategies)
     return "\n".join(
         [
             *head,
             "---",
             f"\n# {config.method.upper()} on turn-level preferences\n",
-            f"{kind} of {one_line(base.rsplit('/', 1)[-1])}, trained with cso_train on "
-            f"{len(data.rows)} {data.kind} rows.",
+            what,
             f"\nThe loss: `{METHODS[config.method].loss}`.",
             "\nReplies begin with a strategy in brackets: `(Strategy) text`. The strategies:\n",
             strategies,

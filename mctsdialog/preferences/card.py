@@ -54,7 +54,7 @@ _NO_LICENCE = (
 
 _MARKUP = re.compile(
     r"[\\`*_\[\]|#~${}]"
-    r"|^(?:[-+=!]|\d+(?=[.)]))"  # a list, a rule, a heading
+    r"|^(?:[-+](?=\s|$)|-(?=[-\s]*$)|=(?=[=\s]*$)|\d+(?=[.)](?:\s|$)))"  # a list, a rule, a heading
     r"|:(?=[\w+-]+:)"  # an emoji code
 )
 
@@ -112,7 +112,6 @@ def _files(files: Mapping[str, int]) -> str:
 def _settings(data: PreferenceDataset) -> str:
     lines = ["## Extraction\n", "| setting | value | meaning |", "|---|---|---|"]
     for name, field in type(data.config).model_fields.items():
-        lines.append(
-            f"| {one_line(name)} | {one_line(str(getattr(data.config, name)))} | {one_line(field.description or '')} |"
-        )
+        cells = (name, str(getattr(data.config, name)), field.description or "")
+        lines.append(f"| {' | '.join(map(one_line, cells))} |")
     return "\n".join([*lines, ""])

@@ -243,6 +243,8 @@ HOSTILE = [
     "`code` ``` *bold* _it_ ~~no~~ $x$ :smile: {{ x }}",
     "- item",
     "1. item",
+    "---",
+    "===",
     "# head",
     "a\r\n\r\n# head\x1b[2J\u202eb",
 ]
