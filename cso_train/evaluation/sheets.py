@@ -190,7 +190,8 @@ def _write(
     questions = "".join(f"- {name}: {question}\n" for name, question in key.criteria.items())
     instructions = (
         f"{allowed}\n\n{questions}\nRows may be left empty; they are counted. Change nothing else, and save as CSV "
-        "(UTF-8).\nMake one copy of sheet.csv for each person.\n"
+        "(UTF-8).\nAn apostrophe at the beginning of a line keeps it from being taken for a formula; it is not part of "
+        "the text.\nMake one copy of sheet.csv for each person.\n"
     )
     return [
         write_atomically(folder / "sheet.csv", "\ufeff" + text.getvalue()),  # the mark tells Excel that it is UTF-8
