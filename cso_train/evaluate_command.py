@@ -23,6 +23,7 @@ from cso_train.progress import progress_bar
 from mctsdialog import Limits, read_dialogues
 from mctsdialog.cli.exits import interruptible
 from mctsdialog.dialogue import Domain, named_domain
+from mctsdialog.folders import inside
 
 
 @click.command("testset")
@@ -164,7 +165,8 @@ async def _evaluate(
 
     if _served(options):
         limits = Limits(options["concurrency"])
-        place = {"server": options["server"], "key_variable": options["api_key_env"], "cache": options["out"] / "cache"}
+        cache = inside(options["out"], "cache")
+        place = {"server": options["server"], "key_variable": options["api_key_env"], "cache": cache}
         names = ("concurrency", "max_tokens", "temperature")
         for name in (options["model"], *options["others"]):
             async with server_model(name, **place, limits=limits) as model:

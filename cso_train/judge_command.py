@@ -48,6 +48,7 @@ from mctsdialog import ChatModel, Domain, Limits
 from mctsdialog.cli.exits import FAILED, Failure, interruptible
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 from mctsdialog.preferences import parse_reply, read_rows
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -287,7 +288,7 @@ def _judge_model(given: str, options: Mapping[str, Any], limits: Limits) -> Any:
     name, at, server = given.rpartition("@")
     if not at or "://" not in server:
         name, server = given, options["server"]
-    cache = options["out"] / "cache"
+    cache = inside(options["out"], "cache")
     return server_model(name, server=server, key_variable=options["api_key_env"], cache=cache, limits=limits)
 
 
@@ -301,9 +302,9 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
     click.echo(table)
     _tell_files(
         [
-            write_atomically(out / "pairwise.md", table),
-            write_atomically(out / "pairwise.json", pairwise_json(shares, result, *names)),
-            write_atomically(out / "verdicts.jsonl", lines),
+            write_atomically(inside(out, "pairwise.md"), table),
+            write_atomically(inside(out, "pairwise.json"), pairwise_json(shares, result, *names)),
+            write_atomically(inside(out, "verdicts.jsonl"), lines),
         ]
     )
     _need_one(result.raters)
@@ -316,9 +317,9 @@ def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
     click.echo(table)
     _tell_files(
         [
-            write_atomically(out / "ratings.md", table),
-            write_atomically(out / "ratings.json", rating_json(summaries, result)),
-            write_atomically(out / "scores.jsonl", lines),
+            write_atomically(inside(out, "ratings.md"), table),
+            write_atomically(inside(out, "ratings.json"), rating_json(summaries, result)),
+            write_atomically(inside(out, "scores.jsonl"), lines),
         ]
     )
     _need_one(result.raters)

@@ -88,6 +88,20 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_files(folder: Path) -> None:
+    """Bring all files below a folder to the disk, as they were written by somebody else.
+
+    :raises OSError: where that fails.
+    """
+    if os.name != "posix":
+        return
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with (Path(place) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
+
+
 def sweep(folder: Path, *suffixes: str) -> int:
     """Remove the temporary files that killed writers left in a folder. Files that are being written stay.
 
@@ -164,11 +178,14 @@ def file_stem(name: str) -> str:
     return digested_stem(name)
 
 
-def digested_stem(name: str) -> str:
-    """The name that an id has where it cannot be its own name; no other id has it."""
+def digested_stem(name: str, readable: str | None = None) -> str:
+    """The name that an id has where it cannot be its own name; no other id has it.
+
+    :param readable: what to make its beginning of; the id by default.
+    """
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:16]
-    readable = re.sub(r"[^A-Za-z0-9_-]", "_", name[:60]).strip("-_") or "dialogue"
-    return f"{readable}-{base64.b32encode(digest).decode().rstrip('=').lower()}"
+    shown = re.sub(r"[^A-Za-z0-9_-]", "_", (name if readable is None else readable)[:60]).strip("-_") or "dialogue"
+    return f"{shown}-{base64.b32encode(digest).decode().rstrip('=').lower()}"
 
 
 def earlier_stem(name: str) -> str:

@@ -35,7 +35,7 @@ def inside(folder: str | Path, name: str) -> Path:
 
 
 def _is_plain(part: str) -> bool:
-    return part not in ("", ".", "..") and part.isprintable() and not set(part) & set('\\:*?"<>|')
+    return part not in ("", ".", "..") and "\\" not in part and "\0" not in part
 
 
 def remove_file(folder: str | Path, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from anyio import to_thread
 from pydantic import TypeAdapter
@@ -71,8 +71,7 @@ class Output:
 
     def _owner(self, stem: str) -> str | None:
         """The id that the journal of this name says, or else the tree; None where neither does."""
-        journal, tree = self._journal(stem), self._tree(stem)
-        owner = _owner_of_journal(journal) if journal.is_file() else None
+        tree, owner = self._tree(stem), owner_of_journal(self._journal(stem))
         return _owner_of_tree(tree) if owner is None and tree.is_file() else owner
 
     @property
@@ -133,10 +132,15 @@ def _save(tree: Tree, file: Path) -> None:
     save_graphml(tree, file.with_suffix(".graphml"))
 
 
-def _owner_of_journal(path: Path) -> str | None:
-    """The id of the dialogue that a journal's first line names."""
+def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:
+    """The id that a journal's first line names; None where there is none.
+
+    :param field: where a journal of this kind has it: "dialogue" of a search, "scenario" of preference data.
+    """
+    if not path.is_file():
+        return None
     with path.open("rb") as file:
-        return _id_in(file.readline(_LONGEST_HEAD), "record", "dialogue")
+        return _id_in(file.readline(_LONGEST_HEAD), "record", field)
 
 
 def _owner_of_tree(path: Path) -> str | None:
