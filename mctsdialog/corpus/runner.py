@@ -22,6 +22,7 @@ from mctsdialog.corpus.shards import checked_shard, in_shard
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import (
     BudgetExceededError,
+    CacheError,
     ConfigError,
     DialogueError,
     JournalMismatchError,
@@ -357,7 +358,7 @@ def _is_fatal(error: Exception) -> bool:
     """Whether every other tree would fail in the same way."""
     if isinstance(error, ModelRequestError):
         return error.status in _FATAL_STATUS
-    return isinstance(error, JournalMismatchError | ModelNotFoundError | ConfigError | OSError)
+    return isinstance(error, JournalMismatchError | ModelNotFoundError | CacheError | ConfigError | OSError)
 
 
 def _total(dialogues: object, shard: tuple[int, int] | None) -> int | None:
