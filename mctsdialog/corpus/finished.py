@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -28,6 +29,8 @@ except ImportError:  # not on Windows, where two runs on one folder are not noti
 
 Status: TypeAlias = Literal["done", "stopped", "skipped", "failed", "not begun"]
 """What became of a dialogue: searched; stopped by a budget; finished before; failed; no budget left for it."""
+
+_log = logging.getLogger("mctsdialog.corpus")
 
 _NAME = re.compile(r"finished(-[0-9]+-of-[0-9]+)?\.jsonl")
 _MOST = 2**53  # no count or number in an index is larger
@@ -122,11 +125,11 @@ class FinishedIndex:
         whole = self._is_whole(file, line)
         if whole and (line.files is None or mark_of(graph) != line.files.get(".graphml")):
             if line.files is not None:
-                self._report(graph)
+                self._report(self._name(graph))
             save_graphml(load_tree(file), graph)
             self.add(line.record, fingerprint)
         if not whole:
-            self._report(file)
+            self._report(self._name(file))
         return line.record if whole else None
 
     def add(self, record: TreeRecord, fingerprint: str) -> None:
@@ -181,7 +184,7 @@ class FinishedIndex:
                 damaged += found is None
                 ended = line.endswith(b"\n")
         if damaged:
-            self.damaged.append(f"{path.name}: {damaged} line{'s' * (damaged != 1)}")
+            self._report(f"{path.name}: {damaged} line{'s' * (damaged != 1)}")
         if path == self._output.index and (damaged or not ended):
             write_atomically(path, b"".join(whole))
             self.close()
@@ -196,8 +199,12 @@ class FinishedIndex:
         except TreeFormatError:
             return False
 
-    def _report(self, file: Path) -> None:
-        self.damaged.append(file.relative_to(self._output.folder).as_posix())
+    def _report(self, what: str) -> None:
+        self.damaged.append(what)
+        _log.warning("damaged, and rebuilt: %s", what)
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._output.folder).as_posix()
 
 
 def _decode(line: bytes) -> _Line | None:

@@ -155,11 +155,14 @@ def test_a_rollback_journal_cannot_have_a_file_removed(folder: Path, tmp_path: P
     """SQLite removes the file that a journal names as the one over it."""
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
+    magic, size = bytes.fromhex("d9d505f920a163d7"), 4096
+    page, pages = (folder / "cache.db").read_bytes()[:size], (folder / "cache.db").stat().st_size // size
+    header = [1, 0, pages, 512, size]  # records, nonce, pages of the database, sector, page
+    record = [(1).to_bytes(4), page, sum(page[at] for at in range(size - 200, 0, -200)).to_bytes(4)]
     name = str(victim).encode()
-    end = len(name).to_bytes(4) + sum(name).to_bytes(4) + bytes.fromhex("d9d505f920a163d7")
-    page = (1 << 30 // 4096 + 1).to_bytes(4)
-    journal = bytes.fromhex("d9d505f920a163d7") + bytes(4) + bytes(4) + (43).to_bytes(4) + (512).to_bytes(4)
-    (folder / "cache.db-journal").write_bytes((journal + (4096).to_bytes(4)).ljust(512, b"\0") + page + name + end)
+    over = [(2**30 // size + 1).to_bytes(4), name, len(name).to_bytes(4), sum(name).to_bytes(4), magic]
+    start = (magic + b"".join(number.to_bytes(4) for number in header)).ljust(512, b"\0")
+    (folder / "cache.db-journal").write_bytes(b"".join([start, *record, *over]))
     for mode in MODES:
         with pytest.raises(DataError, match="names other files to remove"):
             ResponseCache(folder, mode=mode)
