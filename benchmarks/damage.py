@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -86,6 +87,20 @@ def wrong_files(out):
     }
 
 
+def run(words, log, seconds=None):
+    """Run the command, and kill it so long after it has read its dialogues. The exit code."""
+    start = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=file)
+        while seconds is not None and process.poll() is None and b" kept" not in log.read_bytes()[start:]:
+            time.sleep(0.02)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+
 def run_all(words, out, arguments, log):
     """Runs that are killed, their files damaged after each, then runs to the end."""
     draw, counts, code = random.Random(arguments.seed), Counter(), None
@@ -93,8 +108,7 @@ def run_all(words, out, arguments, log):
     while code is None or counts["tries"] < 4:
         kill = counts["kills"] < arguments.kills
         said = log.stat().st_size if log.exists() else 0
-        with log.open("ab") as file:
-            code, _ = soak.run(words, file, draw.uniform(*arguments.between) if kill else None)
+        code = run(words, log, draw.uniform(*arguments.between) if kill else None)
         lines = log.read_bytes()[said:].decode("utf-8", "replace")
         named = {line.rpartition(": ")[2] for line in lines.splitlines() if line.startswith("damaged, and rebuilt: ")}
         left = wrong_files(out)
@@ -129,8 +143,7 @@ def measure(arguments):
         mctsdialog.write_dialogues(corpus, list(throughput.dialogues(arguments.dialogues)), domain="esc")
         os.environ.setdefault("OPENAI_API_KEY", "none")
         words = soak.command(folder, url, arguments)
-        with (folder / "log.txt").open("w") as log:
-            undisturbed, _ = soak.run([*words[:-1], words[-1], "--out", str(folder / "whole")], log)
+        undisturbed = run([*words, "--out", str(folder / "whole")], folder / "whole.txt")
         calls, began = stub_server.totals_of(url)["calls"], time.monotonic()
         code, counts, kinds = run_all(words, folder / "out", arguments, folder / "disturbed.txt")
         if code or undisturbed:
@@ -174,7 +187,9 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--dialogues", type=int, default=400)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--between", type=float, nargs=2, default=[1.0, 4.0], help="seconds from a start to its kill")
+    parser.add_argument(
+        "--between", type=float, nargs=2, default=[0.0, 2.0], help="seconds of a search before its kill"
+    )
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--latency", type=float, default=0.05)
