@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
     "mctsdialog.errors": 0,
     "mctsdialog.files": 0,
+    "mctsdialog.inputs": 0,
     "mctsdialog.colours": 0,
     "mctsdialog.settings": 0.5,  # a mezzanine: what many floors are made from
     "mctsdialog.views": 0.5,
