@@ -8,6 +8,7 @@ The tree::
     │   ├── DialogueError           a dialogue or a dialogue file
     │   ├── DomainError             a domain: strategies, rubric, weights, templates
     │   ├── TreeFormatError         a tree file
+    │   ├── CacheError              a response cache that is damaged, or that is none
     │   └── JournalError            a journal file
     │       └── JournalMismatchError    a sound journal of another config, domain, dialogue or set of roles
     ├── TreeError                   an invariant of the conversation tree does not hold (carries node_id)
@@ -45,6 +46,14 @@ class InsecureKeyWarning(UserWarning):
     """A key, password or secret header goes over plain HTTP to another machine."""
 
 
+_MOST = 1000  # characters of a message; a file of megabytes may be one wrong name
+
+
+def shortened(text: str, most: int = _MOST) -> str:
+    """``text``, cut where it is longer than a message may be."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 class MctsDialogError(Exception):
     """Root of every error raised on purpose by this package."""
 
@@ -69,7 +78,7 @@ class ConfigError(MctsDialogError, ValueError):
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message))
         self.field = field
 
 
@@ -93,11 +102,11 @@ class DataError(MctsDialogError, ValueError):
     ) -> None:
         where = [str(file)] if file is not None else []
         if item is not None:
-            where.append(f"item {item}" if isinstance(item, int) else item)
+            where.append(f"item {item}" if isinstance(item, int) else shortened(item, 200))
         if field is not None:
-            where.append(field)
-        super().__init__(": ".join([*where, message]))
-        self.reason = message
+            where.append(shortened(field, 200))
+        self.reason = shortened(message)
+        super().__init__(": ".join([*where, self.reason]))
         self.file = None if file is None else str(file)
         self.item = item
         self.field = field
@@ -113,6 +122,10 @@ class DomainError(DataError):
 
 class TreeFormatError(DataError):
     """A tree file is malformed, hostile, or of an unknown schema version."""
+
+
+class CacheError(DataError):
+    """A response cache is damaged, or its folder holds something else. The message says what to remove."""
 
 
 class JournalError(DataError):
@@ -288,7 +301,7 @@ class ReplyError(MctsDialogError):
 
     def __init__(self, message: str, *, role: str, attempts: int = 1, last_reply: str | None = None) -> None:
         shown = "" if last_reply is None else f"; last reply: {last_reply[:200]!r}"
-        super().__init__(f"{role}: {message} (after {attempts} attempt{'s' * (attempts != 1)}){shown}")
+        super().__init__(f"{role}: {shortened(message)} (after {attempts} attempt{'s' * (attempts != 1)}){shown}")
         self.role = role
         self.attempts = attempts
         self.last_reply = last_reply
