@@ -71,6 +71,8 @@ class ChatRequest:
     :param sample: index of an independent draw of the same request; part of the cache key.
     :param accept: raises :class:`ValueError` for a reply that is of no use. Not part of the cache key: the cache
         asks it before it stores a reply as good.
+    :param logprobs: how many of the likeliest tokens to ask for at each place of the reply, with their
+        log-probabilities; 0 asks for none. Part of the cache key.
     """
 
     messages: tuple[Message, ...]
@@ -78,6 +80,7 @@ class ChatRequest:
     schema: Mapping[str, Any] | None = None
     sample: int = 0
     accept: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
+    logprobs: int = 0
     _key: tuple[str, str] | None = field(default=None, init=False, compare=False, repr=False)  # model and its key
 
     def is_good(self, completion: Completion) -> bool:
@@ -106,8 +109,9 @@ def request_key(model: str, request: ChatRequest) -> str:
 def _digest(model: str, request: ChatRequest) -> str:
     # Put together by hand, in the order of the names, at half of what it takes as a whole.
     messages = ",".join([f"[{_quoted(each.role)},{_quoted(each.content)}]" for each in request.messages])
+    begin = f'{{"logprobs":{request.logprobs},' if request.logprobs else "{"
     text = (
-        f'{{"messages":[{messages}],"model":{_quoted(model)},"sample":{request.sample},'
+        f'{begin}"messages":[{messages}],"model":{_quoted(model)},"sample":{request.sample},'
         f'"sampling":{_sampling_text(request.sampling)},"schema":{_canonical(request.schema)}}}'
     )
     return hashlib.sha256(text.encode()).hexdigest()
@@ -163,6 +167,20 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One token of a reply, and what else the model might have written in its place.
+
+    :param text: the token's text.
+    :param logprob: its natural log-probability, at most 0.
+    :param top: the likeliest tokens at this place with their log-probabilities; the token itself may be among them.
+    """
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A model's reply.
 
@@ -174,6 +192,8 @@ class Completion:
     :param model: the model that gave it.
     :param cached: whether it came out of the response cache or from an equal request in flight.
     :param thought: the model's reasoning, where it came with the reply. It is kept, and is never part of a turn.
+    :param logprobs: the tokens of the reply as it was written, reasoning in its text included; empty where they were
+        not asked for, or the server returns none.
     """
 
     text: str
@@ -183,6 +203,7 @@ class Completion:
     model: str = ""
     cached: bool = False
     thought: str = ""
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
     def as_cached(self) -> Completion:
         """This reply as one that cost nothing."""

@@ -11,10 +11,20 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias, cast, get_args
 
 import anyio
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from mctsdialog.errors import CacheMissError, ConfigError
 from mctsdialog.files import seal, sealed
-from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, FinishReason, ModelLayer, Usage, request_key
+from mctsdialog.llm.base import (
+    ChatModel,
+    ChatRequest,
+    Completion,
+    FinishReason,
+    ModelLayer,
+    TokenLogprobs,
+    Usage,
+    request_key,
+)
 from mctsdialog.llm.budget import Price, cost, price_of
 from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
 from mctsdialog.llm.loop_local import LoopLocal
@@ -273,6 +283,8 @@ def _encode(key: str, entry: Entry) -> str:
         "good": entry.good,
         "created": time.time(),
     }
+    if completion.logprobs:
+        content["logprobs"] = [[each.text, each.logprob, each.top] for each in completion.logprobs]
     return seal(json.dumps(content, ensure_ascii=True), key)  # SQLite text cannot hold half a surrogate pair
 
 
@@ -288,13 +300,28 @@ def _decode(key: str, text: str) -> Entry | None:
     if not isinstance(usage, list) or len(usage) != 3 or not all(type(n) is int and n >= 0 for n in usage):
         return None
     latency, finish = data.get("latency"), data.get("finish_reason")
-    if not all(isinstance(word, str) for word in words):
+    if not all(isinstance(word, str) for word in words) or not isinstance(latency, int | float):
         return None
-    if finish not in get_args(FinishReason) or not isinstance(latency, int | float):
+    logprobs = _read_logprobs(data.get("logprobs"))
+    if finish not in get_args(FinishReason) or logprobs is None:
         return None
     reason = cast(FinishReason, finish)
-    completion = Completion(data["text"], reason, Usage(*usage), float(latency), data["model"])
+    completion = Completion(data["text"], reason, Usage(*usage), float(latency), data["model"], logprobs=logprobs)
     return Entry(completion, data["good"])
+
+
+_LOGPROBS = TypeAdapter(list[tuple[str, FiniteFloat, list[tuple[str, FiniteFloat]]]])
+
+
+def _read_logprobs(data: object) -> tuple[TokenLogprobs, ...] | None:
+    """The tokens of a stored reply; None for what are none."""
+    if data is None:
+        return ()
+    try:
+        found = _LOGPROBS.validate_json(json.dumps(data), strict=True)
+    except ValidationError:
+        return None
+    return tuple(TokenLogprobs(text, logprob, tuple(top)) for text, logprob, top in found)
 
 
 def _is_whole(version: object, text: str, key: str) -> bool:

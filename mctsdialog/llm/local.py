@@ -253,6 +253,7 @@ class _Stream:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._parts: list[str] = []
+        self._logprobs: list[Any] = []
         self._finish: object = None
         self._usage: object = None
         self._error: object = None
@@ -271,6 +272,7 @@ class _Stream:
             content = (choice.get("delta") or {}).get("content")
             if isinstance(content, str):
                 self._parts.append(content)
+            self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
             self._finish = choice.get("finish_reason") or self._finish
 
     def completion(self, direct: object, *, model: str, latency: float) -> Completion:
@@ -285,7 +287,8 @@ class _Stream:
         if self._finish is None:
             raise ModelResponseError(f"{model}: llama.cpp broke the reply off", model=model)
         message = {"role": "assistant", "content": "".join(self._parts)}
-        data = {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}
+        choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._logprobs}}
+        data = {"choices": [choice], "usage": self._usage}
         return parse_completion(data, model=model, latency=latency)
 
 

@@ -208,7 +208,7 @@ class OpenAIChat(ClosingModel):
             raise ModelResponseError(reason, model=self.model, status=200)
         completion = parse_completion(data, model=self.model, latency=latency)
         text = self._redactor.reply(completion.text)
-        return completion if text == completion.text else replace(completion, text=text)
+        return completion if text == completion.text else replace(completion, text=text, logprobs=())
 
     def _clean(self, text: str) -> str:
         return self._redactor.message(text)

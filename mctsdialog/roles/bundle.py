@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import ChatModel, Sampling
-from mctsdialog.roles.llm import LLMJudge, LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles.judge import JudgeScoring, LLMJudge
+from mctsdialog.roles.llm import LLMSeeker, LLMStrategist, LLMSupporter
 from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
@@ -58,6 +59,8 @@ class Roles:
         models: Mapping[str, ChatModel] | None = None,
         sampling: Mapping[str, Sampling] | None = None,
         attempts: int = 3,
+        judge_samples: int = 1,
+        judge: JudgeScoring = "digits",
     ) -> Self:
         """LLM roles on one model, or on several.
 
@@ -67,13 +70,17 @@ class Roles:
         :param models: another model for some roles, by role name.
         :param sampling: other sampling for some roles, by role name.
         :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
-        :raises ConfigError: for an unknown role name or attempts below 1.
+        :param judge_samples: how often the judge is asked about each turn; its scores are the mean. Above 1 the judge's
+            default temperature is 1.
+        :param judge: "digits", the scores that the judge writes; or "expected", their mean by the log-probabilities of
+            the digits, for servers that return these.
+        :raises ConfigError: for an unknown role name or a value out of range.
         """
         models, sampling = dict(models or {}), dict(sampling or {})
         for name in (*models, *sampling):
             if name not in ROLE_NAMES:
                 raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
-        kinds: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
+        kinds: tuple[Any, ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
         made: dict[str, Any] = {
             kind.role: kind(
                 models.get(kind.role, model),
@@ -81,6 +88,7 @@ class Roles:
                 scenario,
                 sampling=sampling.get(kind.role),
                 attempts=attempts,
+                **({"samples": judge_samples, "scoring": judge} if kind is LLMJudge else {}),
             )
             for kind in kinds
         }

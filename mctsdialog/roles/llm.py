@@ -1,4 +1,4 @@
-"""The four roles played by language models (paper Appendix A, prompts in our own words).
+"""The roles played by language models (paper Appendix A, prompts in our own words).
 
 A reply that cannot be used is shown to the model with the reason and asked for again, a bounded number of times; then
 :class:`~mctsdialog.ReplyError` is raised. A failed reply never becomes a score.
@@ -14,7 +14,7 @@ from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, ReplyError
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, Sampling
 from mctsdialog.roles.prompts import Prompt
-from mctsdialog.roles.replies import is_end, parse_judgement, parse_scores, parse_utterance
+from mctsdialog.roles.replies import is_end, parse_scores, parse_utterance
 
 T = TypeVar("T")
 
@@ -54,7 +54,13 @@ class LLMRole:
 
     def for_scenario(self, scenario: Scenario) -> Self:
         """This role in another scenario."""
-        return type(self)(self.model, self.domain, scenario, sampling=self.sampling, attempts=self.attempts)
+        return type(self)(
+            self.model, self.domain, scenario, sampling=self.sampling, attempts=self.attempts, **self._own()
+        )
+
+    def _own(self) -> dict[str, Any]:
+        """Settings that this kind of role has besides, by the name of its parameter."""
+        return {}
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -67,6 +73,9 @@ class LLMRole:
         messages: tuple[Message, ...],
         parse: Callable[[Completion], T],
         schema: Mapping[str, Any] | None = None,
+        *,
+        sample: int = 0,
+        logprobs: int = 0,
     ) -> T:
         asked = messages
         parsed: dict[str, T] = {}
@@ -75,9 +84,9 @@ class LLMRole:
             parsed[text] = parse(Completion(text))
 
         for attempt in range(1, self.attempts + 1):
-            request = ChatRequest(asked, self.sampling, schema, accept=accept)
+            request = ChatRequest(asked, self.sampling, schema, sample, accept, logprobs)
             completion = await self.model.complete(request)
-            if completion.text in parsed and completion.finish_reason == "stop":
+            if completion.text in parsed and completion.finish_reason == "stop" and not logprobs:
                 return parsed[completion.text]
             try:
                 return parse(completion)
@@ -154,24 +163,6 @@ class LLMStrategist(LLMRole):
             self.prompt.transcript(history),
             lambda completion: parse_scores(completion.text, self.domain.strategies),
             whole_numbers_schema(self.domain.strategies.names, 10),
-        )
-
-
-class LLMJudge(LLMRole):
-    """The judge: a whole number from 0 to the best score for every criterion, as JSON."""
-
-    role = "judge"
-    default_sampling = Sampling(temperature=0.0, max_tokens=128)
-
-    async def judge(self, history: Sequence[Turn], /) -> Mapping[str, float]:
-        """Scores of the last supporter turn by criterion.
-
-        :raises ReplyError: where no whole set of scores came.
-        """
-        return await self._ask(
-            self.prompt.transcript(history),
-            lambda completion: parse_judgement(completion.text, self.domain),
-            whole_numbers_schema(self.domain.criteria, self.domain.max_score),
         )
 
 

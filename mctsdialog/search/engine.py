@@ -237,11 +237,12 @@ class Engine:
         :raises TrialError: for an outcome that is not a probe's.
         """
         fits = outcome.child is not None and outcome.scores is None and outcome.generated is None
+        fits = fits and len(outcome.draws) in (0, len(outcome.judgements))
         if outcome.child is None or not fits or len(outcome.judgements) != 1 + len(outcome.steps):
             raise TrialError(f"the outcome does not fit a probe: {outcome}")
         node = self.tree.speak(node_id, outcome.child.supporter, outcome.child.seeker)
         total = self._reward(outcome)
-        node.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
+        node.rollout = _rollout(outcome, total)
         node.value, node.visits, node.probe = total, 1, True
         return node
 
@@ -257,6 +258,7 @@ class Engine:
         fits = fits and not (outcome.steps and (ended or child_ended))
         fits = fits and len(outcome.steps) <= self.config.horizon
         fits = fits and len(outcome.judgements) == 1 + len(outcome.steps)
+        fits = fits and len(outcome.draws) in (0, len(outcome.judgements))
         if not fits:
             raise TrialError(f"the outcome does not fit a trial of kind {kind!r}: {outcome}")
 
@@ -269,7 +271,7 @@ class Engine:
         evaluated = self._evaluated(leaf_id, outcome)
         total = self._reward(outcome)
         if evaluated.rollout is None and not evaluated.gold:
-            evaluated.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
+            evaluated.rollout = _rollout(outcome, total)
         self._backpropagate(evaluated, total)
         self.tree.iterations += 1
 
@@ -319,3 +321,8 @@ class Engine:
             node.visits = self.config.gold_visits
             node.value = self.tree.domain.max_score + self.config.bias if node.visits else 0.0
         return child
+
+
+def _rollout(outcome: Outcome, total: float) -> Rollout:
+    draws = tuple(tuple(map(shared_scores, each)) for each in outcome.draws)
+    return Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total, draws)

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.errors import ReplyError, first_error
-from mctsdialog.roles import Roles, checked_judgement, checked_scores, checked_text
+from mctsdialog.roles import AveragedScores, Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.search.rules import highest
 from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial
 from mctsdialog.tree import RolloutStep
@@ -46,6 +46,17 @@ class History(NamedTuple):
         """With one more seeker turn."""
         turn = Turn("seeker", text)
         return History((*self.full, turn), (*self.plain, turn))
+
+
+class Judgement(NamedTuple):
+    """What the judge said of one turn, in the order of the domain's criteria.
+
+    :param scores: the scores; of several draws their mean.
+    :param draws: the scores of each draw, where the judge was asked several times.
+    """
+
+    scores: tuple[float, ...]
+    draws: tuple[tuple[float, ...], ...] = ()
 
 
 class Players:
@@ -85,11 +96,15 @@ class Players:
         scores = await self._roles.strategist.score(history.full)
         return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
 
-    async def judgement(self, history: History) -> tuple[float, ...]:
-        """The judge's scores of the last turn, in the order of the domain's criteria."""
+    async def judgement(self, history: History) -> Judgement:
+        """The judge's scores of the last turn."""
         self.calls += 1
         scores = await self._roles.judge.judge(history.full)
-        return _checked("judge", scores, lambda given: checked_judgement(given, self._domain))
+        drawn = scores.draws if isinstance(scores, AveragedScores) else ()
+        mean, *draws = [
+            _checked("judge", each, lambda given: checked_judgement(given, self._domain)) for each in (scores, *drawn)
+        ]
+        return Judgement(mean, tuple(draws))
 
 
 class Judging:
@@ -98,11 +113,11 @@ class Judging:
     def __init__(self, players: Players) -> None:
         self._players = players
         self._group: TaskGroup = anyio.create_task_group()
-        self._judgements: list[tuple[float, ...]] = []
+        self._judgements: list[Judgement] = []
 
     def start(self, history: History) -> None:
         """Have the last turn of ``history`` judged."""
-        self._judgements.append(())
+        self._judgements.append(Judgement(()))
         self._group.start_soon(self._judge, len(self._judgements) - 1, history)
 
     async def _judge(self, index: int, history: History) -> None:
@@ -110,8 +125,14 @@ class Judging:
 
     @property
     def results(self) -> tuple[tuple[float, ...], ...]:
-        """The judgements in the order they were started; whole once the block is left."""
-        return tuple(self._judgements)
+        """The scores in the order they were started; whole once the block is left."""
+        return tuple(each.scores for each in self._judgements)
+
+    @property
+    def draws(self) -> tuple[tuple[tuple[float, ...], ...], ...]:
+        """The draws of each judgement, in the same order; empty where every turn was judged once."""
+        draws = tuple(each.draws for each in self._judgements)
+        return draws if any(draws) else ()
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -137,7 +158,7 @@ def read_outcome(data: Mapping[str, Any], domain: Domain) -> Outcome:
     outcome = Outcome.from_dict(data)
     if outcome.scores is not None:
         checked_scores(outcome.scores, domain.strategies)
-    for scores in outcome.judgements:
+    for scores in (*outcome.judgements, *(draw for draws in outcome.draws for draw in draws)):
         if len(scores) != len(domain.criteria):
             raise ValueError(f"{len(scores)} scores for {len(domain.criteria)} criteria")
         checked_judgement(dict(zip(domain.criteria, scores, strict=True)), domain)
@@ -147,13 +168,13 @@ def read_outcome(data: Mapping[str, Any], domain: Domain) -> Outcome:
     return outcome
 
 
-def most_calls(horizon: int) -> int:
-    """The most calls to roles that one trial can take.
+def most_calls(horizon: int, judge_samples: int = 1) -> int:
+    """The most calls that one trial can take, refused replies that are asked for again left out.
 
     The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
-    scores, exchange and judgement (4).
+    scores, exchange and judgement (4). A judgement takes ``judge_samples`` calls to the judge's model.
     """
-    return 6 + 4 * horizon
+    return 5 + 3 * horizon + judge_samples * (1 + horizon)
 
 
 async def play(
@@ -186,7 +207,7 @@ async def play(
             scores = await players.scores(history)
             on_growth(Growth(generated, scores))
             child, steps = await _simulate(players, history, highest(names, scores), names, horizon, judging)
-    return Outcome(judging.results, generated, scores, child, steps)
+    return Outcome(judging.results, generated, scores, child, steps, judging.draws)
 
 
 async def play_probe(
@@ -200,7 +221,7 @@ async def play_probe(
     async with Judging(players) as judging:
         names = domain.strategies.names
         child, steps = await _simulate(players, History.of(history), strategy, names, horizon, judging)
-    return Outcome(judging.results, child=child, steps=steps)
+    return Outcome(judging.results, child=child, steps=steps, draws=judging.draws)
 
 
 async def _simulate(

@@ -75,6 +75,7 @@ class Outcome:
     :param steps: the simulated rounds after that child.
     :param judgements: the judge's scores in the order of the domain's criteria: for the evaluated node's own turn
         (the leaf where the dialogue ended there, else the child), then for each step.
+    :param draws: for each judgement the scores of the single draws, where the judge was asked several times.
     """
 
     judgements: tuple[tuple[float, ...], ...]
@@ -82,15 +83,18 @@ class Outcome:
     scores: Mapping[str, float] | None = None
     child: Exchange | None = None
     steps: tuple[RolloutStep, ...] = ()
+    draws: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON values, exact."""
+        drawn = {"draws": [[list(draw) for draw in draws] for draws in self.draws]} if self.draws else {}
         return {
             "generated": _pair(self.generated),
             "scores": None if self.scores is None else dict(self.scores),
             "child": _pair(self.child),
             "steps": [[step.strategy, step.supporter, step.seeker] for step in self.steps],
             "judgements": [list(scores) for scores in self.judgements],
+            **drawn,
         }
 
     @classmethod
@@ -110,6 +114,10 @@ class Outcome:
             child=_exchange(data, "child"),
             steps=tuple(
                 RolloutStep(name, step.supporter, step.seeker) for name, step in zip(names, steps, strict=True)
+            ),
+            draws=tuple(
+                tuple(tuple(_number("draws", score) for score in each) for each in _lists({"draws": draws}, "draws"))
+                for draws in (_lists(data, "draws") if "draws" in data else ())
             ),
         )
 

@@ -76,6 +76,9 @@ class RolloutDocument(_Part):
     steps: Items[StepDocument]
     judgements: Items[dict[str, Number]] = Field(min_length=1)
     reward: Number
+    draws: Items[Items[dict[str, Number]]] = Field(
+        default=[], description="for each judgement the single draws whose mean it is, where the judge was asked often"
+    )
 
 
 class RootDocument(_Part):
@@ -179,12 +182,17 @@ def _node_to_document(tree: Tree, node: Node) -> dict[str, Any]:
 def _rollout_to_document(criteria: tuple[str, ...], rollout: Rollout | None) -> dict[str, Any] | None:
     if rollout is None:
         return None
+
+    def named(scores: tuple[float, ...]) -> dict[str, float]:
+        return dict(zip(criteria, scores, strict=True))
+
     return {
         "steps": [
             {"strategy": step.strategy, "supporter": step.supporter, "seeker": step.seeker} for step in rollout.steps
         ],
-        "judgements": [dict(zip(criteria, scores, strict=True)) for scores in rollout.judgements],
+        "judgements": [named(scores) for scores in rollout.judgements],
         "reward": rollout.reward,
+        **({"draws": [[named(draw) for draw in draws] for draws in rollout.draws]} if rollout.draws else {}),
     }
 
 
@@ -340,7 +348,7 @@ def _spoken(tree: Tree, origin: UnexpandedNode, entry: EndDocument, file: str | 
 
 
 def _rollout(criteria: tuple[str, ...], entry: RolloutDocument, item: str, file: str | None) -> Rollout:
-    for scores in entry.judgements:
+    for scores in (*entry.judgements, *(draw for draws in entry.draws for draw in draws)):
         if set(scores) != set(criteria):
             raise TreeFormatError(
                 f"scores are for {sorted(scores)}, the rubric has {sorted(criteria)}",
@@ -352,6 +360,7 @@ def _rollout(criteria: tuple[str, ...], entry: RolloutDocument, item: str, file:
         tuple(RolloutStep(step.strategy, step.supporter, step.seeker) for step in entry.steps),
         tuple(shared_scores(tuple(scores[name] for name in criteria)) for scores in entry.judgements),
         entry.reward,
+        tuple(tuple(shared_scores(tuple(draw[name] for name in criteria)) for draw in draws) for draws in entry.draws),
     )
 
 

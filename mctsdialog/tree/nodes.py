@@ -54,11 +54,14 @@ class Rollout:
     :param judgements: scores in the order of the domain's criteria, first for the node's own supporter turn and
         then one for each step.
     :param reward: mean reward over the judged turns (paper eq. 3).
+    :param draws: for each judgement the scores of the single draws whose mean it is; empty where the judge was asked
+        once.
     """
 
     steps: tuple[RolloutStep, ...]
     judgements: tuple[tuple[float, ...], ...]
     reward: float
+    draws: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
 
 class Node:
