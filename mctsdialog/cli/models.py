@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import BaseModel
@@ -27,7 +27,7 @@ from mctsdialog.llm import (
     ResponseCache,
     build_stack,
 )
-from mctsdialog.roles import ROLE_NAMES, Roles
+from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +54,21 @@ _OPTIONS = [
             help=f"Another model for the {role}: a name at the server, NAME@URL, or 'local'.",
         )
         for role in ROLE_NAMES
+    ),
+    click.option(
+        "--judge",
+        type=click.Choice(get_args(JudgeScoring)),
+        default="digits",
+        show_default=True,
+        help="Scores as the judge writes them, or expected by the log-probabilities of its digits, where the server "
+        "returns them.",
+    ),
+    click.option(
+        "--judge-samples",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Ask the judge this often about each turn, at temperature 1 where it is several times, and take the mean.",
     ),
     click.option("--max-calls", type=click.IntRange(0), help="Budget of this command: model calls."),
     click.option("--max-tokens", type=click.IntRange(0), help="Budget: tokens read and written."),
@@ -184,6 +199,7 @@ class ModelSetup:
     :param limits: calls at once and a minute.
     :param cache_folder: where replies are kept; None for nowhere.
     :param replay: whether replies come from the cache alone.
+    :param judging: how the judge is asked, as :meth:`~mctsdialog.Roles.from_model` has it.
     """
 
     bare: Mapping[str, ChatModel]
@@ -192,6 +208,7 @@ class ModelSetup:
     limits: Limits
     cache_folder: Path | None
     replay: bool
+    judging: Mapping[str, Any]
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], cache_folder: Path) -> ModelSetup:
@@ -226,6 +243,7 @@ class ModelSetup:
             limits=_limits(options),
             cache_folder=None if options["no_cache"] else options["cache_folder"] or cache_folder,
             replay=options["replay"],
+            judging={"judge": options["judge"], "judge_samples": options["judge_samples"]},
         )
 
     @property
@@ -256,7 +274,7 @@ class ModelSetup:
                 stacks[id(model)] = stack
                 closing.push_async_callback(stack.aclose)
         models = {role: stacks[id(model)] for role, model in self.bare.items()}
-        return OpenModels(models, meter, cache, self.budget)
+        return OpenModels(models, meter, cache, self.budget, self.judging)
 
 
 def _limits(options: Mapping[str, Any]) -> Limits:
@@ -276,10 +294,11 @@ class OpenModels:
     meter: Meter
     cache: ResponseCache | None
     budget: Budget
+    judging: Mapping[str, Any]
 
     def roles(self, domain: Domain) -> Roles:
         """The four roles in a domain."""
-        return Roles.from_model(self.models["seeker"], domain=domain, models=self.models)
+        return Roles.from_model(self.models["seeker"], domain=domain, models=self.models, **self.judging)
 
     def cost(self) -> str:
         """Calls, tokens, cache hits and money so far."""

@@ -17,6 +17,7 @@ import anyio
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
+from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import echo
@@ -249,6 +250,7 @@ class Run:
     def write(self, dataset: PreferenceDataset) -> int:
         """Write the dataset and tell what became of the trees."""
         echo(str(dataset.report))
+        warn(dataset.health)
         splits = dataset.split(self.parts) if len(self.parts) > 1 else dict.fromkeys(self.parts, dataset)
         if not any(record.nodes for record in dataset.records):
             advice = "lower --theta or --min-visits, or search longer"

@@ -17,6 +17,7 @@ import anyio
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
+from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
@@ -254,6 +255,7 @@ class Run:
             more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
         echo(cost)
+        warn(report.health)
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")

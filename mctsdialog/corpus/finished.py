@@ -18,6 +18,7 @@ from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
 from mctsdialog.files import Mark, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.folders import inside
+from mctsdialog.roles import RoleHealth
 
 if TYPE_CHECKING:
     from mctsdialog.corpus.output import Output
@@ -47,6 +48,8 @@ class TreeRecord:
     :param stop_reason: why its search stopped.
     :param error: what it failed with.
     :param seconds: of its search.
+    :param health: what the health check has counted in its tree; None without a tree, and for one that version 0.1
+        finished.
     """
 
     id: str
@@ -58,6 +61,7 @@ class TreeRecord:
     stop_reason: str | None = None
     error: str | None = None
     seconds: float = 0.0
+    health: RoleHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,11 @@ def _decode(line: bytes) -> _Line | None:
         found = json.loads(text)
         if not isinstance(found, dict):
             return None
-        record = TreeRecord(**{each.name: found[each.name] for each in fields(TreeRecord)})
+        health = found.get("health")
+        record = TreeRecord(
+            **{each.name: found[each.name] for each in fields(TreeRecord) if each.name != "health"},
+            health=None if health is None else RoleHealth.from_dict(health),
+        )
         fingerprint = found["fingerprint"]
     except (ValueError, KeyError, RecursionError):
         return None

@@ -19,7 +19,7 @@ from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.export import save_graphml, save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem
 from mctsdialog.folders import inside, remove_file
-from mctsdialog.roles import Roles
+from mctsdialog.roles import RoleHealth, Roles, check_roles
 from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import Tree
 
@@ -113,7 +113,7 @@ class Output:
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
         tree = await search(start, roles, config, journal=journal, on_progress=on_progress)
-        await to_thread.run_sync(_save, tree, file)
+        health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()
         return TreeRecord(
             start.id,
@@ -124,12 +124,14 @@ class Output:
             best=None if best is None else best[1],
             stop_reason=tree.stop_reason,
             seconds=time.monotonic() - began,
+            health=health,
         )
 
 
-def _save(tree: Tree, file: Path) -> None:
+def _save(tree: Tree, file: Path) -> RoleHealth:
     save_tree(tree, file)
     save_graphml(tree, file.with_suffix(".graphml"))
+    return check_roles(tree)
 
 
 def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from mctsdialog.corpus.output import TreeRecord
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Budget, Meter
+from mctsdialog.roles import RoleHealth
 
 SCHEMA = "mctsdialog.corpus_summary"
 VERSION = 1
@@ -104,6 +105,8 @@ class CorpusReport:
     :param damaged: files of finished trees that were damaged or missing, and lines of an index that cannot be read.
         Their trees were rebuilt from the journals.
     :param best: the tree with the best path.
+    :param health: what the health check of the roles has counted in the trees; those that version 0.1 finished are not
+        in it.
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
@@ -123,6 +126,7 @@ class CorpusReport:
     ends: int = 0
     iterations: int = 0
     best: TreeRecord | None = None
+    health: RoleHealth = field(default_factory=RoleHealth)
     stop_reason: str | None = None
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
@@ -147,6 +151,8 @@ class CorpusReport:
         self.nodes += record.nodes
         self.ends += record.ends
         self.iterations += record.iterations
+        if record.health is not None:
+            self.health += record.health
         if record.best is not None and (self.best is None or record.best > (self.best.best or 0.0)):
             self.best = record
 
@@ -171,6 +177,7 @@ class CorpusReport:
             "ends": self.ends,
             "iterations": self.iterations,
             "best": None if self.best is None else {"id": self.best.id, "mean_q": self.best.best},
+            "health": self._health(),
             "calls": self.counts.calls,
             "failed_calls": self.counts.failures,
             "prompt_tokens": self.counts.prompt_tokens,
@@ -179,6 +186,14 @@ class CorpusReport:
             "seconds": round(self.seconds, 3),
             "config": dict(self.config),
             "roles": {name: dict(each) for name, each in self.roles.items()},
+        }
+
+    def _health(self) -> dict[str, Any]:
+        noise = self.health.judge_noise
+        return {
+            "warnings": list(self.health.warnings),
+            "judge_noise": None if noise is None else asdict(noise),
+            **self.health.to_dict(),
         }
 
     def write(self, path: Path) -> Path:

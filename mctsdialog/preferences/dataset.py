@@ -18,6 +18,7 @@ from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.extract import Extraction
 from mctsdialog.preferences.prompts import system_prompt
 from mctsdialog.preferences.record import PreferencePair, TreeRecord
+from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.tree import Tree
 
 
@@ -64,12 +65,15 @@ class PreferenceDataset:
     :param domain: the trees' domain.
     :param config: what counted as a valid path and as a pair.
     :param report: what became of the trees; empty for a split, a subset or data that was read.
+    :param health: what the health check of the roles has counted in all trees that the data comes from; a split or
+        subset has that of the whole.
     """
 
     records: tuple[TreeRecord, ...]
     domain: Domain
     config: PreferenceConfig
     report: PreferenceReport = PreferenceReport()
+    health: RoleHealth = field(default_factory=RoleHealth)
 
     @classmethod
     def from_trees(cls, trees: Iterable[Tree], config: PreferenceConfig | None = None) -> PreferenceDataset:
@@ -114,7 +118,7 @@ class PreferenceDataset:
 
     def replace(self, records: Sequence[TreeRecord]) -> PreferenceDataset:
         """Other records under the same domain and config."""
-        return PreferenceDataset(tuple(records), self.domain, self.config)
+        return PreferenceDataset(tuple(records), self.domain, self.config, health=self.health)
 
     def subset(self, dialogues: int) -> PreferenceDataset:
         """That many of the valid paths, drawn by the config's seed, and their pairs (paper section 5.4).
@@ -214,6 +218,7 @@ class DatasetBuilder:
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._without: Counter[str] = Counter()
+        self._health = RoleHealth()
         self._first: tuple[Domain, str] | None = None
 
     def add(self, tree: Tree, record: TreeRecord | None = None) -> TreeRecord:
@@ -235,6 +240,7 @@ class DatasetBuilder:
             self._counts["turns"] += sum(1 for _ in extraction.paths.families())
             self._counts["pairs found"] += len(record.pairs)
         self._records.append(record)
+        self._health += check_roles(tree)
         return record
 
     def build(self, unreadable: Sequence[str] = ()) -> PreferenceDataset:
@@ -246,7 +252,7 @@ class DatasetBuilder:
         if self._first is None:
             raise DataError("there are no trees to make a dataset of")
         report = PreferenceReport(len(self._records), dict(self._without), dict(self._counts), tuple(unreadable))
-        return PreferenceDataset(tuple(self._records), self._first[0], self._config, report)
+        return PreferenceDataset(tuple(self._records), self._first[0], self._config, report, self._health)
 
     def _check_domain(self, tree: Tree) -> None:
         if self._first is None:

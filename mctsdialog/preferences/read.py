@@ -16,6 +16,7 @@ from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset
 from mctsdialog.preferences.record import TreeRecord
 from mctsdialog.preferences.rows import FORMATS
+from mctsdialog.roles import RoleHealth
 from mctsdialog.tree import Tree, load_tree
 
 MANIFEST = "dataset.json"
@@ -122,12 +123,16 @@ def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
     try:
         domain = Domain.model_validate_json(json.dumps(manifest.get("domain")))
         config = PreferenceConfig(**dict(manifest.get("config") or {}))
+        health = RoleHealth.from_dict(manifest.get("health", {}))
     except (ValidationError, ConfigError, TypeError, ValueError) as error:
-        raise DataError(f"its domain or config is malformed: {error}", file=folder / MANIFEST) from error
+        raise DataError(f"its domain, config or health is malformed: {error}", file=folder / MANIFEST) from error
     places = [Path(name) for name in manifest["files"] if Path(name).parent.as_posix() == "tree"]
     if not places:
         raise DataError("holds no tree records; write them with the form 'tree'", file=folder)
-    return {place.stem: PreferenceDataset(tuple(_records(folder / place)), domain, config) for place in places}
+    return {
+        place.stem: PreferenceDataset(tuple(_records(folder / place)), domain, config, health=health)
+        for place in places
+    }
 
 
 def _records(path: Path) -> Iterator[TreeRecord]:

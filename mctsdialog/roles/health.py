@@ -40,7 +40,18 @@ _LEAST_LETTERS = 20  # of a text that is compared: short answers may well be ali
 _LATE = 20  # supporter turns after which a dialogue without a gold one is long
 
 
-_VOICES = {"a label of the supporter's": "under a label of the supporter's", "the supporter's words": "in its words"}
+_VOICES = {
+    "label": "under a label of the supporter's",
+    "words": "in the words of the turn that it answers",
+    "phrase": "with what supporters say, such as 'I am here to help you'",
+}
+# In the 1,989 seeker turns of ESConv's failed dialogues 4 have such a phrase, of the supporter turns 1 in 20.
+_PHRASES = re.compile(
+    r"\b(?:i['’]?m|i am|we['’]?re|we are) (?:\w+ ){0,2}here (?:to (?:help|support|listen|assist)|for you)\b"
+    r"|\b(?:i['’]?m|i am) (?:\w+ ){0,2}sorry (?:to hear|for your|that you)\b"
+    r"|\bhow (?:can|may) i (?:help|assist|support) you\b|\b(?:can|want to) (?:help|support) you\b|\bas an ai\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +194,7 @@ def _of_family(tree: Tree, ids: range) -> Iterator[tuple[str, str]]:
         best = max(scored)
         yield "strategist.scores", _shown(scores)
         yield "strategist.order", _order(scored)
-        yield "strategist.best", "shared by most" if 2 * scored.count(best) > len(scored) else _OTHER
+        yield "strategist.best", "shared" if 2 * scored.count(best) > len(scored) else _OTHER
         yield "strategist.favourite", tree.domain.strategies.names[scores.index(best)]
     said = [child.supporter for child in children if isinstance(child, SpokenNode) and not child.gold]
     seen: set[str] = set()
@@ -202,9 +213,12 @@ def _of_seeker(step: RolloutStep, depth: int, gold: int, labels: re.Pattern[str]
     late = depth >= (gold or _LATE)
     yield "seeker.goes on", "late" if late else _OTHER
     if labels.match(step.seeker):
-        yield "seeker.voice", "a label of the supporter's"
+        voice = "label"
+    elif _are_alike(step.seeker, step.supporter):
+        voice = "words"
     else:
-        yield "seeker.voice", "the supporter's words" if _are_alike(step.seeker, step.supporter) else _OTHER
+        voice = "phrase" if _PHRASES.search(step.seeker) else _OTHER
+    yield "seeker.voice", voice
 
 
 def _order(scores: Sequence[float]) -> str:
@@ -263,7 +277,8 @@ def _judge(counts: Counts) -> Iterator[str]:
     scores, order = counts.get("judge.scores", {}), counts.get("judge.order", {})
     named, count, total = _top(scores)
     falls, falling, _ = _top(order)
-    if _are_the_same(count, total, len(counts.get("judge.strategy", {}))):
+    copied = total >= _LEAST and count == falling == total  # no sound judge does that even for turns of one kind
+    if copied or _are_the_same(count, total, len(counts.get("judge.strategy", {}))):
         yield (
             f"The judge gave the same scores ({named}) to {count} of {total} turns, so its rewards tell no turn from "
             "another: preference pairs say only which turns were gold."
@@ -302,21 +317,16 @@ def _judge_weakly(counts: Counts, total: int) -> Iterator[str]:
 def _strategist(counts: Counts) -> Iterator[str]:
     """At most one sentence, as for the judge."""
     named, count, total = _top(counts.get("strategist.scores", {}))
-    _, shared, _ = _top(counts.get("strategist.best", {}))
-    rises, ordered, _ = _top(counts.get("strategist.order", {}))
+    shared, ordered = (_named(counts.get(name, {})) for name in ("strategist.best", "strategist.order"))
     favourite, liked, places = _top(counts.get("strategist.favourite", {}))
-    if _is_much(shared, total):
-        yield (
-            f"The strategist gave its best score to most of the strategies at once in {shared} of {total} ratings: the "
-            "order of the list decides which one is tried first."
-        )
-    elif _is_much(count, total):
+    if _is_much(count, total):
         yield f"The strategist gave the same scores ({named}) in {count} of {total} ratings, whatever was said."
-    elif _is_much(ordered, total):
-        way = "fall" if rises == "falling" else "rise"
+    elif _is_much(shared + ordered, total):
+        how = [f"{shared} times the same best score to most strategies"] * (shared > 0)
+        how += [f"{ordered} times scores that rise or fall in the order of the list"] * (ordered > 0)
         yield (
-            f"The strategist's scores {way} in the order in which the prompt lists the strategies, in {ordered} of "
-            f"{total} ratings: it fills in a form instead of rating."
+            f"The strategist gave {' and '.join(how)}, in {total} ratings: it fills in a form instead of rating, and "
+            "the order of the list decides which strategy is tried first."
         )
     elif places >= _MANY and liked >= _NEARLY_ALL * places:
         yield f"The strategist rated {favourite} best in {liked} of {places} ratings, whatever was said."
@@ -333,7 +343,7 @@ def _supporter(counts: Counts) -> Iterator[str]:
 
 def _seeker_voice(counts: Counts) -> Iterator[str]:
     tally = counts.get("seeker.voice", {})
-    total, count = sum(tally.values()), sum(n for answer, n in tally.items() if answer != _OTHER)
+    total, count = sum(tally.values()), _named(tally)
     if total >= _LEAST and count >= _OFTEN * total:
         how = " and ".join(f"{n} times {_VOICES[answer]}" for answer, n in tally.items() if answer in _VOICES)
         yield f"The seeker spoke as the supporter in {count} of {total} turns: {how}."
@@ -356,6 +366,10 @@ def _top(tally: Mapping[str, int]) -> tuple[str, int, int]:
     """The most frequent named answer, how often it was seen, and how many answers there are."""
     named = max((answer for answer in tally if answer != _OTHER), key=lambda answer: tally[answer], default="")
     return named, tally[named] if named else 0, sum(tally.values())
+
+
+def _named(tally: Mapping[str, int]) -> int:
+    return sum(count for answer, count in tally.items() if answer != _OTHER)
 
 
 def _is_much(count: int, total: int) -> bool:

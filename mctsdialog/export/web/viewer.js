@@ -888,6 +888,7 @@
     if (data.stop) rows.push(el("tr", {}, el("th", { scope: "row" }, "Stopped"), el("td", {}, data.stop)));
     return [
       el("div", { class: "panel-head" }, el("h2", {}, "Overview")),
+      ...data.warnings.map((text) => el("p", { class: "warning", role: "note" }, el("b", {}, "Warning: "), text)),
       data.description ? el("p", {}, data.description) : "",
       el("table", { class: "counts-table" }, el("tbody", {}, ...rows)),
       best ? el("h3", {}, "Best path") : "",
