@@ -6,6 +6,7 @@ size is checked without keeping its trees.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -29,7 +30,7 @@ _OTHER = ""
 _LEAST = 8  # observations below which nothing is said
 _SOME = 16  # ... where turns are of a few kinds
 _MANY = 40  # ... for weaker signs, and where all turns may be of one kind
-_VERY_MANY = 250  # ... for those that one conversation of a sound judge may show
+_VERY_MANY = 200  # ... for those that one conversation of a sound judge may show
 _VARIED, _DIVERSE = 3, 5  # strategies that make turns differ in kind
 _SHARE = 0.9  # of the observations that make a warning
 _NEARLY_ALL = 0.98  # ... for weaker signs
@@ -112,7 +113,7 @@ class RoleHealth:
 
         :raises ValueError: for data that it cannot have written.
         """
-        return _reader().validate_python(data)
+        return _reader().validate_json(json.dumps(data))  # strict validation takes an object as JSON alone
 
 
 @cache
@@ -193,8 +194,7 @@ def _of_family(tree: Tree, ids: range) -> Iterator[tuple[str, str]]:
     if len(scored) > 1:
         best = max(scored)
         yield "strategist.scores", _shown(scores)
-        yield "strategist.order", _order(scored)
-        yield "strategist.best", "shared" if 2 * scored.count(best) > len(scored) else _OTHER
+        yield "strategist.form", "one best score" if 2 * scored.count(best) > len(scored) else _order(scored)
         yield "strategist.favourite", tree.domain.strategies.names[scores.index(best)]
     said = [child.supporter for child in children if isinstance(child, SpokenNode) and not child.gold]
     seen: set[str] = set()
@@ -224,7 +224,7 @@ def _of_seeker(step: RolloutStep, depth: int, gold: int, labels: re.Pattern[str]
 def _order(scores: Sequence[float]) -> str:
     """Whether scores fall or rise from each to the next by their place alone, which sound ones seldom do."""
     steps = [after - before for before, after in pairwise(scores)]
-    if len(set(scores)) < 3:
+    if len(scores) < 4 or len(set(scores)) < 3:
         return _OTHER
     if all(step <= 0 for step in steps):
         return "falling"
@@ -317,7 +317,8 @@ def _judge_weakly(counts: Counts, total: int) -> Iterator[str]:
 def _strategist(counts: Counts) -> Iterator[str]:
     """At most one sentence, as for the judge."""
     named, count, total = _top(counts.get("strategist.scores", {}))
-    shared, ordered = (_named(counts.get(name, {})) for name in ("strategist.best", "strategist.order"))
+    form = counts.get("strategist.form", {})
+    shared, ordered = form.get("one best score", 0), form.get("falling", 0) + form.get("rising", 0)
     favourite, liked, places = _top(counts.get("strategist.favourite", {}))
     if _is_much(count, total):
         yield f"The strategist gave the same scores ({named}) in {count} of {total} ratings, whatever was said."
@@ -328,7 +329,7 @@ def _strategist(counts: Counts) -> Iterator[str]:
             f"The strategist gave {' and '.join(how)}, in {total} ratings: it fills in a form instead of rating, and "
             "the order of the list decides which strategy is tried first."
         )
-    elif places >= _MANY and liked >= _NEARLY_ALL * places:
+    elif places >= (_SOME if liked == places else _MANY) and liked >= _NEARLY_ALL * places:
         yield f"The strategist rated {favourite} best in {liked} of {places} ratings, whatever was said."
 
 
