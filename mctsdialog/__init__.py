@@ -102,7 +102,7 @@ from mctsdialog.preferences import (
     valid_paths,
     write_dataset,
 )
-from mctsdialog.roles import Judge, JudgeScores, Roles, Seeker, Strategist, Supporter
+from mctsdialog.roles import Judge, JudgeScores, RoleHealth, Roles, Seeker, Strategist, Supporter, check_roles
 from mctsdialog.search import Engine, Plan, SearchConfig, plan, search
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode
 
@@ -158,6 +158,7 @@ __all__ = [
     "ReplyError",
     "ResponseCache",
     "Retry",
+    "RoleHealth",
     "Roles",
     "RootNode",
     "Sampling",
@@ -182,6 +183,7 @@ __all__ = [
     "Usage",
     "__version__",
     "build_stack",
+    "check_roles",
     "dataset_statistics",
     "domains",
     "get_domain",

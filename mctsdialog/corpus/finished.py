@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -18,7 +18,7 @@ from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
 from mctsdialog.files import Mark, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.folders import inside
-from mctsdialog.roles import RoleHealth
+from mctsdialog.roles import RoleHealth, check_roles
 
 if TYPE_CHECKING:
     from mctsdialog.corpus.output import Output
@@ -48,8 +48,7 @@ class TreeRecord:
     :param stop_reason: why its search stopped.
     :param error: what it failed with.
     :param seconds: of its search.
-    :param health: what the health check has counted in its tree; None without a tree, and for one that version 0.1
-        finished.
+    :param health: what the health check has counted in its tree; None without one.
     """
 
     id: str
@@ -126,15 +125,17 @@ class FinishedIndex:
             return None
         file = self._output.tree(dialogue_id)
         graph = file.with_suffix(".graphml")
-        whole = self._is_whole(file, line)
+        whole, record = self._is_whole(file, line), line.record
         if whole and (line.files is None or mark_of(graph) != line.files.get(".graphml")):
             if line.files is not None:
                 self._report(self._name(graph))
-            save_graphml(load_tree(file), graph)
-            self.add(line.record, fingerprint)
+            tree = load_tree(file)
+            save_graphml(tree, graph)
+            record = replace(record, health=check_roles(tree))
+            self.add(record, fingerprint)
         if not whole:
             self._report(self._name(file))
-        return line.record if whole else None
+        return record if whole else None
 
     def add(self, record: TreeRecord, fingerprint: str) -> None:
         """Append a finished tree, with the marks of its files; it is on the disk when this returns.

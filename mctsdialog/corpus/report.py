@@ -105,8 +105,7 @@ class CorpusReport:
     :param damaged: files of finished trees that were damaged or missing, and lines of an index that cannot be read.
         Their trees were rebuilt from the journals.
     :param best: the tree with the best path.
-    :param health: what the health check of the roles has counted in the trees; those that version 0.1 finished are not
-        in it.
+    :param health: what the health check of the roles has counted in these trees.
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.

@@ -435,3 +435,32 @@ def test_the_time_left_runs_down_until_the_next_tree_ends():
     assert countdown.to_end(38.0, 2, 1) == pytest.approx(1.0)
     assert countdown.to_end(45.0, 2, 1) == pytest.approx(22.5), "overdue: at the pace of all the time gone"
     assert countdown.to_end(46.0, 3, 0) == 0.0
+
+
+async def test_the_health_check_counts_finished_trees_without_looking_at_them_again(
+    corpus, factory, tmp_path, monkeypatch
+):
+    first = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+    trees = [mctsdialog.load_tree(path) for path in (tmp_path / "trees").glob("*.json")]
+    assert first.health == sum(map(mctsdialog.check_roles, trees), mctsdialog.RoleHealth())
+    monkeypatch.setattr("mctsdialog.corpus.finished.load_tree", lambda path: pytest.fail("looked at again"))
+    report = await mctsdialog.search_corpus(corpus(5), factory, CONFIG, out=tmp_path)
+    assert (report.skipped, report.health.trees) == (3, 5)
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))["health"]
+    assert summary["trees"] == 5
+    assert summary["warnings"] == list(report.health.warnings) == []
+    assert summary["judge_noise"] is None
+    turns = sum(len(node.rollout.judgements) for tree in trees for node in tree if getattr(node, "rollout", None))
+    assert 0 < turns < sum(summary["counts"]["judge.scores"].values())
+
+
+async def test_trees_that_version_0_1_finished_are_counted_once_they_are_met(corpus, factory, tmp_path):
+    made = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
+    index, lines = tmp_path / "finished.jsonl", []
+    for line in index.read_text("utf-8").splitlines():
+        found = json.loads(line)
+        lines.append(json.dumps({name: found[name] for name in found if name not in ("files", "crc", "health")}))
+    index.write_text("\n".join(lines) + "\n", "utf-8")
+    for _ in range(2):
+        report = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
+        assert (report.skipped, report.health) == (2, made.health)
