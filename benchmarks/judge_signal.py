@@ -80,7 +80,7 @@ def main():
     }  # fmt: skip
     print(f"{name}, 95 % intervals\n")
     print(table(rows, columns))
-    write(arguments.out, {"model": name, "rows": rows})
+    write(arguments.out, model=name, rows=rows)
 
 
 if __name__ == "__main__":

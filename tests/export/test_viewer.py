@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import save_html, to_html
+from mctsdialog.roles import check_roles
 from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import EndNode, Rollout, RolloutStep, Tree
 
@@ -677,3 +679,37 @@ def test_a_config_that_makes_no_sense_does_no_harm(visit, domain):
     tree.config = {"bias": "much", "max_iterations": None}
     page = visit(tree)
     assert page.evaluate("viewer.theta") == 0.5
+
+
+class Form:
+    """A judge that fills in the form."""
+
+    def __init__(self, criteria):
+        self.criteria = criteria
+
+    async def judge(self, history):
+        return {name: 4 - place for place, name in enumerate(self.criteria)}
+
+
+def test_warnings_of_the_health_check_stand_first_and_are_text(visit, hash_roles, gold, domain_maker):
+    hostile = "<img src=x onerror=window.hacked=1> </script>"
+    domain = domain_maker(("Ask", "Comfort", hostile, "Plan"))
+    functions = hash_roles(domain.strategies.names, end_one_in=3)
+    functions.strategist = lambda history: {
+        name: 9 if name == hostile else len(history) % 5 for name in functions.names
+    }
+    roles = replace(functions.roles(domain), judge=Form(domain.criteria))
+    with ThreadPoolExecutor(1) as thread:  # playwright's own loop runs in this one
+        tree = thread.submit(anyio.run, lambda: search(gold, roles, SearchConfig(max_iterations=60, c=8.0))).result()
+    warnings = check_roles(tree).warnings
+    assert len(warnings) == 2
+    assert hostile in warnings[1]
+    page = visit(tree)
+    shown = [each.inner_text() for each in page.query_selector_all("#panel .warning")]
+    assert shown == [f"Warning: {warning}" for warning in warnings]
+    assert page.query_selector_all("#panel img") == []
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_without_warnings_there_is_no_place_for_them(visit, searched):
+    assert visit(searched()).query_selector_all("#panel .warning") == []
