@@ -21,6 +21,7 @@ from cso_train.evaluation.agreement import Outcome
 from cso_train.evaluation.pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation.ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 
 T = TypeVar("T")
 
@@ -194,9 +195,11 @@ def _write(
         "the text.\nMake one copy of sheet.csv for each person.\n"
     )
     return [
-        write_atomically(folder / "sheet.csv", "\ufeff" + text.getvalue()),  # the mark tells Excel that it is UTF-8
-        write_atomically(folder / "instructions.txt", instructions),
-        write_atomically(folder / "key.json", key.to_json()),
+        write_atomically(
+            inside(folder, "sheet.csv"), "\ufeff" + text.getvalue()
+        ),  # the mark tells Excel that it is UTF-8
+        write_atomically(inside(folder, "instructions.txt"), instructions),
+        write_atomically(inside(folder, "key.json"), key.to_json()),
     ]
 
 
