@@ -122,7 +122,9 @@ class Part:
         """The same on a small model, quick on a CPU."""
         small = [replace(each, settings=_at_most(each.settings, "per_device_batch_size", 2)) for each in self.variants]
         batch = None if self.batch is None else 2
-        return replace(self, model=TINY, variants=tuple(small), pairs=8, batch=batch, epochs=min(self.epochs, 3))
+        title = f"{self.title} (here: tiny)"
+        fewer = {"pairs": 8, "batch": batch, "epochs": min(self.epochs, 3)}
+        return replace(self, title=title, model=TINY, variants=tuple(small), **fewer)
 
 
 def _at_most(settings, name, most):
