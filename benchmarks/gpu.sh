@@ -84,8 +84,9 @@ run() {
   # the code that is measured is this checkout's; its wheel says what is installed
   export PYTHONPATH="$root:$scratch/site${PYTHONPATH:+:$PYTHONPATH}"
   seconds=$((minutes * 60 - SECONDS))
-  exec timeout --foreground --kill-after=10 $((seconds + 10)) \
-    "$python" "$here/gpu_run.py" --seconds "$seconds" --scratch "$scratch" "${options[@]}"
+  # the last seconds are for removing what is not kept
+  exec timeout --foreground --kill-after=10 "$seconds" \
+    "$python" "$here/gpu_run.py" --seconds $((seconds - 20)) --scratch "$scratch" "${options[@]}"
 }
 
 case ${1:-} in
