@@ -84,8 +84,8 @@ run() {
   # the code that is measured is this checkout's; its wheel says what is installed
   export PYTHONPATH="$root:$scratch/site${PYTHONPATH:+:$PYTHONPATH}"
   seconds=$((minutes * 60 - SECONDS))
-  # the last seconds are for removing what is not kept
-  exec timeout --foreground --kill-after=10 "$seconds" \
+  # the last 20 s are for removing what is not kept, which a slow disk may take longer for
+  exec timeout --foreground --kill-after=10 $((seconds + 30)) \
     "$python" "$here/gpu_run.py" --seconds $((seconds - 20)) --scratch "$scratch" "${options[@]}"
 }
 
