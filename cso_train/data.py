@@ -190,7 +190,7 @@ class _Reader:
             if not isinstance(row, dict):
                 raise place.error(f"must be an object, not {type(row).__name__}")
             if row.get("schema") == "mctsdialog.tree_record":
-                records.append(TreeRecord.from_json(json.dumps(row), file=str(path), item=place.item))
+                records.append(TreeRecord.from_dict(row, file=str(path), item=place.item))
                 continue
             for each in self._converted(row, place):
                 self._add(each, place)
