@@ -28,15 +28,23 @@ Errors carry data as attributes, so that programs need not parse messages. No er
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 
 
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
 _MOST = 1000  # characters of a message; a file of megabytes may be one wrong name
 
 
 def shortened(text: str, most: int = _MOST) -> str:
     """``text``, cut where it is longer than a message may be."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """``value`` as a message shows it: its repr, cut, however long or deep the value is."""
+    return _REPR.repr(value)
 
 
 class MctsDialogError(Exception):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mctsdialog.errors import ConfigError
+from mctsdialog.errors import ConfigError, shown
 
 
 class Settings(BaseModel):
@@ -25,7 +24,7 @@ class Settings(BaseModel):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise ConfigError(
-                f"{type(self).__name__}.{field}: {first['msg']} (given: {reprlib.repr(first['input'])})", field=field
+                f"{type(self).__name__}.{field}: {first['msg']} (given: {shown(first['input'])})", field=field
             ) from error
 
     def replace(self, **changes: Any) -> Self:
