@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mctsdialog.inputs import parse_foreign_json
+
 
 class MetricsLog(TrainerCallback):
     """Every logged value as a line of JSON: ``{"step", "epoch", name: number, ...}``.
@@ -84,8 +86,8 @@ _SHOWN = (
 
 def _step(line: str) -> int | None:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return int(parse_foreign_json(line)["step"])
+    except (ValueError, OverflowError, KeyError, TypeError):
         return None
 
 

@@ -31,7 +31,6 @@ from __future__ import annotations
 import reprlib
 from pathlib import Path
 
-
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
 _MOST = 1000  # characters of a message; a file of megabytes may be one wrong name

@@ -1,13 +1,14 @@
 """Where every reader begins: regular files alone, JSON of a bounded shape, and the first fault of many.
 
-A file or a reply that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it
-is linear in its size, and what is wrong with it is one short message.
+A file that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it is linear
+in its size, and what is wrong with it is one short message.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import sys
@@ -23,7 +24,12 @@ from pydantic import ValidationError
 MAX_KEYS = 10_000
 """Most keys of one object: a wrong one is an error each, and the errors of 5 MB of keys take a gigabyte."""
 
-_KINDS = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DEPTH = 200  # pydantic_core's own limit
 _BOM = b"\xef\xbb\xbf"
@@ -129,7 +135,7 @@ def check_numbers(value: Any) -> None:
         for inner in each.values() if type(each) is dict else each:
             if isinstance(inner, int | float) and not abs(inner) <= sys.float_info.max:
                 place = dotted(_path_to(inner, value)) or "the whole"
-                raise ValueError(f"{place} is {'no number' if inner != inner else 'a number above 1.8e308'}")
+                raise ValueError(f"{place} is {'no number' if math.isnan(inner) else 'a number above 1.8e308'}")
 
 
 def _path_to(wanted: Any, value: Any) -> tuple[int | str, ...]:

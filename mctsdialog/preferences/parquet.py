@@ -59,8 +59,15 @@ def _check_columns(schema: Any, path: Path) -> None:
     """
     import pyarrow.types as kinds  # noqa: PLC0415
 
-    plain = (kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_boolean, kinds.is_null)
-    plain += (kinds.is_float32, kinds.is_float64)
+    plain = (
+        kinds.is_string,
+        kinds.is_large_string,
+        kinds.is_integer,
+        kinds.is_float32,
+        kinds.is_float64,
+        kinds.is_boolean,
+        kinds.is_null,
+    )
     lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
     pending = [(field.name, field.type) for field in reversed(schema)]
     while pending:
@@ -84,7 +91,9 @@ def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
     largest = 1
     for chunk in chunks:
         if chunk.values > _MOST_VALUES + 10 * size or chunk.size > _most(size):
-            message = f"holds {chunk.values} values of {chunk.size} bytes, too many for a file of {size}; write it in parts"
+            message = (
+                f"holds {chunk.values} values of {chunk.size} bytes, too many for a file of {size}; write it in parts"
+            )
             raise DataError(message, file=path, field=f"column {chunk.path!r:.100}")
         largest = max(largest, chunk.size * -(-chunk.values // max(chunk.rows, 1)))  # values of one row, rounded up
     return max(1, min(_MOST_ROWS, _AT_ONCE // largest))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -233,27 +233,37 @@ class TreeRecord:
         """The first thing that does not hold in the record, as (field, what is wrong); None for a sound one."""
         known: dict[int, RecordNode | None] = {0: None}
         for index, node in enumerate(self.nodes):
-            parent = known.get(node.parent)
-            blank = not node.supporter.strip() or (node.seeker is not None and not node.seeker.strip())
-            if blank:
-                return f"nodes.{index}", f"a text of node {node.id} is blank"
-            if node.id in known or node.parent not in known:
-                return f"nodes.{index}", f"node {node.id} is there twice, or its parent {node.parent} is not before it"
-            if parent is not None and (parent.seeker is None or parent.polarity == "rejected"):
-                return f"nodes.{index}.parent", f"node {node.parent} can have no node after it"
+            if fault := _node_fault(node, known):
+                return f"nodes.{index}{fault[0]}", fault[1]
             known[node.id] = node
         for index, (first, second) in enumerate(self.pairs):
-            chosen, rejected = known.get(first), known.get(second)
-            if chosen is None or rejected is None or chosen.parent != rejected.parent:
-                return f"pairs.{index}", f"{first} and {second} are not siblings of this record"
-            if (chosen.polarity, rejected.polarity) != ("chosen", "rejected"):
-                return f"pairs.{index}", f"{first} must be a chosen node and {second} a rejected one"
+            if message := _pair_fault(known.get(first), known.get(second), first, second):
+                return f"pairs.{index}", message
         if not self.opening or self.opening[-1].speaker != "seeker":
             return "opening", "must end with a turn of the seeker"
-        for field_name, turns in (("opening", self.opening), ("seed", self.seed or ())):
-            if fault := turns_fault(turns):
-                return field_name, fault
+        for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
+            if message := turns_fault(turns):
+                return name, message
         return None
+
+
+def _node_fault(node: RecordNode, known: Mapping[int, RecordNode | None]) -> tuple[str, str] | None:
+    if node.id in known or node.parent not in known:
+        return "", f"node {node.id} is there twice, or its parent {node.parent} is not before it"
+    parent = known[node.parent]
+    if parent is not None and (parent.seeker is None or parent.polarity == "rejected"):
+        return ".parent", f"node {node.parent} can have no node after it"
+    texts = {".supporter": node.supporter, ".seeker": node.seeker}
+    blank = [name for name, text in texts.items() if text is not None and not text.strip()]
+    return (blank[0], "must be a text that is not blank") if blank else None
+
+
+def _pair_fault(chosen: RecordNode | None, rejected: RecordNode | None, first: int, second: int) -> str | None:
+    if chosen is None or rejected is None or chosen.parent != rejected.parent:
+        return f"{first} and {second} are not siblings of this record"
+    if (chosen.polarity, rejected.polarity) != ("chosen", "rejected"):
+        return f"{first} must be a chosen node and {second} a rejected one"
+    return None
 
 
 _ADAPTER = TypeAdapter(TreeRecord)

@@ -23,19 +23,21 @@ PARSERS = [
     is_end,
 ]
 UNITS = [
-    "{", '{"', '{"a":', '{"empathy": [', "[{", "[", "(", '"', "\\", '"a"a', '"a" "b"', ",", "a,", "/*", "//", "#", "\n", " ", "seeker*",
+    "{", '{"', '{"a":', '{"empathy": [', "[{", "[", "(", '"', "\\", '"a"a', '"a" "b"', ",", "a,", "/*", "//", "#", "\n",
+    " ", "seeker*",
     "(seeker) ", "[seeker*", "\nseeker", "\n seeker ", "seeker: [seeker] ", "**", '."', "' ", "</end/>", "9",
 ]  # fmt: skip
 
 
 def seconds(text):
     """The time that all parsers take; each gives something or one short ValueError."""
-    began = time.process_time()
+    began, longest = time.process_time(), 0
     for parse in PARSERS:
         try:
             parse(text)
         except ValueError as error:
-            assert len(str(error)) < 1500
+            longest = max(longest, len(str(error)))
+    assert longest < 1500
     return time.process_time() - began
 
 
@@ -47,19 +49,26 @@ def test_a_repeated_piece_of_any_length_is_read_at_once(begin, unit):
 
 
 @settings(max_examples=200)
-@given(pieces=st.lists(st.sampled_from([*UNITS, '{"empathy": 3, ', "seeker:", "}", "]", ":", "3"]), max_size=12), times=st.integers(1, 300))
+@given(
+    pieces=st.lists(st.sampled_from([*UNITS, '{"empathy": 3, ', "seeker:", "}", "]", ":", "3"]), max_size=12),
+    times=st.integers(1, 300),
+)
 def test_any_mixture_is_read_at_once(pieces, times):
     assert seconds("".join(pieces) * times) < 2
 
 
-@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, "1" * 5000, "1" * 400, '"' + "x" * 10**6 + '"'])
+@pytest.mark.parametrize(
+    "value", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, "1" * 5000, "1" * 400, '"' + "x" * 10**6 + '"']
+)
 def test_a_score_of_any_shape_is_named_in_a_short_message(value):
     with pytest.raises(ValueError, match=r"(?s)^.{5,300}$"):
         parse_judgement(f'{{"empathy": {value}, "information": 1, "humanoid": 1, "strategy": 1}}', ESC)
 
 
 def test_an_object_with_text_around_and_small_faults_is_still_read():
-    text = 'Here it is:\n```json\n{"empathy": 3, "information": 2, humanoid: 4, "strategy": 1,}\n```\nI hope this helps.'
+    text = (
+        'Here it is:\n```json\n{"empathy": 3, "information": 2, humanoid: 4, "strategy": 1,}\n```\nI hope this helps.'
+    )
     assert parse_judgement(text, ESC) == {"empathy": 3, "information": 2, "humanoid": 4, "strategy": 1}
 
 
