@@ -10,13 +10,14 @@ Run: python benchmarks/fuzz.py [--kind KIND] [--count 10000] [--commands 200] [-
 """
 
 import argparse
-import faulthandler
+import importlib
 import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -27,7 +28,7 @@ GOOD = ("accepted", "refused")
 
 def main():
     if os.environ.get("PYTHONHASHSEED") != "0":  # a case is the same in every run
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"})
     arguments = parsed()
     arguments.out.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm")
@@ -55,7 +56,8 @@ def parsed():
 def fuzz(arguments, folder, url):
     """Run all, print the table; the exit code."""
     make_seeds(folder / "seeds", url)
-    import pyarrow.parquet  # noqa: F401 - once, not in every worker
+    for name in ("numpy", "pyarrow.parquet", "anyio._backends._asyncio"):
+        importlib.import_module(name)  # once, not in every worker
 
     from fuzz_parts.kinds import all_kinds
     from fuzz_parts.pool import CHUNK, Chunk, Pool
@@ -96,9 +98,6 @@ def make_seeds(folder, url):
             seeds.make(folder, url)
             code = 0
         except BaseException:  # noqa: BLE001 - printed
-            faulthandler.disable()
-            import traceback
-
             traceback.print_exc()
         finally:
             os._exit(code)
@@ -141,6 +140,8 @@ class Log:
         os.chdir(folder / "case")
         try:
             how, words = write_case(self._kinds[chunk.kind], chunk, self._seeds, self._arguments.seed, number)
+        except Exception as error:  # noqa: BLE001 - a fault of the fuzzer itself
+            how, words = repr(error), None
         finally:
             os.chdir(was)
         text = {"again": self._again(chunk, number), "how": how, "words": words, **vars(result)}
@@ -157,6 +158,7 @@ class Log:
             if self._counts[name, way]
         ]
         print(f"{name}: {'; '.join(parts)} in {seconds:.0f} s", file=sys.stderr, flush=True)
+        self._save()
 
     def finish(self):
         """Print the table and what was found; 1 where something was."""
@@ -170,15 +172,16 @@ class Log:
             chunk, number, result = seen[0]
             print(f"\n{where or 'no frame of the packages'}: {outcome}, {len(seen)} times: {result.what}")
             print(f"  {self._again(chunk, number)}")
-        (self._arguments.out / "found.json").write_text(json.dumps(self._as_json(), indent=1) + "\n", "utf-8")
+        self._save()
         return 1 if self._found else 0
 
-    def _as_json(self):
-        return [
+    def _save(self):
+        found = [
             {"where": where, "outcome": outcome, "count": len(seen), "what": seen[0][2].what, "again": self._again(*seen[0][:2])}
             | {"kinds": sorted({f"{chunk.kind} ({chunk.way})" for chunk, _, _ in seen})}
             for (where, outcome, _, _), seen in sorted(self._found.items())
         ]
+        (self._arguments.out / "found.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -196,6 +196,10 @@ class Guard:
             result = self._refused(error)
         except Slow as error:
             result = of_error("hang", error)
+        except OSError as error:
+            # a file that cannot be written is told by OSError: that is documented
+            writing = innermost_of(error).startswith("mctsdialog/files.py")
+            result = Result("refused", f"OSError: {error}") if writing else of_error("traceback", error)
         except BaseException as error:  # noqa: BLE001 - nothing may be missed
             result = of_error("memory" if isinstance(error, MemoryError) else "traceback", error)
         if self._slow and result.outcome != "hang":
@@ -274,7 +278,7 @@ def _peak():
     return 0.0
 
 
-def limit_memory(megabytes=4096):
+def limit_memory(megabytes=1536):
     """Let the process have so much more address space than it has."""
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()

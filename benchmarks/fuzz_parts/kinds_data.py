@@ -222,6 +222,8 @@ def _table(draw, lines, form):
             return None
     try:
         table = pa.Table.from_pylist(rows)
+        if not table.column_names:
+            return None
         name = draw.choice(table.column_names) if draw.random() < 0.8 else "more"
         column = _column(draw, pa, table.num_rows)
         if name in table.column_names:

@@ -247,10 +247,10 @@ def _entry(draw, text):
     """A stored reply, changed."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return "x"
     if draw.random() < 0.2:
-        return mutate.string(draw, text)
+        return mutate.string(draw, str(text))
     return mutate.mutate_json(draw, value, ("v", "text", "model", "usage", "latency", "finish_reason", "good"))
 
 
@@ -274,6 +274,8 @@ def write_cache(draw, seeds):
 
 def _change(draw, connection, *, entries):
     connection.execute("PRAGMA synchronous = OFF")
+    steps = iter(range(200))
+    connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)  # what has no end is for the reader
     for _ in range(draw.choice((1, 1, 2, 3))):
         with contextlib.suppress(sqlite3.Error, UnicodeError):
             if not entries:
@@ -282,8 +284,7 @@ def _change(draw, connection, *, entries):
             rows = connection.execute("SELECT rowid, value FROM Cache ORDER BY rowid").fetchall()
             for at, text in draw.sample(rows, min(len(rows), draw.choice((1, 5, 1000)))):
                 value = _entry(draw, text)
-                if draw.random() < 0.1:
-                    value = mutate.encoded(value)
+                value = mutate.encoded(value) if draw.random() < 0.1 else value
                 with contextlib.suppress(UnicodeError):
                     connection.execute("UPDATE Cache SET value = ? WHERE rowid = ?", (value, at))
     with contextlib.suppress(sqlite3.Error):

@@ -20,24 +20,16 @@ from cso_train.evaluation.pairwise import (
     HUMAN_CRITERIA,
     PairToJudge,
     PairwiseJudge,
-    PairwiseResult,
     compare_replies,
-    pairwise_json,
-    pairwise_shares,
-    pairwise_table,
 )
 from cso_train.evaluation.ratings import (
     RatingJudge,
-    RatingResult,
     ReplyToRate,
     rate_replies,
-    rating_json,
-    rating_summaries,
-    rating_table,
 )
 from cso_train.evaluation.replies import ServerReplies
 from cso_train.evaluation.run import evaluate_model, join_tables, write_report, write_tables
-from cso_train.evaluation.sheets import SheetKey, items_of, read_pair_sheet, read_rating_sheet
+from cso_train.evaluation.sheets import SheetKey
 from cso_train.judge_command import pairwise_command, rate_command
 
 # -- settings ------------------------------------------------------------------------------------------------------
@@ -137,24 +129,17 @@ def _cells(draw, sheet):
 
 
 def read_sheet(seeds, how):
-    if how["kind"] == "pairs":
-        key = SheetKey.read("key.json", "pairwise")
-        result = PairwiseResult(tuple(key.criteria), {"one": read_pair_sheet("sheet.csv", key)})
-        names = (str(key.about["first"]), str(key.about["second"]))
-        shares = pairwise_shares(result, resamples=5)
-        pairwise_table(shares, result, *names).encode()
-        pairwise_json(shares, result, *names).encode()
-        return
-    key = SheetKey.read("key.json", "rate")
-    ratings = RatingResult(items_of(key), {"one": read_rating_sheet("sheet.csv", key)})
-    summaries = rating_summaries(ratings, resamples=5)
-    rating_table(summaries, ratings).encode()
-    rating_json(summaries, ratings).encode()
+    command, *words = _sheet_words(how)
+    {"pairwise": pairwise_command, "rate": rate_command}[command].main(words, standalone_mode=False)
+
+
+def _sheet_words(how):
+    words = ["--sheets", "sheet.csv", "--key", "key.json", "--resamples", "5"]
+    return ["pairwise" if how["kind"] == "pairs" else "rate", *words]
 
 
 def sheet_words(draw, seeds, how):
-    words = ["--sheets", "sheet.csv", "--key", "key.json", "--resamples", "5"]
-    return "cso_train", ["pairwise" if how["kind"] == "pairs" else "rate", *words]
+    return "cso_train", _sheet_words(how)
 
 
 # -- replies, test sets, evaluations -------------------------------------------------------------------------------

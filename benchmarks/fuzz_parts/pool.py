@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fuzz_parts.commands import run_command
-from fuzz_parts.guard import SECONDS, Guard, Place, Result, dump_on_request, innermost_of_dump, limit_memory
+from fuzz_parts.guard import SECONDS, Guard, Place, Result, dump_on_request, innermost_of_dump, limit_memory, of_error
 
 CHUNK = 200
 MOST_HANGS = 12
@@ -74,7 +74,11 @@ def work(kind, chunk, seeds, seed, root, pipe):
     for number in chunk.numbers:
         os.write(pipe, b"b %d\n" % number)
         place.empty()
-        how, words = write_case(kind, chunk, seeds, seed, number)
+        try:
+            how, words = write_case(kind, chunk, seeds, seed, number)
+        except Exception as error:  # noqa: BLE001 - a fault of the fuzzer itself
+            os.write(pipe, b"r %s\n" % json.dumps(asdict(of_error("fuzzer", error))).encode())
+            continue
         if words is None:
             was, sys.stdout = sys.stdout, null
             result = guard.run(lambda how=how: kind.read(seeds, how))
