@@ -1,11 +1,11 @@
-"""Mutated files of every kind that the packages read: each is accepted, or refused by one clear error.
+"""Mutates files of every kind that the packages read; each must be accepted or refused by one clear error.
 
-Valid files are made first; then cases are drawn from a seed, with changed structure (values of other types, deep nesting,
-huge numbers, names that point elsewhere, right check sums over wrong records, ...) or changed bytes. Each case is read by
-the packages' functions in a forked process, and what is accepted is used: exported, rendered, gone on with, trained on. Some
-go through the commands. Found is whatever is neither accepted nor refused: another exception, more than 10 seconds of CPU or
-500 MB, a file changed or read outside of the case's folder, code run, a control character or more than one error printed.
-A case is drawn again by its number: python benchmarks/fuzz.py --kind tree --only 17 [--way command].
+Valid files are made first. Cases are then drawn from a seed: structural changes (other types, deep nesting, huge
+numbers, names that point elsewhere, wrong records with a right checksum, ...) and changed bytes. Each case is read by
+the packages' functions in a forked process. What is accepted is then used: exported, rendered, resumed, trained on.
+Some cases go through the commands. Anything else is a finding: another exception, more than 10 CPU seconds or 500 MB,
+a file changed or read outside the case's folder, code run, a control character printed, more than one error message.
+Findings are kept in --out with their input, and a case can be repeated by its number, e.g. --kind tree --only 17.
 Run: python benchmarks/fuzz.py [--kind KIND] [--count 10000] [--commands 200] [--seed 0] [--out FOLDER]
 """
 
@@ -28,7 +28,11 @@ GOOD = ("accepted", "refused")
 
 def main():
     if os.environ.get("PYTHONHASHSEED") != "0":  # a case is the same in every run
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"})
+        os.execve(
+            sys.executable,
+            [sys.executable, *sys.argv],
+            {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
+        )
     arguments = parsed()
     arguments.out.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm")
@@ -148,7 +152,8 @@ class Log:
         (folder / "finding.json").write_text(json.dumps(text, indent=1) + "\n", "utf-8")
 
     def _again(self, chunk, number):
-        return f"python benchmarks/fuzz.py --seed {self._arguments.seed} --kind {chunk.kind} --only {number} --way {chunk.way}"
+        case = f"--seed {self._arguments.seed} --kind {chunk.kind} --only {number} --way {chunk.way}"
+        return f"python benchmarks/fuzz.py {case}"
 
     def line(self, name, seconds):
         """Progress, on standard error."""
@@ -163,7 +168,11 @@ class Log:
     def finish(self):
         """Print the table and what was found; 1 where something was."""
         bad = sorted({outcome for counts in self._counts.values() for outcome in counts} - set(GOOD))
-        print("| kind | way | cases | accepted | refused |" + "".join(f" {name} |" for name in bad) + " slowest, s | most, MB |")
+        print(
+            "| kind | way | cases | accepted | refused |"
+            + "".join(f" {name} |" for name in bad)
+            + " slowest, s | most, MB |"
+        )
         print("|---|---|" + "---:|" * (5 + len(bad)))
         for key, counts in self._counts.items():
             cells = [*key, sum(counts.values()), *(counts[name] for name in (*GOOD, *bad))]
@@ -177,7 +186,13 @@ class Log:
 
     def _save(self):
         found = [
-            {"where": where, "outcome": outcome, "count": len(seen), "what": seen[0][2].what, "again": self._again(*seen[0][:2])}
+            {
+                "where": where,
+                "outcome": outcome,
+                "count": len(seen),
+                "what": seen[0][2].what,
+                "again": self._again(*seen[0][:2]),
+            }
             | {"kinds": sorted({f"{chunk.kind} ({chunk.way})" for chunk, _, _ in seen})}
             for (where, outcome, _, _), seen in sorted(self._found.items())
         ]

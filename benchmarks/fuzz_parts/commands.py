@@ -41,7 +41,9 @@ def run_command(guard, tool, words):
         result = Result("memory", f"{used:.0f} MB", f"command {_command(words)}")
     changed = place.changes()
     if changed and not result.found:
-        result = Result("outside", f"changed {changed[0].replace(str(place.root), 'ROOT')}", f"command {_command(words)}")
+        result = Result(
+            "outside", f"changed {changed[0].replace(str(place.root), 'ROOT')}", f"command {_command(words)}"
+        )
     if result.found:
         result.where = result.where or f"command {tool} {_command(words)}"
     result.extra["command"] = [tool, *words]

@@ -20,10 +20,20 @@ from mctsdialog import MctsDialogError
 
 SECONDS = 10.0
 MEGABYTES = 500
-SECRET = "what stands outside of the case"  # noqa: S105
+SECRET = "what stands outside of the case"
 CLEAN = (MctsDialogError, CsoTrainError, click.ClickException)
 PACKAGES = ("/mctsdialog/", "/cso_train/")
-_CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "shutil.rmtree")
+_CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.symlink",
+    "os.link",
+    "os.truncate",
+    "os.chmod",
+    "shutil.rmtree",
+)
 _CODE = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pickle.find_class", "os.startfile")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -44,11 +54,13 @@ class BrokenPromiseError(Exception):
 class Result:
     """What became of a case.
 
-    :ivar outcome: "accepted", "refused", or what was found: "traceback", "hang", "memory", "outside", "code", "control",
-        "exit", "promise".
-    :ivar what: the exception or what was seen, in a line.
-    :ivar where: the innermost frame within the packages.
+    :ivar outcome: "accepted", "refused", or the kind of finding: "traceback", "hang", "memory", "outside" (a file or a
+        host), "code" (a process or a pickle), "control" (a character a terminal acts on), "exit" (a wrong exit code or
+        number of errors), "message" (too long), "promise" (accepted, and not what the package says it is), "crash".
+    :ivar what: the exception or what was seen, in one line.
+    :ivar where: the innermost frame in the packages.
     :ivar detail: the end of the traceback or of the output.
+    :ivar seconds: CPU time.
     """
 
     outcome: str
@@ -161,7 +173,11 @@ class Guard:
 
     def _changed(self, event, name, *, follow=False):
         path = os.path.abspath(name)
-        real = os.path.realpath(path) if follow else os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        real = (
+            os.path.realpath(path)
+            if follow
+            else os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        )
         case = str(self.place.case)
         if real.startswith(f"{case}/") or real == case or real in ("/dev/null", "/dev/tty"):
             return
@@ -211,7 +227,9 @@ class Guard:
             result = Result("memory", f"{used:.0f} MB", f"in all ({result.outcome})", result.what)
         changed = self.place.changes()
         if changed and not self.seen:
-            result = Result("outside", f"changed {changed[0].replace(str(self.place.root), 'ROOT')}", result.where, result.detail)
+            result = Result(
+                "outside", f"changed {changed[0].replace(str(self.place.root), 'ROOT')}", result.where, result.detail
+            )
         result.seconds = time.process_time() - began
         result.extra["megabytes"] = used
         return result
@@ -221,7 +239,12 @@ class Guard:
         if SECRET in message:
             return Result("outside", "a message holds what stands outside", innermost_of(error), message[:300])
         if len(message) > 20_000:
-            return Result("message", f"a message of more than 20,000 characters ({type(error).__name__})", innermost_of(error), message[:500])
+            return Result(
+                "message",
+                f"a message of more than 20,000 characters ({type(error).__name__})",
+                innermost_of(error),
+                message[:500],
+            )
         return Result("refused", f"{type(error).__name__}: {message[:200]}")
 
     def _on_slow(self, number, frame):
@@ -300,5 +323,3 @@ def innermost_of_dump(text):
             if package in name and "/fuzz_parts/" not in name:
                 return f"{package[1:]}{name.rpartition(package)[2]}:{function.rpartition(' in ')[2]}"
     return ""
-
-

@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+
+import mctsdialog
 from fuzz_parts import mutate, templates
 from fuzz_parts.guard import SECRET, BrokenPromiseError
 from fuzz_parts.kinds import Kind
 from fuzz_parts.seeds import PAIRS, scripted, search_words
-
-import mctsdialog
 from mctsdialog.preferences import FORMATS
 
 SHORT = mctsdialog.SearchConfig(max_iterations=1, min_iterations=1, horizon=0)
@@ -34,7 +34,9 @@ def search_once(start, domain):
 
 
 def write_dialogues(draw, seeds, form):
-    name = draw.choice({"extes": ("extes.json",), "esconv": ("esconv.json",), "chat": ("chat.jsonl", "messages.jsonl")}[form])
+    name = draw.choice(
+        {"extes": ("extes.json",), "esconv": ("esconv.json",), "chat": ("chat.jsonl", "messages.jsonl")}[form]
+    )
     others = [seeds[each] for each in ("extes.json", "esconv.json", "chat.jsonl", "messages.jsonl")]
     if draw.random() < 0.25:
         data = mutate.mutate_bytes(draw, seeds[name], others)
@@ -46,14 +48,36 @@ def write_dialogues(draw, seeds, form):
     file = draw.choice(("in", "in", "in", "a b", "-x", "é")) + (".jsonl" if as_lines else ".json")
     Path(file).write_bytes(data)
     given = draw.choice(("auto", "auto", form, form, draw.choice(("extes", "esconv", "chat"))))
-    return {"file": file, "format": given, "lenient": draw.random() < 0.5, "stream": draw.random() < 0.5, "search": draw.random() < 0.5}
+    return {
+        "file": file,
+        "format": given,
+        "lenient": draw.random() < 0.5,
+        "stream": draw.random() < 0.5,
+        "search": draw.random() < 0.5,
+    }
 
 
-_FIELDS = ("content", "dialog", "speaker", "annotation", "strategy", "AI Strategy", "scene", "description", "id", "User", "AI")
+_FIELDS = (
+    "content",
+    "dialog",
+    "speaker",
+    "annotation",
+    "strategy",
+    "AI Strategy",
+    "scene",
+    "description",
+    "id",
+    "User",
+    "AI",
+)
 
 
 def _line(draw, line):
-    return mutate.encoded(mutate.mutate_json(draw, json.loads(line), _FIELDS)) if _is_json(line) else mutate.mutate_bytes(draw, line)
+    return (
+        mutate.encoded(mutate.mutate_json(draw, json.loads(line), _FIELDS))
+        if _is_json(line)
+        else mutate.mutate_bytes(draw, line)
+    )
 
 
 def _is_json(line):
@@ -103,7 +127,9 @@ def write_domain(draw, seeds):
         value = seeds.json(name)
         if draw.random() < 0.3:
             value["strategies"]["strategies"] = value["strategies"]["strategies"][:2]
-        data = mutate.encoded(mutate.mutate_json(draw, value, ("name", "weights", "rubric", "levels", "aliases", "strategies")))
+        data = mutate.encoded(
+            mutate.mutate_json(draw, value, ("name", "weights", "rubric", "levels", "aliases", "strategies"))
+        )
     Path("domain.json").write_bytes(data)
     return {}
 
@@ -131,15 +157,32 @@ def domain_words(draw, seeds, how):
     Path("start.jsonl").write_bytes(seeds["scenario.jsonl"])
     if draw.random() < 0.3:
         Path("chat.jsonl").write_bytes(seeds["chat.jsonl"])
-        return "cso_train", ["testset", "chat.jsonl", "--out", "test.jsonl", "--least", "1", "--domain", "./domain.json"]
-    return "mctsdialog", ["search", "start.jsonl", "--domain", "./domain.json", "--out", "out", *search_words(seeds.url)]
+        return "cso_train", [
+            "testset",
+            "chat.jsonl",
+            "--out",
+            "test.jsonl",
+            "--least",
+            "1",
+            "--domain",
+            "./domain.json",
+        ]
+    return "mctsdialog", [
+        "search",
+        "start.jsonl",
+        "--domain",
+        "./domain.json",
+        "--out",
+        "out",
+        *search_words(seeds.url),
+    ]
 
 
 # -- trees ---------------------------------------------------------------------------------------------------------
 
 _TREE_FIELDS = (
-    "id", "parent", "type", "strategy", "score", "prior", "value", "visits", "turns", "rollout", "judgements", "supporter",
-    "seeker", "config", "stop_reason", "templates", "bias", "weights", "speaker", "scene", "gold",
+    "id", "parent", "type", "strategy", "score", "prior", "value", "visits", "turns", "rollout", "judgements",
+    "supporter", "seeker", "config", "stop_reason", "templates", "bias", "weights", "speaker", "scene", "gold",
 )  # fmt: skip
 
 
@@ -149,7 +192,7 @@ def write_tree(draw, seeds):
     if kind < 0.2:
         data = mutate.mutate_bytes(draw, seeds[name], [seeds["domain-esc.json"], seeds["trees/tree-1.json"]])
     elif kind < 0.3:
-        data = mutate.mutate_lines(draw, seeds.lines(name), lambda draw, line: mutate.mutate_bytes(draw, line))
+        data = mutate.mutate_lines(draw, seeds.lines(name), mutate.mutate_bytes)
     else:
         value = seeds.json(name)
         inner = draw.choice((value["nodes"], value["nodes"], value["nodes"], value["domain"], value["config"], value))
@@ -202,13 +245,34 @@ def read_tree(seeds, how):
 def tree_words(draw, seeds, how):
     choice = draw.randrange(6)
     if choice == 0:
-        return "mctsdialog", ["show", "tree.json", "--unexpanded", *draw.choice(([], ["--full"], ["--best"], ["--depth", "3"]))]
+        return "mctsdialog", [
+            "show",
+            "tree.json",
+            "--unexpanded",
+            *draw.choice(([], ["--full"], ["--best"], ["--depth", "3"])),
+        ]
     if choice == 1:
         return "mctsdialog", ["view", "tree.json"]
     if choice == 2:
-        return "mctsdialog", ["export", "tree.json", "--format", draw.choice(("json", "graphml", "dot")), "--out", "out"]
+        return "mctsdialog", [
+            "export",
+            "tree.json",
+            "--format",
+            draw.choice(("json", "graphml", "dot")),
+            "--out",
+            "out",
+        ]
     if choice == 3:
-        return "mctsdialog", ["stats", "tree.json", "--no-figures", "--theta", "0.3", "--min-visits", "1", *_lenient(draw)]
+        return "mctsdialog", [
+            "stats",
+            "tree.json",
+            "--no-figures",
+            "--theta",
+            "0.3",
+            "--min-visits",
+            "1",
+            *_lenient(draw),
+        ]
     words = ["preferences", "tree.json", "--theta", "0.3", "--min-visits", "1", *_lenient(draw)]
     if choice == 5:
         words += [*draw.choice((["--random"], ["--siblings", "1", "--horizon", "0"])), *search_words(seeds.url)[:8]]

@@ -5,18 +5,18 @@ import decimal
 import json
 from pathlib import Path
 
+import mctsdialog
+from cso_train.data import leaks, load_data, trained_seeds
 from fuzz_parts import mutate
 from fuzz_parts.kinds import Kind
 from fuzz_parts.seeds import PAIRS
-
-import mctsdialog
-from cso_train.data import leaks, load_data, trained_seeds
 from mctsdialog.preferences import FORMATS
 
 _FORMS = ("preference", "unpaired", "sft", "research", "tree")
 _FIELDS = (
-    "prompt", "chosen", "rejected", "reject", "completion", "label", "messages", "role", "content", "provenance", "nodes", "pairs",
-    "parent", "id", "seeker", "supporter", "strategy", "opening", "seed", "polarity", "value", "schema", "version", "strategies",
+    "prompt", "chosen", "rejected", "reject", "completion", "label", "messages", "role", "content", "provenance",
+    "nodes", "pairs", "parent", "id", "seeker", "supporter", "strategy", "opening", "seed", "polarity", "value",
+    "schema", "version", "strategies",
 )  # fmt: skip
 
 
@@ -46,10 +46,12 @@ def _point_elsewhere(draw, manifest):
     absolute = str(Path("../outside").resolve())  # the folder beside the case's
     for _ in range(draw.choice((1, 2, 3))):
         name = draw.choice((
-            "../outside/important.txt", "../../outside/important.txt", f"{absolute}/important.txt", "link/important.txt",
-            "link/sub/important.txt", "tree/../../../outside/important.txt", "./../outside/train.jsonl", "preference/train.jsonl",
-            "tree/link.jsonl", "link", "", ".", "..", "README.md", "dataset.json", "a\0b", "\ud800", "tree/" + "x" * 300, "~/x",
-            "tree\\..\\x", "tree/other.jsonl", "tree/dev.jsonl", "important.txt", "/dev/zero", "tree//train.jsonl", "tree/./train.jsonl",
+            "../outside/important.txt", "../../outside/important.txt", f"{absolute}/important.txt",
+            "link/important.txt", "link/sub/important.txt", "tree/../../../outside/important.txt",
+            "./../outside/train.jsonl", "preference/train.jsonl", "tree/link.jsonl", "link", "", ".", "..",
+            "README.md", "dataset.json", "a\0b", "\ud800", "tree/" + "x" * 300, "~/x", "tree\\..\\x",
+            "tree/other.jsonl", "tree/dev.jsonl", "important.txt", "/dev/zero", "tree//train.jsonl",
+            "tree/./train.jsonl",
         ))  # fmt: skip
         files[name] = draw.choice(({"rows": 1, "sha256": "0" * 64}, None, {}, 1))
 
@@ -69,7 +71,10 @@ def _links(draw):
         elif kind == 4:
             path, target = Path("data/dataset.json"), outside / "dataset.json"
         else:
-            path, target = Path("data", draw.choice(_FORMS), "test.jsonl"), Path(draw.choice(("/dev/zero", "/dev/full", "test.jsonl")))
+            path, target = (
+                Path("data", draw.choice(_FORMS), "test.jsonl"),
+                Path(draw.choice(("/dev/zero", "/dev/full", "test.jsonl"))),
+            )
         _remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.parent.is_symlink():
@@ -204,7 +209,9 @@ def write_parquet(draw, seeds):
     value = seeds.json("parquet/dataset.json")
     value["files"] = {f"{form}/train.parquet": {"rows": 1, "sha256": ""}}
     Path("data/dataset.json").write_text(json.dumps(value), "utf-8")
-    kind = {"preference": "preference", "unpaired": "unpaired", "sft": "sft"}.get(form, draw.choice(("preference", "sft")))
+    kind = {"preference": "preference", "unpaired": "unpaired", "sft": "sft"}.get(
+        form, draw.choice(("preference", "sft"))
+    )
     return {"kind": kind, "file": str(path), "use": draw.choice(("load", "train")) if form == "tree" else "train"}
 
 
@@ -257,7 +264,9 @@ def _column(draw, pa, count):
         return pa.array([datetime.timedelta(1)] * count)
     if kind == 6:
         offsets = pa.array([0, *range(2, 2 * count + 2, 2)], pa.int32())
-        return pa.Array.from_buffers(pa.string(), count, [None, offsets.buffers()[1], pa.py_buffer(b"\xff\xfe" * count)])
+        return pa.Array.from_buffers(
+            pa.string(), count, [None, offsets.buffers()[1], pa.py_buffer(b"\xff\xfe" * count)]
+        )
     if kind == 7:
         return pa.array([[("a", 1), ("a", 2)]] * count, pa.map_(pa.string(), pa.int64()))
     if kind == 8:

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+
+import mctsdialog
 from fuzz_parts import mutate
 from fuzz_parts.guard import BrokenPromiseError
 from fuzz_parts.kinds import Kind
 from fuzz_parts.seeds import PAIRS, WORLD, scripted, search_words
-
-import mctsdialog
 from mctsdialog.corpus import Output
 from mctsdialog.llm import Completion
 
@@ -22,8 +22,8 @@ from mctsdialog.llm import Completion
 
 _PREFIX, _MIDDLE = b'{"crc":"', b'","record":'
 _FIELDS = (
-    "type", "node", "seeker", "supporter", "scores", "steps", "judgements", "reward", "strategy", "digest", "turn", "ended",
-    "growth", "number", "trial", "leaf", "dialogue", "config", "roles", "domain",
+    "type", "node", "seeker", "supporter", "scores", "steps", "judgements", "reward", "strategy", "digest", "turn",
+    "ended", "growth", "number", "trial", "leaf", "dialogue", "config", "roles", "domain",
 )  # fmt: skip
 
 
@@ -107,7 +107,17 @@ def probe_journal_words(draw, seeds, how):
     body = head[len(_PREFIX) + 8 + len(_MIDDLE) : -1]  # roles that are not known are not compared
     head = b"%s%08x%s%s}" % (_PREFIX, zlib.crc32(body), _MIDDLE, body)
     Path(f"work/journals/tree.{name}.jsonl").write_bytes(head + gap + rest)
-    words = ["preferences", "tree.json", "--work", "work", "--theta", "0.3", "--min-visits", "1", *search_words(seeds.url)[:8]]
+    words = [
+        "preferences",
+        "tree.json",
+        "--work",
+        "work",
+        "--theta",
+        "0.3",
+        "--min-visits",
+        "1",
+        *search_words(seeds.url)[:8],
+    ]
     return "mctsdialog", [*words, *(["--random"] if kind == "random" else ["--siblings", "all"])]
 
 
@@ -125,12 +135,18 @@ def write_index(draw, seeds):
     kind = draw.random()
     if kind < 0.7:
         lines = seeds.lines("run/finished.jsonl")
-        data = mutate.mutate_bytes(draw, seeds["run/finished.jsonl"]) if kind < 0.1 else mutate.mutate_lines(draw, lines, _index_line)
+        data = (
+            mutate.mutate_bytes(draw, seeds["run/finished.jsonl"])
+            if kind < 0.1
+            else mutate.mutate_lines(draw, lines, _index_line)
+        )
         Path("run/finished.jsonl").write_bytes(data)
     for _ in range(draw.choice((0, 1, 2)) if kind < 0.7 else 2):
         _damage(draw, seeds, draw.choice(names))
     if draw.random() < 0.1:
-        Path("run/finished-1-of-2.jsonl").write_bytes(draw.choice((b"", b"\xff", b"[" * 30_000, seeds["run/finished.jsonl"])))
+        Path("run/finished-1-of-2.jsonl").write_bytes(
+            draw.choice((b"", b"\xff", b"[" * 30_000, seeds["run/finished.jsonl"]))
+        )
     return {"restart": draw.random() < 0.1}
 
 
@@ -139,7 +155,19 @@ def _index_line(draw, line):
         value = json.loads(line)
     except (ValueError, RecursionError):
         return mutate.mutate_bytes(draw, line)
-    fields = ("id", "status", "nodes", "fingerprint", "best", "error", "stop_reason", "seconds", "digest", "size", "sha256")
+    fields = (
+        "id",
+        "status",
+        "nodes",
+        "fingerprint",
+        "best",
+        "error",
+        "stop_reason",
+        "seconds",
+        "digest",
+        "size",
+        "sha256",
+    )
     return mutate.encoded(mutate.mutate_json(draw, value, fields))
 
 
@@ -198,49 +226,87 @@ def index_words(draw, seeds, how):
 # -- the cache -----------------------------------------------------------------------------------------------------
 
 _ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
-_HUGE = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 1000000)"
-_TRIGGERS = ("Settings_count_insert", "Settings_count_delete", "Settings_size_insert", "Settings_size_update", "Settings_size_delete")
-_SETTINGS = ("count", "size", "hits", "misses", "cull_limit", "size_limit", "statistics", "disk_min_file_size", "eviction_policy")
-_PRAGMAS = ("sqlite_mmap_size", "sqlite_cache_size", "sqlite_journal_mode", "sqlite_auto_vacuum", "sqlite_synchronous", "tag_index")
+_SQL = (
+    "UPDATE Cache SET {column} = {value}",
+    "UPDATE Cache SET mode = {number}, filename = '../../outside/important.txt'",
+    "UPDATE Cache SET mode = 4, value = {pickle}",
+    "UPDATE Settings SET value = {value} WHERE key = '{setting}'",
+    "INSERT OR REPLACE INTO Settings VALUES ('{setting}', {value})",
+    "DELETE FROM Settings WHERE key = '{setting}'",
+    "DELETE FROM Settings",
+    "DROP TRIGGER {trigger}",
+    "DROP TRIGGER {trigger}; CREATE TRIGGER {trigger} AFTER {event} ON Cache FOR EACH ROW BEGIN {body}; END",
+    "CREATE TRIGGER t AFTER {event} ON {table} BEGIN {body}; END",
+    "CREATE VIEW v AS {endless}",
+    "ALTER TABLE Cache RENAME TO old; CREATE VIEW Cache AS SELECT *, ({endless}) AS more FROM old",
+    "ALTER TABLE Settings RENAME TO old; CREATE VIEW Settings AS SELECT key, ({endless}) AS value FROM old",
+    "ALTER TABLE Cache RENAME COLUMN {column} TO worth",
+    "ALTER TABLE Cache ADD COLUMN more TEXT GENERATED ALWAYS AS (hex(zeroblob(100000000))) VIRTUAL",
+    "ALTER TABLE Settings RENAME TO old; CREATE TABLE Settings (key TEXT NOT NULL UNIQUE, {generated}); {refill}",
+    "INSERT OR IGNORE INTO Settings {many} SELECT 'k' || x, x FROM c",
+    "DROP TABLE {table}",
+    "DROP INDEX Cache_key_raw",
+    "DROP INDEX Cache_key_raw; CREATE UNIQUE INDEX Cache_key_raw ON Cache (key, raw, hex(zeroblob(1000000)))",
+    "CREATE TABLE more (x)",
+    "PRAGMA user_version = {number}; PRAGMA page_size = 65536; VACUUM",
+    "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'TEXT', {value}) WHERE type = 'table'",
+    "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = rootpage + 1",
+    "PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE type = '{object}'",
+    "PRAGMA journal_mode = DELETE",
+    "PRAGMA journal_mode = WAL; UPDATE Cache SET value = 'x'",
+)
+_WORDS = {
+    "column": ["mode", "filename", "value", "key", "raw", "size", "expire_time", "store_time"],
+    "trigger": [
+        f"Settings_{name}" for name in ("count_insert", "count_delete", "size_insert", "size_update", "size_delete")
+    ],
+    "event": ["INSERT", "UPDATE", "DELETE"],
+    "table": ["Cache", "Settings"],
+    "object": ["index", "trigger", "table"],
+    "number": ["2", "3", "4", "99", "-1"],
+    "value": [
+        "NULL",
+        "0",
+        "-1",
+        "9e999",
+        "'x'",
+        "'../../outside/important.txt'",
+        "zeroblob(100)",
+        "9223372036854775807",
+    ],
+    "body": [_ENDLESS, "UPDATE Cache SET value = 'x'", "DELETE FROM Settings", "SELECT RAISE(ABORT, 'no')"],
+    "setting": [
+        *(
+            "count",
+            "size",
+            "hits",
+            "misses",
+            "cull_limit",
+            "size_limit",
+            "statistics",
+            "disk_min_file_size",
+            "tag_index",
+        ),
+        *(
+            "eviction_policy",
+            "sqlite_mmap_size",
+            "sqlite_cache_size",
+            "sqlite_journal_mode",
+            "sqlite_auto_vacuum",
+            "nosuch",
+        ),
+    ],
+    "generated": ["value TEXT GENERATED ALWAYS AS (hex(zeroblob(300000000))) VIRTUAL"],
+    "refill": ["INSERT INTO Settings (key) SELECT key FROM old; DROP TABLE old"],
+    "many": ["WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000)"],
+    "endless": [_ENDLESS],
+    "pickle": ["x'" + b"cos\nsystem\n(S'touch ../outside/owned'\ntR.".hex() + "'"],
+}
 
 
 def _statement(draw):
     """SQL that a stranger may have run on the database."""
-    trigger, setting = draw.choice(_TRIGGERS), draw.choice((*_SETTINGS, *_PRAGMAS, "nosuch"))
-    value = draw.choice(("NULL", "0", "-1", "9e999", "'x'", "'../../outside/important.txt'", "zeroblob(100)", "9223372036854775807", "''"))
-    body = draw.choice((_ENDLESS, "UPDATE Cache SET value = 'x'", "DELETE FROM Settings", "SELECT RAISE(ABORT, 'no')", "SELECT 1"))
-    event = draw.choice(("INSERT", "UPDATE", "DELETE"))
-    return draw.choice((
-        f"UPDATE Cache SET {draw.choice(('mode', 'filename', 'value', 'key', 'raw', 'size', 'expire_time', 'store_time'))} = {value}",
-        f"UPDATE Cache SET mode = {draw.choice((2, 3, 4, 99))}, filename = '../../outside/important.txt'",
-        "UPDATE Cache SET mode = 4, value = x'" + b"cos\nsystem\n(S'touch ../outside/owned'\ntR.".hex() + "'",
-        f"UPDATE Settings SET value = {value} WHERE key = '{setting}'",
-        f"INSERT OR REPLACE INTO Settings VALUES ('{setting}', {value})",
-        f"DELETE FROM Settings WHERE key = '{setting}'",
-        "DELETE FROM Settings",
-        f"DROP TRIGGER {trigger}",
-        f"DROP TRIGGER {trigger}; CREATE TRIGGER {trigger} AFTER {event} ON Cache FOR EACH ROW BEGIN {body}; END",
-        f"CREATE TRIGGER t AFTER {event} ON {draw.choice(('Cache', 'Settings'))} BEGIN {body}; END",
-        f"CREATE VIEW v AS {_ENDLESS}",
-        f"ALTER TABLE Cache RENAME TO old; CREATE VIEW Cache AS SELECT *, ({_ENDLESS}) AS more FROM old",
-        f"ALTER TABLE Settings RENAME TO old; CREATE VIEW Settings AS SELECT key, ({_ENDLESS}) AS value FROM old",
-        "ALTER TABLE Cache RENAME COLUMN value TO worth",
-        "ALTER TABLE Cache ADD COLUMN more TEXT GENERATED ALWAYS AS (hex(zeroblob(100000000))) VIRTUAL",
-        "ALTER TABLE Settings RENAME TO old; CREATE TABLE Settings (key TEXT NOT NULL UNIQUE, value TEXT GENERATED ALWAYS AS "
-        "(hex(zeroblob(300000000))) VIRTUAL); INSERT INTO Settings (key) SELECT key FROM old; DROP TABLE old",
-        f"{_HUGE} INSERT OR IGNORE INTO Settings SELECT 'k' || x, x FROM c WHERE x < 20000",
-        "DROP TABLE Cache",
-        "DROP TABLE Settings",
-        "DROP INDEX Cache_key_raw",
-        "DROP INDEX Cache_key_raw; CREATE UNIQUE INDEX Cache_key_raw ON Cache (key, raw, hex(zeroblob(1000000)))",
-        "CREATE TABLE more (x)",
-        f"PRAGMA user_version = {draw.randrange(-9, 9)}; PRAGMA page_size = 65536; VACUUM",
-        f"PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'TEXT', {value}) WHERE type = 'table'",
-        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = rootpage + 1",
-        f"PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE type = '{draw.choice(('index', 'trigger', 'table'))}'",
-        "PRAGMA journal_mode = DELETE",
-        "PRAGMA journal_mode = WAL; UPDATE Cache SET value = 'x'",
-    ))  # fmt: skip
+    return draw.choice(_SQL).format(**{name: draw.choice(words) for name, words in _WORDS.items()})
 
 
 def _entry(draw, text):
@@ -268,7 +334,9 @@ def write_cache(draw, seeds):
             _change(draw, connection, entries=kind < 0.65)
     if draw.random() < 0.05:
         for suffix in ("-wal", "-shm", "-journal"):
-            Path(f"{database}{suffix}").write_bytes(draw.choice((b"", b"x" * 5000, draw.randbytes(4096), seeds["cache/cache.db"])))
+            Path(f"{database}{suffix}").write_bytes(
+                draw.choice((b"", b"x" * 5000, draw.randbytes(4096), seeds["cache/cache.db"]))
+            )
     return {"mode": draw.choice(("read-write", "read-only")), "clear": draw.random() < 0.2}
 
 
@@ -304,7 +372,9 @@ def _odd_file(draw, seeds, database):
     elif kind == 4:
         database.symlink_to("/dev/zero")
     else:
-        database.write_bytes(draw.choice((b"", b"\0" * 8192, seeds["extes.json"], b"SQLite format 3\0" + b"\xff" * 5000)))
+        database.write_bytes(
+            draw.choice((b"", b"\0" * 8192, seeds["extes.json"], b"SQLite format 3\0" + b"\xff" * 5000))
+        )
 
 
 def _keys(seeds):

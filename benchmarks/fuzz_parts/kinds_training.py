@@ -8,10 +8,6 @@ from pathlib import Path
 
 import anyio
 import httpx
-from fuzz_parts import mutate
-from fuzz_parts.guard import BrokenPromiseError
-from fuzz_parts.kinds import Kind
-from fuzz_parts.seeds import scripted
 
 import mctsdialog
 from cso_train import resolve_config
@@ -31,23 +27,30 @@ from cso_train.evaluation.replies import ServerReplies
 from cso_train.evaluation.run import evaluate_model, join_tables, write_report, write_tables
 from cso_train.evaluation.sheets import SheetKey
 from cso_train.judge_command import pairwise_command, rate_command
+from fuzz_parts import mutate
+from fuzz_parts.guard import BrokenPromiseError
+from fuzz_parts.kinds import Kind
+from fuzz_parts.seeds import scripted
 
 # -- settings ------------------------------------------------------------------------------------------------------
 
 _VALUES = (
-    "null", "~", "true", "no", "off", "0", "-1", "1e400", ".inf", ".nan", "-.inf", "0x10", "0o17", "1_000", "12:30:45", "2001-01-01",
-    "2001-99-99", "99999-01-01", "[]", "[1, [2]]", "{}", "{a: b}", "'a", '"\\x00"', '"\\ud800"', "!!python/object/apply:os.system ['touch x']",
-    "!!binary x", "!!binary aGk=", "!!int x", "!!float x", "!!timestamp x", "!!set {a}", "!!omap [a: 1]", "!!merge x", "!nosuch x", "&a x",
-    "*a", "*nosuch", "|\n  text\n  more", ">\n  folded", "? a", "- a", "@x", "`x", "%x", "5e-7", "dpo", "kto", "sft", "1" * 500,
-    "1" * 5000, "\"\\e[2J\"", "'\u202e'", "a: b: c", "<<: *a", "[" * 3000, "[" * 30_000 + "]" * 30_000, "{" * 3000, "{a: " * 3000, "q_proj,v_proj",
-    "[a, b, ]", "auto", "none", "../outside/important.txt", "# x", "\t", "''", "1.0", "2", "3", "4.5", "1e-5", "=", "y", "0b1", "0.1e", "._",
-    "-", "+", "1__0", "0x", "190:20:30", "!!null x", "!!bool x", "!!str [a]", "!!seq x", "!!map x", "2001-12-14t21:59:43.10-05:00",
-    "2001-02-30 25:61:61", "0001-01-01 00:00:00 +99:99",
+    "null", "~", "true", "no", "off", "0", "-1", "1e400", ".inf", ".nan", "-.inf", "0x10", "0o17", "1_000",
+    "12:30:45", "2001-01-01", "2001-99-99", "99999-01-01", "[]", "[1, [2]]", "{}", "{a: b}", "'a", '"\\x00"',
+    '"\\ud800"', "!!python/object/apply:os.system ['touch x']", "!!binary x", "!!binary aGk=", "!!int x", "!!float x",
+    "!!timestamp x", "!!set {a}", "!!omap [a: 1]", "!!merge x", "!nosuch x", "&a x", "*a", "*nosuch",
+    "|\n  text\n  more", ">\n  folded", "? a", "- a", "@x", "`x", "%x", "5e-7", "dpo", "kto", "sft", "1" * 500,
+    "1" * 5000, "\"\\e[2J\"", "'\u202e'", "a: b: c", "<<: *a", "[" * 3000, "[" * 30_000 + "]" * 30_000, "{" * 3000,
+    "{a: " * 3000, "q_proj,v_proj", "[a, b, ]", "auto", "none", "../outside/important.txt", "# x", "\t", "''", "1.0",
+    "2", "3", "4.5", "1e-5", "=", "y", "0b1", "0.1e", "._", "-", "+", "1__0", "0x", "190:20:30", "!!null x",
+    "!!bool x", "!!str [a]", "!!seq x", "!!map x", "2001-12-14t21:59:43.10-05:00", "2001-02-30 25:61:61",
+    "0001-01-01 00:00:00 +99:99",
 )  # fmt: skip
 _LINES = (
-    "---", "...", "--- a", "%YAML 1.1", "%YAML 9.9", "%TAG ! tag:x", "<<: {a: 1}", "? [a, b]\n: c", "? {a: b}", "1: 2", "null: 1", "- a",
-    "a: &a [x, x]\nb: &b [*a, *a, *a]\nc: [*b, *b]", "x: &x [*x]", "\ufeff", "\x85", "\x00", "\x1b[2J: 1", "  indented: 1", "\ttab: 1",
-    "preset: nosuch", "preset: [a]", "preset: qwen2.5-7b-lora-dpo", "model: x", "model: y", "!!str model: z", '"model": w',
+    "---", "...", "--- a", "%YAML 1.1", "%YAML 9.9", "%TAG ! tag:x", "<<: {a: 1}", "? [a, b]\n: c", "? {a: b}",
+    "1: 2", "null: 1", "- a", "a: &a [x, x]\nb: &b [*a, *a, *a]\nc: [*b, *b]", "x: &x [*x]", "\ufeff", "\x85", "\x00",
+    "\x1b[2J: 1", "  indented: 1", "\ttab: 1", "preset: nosuch", "preset: [a]", "preset: qwen2.5-7b-lora-dpo",
+    "model: x", "model: y", "!!str model: z", '"model": w',
 )  # fmt: skip
 
 
@@ -88,8 +91,9 @@ def yaml_words(draw, seeds, how):
 # -- sheets --------------------------------------------------------------------------------------------------------
 
 _CELLS = (
-    "", " ", "A", "B", "tie", "TIE", "a ", "1", "5", "6", "0", "-1", "1.0", "1,0", "1e0", "nan", "inf", "infinity", "1e400", "٣", "五", "²",
-    "1_0", "9" * 5000, "x" * 200_000, "=1+1", "a\nb", "a,b", 'a"b', "\x00", "\x1b[2J", "\u202e", "'", ";", "\t", "b7de5e-1", "item",
+    "", " ", "A", "B", "tie", "TIE", "a ", "1", "5", "6", "0", "-1", "1.0", "1,0", "1e0", "nan", "inf", "infinity",
+    "1e400", "٣", "五", "²", "1_0", "9" * 5000, "x" * 200_000, "=1+1", "a\nb", "a,b", 'a"b', "\x00", "\x1b[2J",
+    "\u202e", "'", ";", "\t", "b7de5e-1", "item",
 )  # fmt: skip
 
 
@@ -99,7 +103,19 @@ def write_sheet(draw, seeds):
     if draw.random() < 0.5:
         sheet = mutate.mutate_bytes(draw, sheet, [key]) if draw.random() < 0.4 else _cells(draw, sheet)
     if draw.random() < 0.6:
-        fields = ("place", "swapped", "items", "about", "criteria", "groups", "strategies", "code", "schema", "first", "second")
+        fields = (
+            "place",
+            "swapped",
+            "items",
+            "about",
+            "criteria",
+            "groups",
+            "strategies",
+            "code",
+            "schema",
+            "first",
+            "second",
+        )
         changed = mutate.encoded(mutate.mutate_json(draw, json.loads(key), fields))
         key = mutate.mutate_bytes(draw, key) if draw.random() < 0.15 else changed
     Path("sheet.csv").write_bytes(sheet)
@@ -197,14 +213,38 @@ def read_test(seeds, how):
 
 
 def test_words(draw, seeds, how):
-    words = ["--test", "test.jsonl", "--model", "stub", "--server", seeds.url, "--no-figures", "--resamples", "3", "--limit", "3"]
+    words = [
+        "--test",
+        "test.jsonl",
+        "--model",
+        "stub",
+        "--server",
+        seeds.url,
+        "--no-figures",
+        "--resamples",
+        "3",
+        "--limit",
+        "3",
+    ]
     more = [] if how["baseline"] == "none" else ["--baseline", how["baseline"], "--examples", "test.jsonl"]
     return "cso_train", ["evaluate", *words, *more]
 
 
 def write_evaluation(draw, seeds):
     data = seeds["evaluation/evaluation.json"]
-    fields = ("value", "low", "high", "strategies", "strategy", "support", "confusion", "count", "preferences", "strategy_f1", "bias")
+    fields = (
+        "value",
+        "low",
+        "high",
+        "strategies",
+        "strategy",
+        "support",
+        "confusion",
+        "count",
+        "preferences",
+        "strategy_f1",
+        "bias",
+    )
     changed = partial(mutate.mutate_json, draw, json.loads(data), fields)
     data = mutate.mutate_bytes(draw, data) if draw.random() < 0.2 else mutate.encoded(changed())
     Path("evaluation.json").write_bytes(data)
@@ -227,7 +267,9 @@ def write_reply(draw, seeds):
     scores = {name: draw.randrange(5) for name in mctsdialog.get_domain("esc").criteria}
     ratings = {name: draw.randrange(11) for name in mctsdialog.get_domain("esc").strategies.names}
     verdicts = dict.fromkeys(HUMAN_CRITERIA, "A")
-    value = draw.choice((scores, ratings, verdicts, {"acceptance": 3, "effectiveness": 3, "sensitivity": 3, "alignment": 2}))
+    value = draw.choice(
+        (scores, ratings, verdicts, {"acceptance": 3, "effectiveness": 3, "sensitivity": 3, "alignment": 2})
+    )
     text = mutate.mutate_json(draw, value, tuple(value))
     kind = draw.randrange(8)
     if kind == 0:
@@ -246,8 +288,9 @@ def write_reply(draw, seeds):
 
 
 _NOISE = (
-    "{", "[", '{"', '{"a":', "[[", "}", "]", "(", "Seeker: ", "\n", "```", '"', "'", ",", ":", "\\", "#", "/*", "//", " ", "...", "“",
-    "{'", "\\u", '[{"a":', "</end/>", "**", "Affirmation", "1", "-", "\n\n", '{"a":1}', "{}", "a.", "! ", "<think>", "\u200b",
+    "{", "[", '{"', '{"a":', "[[", "}", "]", "(", "Seeker: ", "\n", "```", '"', "'", ",", ":", "\\", "#", "/*", "//",
+    " ", "...", "“", "{'", "\\u", '[{"a":', "</end/>", "**", "Affirmation", "1", "-", "\n\n", '{"a":1}', "{}", "a.",
+    "! ", "<think>", "\u200b",
 )  # fmt: skip
 
 
@@ -258,7 +301,9 @@ def read_reply(seeds, how):
         pair = PairToJudge(("Seeker: a",), "b", "c")
         anyio.run(partial(compare_replies, {"one": PairwiseJudge(model, HUMAN_CRITERIA)}, [pair]))
     elif how["who"] == "rate":
-        anyio.run(partial(rate_replies, {"one": RatingJudge(model)}, [ReplyToRate("a", ("Seeker: a",), "b", "Affirmation")]))
+        anyio.run(
+            partial(rate_replies, {"one": RatingJudge(model)}, [ReplyToRate("a", ("Seeker: a",), "b", "Affirmation")])
+        )
     elif how["who"] == "server":
         anyio.run(_ask_server, text)
     else:
@@ -299,7 +344,16 @@ def write_answer(draw, seeds):
         "usage": {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}},
         "error": {"message": "no", "type": "x"},
     }
-    fields = ("choices", "message", "content", "finish_reason", "usage", "prompt_tokens", "error", "prompt_tokens_details")
+    fields = (
+        "choices",
+        "message",
+        "content",
+        "finish_reason",
+        "usage",
+        "prompt_tokens",
+        "error",
+        "prompt_tokens_details",
+    )
     body = mutate.encoded(mutate.mutate_json(draw, value, fields))
     if draw.random() < 0.2:
         body = mutate.mutate_bytes(draw, body)
@@ -308,7 +362,10 @@ def write_answer(draw, seeds):
 
 
 def read_answer(seeds, how):
-    anyio.run(_ask_server, Path("reply.txt").read_bytes().decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode())
+    anyio.run(
+        _ask_server,
+        Path("reply.txt").read_bytes().decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode(),
+    )
 
 
 KINDS = (

@@ -2,18 +2,20 @@
 
 import json
 import math
+import re
 
 DEPTHS = (60, 600, 5_000, 20_000, 100_000)
 LARGE = 500  # one in so many mutations may make a file of a megabyte or more
 
 STRINGS = (
     "", " ", "\n", "\t", "a", "\x00", "a\x00b", "\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\u202egnp.exe", "\u2066x",
-    "\u2028", "\ufeff", "\ud800", "a\udfffb", "\U0001f600", "e\u0301", "\u00e9", "ﬁ", "x" * 300, "é" * 1000, "x" * 70_000,
-    "</script><script>alert(1)</script>", "<!--", "]]>", "<b>&amp;", "{{ 7 * 7 }}", "{% for x in y %}", "${HOME}", "%s%n",
-    "=1+1", "＝1+1", "a\n=1+1", "@x", "|a|b|", "[x](javascript:alert(1))", "---\na: b\n---", "\\", '"', "'", "`", "#", "~",
-    "../outside/important.txt", "/etc/passwd", "/dev/zero", "a/b", "..", ".", "CON", "-rf", "NaN", "Infinity", "null",
-    "true", "1", "-1", "1e5", "__class__", "__proto__", "id", "root", "seeker", "supporter", "system", "user", "assistant",
-    "</end/>", "(Affirmation) x", "Affirmation", "end", "expanded", "unexpanded", "\r\n", "a\rb", "\x7f", "\x85",
+    "\u2028", "\ufeff", "\ud800", "a\udfffb", "\U0001f600", "e\u0301", "\u00e9", "ﬁ", "x" * 300, "é" * 1000,
+    "x" * 70_000, "</script><script>alert(1)</script>", "<!--", "]]>", "<b>&amp;", "{{ 7 * 7 }}", "{% for x in y %}",
+    "${HOME}", "%s%n", "=1+1", "＝1+1", "a\n=1+1", "@x", "|a|b|", "[x](javascript:alert(1))", "---\na: b\n---", "\\",
+    '"', "'", "`", "#", "~", "../outside/important.txt", "/etc/passwd", "/dev/zero", "a/b", "..", ".", "CON", "-rf",
+    "NaN", "Infinity", "null", "true", "1", "-1", "1e5", "__class__", "__proto__", "id", "root", "seeker",
+    "supporter", "system", "user", "assistant", "</end/>", "(Affirmation) x", "Affirmation", "end", "expanded",
+    "unexpanded", "\r\n", "a\rb", "\x7f", "\x85",
 )  # fmt: skip
 
 
@@ -28,16 +30,18 @@ class Raw:
 
 
 NUMBERS = (
-    0, 1, -1, 2, 3, 10, 101, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 10**18, 10**400, -(10**400), 0.5, 1.5, -0.0,
-    1e-320, 1e308, -1e308, math.nan, math.inf, -math.inf, True, False, Raw("1e400"), Raw("-1E+999"), Raw("9" * 5000),
-    Raw("0." + "3" * 3000), Raw("1e-400"),
+    0, 1, -1, 2, 3, 10, 101, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 10**18, 10**400, -(10**400), 0.5, 1.5,
+    -0.0, 1e-320, 1e308, -1e308, math.nan, math.inf, -math.inf, True, False, Raw("1e400"), Raw("-1E+999"),
+    Raw("9" * 5000), Raw("0." + "3" * 3000), Raw("1e-400"),
 )  # fmt: skip
 
 
 def deep(draw):
     """A value nested deeply, as text."""
     depth = draw.choice(DEPTHS)
-    left, inner, right = draw.choice((("[", "", "]"), ("[", "1", "]"), ('{"a":', "1", "}"), ('[{"a":', "[]", "}]"), ("[", "", "")))
+    left, inner, right = draw.choice(
+        (("[", "", "]"), ("[", "1", "]"), ('{"a":', "1", "}"), ('[{"a":', "[]", "}]"), ("[", "", ""))
+    )
     return Raw(left * depth + inner + right * depth)
 
 
@@ -192,7 +196,9 @@ def _near(draw, container, key, found):
         return _string(draw, container, key, found)
     container, key = draw.choice(numbers)
     was = container[key]
-    container[key] = draw.choice((0, 1, 2, was + 1, was - 1, 10**9) if isinstance(was, int) else (0.0, 1.0, -was, was / 3, 1e9, -3.0))
+    container[key] = draw.choice(
+        (0, 1, 2, was + 1, was - 1, 10**9) if isinstance(was, int) else (0.0, 1.0, -was, was / 3, 1e9, -3.0)
+    )
     return None
 
 
@@ -222,23 +228,24 @@ def _copied(value):
 
 
 _CHANGES = (
-    *(_replace,) * 5, *(_remove,) * 3, _rename, _add, *(_number,) * 3, *(_string,) * 4, *(_repeat,) * 2, _twice, _swap,
-    *(_move,) * 2, _wrap, _dig,
+    *(_replace,) * 5, *(_remove,) * 3, _rename, _add, *(_number,) * 3, *(_string,) * 4, *(_repeat,) * 2, _twice,
+    _swap, *(_move,) * 2, _wrap, _dig,
 )  # fmt: skip
 
 
 def to_text(value, *, ascii_only=True):
     """JSON text of a value with :class:`Raw` parts; NaN and infinities are written as Python does."""
-    raws = []
+    raws = {}
 
     def default(raw):
-        raws.append(raw.text)
-        return f"@@RAW{len(raws) - 1}@@"
+        raws[id(raw)] = raw.text
+        return f"@@RAW{id(raw)}@@"
 
     text = json.dumps(value, ensure_ascii=ascii_only, default=default)
-    for index, raw in enumerate(raws):
-        text = text.replace(f'"@@RAW{index}@@"', raw)
-    return text
+    return _RAW.sub(lambda found: raws[int(found[1])], text) if raws else text
+
+
+_RAW = re.compile(r'"@@RAW(\d+)@@"')
 
 
 def encoded(text):
@@ -247,9 +254,10 @@ def encoded(text):
 
 
 _BLOCKS = (
-    b"\x00", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x00\x00\x00\x00", b"\xed\xa0\x80", b"\xc0\xaf", b"\xef\xbb\xbf",
-    b"\r\n", b"\n", b"\r", b"\x1b[2J", b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u0000", b"\\ud800", b"null", b"-",
-    b"1e999", b"NaN", b"\xe2\x80\xa8", b"\x80", b"0", b"9" * 500, b"[" * 3000, b"{" * 3000, b" " * 3000,
+    b"\x00", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x00\x00\x00\x00", b"\xed\xa0\x80", b"\xc0\xaf",
+    b"\xef\xbb\xbf", b"\r\n", b"\n", b"\r", b"\x1b[2J", b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\\u0000",
+    b"\\ud800", b"null", b"-", b"1e999", b"NaN", b"\xe2\x80\xa8", b"\x80", b"0", b"9" * 500, b"[" * 3000, b"{" * 3000,
+    b" " * 3000,
 )  # fmt: skip
 
 

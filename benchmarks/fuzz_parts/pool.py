@@ -1,5 +1,6 @@
 """Forked workers that go through cases, and the parent that watches them."""
 
+import contextlib
 import io
 import json
 import os
@@ -170,7 +171,11 @@ class Pool:
             text = (slot.root / "log/dump").read_text("utf-8", "replace") if slow else ""
             (slot.root / "log/slow").unlink(missing_ok=True)
             code = os.waitstatus_to_exitcode(status)
-            result = Result("hang", "Slow", innermost_of_dump(text), text[-2500:]) if slow else Result("crash", f"the process ended with {code}")
+            result = (
+                Result("hang", "Slow", innermost_of_dump(text), text[-2500:])
+                if slow
+                else Result("crash", f"the process ended with {code}")
+            )
             self._note(slot, result)
             if slot.left:
                 waiting.appendleft(Chunk(slot.chunk.kind, slot.chunk.way, tuple(slot.left)))
@@ -188,10 +193,8 @@ class Pool:
 
 def _kill(pid):
     """End a worker and the command that it runs."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _cpu(pid):

@@ -94,7 +94,9 @@ def _trees():
                 settings = mctsdialog.PreferenceConfig(theta=form, min_visits=1)
                 copy = mctsdialog.load_tree(f"trees/tree-{number}.json")
                 with contextlib.suppress(mctsdialog.MctsDialogError):
-                    await mctsdialog.probe_siblings(copy, WORLD.roles(), settings, journal=f"probes-{number}-{form}.jsonl")
+                    await mctsdialog.probe_siblings(
+                        copy, WORLD.roles(), settings, journal=f"probes-{number}-{form}.jsonl"
+                    )
             await mctsdialog.random_record(tree, WORLD.roles(), PAIRS, journal=f"random-{number}.jsonl")
 
     anyio.run(grow)
@@ -110,7 +112,17 @@ def search_words(url):
 
 
 def _run(url):
-    command(mctsdialog.cli.main, "search", "messages.jsonl", "extes.json", "--out", "run", "--limit", "3", *search_words(url))
+    command(
+        mctsdialog.cli.main,
+        "search",
+        "messages.jsonl",
+        "extes.json",
+        "--out",
+        "run",
+        "--limit",
+        "3",
+        *search_words(url),
+    )
     index = Path("run/finished.jsonl")
     lines = [{**json.loads(line), "seconds": 1.0} for line in index.read_text("utf-8").splitlines()]
     index.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
@@ -133,7 +145,10 @@ def _evaluation(url):
 def _sheets():
     pairs = [PairToJudge((f"Seeker: {n}", "Supporter: b"), f"first {n}", f"second {n}") for n in range(4)]
     write_pair_sheet("pairs", pairs, HUMAN_CRITERIA, names=("one", "two"), seed=0)
-    rated = [ReplyToRate("gold" if n % 2 else "stub", ("Seeker: a",), f"reply {n}", ["Affirmation", None][n // 2]) for n in range(4)]
+    rated = [
+        ReplyToRate("gold" if n % 2 else "stub", ("Seeker: a",), f"reply {n}", ["Affirmation", None][n // 2])
+        for n in range(4)
+    ]
     write_rating_sheet("ratings", rated, seed=0)
     for name, cells in (("pairs", ["A", "B", "tie", ""]), ("ratings", ["1", "5", "3", "2"])):
         sheet = Path(name, "sheet.csv")
@@ -147,8 +162,8 @@ def _sheets():
 def _settings():
     done = CliRunner().invoke(cso_train.cli.main, ["config", "show"], catch_exceptions=False)
     Path("settings.yaml").write_text(done.output, "utf-8")
-    short = "model: smollm2\nmethod: kto\nlearning_rate: 5e-7\nlora_targets: [q_proj, v_proj]\nreport_to: []\nzero_stage: 2\n"
-    Path("short.yaml").write_text(short, "utf-8")
+    short = ["model: smollm2", "method: kto", "learning_rate: 5e-7", "lora_targets: [q_proj, v_proj]", "zero_stage: 2"]
+    Path("short.yaml").write_text("".join(f"{line}\n" for line in short), "utf-8")
     Path("preset.yaml").write_text("preset: qwen2.5-7b-lora-dpo\nepochs: 1 # few\n", "utf-8")
 
 

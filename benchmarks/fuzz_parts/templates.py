@@ -3,35 +3,73 @@
 from importlib import resources
 
 ATTRIBUTES = (
-    "__class__", "__mro__", "__subclasses__", "__init__", "__globals__", "__builtins__", "parse_raw", "parse_file", "copy",
-    "model_construct", "model_validate", "model_dump", "model_fields", "model_json_schema", "json", "dict", "construct",
-    "schema", "from_orm", "update_forward_refs", "validate", "model_config", "name", "description", "levels", "strategies",
-    "aliases", "names", "resolve", "weights", "templates", "rubric", "with_weights", "format", "format_map", "join", "count",
-    "index", "items", "keys", "values", "cycler", "scene", "id", "source", "_fields", "append", "update", "pop", "clear", "mro",
-    "func_globals", "gi_frame", "f_back", "__dict__", "__reduce__", "__getattribute__", "__base__", "encode", "translate",
+    "__class__", "__mro__", "__subclasses__", "__init__", "__globals__", "__builtins__", "parse_raw", "parse_file",
+    "copy", "model_construct", "model_validate", "model_dump", "model_fields", "model_json_schema", "json", "dict",
+    "construct", "schema", "from_orm", "update_forward_refs", "validate", "model_config", "name", "description",
+    "levels", "strategies", "aliases", "names", "resolve", "weights", "templates", "rubric", "with_weights", "format",
+    "format_map", "join", "count", "index", "items", "keys", "values", "cycler", "scene", "id", "source", "_fields",
+    "append", "update", "pop", "clear", "mro", "func_globals", "gi_frame", "f_back", "__dict__", "__reduce__",
+    "__getattribute__", "__base__", "encode", "translate",
 )  # fmt: skip
 NAMES = (
-    "domain", "scenario", "seeker", "supporter", "strategies", "rubric", "best", "end_token", "example", "strategy", "self",
-    "range", "dict", "lipsum", "cycler", "joiner", "namespace", "loop", "caller", "varargs", "x", "y", "true", "none", "super",
+    "domain", "scenario", "seeker", "supporter", "strategies", "rubric", "best", "end_token", "example", "strategy",
+    "self", "range", "dict", "lipsum", "cycler", "joiner", "namespace", "loop", "caller", "varargs", "x", "y", "true",
+    "none", "super",
 )  # fmt: skip
 FILTERS = (
-    "abs", "attr", "batch", "capitalize", "center", "default", "dictsort", "escape", "filesizeformat", "first", "float",
-    "forceescape", "format", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min",
-    "pprint", "random", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
-    "string", "striptags", "sum", "title", "tojson", "trim", "truncate", "unique", "upper", "urlencode", "urlize", "wordcount",
-    "wordwrap", "xmlattr", "nosuch",
+    "abs", "attr", "batch", "capitalize", "center", "default", "dictsort", "escape", "filesizeformat", "first",
+    "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower",
+    "map", "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
+    "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim", "truncate", "unique",
+    "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr", "nosuch",
 )  # fmt: skip
-TESTS = ("defined", "none", "callable", "string", "sequence", "mapping", "number", "even", "divisibleby(0)", "in [1]", "eq(1)")
-STRINGS = ("'a'", "''", "'%s%1000000000s'", "'{0.__class__}'", "'../outside/important.txt'", "'/etc/passwd'", "'{:>1000000000}'")
+TESTS = (
+    "defined",
+    "none",
+    "callable",
+    "string",
+    "sequence",
+    "mapping",
+    "number",
+    "even",
+    "divisibleby(0)",
+    "in [1]",
+    "eq(1)",
+)
+OPERATORS = ("+", "-", "*", "**", "//", "/", "%", "~", "in", "==", "and", "or", "<")
+STRINGS = (
+    "'a'",
+    "''",
+    "'%s%1000000000s'",
+    "'{0.__class__}'",
+    "'../outside/important.txt'",
+    "'/etc/passwd'",
+    "'{:>1000000000}'",
+)
 PICKLE = '"cos\\nsystem\\n(S\'touch ../outside/owned\'\\ntR.", proto="pickle", allow_pickle=True'
 NUMBERS = ("0", "1", "-1", "3", "1.5", "10**10", "999999999", "2**100000", "1e308", "10**400", "7//0", "1000000")
-ARGUMENTS = ("", "'a'", "1", "domain", PICKLE, "'../outside/important.txt'", "1000000000", "**{'a': 1}", "*[1]", "x=1", "best, best")
+ARGUMENTS = (
+    "",
+    "'a'",
+    "1",
+    "domain",
+    PICKLE,
+    "'../outside/important.txt'",
+    "1000000000",
+    "**{'a': 1}",
+    "*[1]",
+    "x=1",
+    "best, best",
+)
 
 
 def expression(draw, depth=0):
     """An expression."""
     kind = draw.randrange(16) if depth < 3 else draw.randrange(5)
-    inner = lambda: expression(draw, depth + 1)
+
+    def inner():
+        return expression(draw, depth + 1)
+
     if kind < 2:
         return draw.choice(NAMES)
     if kind == 2:
@@ -47,9 +85,11 @@ def expression(draw, depth=0):
     if kind == 9:
         return f"{inner()}[{inner()}]" if draw.random() < 0.7 else f"{inner()}[{draw.choice(NUMBERS)}:]"
     if kind == 10:
-        return f"({inner()} {draw.choice(('+', '-', '*', '**', '//', '/', '%', '~', 'in', '==', 'and', 'or', '<'))} {inner()})"
+        return f"({inner()} {draw.choice(OPERATORS)} {inner()})"
     if kind == 11:
-        arguments = draw.choice(("", "", "(1)", "(1000000000)", "('a')", "(attribute='name')", "('__class__')", "(width=1000000000)"))
+        arguments = draw.choice(
+            ("", "", "(1)", "(1000000000)", "('a')", "(attribute='name')", "('__class__')", "(width=1000000000)")
+        )
         return f"({inner()}|{draw.choice(FILTERS)}{arguments})"
     if kind == 12:
         return f"({inner()} is {draw.choice(TESTS)})"
@@ -63,7 +103,10 @@ def expression(draw, depth=0):
 def statement(draw, depth=0):
     """Some text, output, and statements."""
     kind = draw.randrange(20) if depth < 3 else draw.randrange(8)
-    inner = lambda: statement(draw, depth + 1)
+
+    def inner():
+        return statement(draw, depth + 1)
+
     value = expression(draw)
     if kind == 0:
         return draw.choice(("text ", "\n", "{{", "}}", "{% ", "{#", "\x1b[2J", "\u202e", "é", "x" * 3000))
@@ -81,7 +124,9 @@ def statement(draw, depth=0):
     if kind == 14:
         return f"{{% set x = {value} %}}{inner()}"
     if kind == 15:
-        return draw.choice(('{% include "../outside/important.txt" %}', '{% import "os" as os %}', '{% extends "seeker.j2" %}'))
+        return draw.choice(
+            ('{% include "../outside/important.txt" %}', '{% import "os" as os %}', '{% extends "seeker.j2" %}')
+        )
     if kind == 16:
         return f"{{% filter {draw.choice(FILTERS)} %}}{inner()}{{% endfilter %}}"
     if kind == 17:
@@ -117,7 +162,11 @@ def template(draw, role):
     if kind < 0.25:
         hole = draw.choice([at for at in range(len(packaged)) if packaged.startswith("{{ ", at)] or [0])
         return packaged[: hole + 3] + expression(draw) + packaged[packaged.find(" }}", hole) :]
-    body = draw.choice(DEEP)(draw.choice((20, 200, 3000))) if kind < 0.32 else "".join(statement(draw) for _ in range(draw.choice((1, 2, 5))))
+    body = (
+        draw.choice(DEEP)(draw.choice((20, 200, 3000)))
+        if kind < 0.32
+        else "".join(statement(draw) for _ in range(draw.choice((1, 2, 5))))
+    )
     blocks = {"system": "s", "instruction": "i", "opening": "o"}
     blocks[draw.choice(list(blocks))] = body
     return "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())
