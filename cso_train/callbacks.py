@@ -9,10 +9,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-import click
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mctsdialog.cli.terminal import echo
 
 
 class MetricsLog(TrainerCallback):
@@ -71,7 +72,7 @@ class LogLines(TrainerCallback):
             if prefix + name in logs
         ]
         if shown:
-            click.echo(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
+            echo(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
 
 
 _SHOWN = (

@@ -17,6 +17,7 @@ from cso_train.config import TrainConfig, load_preset, preset_names, resolve_con
 from cso_train.evaluate_command import evaluate_command, table_command, testset_command
 from cso_train.judge_command import pairwise_command, rate_command
 from mctsdialog.cli.exits import INTERRUPTED
+from mctsdialog.cli.terminal import Commands, echo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,7 +68,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.option("--local_rank", type=int, hidden=True, help="What the launcher 'deepspeed' says; it is in LOCAL_RANK.")
 def main(local_rank: int | None) -> None:
     """Train dialogue models with turn-level preference optimisation on searched conversation trees."""
@@ -90,16 +93,14 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
         resolved = resolve_config(preset, config_file, _given(options))
         first = int(os.environ.get("RANK", "0")) == 0
         if first:
-            click.echo(resolved.to_yaml(), err=True)
+            echo(resolved.to_yaml(), err=True)
         try:
-            result = train(resolved, say=lambda line: click.echo(line, err=True), restart=restart)
+            result = train(resolved, say=lambda line: echo(line, err=True), restart=restart)
         except KeyboardInterrupt:
-            click.echo(
-                "\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True
-            )
+            echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
             sys.exit(INTERRUPTED)
         if first and result.finished:
-            click.echo(f"{result.steps} steps, mean loss {result.loss:.4f}, model in {result.folder / 'model'}")
+            echo(f"{result.steps} steps, mean loss {result.loss:.4f}, model in {result.folder / 'model'}")
     if not result.finished:
         sys.exit(INTERRUPTED)
 
@@ -121,7 +122,7 @@ def config() -> None:
 def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
     with errors_as_lines():
-        click.echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
+        echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
 
 
 @config.command()
@@ -130,4 +131,4 @@ def presets() -> None:
     for name in preset_names():
         values = load_preset(name).values
         shown = ", ".join(f"{key} {value}" for key, value in values.items() if key not in ("model", "method", "lora"))
-        click.echo(f"{name:<26} {shown}")
+        echo(f"{name:<26} {shown}")

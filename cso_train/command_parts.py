@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cso_train.errors import CsoTrainError, TrainConfigError
-from mctsdialog import Limits, LocalChat, OpenAIChat, ResponseCache, build_stack
+from cso_train.errors import CsoTrainError
+from mctsdialog import Limits, LocalChat, ResponseCache, build_stack
+from mctsdialog._text import visible_line
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, Failure, errors_as_exits
+from mctsdialog.cli.keys import Servers
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def errors_as_lines() -> Iterator[None]:
             yield
     except CsoTrainError as error:
         code = BAD_INPUT if isinstance(error, ValueError) else FAILED
-        raise Failure(str(error), code) from error
+        raise Failure(visible_line(str(error)), code) from error
 
 
 domain_option = click.option(
@@ -31,22 +32,16 @@ domain_option = click.option(
 )
 
 
-def server_model(name: str, *, server: str | None, key_variable: str, cache: Path, limits: Limits) -> Any:
+def server_model(choice: str, *, servers: Servers, cache: Path, limits: Limits) -> Any:
     """A chat model at an OpenAI-compatible server, to be used with ``async with``, behind cache, limits and retries.
 
-    :param name: the model's at the server; "local" is mctsdialog's embedded model instead.
-    :param server: its address up to ``/v1``; api.openai.com by default.
-    :param key_variable: environment variable with the key.
-    :raises TrainConfigError: where api.openai.com is meant and there is no key.
+    :param choice: the model's name at the main server, or NAME@URL; "local" is mctsdialog's embedded model instead.
+    :raises ConfigError: where api.openai.com is meant and there is no key.
     """
-    chat = LocalChat() if name == "local" else _at_server(name, server, key_variable)
+    chat = LocalChat() if choice == "local" else servers.chat(choice)
     return build_stack(chat, cache=ResponseCache(cache), limits=limits)
 
 
-def _at_server(name: str, server: str | None, key_variable: str) -> OpenAIChat:
-    key = os.environ.get(key_variable)
-    if server is not None:
-        return OpenAIChat(name, base_url=server, api_key=key or "")
-    if key is None:
-        raise TrainConfigError(f"set {key_variable} to your key, or name a --server", field="server")
-    return OpenAIChat(name, api_key=key)
+def servers_of(options: Mapping[str, Any]) -> Servers:
+    """The servers that ``--server`` and ``--api-key-env`` name."""
+    return Servers.of(options["server"], options["api_key_env"], option="--server")

@@ -10,16 +10,22 @@ The tree::
     ├── RunError                a run cannot start, go on or save (carries folder)
     └── MemoryNeedError         a run needs more memory than there is (carries place, needed, available)
 
-Errors carry data as attributes, so that programs need not parse messages. No error carries a secret.
+Errors carry data as attributes, so that programs need not parse messages. No error carries a secret. As of mctsdialog's
+errors, ``str(error)`` shows characters that a terminal acts on as escapes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mctsdialog._text import visible
+
 
 class CsoTrainError(Exception):
     """Root of every error raised on purpose by this package."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class TrainConfigError(CsoTrainError, ValueError):

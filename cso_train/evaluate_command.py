@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import click
 
-from cso_train.command_parts import domain_option, errors_as_lines, server_model
+from cso_train.command_parts import domain_option, errors_as_lines, server_model, servers_of
 from cso_train.data import trained_seeds
 from cso_train.errors import TrainConfigError
 from cso_train.evaluation.contexts import TestCase, build_test_set, read_test_set, write_test_set
@@ -22,6 +22,8 @@ from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.progress import progress_bar
 from mctsdialog import Limits, read_dialogues
 from mctsdialog.cli.exits import interruptible
+from mctsdialog.cli.keys import api_key_option, shown_choice, split_choice
+from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
 
 
@@ -48,7 +50,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
         dialogues = []
         for file in files:
             found = read_dialogues(file, format=options["form"], domain=named, lenient=options["lenient"])
-            click.echo(f"{file}: {found.report}", err=True)
+            echo(f"{file}: {found.report}", err=True)
             chosen = chosen or found.domain
             if found.domain != chosen:
                 both = f"{file} is of domain {found.domain.name}, the files before it of {chosen.name}"
@@ -61,7 +63,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
         cases = build_test_set(dialogues, chosen, **lengths, **draw)
         sources = len({case.id.rpartition("/")[0] for case in cases})
         written = write_test_set(options["out"], cases)
-        click.echo(f"{len(cases)} contexts of {sources} dialogues in {written}")
+        echo(f"{len(cases)} contexts of {sources} dialogues in {written}")
 
 
 @click.command("evaluate")
@@ -72,7 +74,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     multiple=True,
     default=("smollm2",),
     show_default="smollm2",
-    help="Hub name, folder or GGUF file; its name at a server; 'local': the embedded one by llama.cpp. Or several.",
+    help="Hub name, folder or GGUF file; NAME with --server, or NAME@URL; 'local': by llama.cpp. Or several.",
 )
 @click.option(
     "--adapter",
@@ -82,9 +84,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     help="Also the first model with this adapter; again for several.",
 )
 @click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
-@click.option(
-    "--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable that holds the server's key."
-)
+@api_key_option
 @click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once to a server.")
 @click.option(
     "--baseline",
@@ -121,12 +121,12 @@ def evaluate_command(**options: Any) -> None:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
         with interruptible("Interrupted."):
             evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
-        click.echo(markdown_table(evaluations))
+        echo(markdown_table(evaluations))
         written = write_report(options["out"], evaluations, replies, cases)
         if options["figures"]:
             written += save_plots(evaluations, options["out"])
         for path in written:
-            click.echo(path)
+            echo(path)
 
 
 @click.command("table")
@@ -137,10 +137,10 @@ def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
     """Put the models of several evaluations (their evaluation.json) side by side in one table."""
     with errors_as_lines():
         evaluations = join_tables(files)
-        click.echo(markdown_table(evaluations))
+        echo(markdown_table(evaluations))
         written = write_tables(out, evaluations)
         for path in [*written, *(save_plots(evaluations, out) if figures else [])]:
-            click.echo(path)
+            echo(path)
 
 
 async def _evaluate(
@@ -150,7 +150,7 @@ async def _evaluate(
     said: dict[str, list[str]] = {}
 
     async def one(name: str, replies: Replies, baseline: Baseline = "none") -> None:
-        click.echo(f"{name}: {len(cases)} contexts", err=True)
+        echo(f"{name}: {len(cases)} contexts", err=True)
         draws = {"resamples": options["resamples"], "seed": options["seed"]}
         with progress_bar(name) as show:
             evaluations[name], said[name] = await evaluate_model(
@@ -158,18 +158,19 @@ async def _evaluate(
             )
 
     async def model_and_baselines(replies: Replies) -> None:
-        await one(options["model"], replies)
+        name = shown_choice(options["model"])
+        await one(name, replies)
         for baseline in options["baselines"]:
-            await one(f"{options['model']} {BASELINES[baseline]}", replies, baseline)
+            await one(f"{name} {BASELINES[baseline]}", replies, baseline)
 
     if _served(options):
         limits = Limits(options["concurrency"])
-        place = {"server": options["server"], "key_variable": options["api_key_env"], "cache": options["out"] / "cache"}
+        place = {"servers": servers_of(options), "cache": options["out"] / "cache"}
         names = ("concurrency", "max_tokens", "temperature")
         for name in (options["model"], *options["others"]):
             async with server_model(name, **place, limits=limits) as model:
                 there = ServerReplies(model, **{each: options[each] for each in names})
-                await (model_and_baselines(there) if name == options["model"] else one(name, there))
+                await (model_and_baselines(there) if name == options["model"] else one(shown_choice(name), there))
         return evaluations, said
     model, tokenizer = _loaded(options["model"])
     await model_and_baselines(_local(model, tokenizer, options))
@@ -184,7 +185,7 @@ async def _evaluate(
 
 def _served(options: dict[str, Any]) -> bool:
     """Whether the models answer through mctsdialog's model stack: at a server, or embedded in llama.cpp."""
-    return bool(options["server"]) or options["model"] == "local"
+    return bool(options["server"]) or options["model"] == "local" or split_choice(options["model"])[1] is not None
 
 
 def _loaded(name: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import click
 
-from cso_train.command_parts import domain_option, errors_as_lines, server_model
+from cso_train.command_parts import domain_option, errors_as_lines, server_model, servers_of
 from cso_train.data import load_data
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation.pairwise import (
@@ -46,6 +46,8 @@ from cso_train.evaluation.sheets import (
 from cso_train.progress import progress_bar
 from mctsdialog import ChatModel, Domain, Limits
 from mctsdialog.cli.exits import FAILED, Failure, interruptible
+from mctsdialog.cli.keys import api_key_option, shown_choice
+from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import parse_reply, read_rows
@@ -64,7 +66,7 @@ _OPTIONS = [
         help="A judge: its name at the server, or at another, or 'local' for the embedded model; again for several.",
     ),
     click.option("--server", metavar="URL", help="The judges' OpenAI-compatible server, up to /v1. Default: OpenAI's."),
-    click.option("--api-key-env", default="OPENAI_API_KEY", show_default=True, help="Variable of the server's key."),
+    api_key_option,
     click.option(
         "--repeats",
         default=1,
@@ -267,28 +269,24 @@ def _judged(
     ask: Callable[[Mapping[str, J], Callable[[int, int], None]], Awaitable[R]],
 ) -> R:
     """Have all judges answer; Ctrl-C keeps their answers so far in the cache."""
+    chosen = {shown_choice(given): given for given in dict.fromkeys(options["models"])}
+    if len(chosen) < len(set(options["models"])):
+        raise TrainConfigError("two judges have the same name and address", field="model")
 
     async def run() -> R:
+        place = {"servers": servers_of(options), "cache": options["out"] / "cache"}
         limits, judges = Limits(options["concurrency"]), {}
         async with AsyncExitStack() as stack:
-            for given in dict.fromkeys(options["models"]):
-                model = await stack.enter_async_context(_judge_model(given, options, limits))
+            for shown, given in chosen.items():
+                model = await stack.enter_async_context(server_model(given, **place, limits=limits))
                 for sample in range(options["repeats"]):
                     settings = {"sample": sample, "temperature": 1.0} if options["repeats"] > 1 else {}
-                    judges[f"{given} repeat {sample + 1}" if options["repeats"] > 1 else given] = make(model, settings)
+                    judges[f"{shown} repeat {sample + 1}" if options["repeats"] > 1 else shown] = make(model, settings)
             with progress_bar("judgements") as show:
                 return await ask(judges, show)
 
     with interruptible("Interrupted; the judges' answers so far are kept."):
         return anyio.run(run)
-
-
-def _judge_model(given: str, options: Mapping[str, Any], limits: Limits) -> Any:
-    name, at, server = given.rpartition("@")
-    if not at or "://" not in server:
-        name, server = given, options["server"]
-    cache = options["out"] / "cache"
-    return server_model(name, server=server, key_variable=options["api_key_env"], cache=cache, limits=limits)
 
 
 # -- what comes out ------------------------------------------------------------------------------------------------
@@ -298,7 +296,7 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
     shares = pairwise_shares(result, resamples=options["resamples"], seed=options["seed"])
     table, out = pairwise_table(shares, result, *names), options["out"]
     lines = _lines(result.raters, lambda each: None if each is None else asdict(each))
-    click.echo(table)
+    echo(table)
     _tell_files(
         [
             write_atomically(out / "pairwise.md", table),
@@ -313,7 +311,7 @@ def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
     summaries = rating_summaries(result, resamples=options["resamples"], seed=options["seed"])
     table, out = rating_table(summaries, result), options["out"]
     lines = _lines(result.raters, lambda each: None if each is None else dict(each))
-    click.echo(table)
+    echo(table)
     _tell_files(
         [
             write_atomically(out / "ratings.md", table),
@@ -339,4 +337,4 @@ def _lines(raters: Mapping[str, Sequence[J]], plain: Callable[[J], Any]) -> str:
 
 def _tell_files(files: Sequence[Path]) -> None:
     for file in files:
-        click.echo(file)
+        echo(file)

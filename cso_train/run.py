@@ -43,6 +43,7 @@ from cso_train.zero import (
     single_process_environment,
     world_from_environment,
 )
+from mctsdialog._text import visible
 from mctsdialog.files import write_atomically
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     """
     config = resolved.config
     first = int(os.environ.get("RANK", "0")) == 0
-    tell = say if first else _silent
+    tell = _told_by(say) if first else _silent
     prepared = prepare(config, tell)
     folder = Path(config.output_dir)
     identity = _identity(prepared)
@@ -126,6 +127,10 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     _part_at_exit()
     tell(f"saved in {folder / 'model'}")
     return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
+
+
+def _told_by(say: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda line: say(visible(line))
 
 
 def _silent(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Every error that mctsdialog raises on purpose.
+r"""Every error that mctsdialog raises on purpose.
 
 The tree::
 
@@ -23,16 +23,27 @@ The tree::
     ├── TooManyFailuresError        a corpus was given up: more dialogues failed than allowed (carries failed, limit)
     └── ReplyError                  a role's replies stayed unusable (carries role, attempts, last_reply)
 
-Errors carry data as attributes, so that programs need not parse messages. No error carries a secret.
+Errors carry data as attributes, so that programs need not parse messages. No error carries a secret. Messages may hold
+text of files and servers: ``str(error)`` shows characters that a terminal acts on as escapes (``\x1b``), while
+``error.args`` and the attributes have the text as it is.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mctsdialog._text import visible
+
+
+class InsecureKeyWarning(UserWarning):
+    """A key, password or secret header goes over plain HTTP to another machine."""
+
 
 class MctsDialogError(Exception):
     """Root of every error raised on purpose by this package."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
     def __reduce__(self) -> tuple[object, ...]:
         # errors cross the border of a process; their own constructors want more than the message

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = {
+    "mctsdialog._text": -1,
     "mctsdialog.errors": 0,
     "mctsdialog.files": 0,
     "mctsdialog.colours": 0,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cso_train.errors import TrainConfigError
+from mctsdialog._text import visible_line
 
 
 @dataclass(frozen=True)
@@ -99,4 +100,4 @@ def _line(name: str, value: Any) -> str:
 
 
 def _comment(text: str) -> str:
-    return " ".join(str(text).split())
+    return visible_line(" ".join(text.split()))

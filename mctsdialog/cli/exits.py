@@ -11,6 +11,8 @@ from types import FrameType
 
 import click
 
+from mctsdialog._text import visible_line
+from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import MctsDialogError
 
 OK = 0
@@ -44,7 +46,7 @@ def interruptible(message: str) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            click.echo(f"\n{message}", err=True)
+            echo(f"\n{message}", err=True)
             sys.exit(INTERRUPTED)
 
 
@@ -73,7 +75,7 @@ def errors_as_exits() -> Iterator[None]:
         yield
     except MctsDialogError as error:
         code = BAD_INPUT if isinstance(error, ValueError) else FAILED  # ConfigError and DataError are ValueErrors
-        raise Failure(str(error), code) from error
+        raise Failure(visible_line(str(error)), code) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise Failure(f"{place}{error.strerror or error}") from error

@@ -12,6 +12,7 @@ from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
 from mctsdialog.cli.stats import stats_command
+from mctsdialog.cli.terminal import Commands, confirm, echo
 from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
@@ -22,7 +23,9 @@ from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
 from mctsdialog.tree import Tree
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(version("mctsdialog"), prog_name="mctsdialog")
 def main() -> None:
     """Search conversations with Monte-Carlo tree search, and look at the trees."""
@@ -62,7 +65,7 @@ def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: boo
             else:
                 draw = to_dot if form == "dot" else to_svg
                 write_atomically(target, draw(tree, unexpanded=unexpanded))
-            click.echo(target)
+            echo(target)
 
 
 @main.command()
@@ -77,16 +80,15 @@ def show(tree_file: Path, node: int, depth: int | None, unexpanded: bool, full: 
     with errors_as_exits():
         tree = load_tree(tree_file)
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
-        click.echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
-        click.echo(
-            f"{tree.iterations} iterations, stopped: {tree.stop_reason or 'no'}; {one_line(tree.scenario.scene)}"
-        )
+        echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
+        stopped = one_line(tree.stop_reason or "no")
+        echo(f"{tree.iterations} iterations, stopped: {stopped}; {one_line(tree.scenario.scene)}")
         chars = None if full else 96
         if best:
             _show_best(tree, chars)
             return
         for line in tree_lines(tree, tree[node], unexpanded=unexpanded, max_depth=depth, chars=chars):
-            click.echo(line)
+            echo(line)
 
 
 def _show_best(tree: Tree, chars: int | None) -> None:
@@ -94,12 +96,12 @@ def _show_best(tree: Tree, chars: int | None) -> None:
     if best is None:
         raise Failure("no end node of this tree was visited, so it has no best path")
     path, value = best
-    click.echo(f"best path: mean Q {value:+.3f}, end node {path[-1].id}\n")
+    echo(f"best path: mean Q {value:+.3f}, end node {path[-1].id}\n")
     for node in path:
-        click.echo(headline(node))
-    click.echo()
+        echo(headline(node))
+    echo()
     for line in conversation_lines(tree, path[-1], chars):
-        click.echo(line)
+        echo(line)
 
 
 @main.command()
@@ -123,7 +125,7 @@ def view(tree_file: Path, out: Path | None, theta: float, min_visits: int, path_
         target = save_html(
             tree, out or tree_file.with_suffix(".html"), theta=theta, min_visits=min_visits, path_rule=path_rule
         )
-        click.echo(target)
+        echo(target)
         if open_it and click.launch(str(target)):
             raise Failure(f"no browser could be started; open {target} in one")
 
@@ -134,7 +136,7 @@ def sample(file: Path) -> None:
     """Write the sample gold dialogues to FILE (sample_dialogues.json), in ExTES's raw format."""
     with errors_as_exits():
         write_atomically(file, sample_dialogues_text())
-        click.echo(file)
+        echo(file)
 
 
 @main.command("domains")
@@ -146,18 +148,18 @@ def domains_command(name: str | None, as_json: bool) -> None:
         if name is None:
             for each in domains():
                 domain = get_domain(each)
-                click.echo(f"{each:<12} {domain.title} ({len(domain.strategies)} strategies)")
+                echo(f"{each:<12} {domain.title} ({len(domain.strategies)} strategies)")
             return
         domain = get_domain(name)
         if as_json:
-            click.echo(json.dumps(domain.model_dump(mode="json"), ensure_ascii=False, indent=2))
+            echo(json.dumps(domain.model_dump(mode="json"), ensure_ascii=False, indent=2))
             return
-        click.echo(f"{domain.name}: {domain.title}\n\nStrategies")
+        echo(f"{domain.name}: {domain.title}\n\nStrategies")
         for strategy in domain.strategies:
-            click.echo(f"  {strategy.name}: {strategy.description}")
-        click.echo(f"\nRubric (0 to {domain.max_score})")
+            echo(f"  {strategy.name}: {strategy.description}")
+        echo(f"\nRubric (0 to {domain.max_score})")
         for criterion in domain.rubric:
-            click.echo(f"  {criterion.name} (weight {domain.weights[criterion.name]:g}): {criterion.description}")
+            echo(f"  {criterion.name} (weight {domain.weights[criterion.name]:g}): {criterion.description}")
 
 
 @main.group()
@@ -180,7 +182,7 @@ def cache_stats(folder: Path) -> None:
     """Show how many replies FOLDER holds and how large it is."""
     with errors_as_exits(), _existing_cache(folder) as store:
         info = store.info()
-        click.echo(f"{info.path}: {info.entries} replies, {info.size / 1e6:.1f} MB")
+        echo(f"{info.path}: {info.entries} replies, {info.size / 1e6:.1f} MB")
 
 
 @cache.command("clear")
@@ -191,5 +193,5 @@ def cache_clear(folder: Path, yes: bool) -> None:
     with errors_as_exits(), _existing_cache(folder) as store:
         if not yes:
             question = f"Remove {store.info().entries} replies from {folder}? They must be paid for again."
-            click.confirm(question, abort=True, err=True)
-        click.echo(f"{store.clear()} replies removed")
+            confirm(question)
+        echo(f"{store.clear()} replies removed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel
 
+from mctsdialog.cli.keys import Servers, api_key_option
 from mctsdialog.corpus import Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
@@ -23,7 +23,6 @@ from mctsdialog.llm import (
     Limits,
     LocalChat,
     Meter,
-    OpenAIChat,
     Price,
     ResponseCache,
     build_stack,
@@ -40,13 +39,7 @@ _SHARED = ("concurrency", "requests_per_minute", "tokens_per_minute", "max_calls
 _OPTIONS = [
     click.option("--model", metavar="NAME", help="Model at an OpenAI-compatible server. Default: the embedded model."),
     click.option("--base-url", metavar="URL", help="The server, up to /v1. Default: api.openai.com."),
-    click.option(
-        "--api-key-env",
-        metavar="NAME",
-        default="OPENAI_API_KEY",
-        show_default=True,
-        help="Environment variable that holds the server's key.",
-    ),
+    api_key_option,
     click.option(
         "--local",
         type=click.Path(path_type=Path),
@@ -140,10 +133,10 @@ class ModelOptions:
     """Which models play, as the options say it.
 
     :param model: model name at a server; None for the embedded model.
-    :param base_url: the server of ``model`` and of role models without an address of their own.
+    :param base_url: the main server, of models without an address of their own; None for OpenAI's.
+    :param servers: the same, and the keys of all servers.
     :param local: a GGUF file, or None.
     :param role_models: ``NAME``, ``NAME@URL`` or ``local`` by role, for roles with a model of their own.
-    :param api_key_env: environment variable that holds the server's key.
     :param slots: calls at once in the embedded model.
     :param timeout: seconds for one call to a server.
     :param silent: whether no call goes out, so that no key is needed.
@@ -151,9 +144,9 @@ class ModelOptions:
 
     model: str | None
     base_url: str | None
+    servers: Servers
     local: Path | None
     role_models: Mapping[str, str]
-    api_key_env: str
     slots: int
     timeout: float
     silent: bool = False
@@ -178,19 +171,7 @@ class ModelOptions:
         return LocalChat(self.local, slots=self.slots)
 
     def _server(self, choice: str) -> ChatModel:
-        name, _, address = choice.rpartition("@") if "@http" in choice else (choice, "", "")
-        url = address or self.base_url
-        key = os.environ.get(self.api_key_env)
-        if url is None:
-            if key is None and not self.silent:
-                raise ConfigError(
-                    f"{name}: set {self.api_key_env} to your key, or name another server with --base-url",
-                    field="api_key",
-                )
-            return OpenAIChat(name, api_key=key or "", timeout=self.timeout, max_connections=_MOST_CONNECTIONS)
-        return OpenAIChat(
-            name, base_url=url, api_key=key or "", timeout=self.timeout, max_connections=_MOST_CONNECTIONS
-        )
+        return self.servers.chat(choice, silent=self.silent, timeout=self.timeout, max_connections=_MOST_CONNECTIONS)
 
 
 @dataclass(frozen=True)
@@ -225,9 +206,9 @@ class ModelSetup:
         models = ModelOptions(
             model=options["model"],
             base_url=options["base_url"],
+            servers=Servers.of(options["base_url"], options["api_key_env"], option="--base-url"),
             local=options["local"],
             role_models={role: options[f"role_{role}"] for role in ROLE_NAMES if options[f"role_{role}"]},
-            api_key_env=options["api_key_env"],
             slots=options["concurrency"] or 4,
             timeout=options["timeout"],
             silent=options["replay"],

@@ -18,6 +18,7 @@ import click
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
+from mctsdialog.cli.terminal import echo
 from mctsdialog.cli.text import one_line
 from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
@@ -189,7 +190,7 @@ class Run:
                 for file, tree in loaded_trees(self.files, unreadable if self.options["lenient"] else None):
                     await self._generate(builder, file, tree, models, progress)
         code = self.write(builder.build(unreadable))
-        click.echo(models.closing_line(time.monotonic() - began))
+        echo(models.closing_line(time.monotonic() - began))
         return BUDGET_SPENT if self.spent else FAILED if self.failed else code
 
     def _stem(self, file: Path) -> str:
@@ -229,7 +230,7 @@ class Run:
 
     def write(self, dataset: PreferenceDataset) -> int:
         """Write the dataset and tell what became of the trees."""
-        click.echo(str(dataset.report))
+        echo(str(dataset.report))
         splits = dataset.split(self.parts) if len(self.parts) > 1 else dict.fromkeys(self.parts, dataset)
         if not any(record.nodes for record in dataset.records):
             advice = "lower --theta or --min-visits, or search longer"
@@ -243,8 +244,8 @@ class Run:
             subsets=self.options["subsets"],
         )
         for name, rows in files.items():
-            click.echo(f"  {rows:6} rows  {self.out / name}")
-        click.echo(f"card: {self.out / 'README.md'}")
+            echo(f"  {rows:6} rows  {self.out / name}")
+        echo(f"card: {self.out / 'README.md'}")
         return 0
 
 

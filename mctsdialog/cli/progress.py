@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from mctsdialog._text import visible
 from mctsdialog.cli.text import one_line
 from mctsdialog.tree import Tree
 
@@ -78,7 +79,7 @@ class LiveProgress:
 
     def note(self, line: str) -> None:
         """Keep a line above the display."""
-        self._progress.console.print(Text(line), soft_wrap=True)
+        self._progress.console.print(Text(visible(line)), soft_wrap=True)
 
 
 class TreeProgress:

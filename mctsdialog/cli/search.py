@@ -27,6 +27,7 @@ from mctsdialog.cli.models import (
     with_model_options,
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
+from mctsdialog.cli.terminal import echo
 from mctsdialog.cli.text import conversation_lines, one_line
 from mctsdialog.corpus import (
     CorpusProgress,
@@ -149,7 +150,7 @@ class Dialogues:
         origins: dict[str, Path] = {}
         for file in files:
             stream = stream_dialogues(file, format=options["form"], domain=domain, lenient=options["lenient"])
-            click.echo(f"{file}: {stream.report}", err=True)
+            echo(f"{file}: {stream.report}", err=True)
             if len(files) > 1:
                 _check_ids(stream, file, origins)
             streams.append(stream)
@@ -209,7 +210,7 @@ class Run:
             models = self.setup.open(closing)
             concurrency: int | Limits = self.setup.at_once
             if self.executor is not None:
-                click.echo("starting workers on Ray", err=True)
+                echo("starting workers on Ray", err=True)
                 await closing.enter_async_context(self.executor)
                 concurrency = self.setup.at_once_with(self.executor.workers)
             report = await self._search(models, concurrency)
@@ -247,25 +248,25 @@ class Run:
         skipped = f"; {report.skipped} finished before" if report.skipped else ""
         failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
         left = f"; {report.not_begun} not begun ({report.stop_reason})" if report.not_begun else ""
-        click.echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
-        click.echo(cost)
+        echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
+        echo(cost)
         if report.trees:
             self._best(report)
-            click.echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
+            echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
 
     def _best(self, report: CorpusReport) -> None:
         """The best path of all trees, as a conversation."""
         if report.best is None:
-            click.echo("no path has reached an end yet")
+            echo("no path has reached an end yet")
             return
         tree = load_tree(self.output.tree(report.best.id))
         found = tree.best_path()
         assert found is not None
         path, value = found
         gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
-        click.echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
+        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
         for line in conversation_lines(tree, path[-1], 96):
-            click.echo(f"  {line}")
+            echo(f"  {line}")
 
 
 class CorpusDisplay:
@@ -317,5 +318,5 @@ def describe(record: TreeRecord) -> str:
     value = "none" if record.best is None else f"{record.best:+.3f}"
     return (
         f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, best path {value}, "
-        f"stopped: {record.stop_reason}"
+        f"stopped: {one_line(record.stop_reason or 'no')}"
     )

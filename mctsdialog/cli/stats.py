@@ -10,6 +10,7 @@ import click
 
 from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
 from mctsdialog.cli.models import given_config, with_config_options
+from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import (
@@ -65,7 +66,7 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
         if scorer is not None:
             with interruptible("Interrupted. Scores so far are kept; the same command goes on."):
                 statistics = anyio.run(_rate, statistics, dataset, scorer)
-        click.echo(str(statistics))
+        echo(str(statistics))
         out: Path = options["out"]
         written = [
             write_atomically(out / "statistics.md", statistics.to_markdown()),
@@ -73,16 +74,16 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
         ]
         if options["figures"]:
             written += save_plots(statistics, out, format=options["figure_format"])
-        click.echo()
+        echo()
         for path in written:
-            click.echo(path)
+            echo(path)
 
 
 def _dataset(data: tuple[Path, ...], options: dict[str, Any]) -> PreferenceDataset:
     written = [path for path in data if (path / "dataset.json").is_file()]
     if not written:
         dataset = read_trees(data, PreferenceConfig(**given_config(options)), lenient=options["lenient"])
-        click.echo(f"{dataset.report}\n", err=True)
+        echo(f"{dataset.report}\n", err=True)
         return dataset
     if len(data) > 1:
         raise DataError("is a written dataset; give it alone, or give trees", file=written[0])

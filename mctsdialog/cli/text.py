@@ -1,4 +1,4 @@
-"""Trees and texts in a terminal. Texts of models and files are data: control characters in them do nothing."""
+"""Trees and texts in a terminal. Texts of models and files are data: control characters in them are escapes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 import textwrap
 from collections.abc import Iterator
 
+from mctsdialog._text import visible
 from mctsdialog.tree import ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]+")
 _MAX_INDENT = 24
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, without characters that a terminal would act on."""
-    return _CONTROL.sub(" ", text).strip()
+    """``text`` on one line; characters that a terminal would act on are escapes."""
+    return visible(_BREAKS.sub(" ", text)).strip()
 
 
 def tree_lines(tree: Tree, start: Node, *, unexpanded: bool, max_depth: int | None, chars: int | None) -> Iterator[str]:

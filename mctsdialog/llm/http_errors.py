@@ -13,7 +13,7 @@ import httpx
 
 from mctsdialog.errors import ModelError, ModelRequestError, ModelResponseError, ModelUnavailableError
 from mctsdialog.llm.http import LostConnectionError
-from mctsdialog.llm.secret import shorten
+from mctsdialog.llm.secret import beginning, shorten
 
 _PASSING = frozenset({408, 409, 425, 429})
 _FORMAT_WORDS = re.compile(
@@ -23,12 +23,20 @@ _LENGTH_WORDS = re.compile(r"context (length|size|window)|too long|maximum (cont
 
 
 def error_for(
-    status: int, headers: Mapping[str, str], body: bytes, *, model: str, address: str, clean: Callable[[str], str]
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    model: str,
+    address: str,
+    clean: Callable[[str], str],
+    key_hint: str = "",
 ) -> ModelError:
     """The error for a response that is no 200.
 
     :param address: the server, as it may be shown.
     :param clean: takes the secrets out of a text.
+    :param key_hint: what to check about the key where the server refuses it.
     """
     said = shorten(clean(server_message(body)))  # a shortened key could not be found
     text = f"{model}: {address} answered {status}" + (f": {said}" if said else "")
@@ -39,7 +47,7 @@ def error_for(
         return ModelUnavailableError(text, model=model, status=status, retry_after=wait)
     if 200 <= status < 300:
         return ModelResponseError(text, model=model, status=status)
-    return ModelRequestError(text + _advice(status, headers, model, clean), model=model, status=status)
+    return ModelRequestError(text + _advice(status, headers, model, clean, key_hint), model=model, status=status)
 
 
 def error_for_lost(
@@ -56,11 +64,11 @@ def error_for_lost(
     return ModelUnavailableError(f"{model}: no answer from {address}: {what}", model=model)
 
 
-def _advice(status: int, headers: Mapping[str, str], model: str, clean: Callable[[str], str]) -> str:
+def _advice(status: int, headers: Mapping[str, str], model: str, clean: Callable[[str], str], key_hint: str) -> str:
     if status == 401:
-        return " (check the key: api_key=, or the environment variable OPENAI_API_KEY)"
+        return f" ({key_hint})"
     if status == 403:
-        return " (the key, api_key= or OPENAI_API_KEY, may not use this model: check its rights)"
+        return f" ({key_hint}, and its rights: it may not use this model)"
     if status == 404:
         return f" (check base_url, which often ends in /v1, and the model name {model!r})"
     if 300 <= status < 400:
@@ -73,14 +81,14 @@ def _target(headers: Mapping[str, str], clean: Callable[[str], str]) -> str:
     try:
         url = httpx.URL(headers.get("location", ""))
     except httpx.InvalidURL:
-        return "an address that is none"
+        return "no valid URL"
     shown = url.copy_with(username=None, password=None, query=None, fragment=None)
     return shorten(clean(str(shown))) or "nowhere"
 
 
 def server_message(body: bytes) -> str:
     """The server's own words in an error body: its JSON message, or the text; nothing of an HTML page."""
-    text = body[:20_000].decode("utf-8", "replace").strip()
+    text = beginning(body, 20_000).strip()
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -88,7 +96,7 @@ def server_message(body: bytes) -> str:
     for name in ("error", "message", "detail"):
         if isinstance(data, dict) and name in data:
             data = data[name]
-    return data if isinstance(data, str) else json.dumps(data)
+    return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
 
 
 def refuses_format(error: ModelRequestError, *, proven: bool) -> bool:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 import anyio
@@ -19,6 +20,14 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
+from mctsdialog.llm.address import (
+    OPENAI_URL,
+    origin,
+    secret_name,
+    server_address,
+    shown_address,
+    warn_of_plain_http,
+)
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
 from mctsdialog.llm.http import (
     Connections,
@@ -29,13 +38,13 @@ from mctsdialog.llm.http import (
     make_sender,
 )
 from mctsdialog.llm.http_errors import error_for, error_for_lost, refuses_format
-from mctsdialog.llm.secret import checked_key, redact, shorten
+from mctsdialog.llm.secret import Redactor, beginning, checked_key, shorten
 from mctsdialog.llm.wire import ResponseFormat, parse_completion, request_body
 
 _log = logging.getLogger("mctsdialog.llm")
 _FORMATS: Final[tuple[ResponseFormat, ...]] = get_args(ResponseFormat)
 _MOST_BYTES = 32 * 2**20
-_SECRET_NAMES = ("key", "token", "secret", "password", "sig", "auth")
+_KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 class OpenAIChat(ClosingModel):
@@ -49,10 +58,16 @@ class OpenAIChat(ClosingModel):
     loops. Proxies come from the environment (HTTPS_PROXY, NO_PROXY); redirects are not followed.
 
     :param model: the model's name at the server.
+    A key belongs to one address: the scheme, host and port of ``base_url``. OPENAI_API_KEY is the key of OpenAI's own
+    address, so another server gets it only where ``api_key_env`` says so. A key that goes over plain HTTP to another
+    machine is an :class:`~mctsdialog.errors.InsecureKeyWarning`.
+
     :param base_url: the server, up to and including ``/v1``. ``https://user:password@host`` sends basic
         authentication in place of a key.
-    :param api_key: the key; None takes the environment variable OPENAI_API_KEY; without either, or with an empty
-        one, no Authorization header is sent. It never appears in a repr, error or log.
+    :param api_key: the key for this server; None takes it from the environment. Without a key, or with an empty one,
+        no Authorization header is sent. It never appears in a repr, error or log.
+    :param api_key_env: the environment variable that holds the key for this server where ``api_key`` is None. None
+        takes OPENAI_API_KEY for OpenAI's own address, and no key for any other.
     :param name: the name in the cache. By default the model's, and with ``extra`` also a digest of it: replies to
         other parameters are other replies.
     :param timeout: seconds for a whole call, from the moment it has a connection slot; above 0.
@@ -68,8 +83,9 @@ class OpenAIChat(ClosingModel):
         self,
         model: str,
         *,
-        base_url: str = "https://api.openai.com/v1",
+        base_url: str = OPENAI_URL,
         api_key: str | SecretStr | None = None,
+        api_key_env: str | None = None,
         name: str | None = None,
         timeout: float = 120.0,
         max_connections: int = 256,
@@ -84,13 +100,18 @@ class OpenAIChat(ClosingModel):
         self.max_connections = max_connections
         self._extra = dict(extra or {})
         self._name = name or model + _digest(self._extra)
-        url, userinfo = _address(base_url)
+        url, userinfo = server_address(base_url)
         self._url = url.copy_with(path=f"{url.path.rstrip('/')}/chat/completions")
-        self._shown = str(url.copy_with(query=None))
-        self._key = None if userinfo else checked_key(api_key, "OPENAI_API_KEY")
+        self._shown = shown_address(url)
+        if api_key is None and api_key_env is None and origin(url) == origin(OPENAI_URL):
+            api_key_env = _KEY_VARIABLE
+        self._key = None if userinfo else checked_key(api_key, api_key_env)
         self._userinfo = userinfo
         self._headers = _checked_headers(headers)
-        self._secrets = _secrets(self._key, userinfo, self._headers)
+        self._redactor = self._make_redactor()
+        self._key_hint = self._say_key(None if api_key is not None else api_key_env)
+        if self._key or userinfo or any(map(secret_name, self._headers)):
+            warn_of_plain_http(url)
         self._transport = transport
         self._format: ResponseFormat = response_format
         self._proven: set[ResponseFormat] = {"none"}
@@ -164,7 +185,13 @@ class OpenAIChat(ClosingModel):
             raise ModelResponseError(reason, model=self.model, status=reply.status)
         if reply.status != 200:
             raise error_for(
-                reply.status, reply.headers, reply.body, model=self.model, address=self._shown, clean=self._clean
+                reply.status,
+                reply.headers,
+                reply.body,
+                model=self.model,
+                address=self._shown,
+                clean=self._clean,
+                key_hint=self._key_hint,
             )
         return reply.body
 
@@ -172,16 +199,44 @@ class OpenAIChat(ClosingModel):
         try:
             data = json.loads(content)
         except (ValueError, RecursionError):
-            start = shorten(self._clean(content[:2000].decode("utf-8", "replace")), 80)
+            start = shorten(self._clean(beginning(content, 2000)), 80)
             reason = f"{self.model}: the reply is not JSON: {start!r}"
             raise ModelResponseError(reason, model=self.model, status=200) from None
         if isinstance(data, dict) and data.get("error") and not data.get("choices"):
-            reason = f"{self.model}: the reply is an error: {shorten(self._clean(json.dumps(data['error'])))}"
+            said = shorten(self._clean(json.dumps(data["error"], ensure_ascii=False)))
+            reason = f"{self.model}: the reply is an error: {said}"
             raise ModelResponseError(reason, model=self.model, status=200)
-        return parse_completion(data, model=self.model, latency=latency)
+        completion = parse_completion(data, model=self.model, latency=latency)
+        text = self._redactor.reply(completion.text)
+        return completion if text == completion.text else replace(completion, text=text)
 
     def _clean(self, text: str) -> str:
-        return redact(text, [secret.get_secret_value() for secret in self._secrets])
+        return self._redactor.message(text)
+
+    def _make_redactor(self) -> Redactor:
+        """Takes out all that goes to the server and may come back."""
+        secrets = [value for name, value in self._headers.items() if secret_name(name)]
+        # A short header value ("1", "beta") is a setting; taking it out would tear messages apart.
+        names = [value for name, value in self._headers.items() if not secret_name(name) and len(value) >= 8]
+        if self._key is not None:
+            secrets.append(self._key)
+        if self._userinfo:
+            user, password = self._userinfo
+            login = basic_auth(user.get_secret_value(), password.get_secret_value())
+            secrets += [password, SecretStr(login.removeprefix("Basic "))]
+            names.append(user)
+        return Redactor(secrets, names)
+
+    def _say_key(self, variable: str | None) -> str:
+        """What to check where the server refuses the key, or wants one."""
+        if self._userinfo:
+            return "check the user and password in base_url"
+        if self._key is not None:
+            place = "api_key=" if variable is None else f"the environment variable {variable}"
+            return f"check the key: {place}"
+        if variable is not None:
+            return f"no key was sent: set the environment variable {variable}"
+        return f"no key was sent: give api_key=, or for the commands --api-key-env {self._shown}=VARIABLE"
 
     def _connect(self) -> Connections:
         headers = json_headers()
@@ -222,31 +277,9 @@ def _digest(extra: Mapping[str, Any]) -> str:
     return f"#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _address(base_url: str) -> tuple[httpx.URL, tuple[SecretStr, ...]]:
-    """The server's address, and the user and password that stood in it; messages show neither."""
-    try:
-        url = httpx.URL(base_url.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("base_url must be an address such as https://api.openai.com/v1", field="base_url")
-    if any(word in name.lower() for name in url.params for word in _SECRET_NAMES):
-        # Addresses get into logs, query and all.
-        raise ConfigError("base_url must not carry a secret in its query: use headers=", field="base_url")
-    userinfo = (SecretStr(url.username), SecretStr(url.password)) if url.userinfo else ()
-    return url.copy_with(username=None, password=None, fragment=None), userinfo
-
-
 def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, SecretStr]:
     checked = dict(headers or {})
     for name, value in checked.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
             raise ConfigError(f"header {name!r} holds a character that no header may have", field="headers")
     return {name: SecretStr(value) for name, value in checked.items()}
-
-
-def _secrets(
-    key: SecretStr | None, userinfo: tuple[SecretStr, ...], headers: Mapping[str, SecretStr]
-) -> tuple[SecretStr, ...]:
-    # A short header value ("1", "beta") is a setting; taking it out would tear messages apart.
-    return (*([key] if key is not None else []), *userinfo, *(v for v in headers.values() if len(v) >= 8))

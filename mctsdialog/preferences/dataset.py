@@ -11,6 +11,7 @@ from typing import Any
 
 import networkx as nx
 
+from mctsdialog._text import visible_line
 from mctsdialog.dialogue import Dialogue, Domain
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences.config import PreferenceConfig
@@ -48,7 +49,7 @@ class PreferenceReport:
         lines += [f"  {count} left out: {name}" for name, count in gone.items()]
         if self.unreadable:
             lines.append(f"files skipped: {len(self.unreadable)}")
-            lines += [f"  {each}" for each in self.unreadable]
+            lines += [f"  {visible_line(each)}" for each in self.unreadable]
         return "\n".join(lines)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import html as html_module
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from mctsdialog._text import visible_line
 from mctsdialog.preferences.card import one_line
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 STAGE_NAMES = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %", "last")
 """What the six stages are called: shares of the conversation, and its last utterance."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 Cell = str | int | float | None
 Table = tuple[list[str], list[list[Cell]]]
@@ -217,8 +215,8 @@ def _percent(share: float | None) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows with the first column left and the others right, in line; control characters do nothing."""
-    clean = [[_CONTROL.sub(" ", cell) for cell in row] for row in rows]
+    """Rows with the first column left and the others right, in line; control characters are escapes."""
+    clean = [list(map(visible_line, row)) for row in rows]
     widths = [max(len(row[place]) for row in clean) for place in range(len(clean[0]))]
     return [
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))

@@ -1,4 +1,4 @@
-"""Prompts: Jinja2 templates in named blocks, rendered in a sandbox. Texts of people and models are data in them.
+"""Prompts: templates in Jinja's syntax, in named blocks, evaluated over plain data. Texts are data in them.
 
 A template has a block ``system`` (constant for a scenario), a block ``instruction`` (what changes with the turn) and,
 for seeker and supporter, a block ``opening`` that stands in where the model's own side speaks first. What is constant
@@ -12,14 +12,11 @@ import json
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any
-
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mctsdialog.dialogue import Domain, Scenario, Strategy, Turn
 from mctsdialog.errors import DomainError
 from mctsdialog.llm import Message, MessageRole
+from mctsdialog.roles._template import Template, TemplateError, Value, plain
 
 END_TOKEN = "</end/>"  # noqa: S105  # the seeker's end-of-dialogue token, no secret
 """What the seeker says to end a dialogue."""
@@ -30,9 +27,6 @@ _BLOCKS = {
     "strategist": ("system", "instruction"),
     "judge": ("system", "instruction"),
 }
-
-# Prompts are plain text for a model, not HTML; what is shown in a page is escaped where it is shown.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
 
 
 @cache
@@ -64,15 +58,15 @@ class Prompt:
         """A short fingerprint of the template."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
-    def render(self, block: str, **values: Any) -> str:
+    def render(self, block: str, **values: Value) -> str:
         """One block of the template.
 
-        :raises DomainError: where the template uses a name that is not there, or does what the sandbox forbids.
+        :param values: further values by name, such as the supporter's ``strategy``.
+        :raises DomainError: if the template asks for a part that is not there, or costs too much to render.
         """
         try:
-            context = self._template.new_context({**self._context, **values})
-            return "".join(self._template.blocks[block](context)).strip()
-        except (TemplateError, ArithmeticError, TypeError, ValueError) as error:
+            return self._template.render(block, {**self._context, **values})
+        except TemplateError as error:
             raise DomainError(
                 f"block {block!r} cannot be rendered: {error}",
                 item=f"domain {self._domain.name}",
@@ -83,7 +77,9 @@ class Prompt:
         """A block, rendered once for each strategy: nothing else in it changes."""
         key = (block, "" if strategy is None else strategy.name)
         if key not in self._rendered:
-            self._rendered[key] = self.render(block, **({} if strategy is None else {"strategy": strategy}))
+            self._rendered[key] = self.render(
+                block, **({} if strategy is None else {"strategy": plain(strategy.model_dump())})
+            )
         return self._rendered[key]
 
     def chat(self, history: Sequence[Turn], speaker: str, strategy: Strategy | None = None) -> tuple[Message, ...]:
@@ -123,7 +119,7 @@ def _with_instruction(messages: list[Message], instruction: str) -> list[Message
 @lru_cache(maxsize=64)
 def _compiled(text: str, role: str, domain: str) -> Template:
     try:
-        template = _ENVIRONMENT.from_string(text)
+        template = Template(text, (*_NAMES, "strategy") if role == "supporter" else _NAMES)
     except TemplateError as error:
         raise DomainError(str(error), item=f"domain {domain}", field=f"templates.{role}") from error
     missing = [block for block in _BLOCKS[role] if block not in template.blocks]
@@ -136,16 +132,22 @@ def _compiled(text: str, role: str, domain: str) -> Template:
     return template
 
 
-def _context(role: str, domain: Domain, scenario: Scenario) -> dict[str, Any]:
+_NAMES = (
+    "example", "domain", "scenario", "seeker", "supporter", "strategies", "rubric", "best", "end_token",
+)  # fmt: skip
+
+
+def _context(role: str, domain: Domain, scenario: Scenario) -> dict[str, Value]:
+    """What every block of a role's template can refer to, by name: plain data alone."""
     keys = domain.criteria if role == "judge" else domain.strategies.names
-    return {
+    shown = domain.model_dump(exclude={"templates"})
+    shown.update(strategies=shown["strategies"]["strategies"], criteria=domain.criteria, max_score=domain.max_score)
+    values = {
         "example": "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: <number>" for key in keys) + "}",
-        "domain": domain,
-        "scenario": scenario,
-        "seeker": domain.seeker,
-        "supporter": domain.supporter,
-        "strategies": tuple(domain.strategies),
-        "rubric": domain.rubric,
+        "domain": shown,
+        "scenario": scenario.model_dump(include=set(Scenario.model_fields)),
         "best": domain.max_score,
         "end_token": END_TOKEN,
+        **{name: shown[name] for name in ("seeker", "supporter", "strategies", "rubric")},
     }
+    return {name: plain(value) for name, value in values.items()}

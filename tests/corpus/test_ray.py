@@ -39,7 +39,7 @@ def options(stub_server, monkeypatch):
         **dict.fromkeys((*none, *roles, "cache_folder")),
         "model": "stub",
         "base_url": stub_server.url,
-        "api_key_env": "OPENAI_API_KEY",
+        "api_key_env": (),
         "prices": (),
         "concurrency": 4,
         "adaptive": False,

@@ -194,4 +194,4 @@ def test_bad_input_is_one_clear_line(replies, tmp_path, command, words, message)
 def test_openai_without_a_key_is_told(replies, tmp_path, monkeypatch):
     monkeypatch.delenv("ABSENT_KEY", raising=False)
     done = run("rate", "--replies", replies, "--model", "m", "--api-key-env", "ABSENT_KEY", code=2)
-    assert "set ABSENT_KEY to your key, or name a --server" in done.output
+    assert "set ABSENT_KEY to your key, or name another server with --server" in done.output

@@ -58,10 +58,13 @@ async def test_no_key_no_header(faulty: Any, good: Any, ask: Any, monkeypatch: p
     async with client(server, api_key=None) as model:
         await model.complete(ask())
     monkeypatch.setenv("OPENAI_API_KEY", f" {SECRET}\n")
-    async with client(server, api_key=None) as model:
+    async with client(server, api_key=None, api_key_env="OPENAI_API_KEY") as model:
+        await model.complete(ask())
+    async with client(server, api_key=None) as model:  # it is OpenAI's own
         await model.complete(ask())
     assert "authorization" not in server.requests[0][0].lower()
     assert f"bearer {SECRET}\r\n" in server.requests[1][0].lower()
+    assert "authorization" not in server.requests[2][0].lower()
 
 
 async def test_user_and_password_in_the_address(faulty: Any, reply: Any, good: Any, ask: Any) -> None:
@@ -143,7 +146,7 @@ async def test_nobody_listens(faulty: Any, ask: Any) -> None:
 
 FINAL = {
     "400": (lambda reply: reply(400, {"error": {"message": f"bad {SECRET} thing"}}), "bad .redacted. thing"),
-    "401": (lambda reply: reply(401, {"error": {"message": "Incorrect key: sk-ve**6789"}}), "OPENAI_API_KEY"),
+    "401": (lambda reply: reply(401, {"error": {"message": "Incorrect key: sk-ve**6789"}}), "check the key: api_key="),
     "403": (lambda reply: reply(403, "no"), "rights"),
     "404": (lambda reply: reply(404, "<html>nginx</html>"), "base_url.*'tiny'"),
     "422": (lambda reply: reply(422, {"detail": [{"loc": ["body"], "msg": "wrong"}]}), "wrong"),

@@ -139,15 +139,24 @@ async def test_language_and_attributes(serve):
     assert server.requests[0][1].keys() == {"comment", "requestedAttributes", "doNotStore"}
 
 
-async def test_the_key_from_the_environment(serve, monkeypatch):
+async def test_the_key_from_the_environment_is_googles_own(serve, monkeypatch):
+    sent = []
+
+    def google(request):
+        sent.append((request.url.host, request.headers.get("x-goog-api-key")))
+        scores = {name: {"summaryScore": {"value": 0.5}} for name in ATTRIBUTES}
+        return httpx.Response(200, json={"attributeScores": scores})
+
     server = serve()
     monkeypatch.setenv("PERSPECTIVE_API_KEY", f" {KEY}\n")
-    async with perspective(server, api_key=None) as scorer:
+    async with PerspectiveScorer(transport=httpx.MockTransport(google)) as scorer:
         await scorer.score(["hi"])
+    assert sent == [("commentanalyzer.googleapis.com", KEY)]
+    with pytest.raises(ConfigError, match="no key"):
+        perspective(server, api_key=None)
     async with perspective(server, api_key=SecretStr("another-key")) as scorer:
         await scorer.score(["hi"])
-    assert f"x-goog-api-key: {KEY.lower()}\r\n" in server.requests[0][0].lower()
-    assert "x-goog-api-key: another-key\r\n" in server.requests[1][0].lower()
+    assert "x-goog-api-key: another-key\r\n" in server.requests[0][0].lower()
 
 
 BAD_SETTINGS = {

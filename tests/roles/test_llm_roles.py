@@ -182,8 +182,14 @@ async def test_a_template_of_ones_own(domain):
         ("{% block system %}", "Unexpected end|unexpected|block"),
         ("{% block system %}x{% endblock %}", "missing: instruction"),
         ("{% block system %}{{ nothing }}{% endblock %}{% block instruction %}{% endblock %}", "nothing"),
-        ("{% block system %}{{ ''.__class__.__mro__ }}{% endblock %}{% block instruction %}{% endblock %}", "unsafe"),
-        ("{% block system %}{% include '/etc/passwd' %}{% endblock %}{% block instruction %}{% endblock %}", "loader"),
+        (
+            "{% block system %}{{ ''.__class__.__mro__ }}{% endblock %}{% block instruction %}{% endblock %}",
+            "line 1: .*__class__",
+        ),
+        (
+            "{% block system %}{% include '/etc/passwd' %}{% endblock %}{% block instruction %}{% endblock %}",
+            "include is not allowed",
+        ),
     ],
 )
 def test_a_faulty_template_names_domain_and_field(domain, text, problem):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, overload
 
+from mctsdialog._text import visible_line
 from mctsdialog.dialogue.model import Dialogue, Domain
 
 MAX_MESSAGES = 20
@@ -89,14 +90,14 @@ class ReadReport:
         ):
             if count:
                 lines.append(f"{title}: {count}")
-        lines += [f"  {message}" for message in self.messages]
+        lines += [f"  {visible_line(message)}" for message in self.messages]
         return "\n".join(lines)
 
 
 def _table(title: str, counts: Mapping[str, int]) -> list[str]:
     if not counts:
         return []
-    shown = [f"  {count} x {name}" for name, count in list(counts.items())[:_SHOWN]]
+    shown = [f"  {count} x {visible_line(name)}" for name, count in list(counts.items())[:_SHOWN]]
     more = [f"  and {len(counts) - _SHOWN} more"] if len(counts) > _SHOWN else []
     return [f"{title}: {sum(counts.values())}", *shown, *more]
 

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from mctsdialog.errors import ConfigError, DataError, ModelResponseError
 from mctsdialog.llm import ChatRequest, Limits, Message, ResponseCache, Retry, build_stack
+from mctsdialog.llm.address import origin, warn_of_plain_http
 from mctsdialog.llm.base import ClosingModel
 from mctsdialog.llm.secret import checked_key
 from mctsdialog.preferences.toxicity.base import ATTRIBUTES, check_scores, check_texts, highest
@@ -22,6 +23,7 @@ from mctsdialog.workers import for_each
 MOST_BYTES = 20_480
 """The longest text that the API takes, in bytes of UTF-8."""
 
+_GOOGLE = "https://commentanalyzer.googleapis.com/v1alpha1"
 _PATIENT = Retry(attempts=8, initial=1.0)  # a minute and more: the API counts its quota by the minute
 
 
@@ -35,8 +37,9 @@ class PerspectiveScorer(ClosingModel):
 
     One object serves several calls at once and several event loops; pace and concurrency hold for all of them.
 
-    :param api_key: None takes the environment variable PERSPECTIVE_API_KEY. It is sent as a header and appears in no
-        address, repr, error, log or cache. With a cache it may be missing: texts that the cache holds need none.
+    :param api_key: None takes the environment variable PERSPECTIVE_API_KEY where ``base_url`` is Google's own server;
+        another server's key must be given here. It is sent as a header and appears in no address, repr, error, log or
+        cache. With a cache it may be missing: texts that the cache holds need none.
     :param base_url: the server, up to and including the version; without user, password and query.
     :param requests_per_second: most calls that begin in a second, retries included, evenly spaced; above 0.
         ``math.inf`` for no pace. The default is the API's own quota.
@@ -56,7 +59,7 @@ class PerspectiveScorer(ClosingModel):
         self,
         api_key: str | SecretStr | None = None,
         *,
-        base_url: str = "https://commentanalyzer.googleapis.com/v1alpha1",
+        base_url: str = _GOOGLE,
         requests_per_second: float = 1.0,
         concurrency: int = 8,
         cache: str | Path | ResponseCache | None = None,
@@ -68,14 +71,17 @@ class PerspectiveScorer(ClosingModel):
     ) -> None:
         _check(requests_per_second, timeout, attributes)
         limits = Limits(concurrency)
-        key = checked_key(api_key, "PERSPECTIVE_API_KEY")
+        self._address = _address(base_url)
+        googles = origin(self._address) == origin(_GOOGLE)
+        key = checked_key(api_key, "PERSPECTIVE_API_KEY" if googles else None)
         if key is None and cache is None:
             raise ConfigError(
                 "no key for the Perspective API: api_key=, or the environment variable PERSPECTIVE_API_KEY",
                 field="api_key",
             )
+        if key is not None:
+            warn_of_plain_http(self._address)
         self.attributes = tuple(attributes)
-        self._address = _address(base_url)
         self._concurrency = concurrency
         model = PerspectiveModel(
             f"perspective-api:{language or 'detected'}:{','.join(self.attributes)}",

@@ -30,7 +30,7 @@ from mctsdialog.llm.http import (
     make_sender,
 )
 from mctsdialog.llm.http_errors import error_for, error_for_lost, server_message
-from mctsdialog.llm.secret import redact, shorten
+from mctsdialog.llm.secret import Redactor, beginning, shorten
 from mctsdialog.preferences.toxicity.base import check_scores
 
 TEXT_FIELD = "text"
@@ -75,6 +75,7 @@ class PerspectiveModel(ClosingModel):
         self._timeout = timeout
         self._concurrency = concurrency
         self._transport = transport
+        self._redactor = Redactor([] if key is None else [key])
         self._connections = LoopConnections(self._connect)
 
     async def complete(self, request: ChatRequest) -> Completion:
@@ -142,7 +143,7 @@ class PerspectiveModel(ClosingModel):
         try:
             data = json.loads(content)
         except (ValueError, RecursionError):
-            start = shorten(self._clean(content[:2000].decode("utf-8", "replace")), 80)
+            start = shorten(self._clean(beginning(content, 2000)), 80)
             reason = f"{self.name}: the answer is not JSON: {start!r}"
             raise ModelResponseError(reason, model=self.name, status=200) from None
         found = data.get("attributeScores") if isinstance(data, dict) else None
@@ -150,7 +151,7 @@ class PerspectiveModel(ClosingModel):
         return check_scores(values, self._attributes, name=self.name)
 
     def _clean(self, text: str) -> str:
-        return redact(text, [] if self._key is None else [self._key.get_secret_value()])
+        return self._redactor.message(text)
 
     def _connect(self) -> Connections:
         assert self._key is not None, "checked by the caller"

@@ -1,0 +1,50 @@
+"""What may be shown of a text that somebody else wrote: characters that a terminal acts on become visible escapes."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, lone surrogates, line and paragraph separators
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters by their category that show nothing
+_JOINERS = "\u200c\u200d"  # Persian and Indic scripts and emoji need them
+_LINE_ENDS = str.maketrans({"\n": r"\n", "\t": r"\t"})
+
+
+def visible(text: str) -> str:
+    r"""``text`` with every character that a terminal acts on, or that hides or reorders others, as an escape.
+
+    Newline and tab stay. Escapes are Python's: ``\x1b``, ``\u202e``, ``\U000e0041``. Escaped are control characters
+    (C0, DEL, C1), bidirectional controls, zero-width and other format characters, line and paragraph separators, the
+    selectors that can hide bytes, and lone surrogates, which cannot be encoded. Joiners stay between characters that
+    they join (``می‌خواهم``, emoji).
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter if letter in "\n\t" or not _acts(letter) or _joins(text, at) else _escape(letter)
+        for at, letter in enumerate(text)
+    )
+
+
+def visible_line(text: str) -> str:
+    r"""``text`` as :func:`visible` shows it, on one line: newline and tab become ``\n`` and ``\t``."""
+    return visible(text).translate(_LINE_ENDS)
+
+
+def _acts(letter: str) -> bool:
+    selector = "\U000e0100" <= letter <= "\U000e01ef"
+    return unicodedata.category(letter) in _ACTING or letter in _FILLERS or selector
+
+
+def _joins(text: str, at: int) -> bool:
+    return text[at] in _JOINERS and 0 < at < len(text) - 1 and all(map(_joinable, (text[at - 1], text[at + 1])))
+
+
+def _joinable(letter: str) -> bool:
+    """Whether a joiner beside it has a meaning: a letter or mark of another script than Latin, or a symbol."""
+    return letter > "\u02ff" and unicodedata.category(letter)[0] in "LMS" and not _acts(letter)
+
+
+def _escape(letter: str) -> str:
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,102 @@
+"""Where text leaves for the terminal or a pipe: what files, models and servers wrote is shown and acts on nothing.
+
+Everything that the commands of both packages print goes through :func:`echo`, or through what :class:`Commands` sets up
+for errors, warnings, logs and tracebacks; a test sees to it that nothing else prints.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import click
+
+from mctsdialog._text import visible
+from mctsdialog.errors import InsecureKeyWarning
+
+
+def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a message, with characters that a terminal acts on, or that it cannot show, as escapes.
+
+    :param err: to standard error.
+    :param nl: end the line.
+    """
+    encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
+    text = visible(str(message)).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text, err=err, nl=nl)
+
+
+def confirm(question: str) -> None:
+    """Ask on standard error, and end the command unless the answer is yes."""
+    click.confirm(visible(question), abort=True, err=True)
+
+
+class Commands(click.Group):
+    """A group of commands whose errors, warnings, logs and tracebacks are printed as :func:`echo` prints."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command line."""
+        with _clean_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _clean_errors(), _clean_messages():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _clean_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        message = visible(error.format_message())
+        error.format_message = lambda: message  # type: ignore[method-assign]  # click's own quote what was typed
+        raise
+
+
+@contextmanager
+def _clean_messages() -> Iterator[None]:
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print_traceback  # for good: it comes after the command
+    format_warning, make_record = warnings.formatwarning, logging.getLogRecordFactory()
+
+    def clean_warning(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is InsecureKeyWarning:
+            return visible(f"Warning: {message}\n")
+        return visible(format_warning(message, category, filename, lineno, line))
+
+    warnings.formatwarning = clean_warning
+    logging.setLogRecordFactory(_CleanRecord)
+    try:
+        yield
+    finally:
+        warnings.formatwarning = format_warning
+        logging.setLogRecordFactory(make_record)
+
+
+class _CleanRecord(logging.LogRecord):
+    """A line of a log, whichever handler writes it."""
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        if self.exc_info and self.exc_info[0] is not None:
+            self.exc_text = visible("".join(traceback.format_exception(*self.exc_info)).rstrip())
+
+    def getMessage(self) -> str:  # noqa: N802  # logging's name
+        """The message with its arguments."""
+        return visible(super().getMessage())
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    echo("".join(traceback.format_exception(kind, error, place)), err=True, nl=False)
