@@ -155,20 +155,15 @@ def _index_line(draw, line):
         value = json.loads(line)
     except (ValueError, RecursionError):
         return mutate.mutate_bytes(draw, line)
-    fields = (
-        "id",
-        "status",
-        "nodes",
-        "fingerprint",
-        "best",
-        "error",
-        "stop_reason",
-        "seconds",
-        "digest",
-        "size",
-        "sha256",
-    )
-    return mutate.encoded(mutate.mutate_json(draw, value, fields))
+    fields = ("id", "status", "nodes", "fingerprint", "best", "error", "stop_reason", "files", ".json", ".graphml")
+    return mutate.encoded(_changed(draw, value, fields, ""))
+
+
+def _changed(draw, value, fields, about):
+    """Another value, most often with the checksum that it should have."""
+    has_checksum = isinstance(value, dict) and value.pop("crc", None) is not None
+    text = mutate.mutate_json(draw, value, fields)
+    return mutate.sealed(text, about) if has_checksum and draw.random() < 0.9 else text
 
 
 def _damage(draw, seeds, name):
@@ -309,7 +304,7 @@ def _statement(draw):
     return draw.choice(_SQL).format(**{name: draw.choice(words) for name, words in _WORDS.items()})
 
 
-def _entry(draw, text):
+def _entry(draw, key, text):
     """A stored reply, changed."""
     try:
         value = json.loads(text)
@@ -317,7 +312,7 @@ def _entry(draw, text):
         return "x"
     if draw.random() < 0.2:
         return mutate.string(draw, str(text))
-    return mutate.mutate_json(draw, value, ("v", "text", "model", "usage", "latency", "finish_reason", "good"))
+    return _changed(draw, value, ("v", "text", "model", "usage", "latency", "finish_reason", "good"), str(key))
 
 
 def write_cache(draw, seeds):
@@ -349,9 +344,9 @@ def _change(draw, connection, *, entries):
             if not entries:
                 connection.executescript(_statement(draw))
                 continue
-            rows = connection.execute("SELECT rowid, value FROM Cache ORDER BY rowid").fetchall()
-            for at, text in draw.sample(rows, min(len(rows), draw.choice((1, 5, 1000)))):
-                value = _entry(draw, text)
+            rows = connection.execute("SELECT rowid, key, value FROM Cache ORDER BY rowid").fetchall()
+            for at, key, text in draw.sample(rows, min(len(rows), draw.choice((1, 5, 1000)))):
+                value = _entry(draw, key, text)
                 value = mutate.encoded(value) if draw.random() < 0.1 else value
                 with contextlib.suppress(UnicodeError):
                     connection.execute("UPDATE Cache SET value = ? WHERE rowid = ?", (value, at))

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import zlib
 
 DEPTHS = (60, 600, 5_000, 20_000, 100_000)
 LARGE = 500  # one in so many mutations may make a file of a megabyte or more
@@ -246,6 +247,11 @@ def to_text(value, *, ascii_only=True):
 
 
 _RAW = re.compile(r'"@@RAW(\d+)@@"')
+
+
+def sealed(text, about=""):
+    """The text of an object with the checksum that the packages put last in a line, see ``mctsdialog.files``."""
+    return f'{text[:-1]}, "crc": "{zlib.crc32(encoded(about + text)):08x}"}}' if text.endswith("}") else text
 
 
 def encoded(text):

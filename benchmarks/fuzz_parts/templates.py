@@ -1,5 +1,6 @@
 """Prompt templates drawn from a grammar: what a stranger might write to run code, read files or use up the machine."""
 
+import re
 from importlib import resources
 
 ATTRIBUTES = (
@@ -152,6 +153,63 @@ DEEP = (
 )
 
 
+def plain_expression(draw, names, depth=0):
+    """An expression that an honest template may have."""
+    kind = draw.randrange(9) if depth < 3 else draw.randrange(4)
+
+    def inner():
+        return plain_expression(draw, names, depth + 1)
+
+    if kind < 2:
+        return draw.choice(names)
+    if kind == 2:
+        return f"{draw.choice(names)}.{draw.choice(('name', 'description', 'levels', 'scene', 'index', 'strategies'))}"
+    if kind == 3:
+        return draw.choice(("1", "'a'", "best", "loop.index", "loop.last", "2 ** 31", "-5", "99999999999"))
+    if kind == 4:
+        arguments = draw.choice(("", "", "", "('a')", "(', ')", "(attribute='name')", "(1, 2)", "(nosuch=1)", "(name)"))
+        return f"{inner()}|{draw.choice(PLAIN_FILTERS)}{arguments}"
+    if kind == 5:
+        return f"({inner()} {draw.choice(('+', '-', '==', '<', 'in', 'not in', 'and', 'or'))} {inner()})"
+    if kind == 6:
+        return f"({inner()} if {inner()} else {inner()})"
+    if kind == 7:
+        return f"({inner()} is {draw.choice(('', 'not '))}{draw.choice(('defined', 'none'))})"
+    return draw.choice(
+        (f"{inner()}[{draw.choice((0, -1, 9))}]", f"({inner()}, {inner()})", f"[{inner()}]", f"not {inner()}")
+    )
+
+
+PLAIN_FILTERS = (
+    "capitalize",
+    "default",
+    "first",
+    "join",
+    "last",
+    "length",
+    "lower",
+    "reverse",
+    "title",
+    "trim",
+    "upper",
+)
+
+
+def plain_statement(draw, names, depth=0):
+    """Statements that an honest template may have, often too many of them."""
+    kind = draw.randrange(8) if depth < 6 else draw.randrange(4)
+    if kind < 4:
+        return f"{{{{ {plain_expression(draw, names)} }}}}"
+    if kind == 4:
+        body = plain_statement(draw, names, depth + 1)
+        return f"{{% if {plain_expression(draw, names)} %}}{body}{{% elif best %}}{body}{{% else %}}c{{% endif %}}"
+    if kind < 7:
+        many = draw.choice(("strategies", "rubric", "example", "domain.strategies", plain_expression(draw, names)))
+        test = draw.choice(("", "", " if x", " if loop.first"))
+        return f"{{% for x in {many}{test} %}}{plain_statement(draw, [*names, 'x'], depth + 1)}{{% endfor %}}"
+    return plain_statement(draw, names, depth + 1) * draw.choice((2, 20, 300))
+
+
 def template(draw, role):
     """The text of a role's template."""
     packaged = resources.files("mctsdialog.roles").joinpath("templates", f"{role}.j2").read_text("utf-8")
@@ -162,6 +220,10 @@ def template(draw, role):
     if kind < 0.25:
         hole = draw.choice([at for at in range(len(packaged)) if packaged.startswith("{{ ", at)] or [0])
         return packaged[: hole + 3] + expression(draw) + packaged[packaged.find(" }}", hole) :]
+    if kind < 0.6:
+        names = ["domain", "scenario", "seeker", "supporter", "strategies", "rubric", "best", "end_token", "example"]
+        plain = plain_statement(draw, names)
+        return re.sub(r"{%-? endblock", lambda found: plain + found[0], packaged, count=draw.randrange(1, 4))
     body = (
         draw.choice(DEEP)(draw.choice((20, 200, 3000)))
         if kind < 0.32
