@@ -74,7 +74,7 @@ def _be_the_command(guard, tool, words, out, err):
         sys.argv = [name, *words]
         guard.arm()
         try:
-            main(args=words, prog_name=name)
+            main(args=words, prog_name=name, color=True)  # as on a terminal: click takes nothing out
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:  # noqa: BLE001 - what Python does with it

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import random
 import selectors
@@ -66,6 +67,7 @@ def work(kind, chunk, seeds, seed, root, pipe):
     place = Place(root)
     place.enter()
     warnings.simplefilter("ignore")
+    logging.disable()
     sys.dont_write_bytecode = True
     dump = open(place.root / "log/dump", "w+")  # noqa: SIM115 - as long as the process
     dump_on_request(dump)
