@@ -27,18 +27,23 @@ _FIELDS = (
 )  # fmt: skip
 
 
+_START = len(_PREFIX) + 8 + len(_MIDDLE)
+
+
+def _sealed(body, crc=None):
+    return b"%s%08x%s%s}" % (_PREFIX, zlib.crc32(body) if crc is None else crc, _MIDDLE, body)
+
+
 def _record(draw, line):
-    """A line with another record, most often with the check sum that it should have."""
-    start = len(_PREFIX) + 8 + len(_MIDDLE)
+    """A line with another record, most often with the checksum that it should have."""
     if not line.startswith(_PREFIX) or draw.random() < 0.1:
         return mutate.mutate_bytes(draw, line)
     try:
-        value = json.loads(line[start:-1])
+        value = json.loads(line[_START:-1])
     except (ValueError, RecursionError):
         return mutate.mutate_bytes(draw, line)
     body = mutate.encoded(mutate.mutate_json(draw, value, _FIELDS))
-    crc = zlib.crc32(body) if draw.random() < 0.9 else draw.randrange(2**32)
-    return b"%s%08x%s%s}" % (_PREFIX, crc, _MIDDLE, body)
+    return _sealed(body, None if draw.random() < 0.9 else draw.randrange(2**32))
 
 
 def _journal(draw, data, others):
@@ -98,27 +103,18 @@ def read_probe_journal(seeds, how):
 
 
 def probe_journal_words(draw, seeds, how):
-    kind, number, *_ = how["name"].removesuffix(".jsonl").split("-")
+    kind, number, *theta = how["name"].removesuffix(".jsonl").split("-")
     Path("tree.json").write_bytes(seeds[f"trees/tree-{number}.json"])
     Path("work/journals").mkdir(parents=True)
+    head, gap, rest = Path("journal.jsonl").read_bytes().partition(b"\n")
+    with contextlib.suppress(ValueError, RecursionError, TypeError):
+        value = json.loads(head[_START:-1]) | {"roles": {}}  # roles that are not known are not compared
+        head = _sealed(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
     name = "random" if kind == "random" else "siblings"
-    data = Path("journal.jsonl").read_bytes().replace(b'"roles":{"world":', b'"roles":{},"was":{"world":', 1)
-    head, gap, rest = data.partition(b"\n")
-    body = head[len(_PREFIX) + 8 + len(_MIDDLE) : -1]  # roles that are not known are not compared
-    head = b"%s%08x%s%s}" % (_PREFIX, zlib.crc32(body), _MIDDLE, body)
     Path(f"work/journals/tree.{name}.jsonl").write_bytes(head + gap + rest)
-    words = [
-        "preferences",
-        "tree.json",
-        "--work",
-        "work",
-        "--theta",
-        "0.3",
-        "--min-visits",
-        "1",
-        *search_words(seeds.url)[:8],
-    ]
-    return "mctsdialog", [*words, *(["--random"] if kind == "random" else ["--siblings", "all"])]
+    words = ["preferences", "tree.json", "--work", "work", "--theta", *(theta or ["0.3"]), "--min-visits", "1"]
+    ask = ["--random"] if kind == "random" else ["--siblings", "all"]
+    return "mctsdialog", [*words, *search_words(seeds.url)[:8], *ask]
 
 
 # -- the index -----------------------------------------------------------------------------------------------------
