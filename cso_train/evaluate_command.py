@@ -25,6 +25,7 @@ from mctsdialog.cli.exits import interruptible
 from mctsdialog.cli.keys import api_key_option, shown_choice, split_choice
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
+from mctsdialog.folders import inside
 
 
 @click.command("testset")
@@ -165,7 +166,7 @@ async def _evaluate(
 
     if _served(options):
         limits = Limits(options["concurrency"])
-        place = {"servers": servers_of(options), "cache": options["out"] / "cache"}
+        place: dict[str, Any] = {"servers": servers_of(options), "cache": inside(options["out"], "cache")}
         names = ("concurrency", "max_tokens", "temperature")
         for name in (options["model"], *options["others"]):
             async with server_model(name, **place, limits=limits) as model:

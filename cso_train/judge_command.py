@@ -50,6 +50,7 @@ from mctsdialog.cli.keys import api_key_option, shown_choice
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 from mctsdialog.preferences import parse_reply, read_rows
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -274,7 +275,7 @@ def _judged(
         raise TrainConfigError("two judges have the same name and address", field="model")
 
     async def run() -> R:
-        place = {"servers": servers_of(options), "cache": options["out"] / "cache"}
+        place: dict[str, Any] = {"servers": servers_of(options), "cache": inside(options["out"], "cache")}
         limits, judges = Limits(options["concurrency"]), {}
         async with AsyncExitStack() as stack:
             for shown, given in chosen.items():
@@ -299,9 +300,9 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
     echo(table)
     _tell_files(
         [
-            write_atomically(out / "pairwise.md", table),
-            write_atomically(out / "pairwise.json", pairwise_json(shares, result, *names)),
-            write_atomically(out / "verdicts.jsonl", lines),
+            write_atomically(inside(out, "pairwise.md"), table),
+            write_atomically(inside(out, "pairwise.json"), pairwise_json(shares, result, *names)),
+            write_atomically(inside(out, "verdicts.jsonl"), lines),
         ]
     )
     _need_one(result.raters)
@@ -314,9 +315,9 @@ def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
     echo(table)
     _tell_files(
         [
-            write_atomically(out / "ratings.md", table),
-            write_atomically(out / "ratings.json", rating_json(summaries, result)),
-            write_atomically(out / "scores.jsonl", lines),
+            write_atomically(inside(out, "ratings.md"), table),
+            write_atomically(inside(out, "ratings.json"), rating_json(summaries, result)),
+            write_atomically(inside(out, "scores.jsonl"), lines),
         ]
     )
     _need_one(result.raters)

@@ -42,6 +42,18 @@ def test_a_short_soak_ends_complete(tmp_path):
     assert figures["repeated"] <= 32 * figures["kills"]
 
 
+@pytest.mark.timeout(120)
+def test_kills_and_damage_end_in_the_trees_of_an_undisturbed_run(tmp_path):
+    words = [sys.executable, str(FOLDER / "damage.py"), "--dialogues", "16", "--kills", "5", "--between", "0.1", "1"]
+    words += ["--iterations", "2", "--latency", "0.02", "--out", str(tmp_path / "figures.json")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=110, check=False, cwd=FOLDER)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
+    assert figures["same"] is True
+    assert figures["damaged"] > 0
+    assert (figures["unnamed"], figures["left"]) == (0, 0)
+
+
 @pytest.fixture(scope="module")
 def parts():
     """Modules of the study by name; its folder is on the path as it is for the command."""

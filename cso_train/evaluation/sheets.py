@@ -21,6 +21,7 @@ from cso_train.evaluation.agreement import Outcome
 from cso_train.evaluation.pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation.ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 
 T = TypeVar("T")
 
@@ -190,12 +191,15 @@ def _write(
     questions = "".join(f"- {name}: {question}\n" for name, question in key.criteria.items())
     instructions = (
         f"{allowed}\n\n{questions}\nRows may be left empty; they are counted. Change nothing else, and save as CSV "
-        "(UTF-8).\nMake one copy of sheet.csv for each person.\n"
+        "(UTF-8).\nAn apostrophe at the beginning of a line keeps it from being taken for a formula; it is not part of "
+        "the text.\nMake one copy of sheet.csv for each person.\n"
     )
     return [
-        write_atomically(folder / "sheet.csv", "\ufeff" + text.getvalue()),  # the mark tells Excel that it is UTF-8
-        write_atomically(folder / "instructions.txt", instructions),
-        write_atomically(folder / "key.json", key.to_json()),
+        write_atomically(
+            inside(folder, "sheet.csv"), "\ufeff" + text.getvalue()
+        ),  # the mark tells Excel that it is UTF-8
+        write_atomically(inside(folder, "instructions.txt"), instructions),
+        write_atomically(inside(folder, "key.json"), key.to_json()),
     ]
 
 
