@@ -11,6 +11,7 @@ Run: python benchmarks/fuzz.py [--kind KIND] [--count 10000] [--commands 200] [-
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -73,10 +74,16 @@ def fuzz(arguments, folder, url):
         raise SystemExit(f"there are the kinds {', '.join(kinds)}, not {', '.join(unknown)}")
     log = Log(arguments, kinds, seeds)
     pool = Pool(kinds, seeds, arguments.seed, arguments.workers, folder, log.tell)
+    for name in list(names):
+        if kinds[name].needs and any(importlib.util.find_spec(heavy) is None for heavy in ("torch", "trl")):
+            print(f"{name}: left out, for it needs the extra 'train'", file=sys.stderr)
+            names.remove(name)
     if arguments.only is not None:
         pool.run([Chunk(name, arguments.way, (arguments.only,)) for name in names])
         return log.finish()
     for name in names:
+        if kinds[name].needs:
+            importlib.import_module(kinds[name].needs)  # of no use to the kinds before it
         began = time.monotonic()
         numbers = {"function": arguments.count, "command": arguments.commands if kinds[name].words else 0}
         size = {way: min(CHUNK, -(-count // arguments.workers)) or 1 for way, count in numbers.items()}

@@ -12,12 +12,14 @@ class Kind:
     :ivar write: ``(draw, seeds)`` writes a case's files into the working folder and returns how they are to be read.
     :ivar read: ``(seeds, how)`` reads and uses them by the packages' functions.
     :ivar words: ``(draw, seeds, how)`` gives a command's words that read them.
+    :ivar needs: a module that only this kind needs and that is heavy; imported before the kind's turn.
     """
 
     name: str
     write: Callable
     read: Callable
     words: Callable | None = None
+    needs: str | None = None
 
 
 def all_kinds():

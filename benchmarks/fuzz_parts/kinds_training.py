@@ -5,6 +5,7 @@ import io
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import httpx
@@ -368,6 +369,62 @@ def read_answer(seeds, how):
     )
 
 
+# -- the folder of a training run ----------------------------------------------------------------------------------
+
+_IDENTITY = {"config": {"model": "smollm2", "method": "dpo", "seed": 0}, "data": "0" * 64, "world_size": 1}
+_MANIFEST = {"steps": 4, "loss": 0.5, "versions": {"torch": "2"}, "rows": 8}
+_METRICS = [{"step": step, "epoch": step / 4, "loss": 0.7 - step / 10, "rewards/margins": 0.1} for step in range(1, 5)]
+
+
+def write_run(draw, seeds):
+    out = Path("out")
+    out.mkdir()
+    texts = {"run.json": _IDENTITY, "manifest.json": _MANIFEST, "config.yaml": {"model": "smollm2"}}
+    files = {name: json.dumps(value).encode() for name, value in texts.items()}
+    files["metrics.jsonl"] = "".join(json.dumps(line) + "\n" for line in _METRICS).encode()
+    for step in (2, draw.choice((4, 4, "x", "", "4 ", "٤", "-1", "1" * 5000, "4" * 200))):
+        files[f"checkpoints/checkpoint-{str(step)[:200]}/trainer_state.json"] = b'{"global_step": 2}'
+    for name in draw.sample(sorted(files), draw.choice((1, 1, 2, 3))):
+        files[name] = _run_file(draw, name, files[name])
+    if draw.random() < 0.4:
+        del files["manifest.json"]
+    for name, data in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    if draw.random() < 0.15:
+        path = out / draw.choice(("model", "merged", "link", ".model.part", "curves.png", "checkpoints/checkpoint-9"))
+        path.symlink_to(Path("../outside").resolve() / draw.choice(("sub", "important.txt")))
+    return {"restart": draw.random() < 0.3}
+
+
+def _run_file(draw, name, data):
+    if name == "metrics.jsonl":
+        return mutate.mutate_lines(draw, data.splitlines(), _json_line)
+    if draw.random() < 0.2 or name == "config.yaml":
+        return mutate.mutate_bytes(draw, data)
+    return mutate.encoded(mutate.mutate_json(draw, json.loads(data), ("steps", "loss")))
+
+
+def read_run(seeds, how):
+    """What a training command does with the folder before and after the model trains."""
+    from cso_train import run
+    from cso_train.callbacks import MetricsLog
+    from cso_train.curves import read_metrics
+
+    out = Path("out")
+    run._claim(out, _IDENTITY, resolve_config(), restart=how["restart"])
+    done = run._finished(out, _IDENTITY)
+    if done is not None:
+        f"{done.steps} steps, mean loss {done.loss:.4f}"  # as the command tells it
+    run._last_checkpoint(out)
+    metrics = out / "metrics.jsonl"
+    state = SimpleNamespace(is_world_process_zero=True, global_step=3)
+    MetricsLog(metrics).on_train_begin(None, state, None)
+    if metrics.is_file():
+        read_metrics(metrics)
+
+
 KINDS = (
     Kind("settings", write_yaml, read_yaml, yaml_words),
     Kind("sheets", write_sheet, read_sheet, sheet_words),
@@ -376,4 +433,5 @@ KINDS = (
     Kind("evaluation", write_evaluation, read_evaluation, evaluation_words),
     Kind("model-reply", write_reply, read_reply),
     Kind("server-answer", write_answer, read_answer),
+    Kind("training-run", write_run, read_run, needs="cso_train.run"),
 )
