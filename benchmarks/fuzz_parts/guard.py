@@ -24,16 +24,9 @@ SECRET = "what stands outside of the case"
 CLEAN = (MctsDialogError, CsoTrainError, click.ClickException)
 PACKAGES = ("/mctsdialog/", "/cso_train/")
 _CHANGES = (
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.symlink",
-    "os.link",
-    "os.truncate",
-    "os.chmod",
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.truncate", "os.chmod",
     "shutil.rmtree",
-)
+)  # fmt: skip
 _CODE = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pickle.find_class", "os.startfile")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

@@ -22,6 +22,12 @@ class Kind:
     needs: str | None = None
 
 
+def command(line, *more):
+    """A command's name and words: those of a line, and more."""
+    tool, *words = line.split()
+    return tool, [*words, *more]
+
+
 def all_kinds():
     """Every kind by name."""
     from fuzz_parts import kinds_conversation, kinds_data, kinds_run, kinds_training

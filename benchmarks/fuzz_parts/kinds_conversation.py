@@ -9,7 +9,7 @@ import anyio
 import mctsdialog
 from fuzz_parts import mutate, templates
 from fuzz_parts.guard import SECRET, BrokenPromiseError
-from fuzz_parts.kinds import Kind
+from fuzz_parts.kinds import Kind, command
 from fuzz_parts.seeds import PAIRS, scripted, search_words
 from mctsdialog.preferences import FORMATS
 
@@ -58,18 +58,9 @@ def write_dialogues(draw, seeds, form):
 
 
 _FIELDS = (
-    "content",
-    "dialog",
-    "speaker",
-    "annotation",
-    "strategy",
-    "AI Strategy",
-    "scene",
-    "description",
-    "id",
-    "User",
+    "content", "dialog", "speaker", "annotation", "strategy", "AI Strategy", "scene", "description", "id", "User",
     "AI",
-)
+)  # fmt: skip
 
 
 def _line(draw, line):
@@ -111,9 +102,9 @@ def read_dialogues(seeds, how):
 def dialogue_words(draw, seeds, how):
     options = ["--format", how["format"], *(["--lenient"] if how["lenient"] else [])]
     if draw.random() < 0.4:
-        return "cso_train", ["testset", *options, "--out", "test.jsonl", "--least", "1", "--", how["file"]]
-    words = ["search", *options, "--out", "out", "--limit", "2", *search_words(seeds.url)]
-    return "mctsdialog", [*words, "--max-iterations", "1", "--", how["file"]]
+        return command("cso_train testset --out test.jsonl --least 1", *options, "--", how["file"])
+    line = "mctsdialog search --out out --limit 2"
+    return command(line, *options, *search_words(seeds.url), "--max-iterations", "1", "--", how["file"])
 
 
 # -- domains and templates -----------------------------------------------------------------------------------------
@@ -157,25 +148,8 @@ def domain_words(draw, seeds, how):
     Path("start.jsonl").write_bytes(seeds["scenario.jsonl"])
     if draw.random() < 0.3:
         Path("chat.jsonl").write_bytes(seeds["chat.jsonl"])
-        return "cso_train", [
-            "testset",
-            "chat.jsonl",
-            "--out",
-            "test.jsonl",
-            "--least",
-            "1",
-            "--domain",
-            "./domain.json",
-        ]
-    return "mctsdialog", [
-        "search",
-        "start.jsonl",
-        "--domain",
-        "./domain.json",
-        "--out",
-        "out",
-        *search_words(seeds.url),
-    ]
+        return command("cso_train testset chat.jsonl --out test.jsonl --least 1 --domain ./domain.json")
+    return command("mctsdialog search start.jsonl --domain ./domain.json --out out", *search_words(seeds.url))
 
 
 # -- trees ---------------------------------------------------------------------------------------------------------
@@ -243,44 +217,17 @@ def read_tree(seeds, how):
 
 
 def tree_words(draw, seeds, how):
-    choice = draw.randrange(6)
-    if choice == 0:
-        return "mctsdialog", [
-            "show",
-            "tree.json",
-            "--unexpanded",
-            *draw.choice(([], ["--full"], ["--best"], ["--depth", "3"])),
-        ]
-    if choice == 1:
-        return "mctsdialog", ["view", "tree.json"]
-    if choice == 2:
-        return "mctsdialog", [
-            "export",
-            "tree.json",
-            "--format",
-            draw.choice(("json", "graphml", "dot")),
-            "--out",
-            "out",
-        ]
-    if choice == 3:
-        return "mctsdialog", [
-            "stats",
-            "tree.json",
-            "--no-figures",
-            "--theta",
-            "0.3",
-            "--min-visits",
-            "1",
-            *_lenient(draw),
-        ]
-    words = ["preferences", "tree.json", "--theta", "0.3", "--min-visits", "1", *_lenient(draw)]
-    if choice == 5:
-        words += [*draw.choice((["--random"], ["--siblings", "1", "--horizon", "0"])), *search_words(seeds.url)[:8]]
-    return "mctsdialog", words
-
-
-def _lenient(draw):
-    return ["--lenient"] if draw.random() < 0.3 else []
+    lines = ["show tree.json --unexpanded", "show tree.json --full", "show tree.json --best", "view tree.json"]
+    lines += [f"export tree.json --out out --format {form}" for form in ("json", "graphml", "dot")]
+    lines += ["stats tree.json --no-figures --theta 0.3 --min-visits 1"] * 2
+    lines += ["preferences tree.json --theta 0.3 --min-visits 1"] * 2
+    asking = "preferences tree.json --theta 0.3 --min-visits 1"
+    if draw.random() < 0.2:
+        way = draw.choice(("--random", "--siblings 1 --horizon 0"))
+        return command(f"mctsdialog {asking} {way}", *search_words(seeds.url)[:8])
+    line = draw.choice(lines)
+    lenient = line.startswith(("stats", "preferences")) and draw.random() < 0.3
+    return command(f"mctsdialog {line}", *(["--lenient"] if lenient else []))
 
 
 KINDS = (

@@ -105,18 +105,9 @@ def write_sheet(draw, seeds):
         sheet = mutate.mutate_bytes(draw, sheet, [key]) if draw.random() < 0.4 else _cells(draw, sheet)
     if draw.random() < 0.6:
         fields = (
-            "place",
-            "swapped",
-            "items",
-            "about",
-            "criteria",
-            "groups",
-            "strategies",
-            "code",
-            "schema",
-            "first",
+            "place", "swapped", "items", "about", "criteria", "groups", "strategies", "code", "schema", "first",
             "second",
-        )
+        )  # fmt: skip
         changed = mutate.encoded(mutate.mutate_json(draw, json.loads(key), fields))
         key = mutate.mutate_bytes(draw, key) if draw.random() < 0.15 else changed
     Path("sheet.csv").write_bytes(sheet)
@@ -234,18 +225,9 @@ def test_words(draw, seeds, how):
 def write_evaluation(draw, seeds):
     data = seeds["evaluation/evaluation.json"]
     fields = (
-        "value",
-        "low",
-        "high",
-        "strategies",
-        "strategy",
-        "support",
-        "confusion",
-        "count",
-        "preferences",
-        "strategy_f1",
-        "bias",
-    )
+        "value", "low", "high", "strategies", "strategy", "support", "confusion", "count", "preferences",
+        "strategy_f1", "bias",
+    )  # fmt: skip
     changed = partial(mutate.mutate_json, draw, json.loads(data), fields)
     data = mutate.mutate_bytes(draw, data) if draw.random() < 0.2 else mutate.encoded(changed())
     Path("evaluation.json").write_bytes(data)
@@ -346,15 +328,8 @@ def write_answer(draw, seeds):
         "error": {"message": "no", "type": "x"},
     }
     fields = (
-        "choices",
-        "message",
-        "content",
-        "finish_reason",
-        "usage",
-        "prompt_tokens",
-        "error",
-        "prompt_tokens_details",
-    )
+        "choices", "message", "content", "finish_reason", "usage", "prompt_tokens", "error", "prompt_tokens_details",
+    )  # fmt: skip
     body = mutate.encoded(mutate.mutate_json(draw, value, fields))
     if draw.random() < 0.2:
         body = mutate.mutate_bytes(draw, body)

@@ -25,43 +25,20 @@ FILTERS = (
     "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr", "nosuch",
 )  # fmt: skip
 TESTS = (
-    "defined",
-    "none",
-    "callable",
-    "string",
-    "sequence",
-    "mapping",
-    "number",
-    "even",
-    "divisibleby(0)",
-    "in [1]",
+    "defined", "none", "callable", "string", "sequence", "mapping", "number", "even", "divisibleby(0)", "in [1]",
     "eq(1)",
-)
+)  # fmt: skip
 OPERATORS = ("+", "-", "*", "**", "//", "/", "%", "~", "in", "==", "and", "or", "<")
 STRINGS = (
-    "'a'",
-    "''",
-    "'%s%1000000000s'",
-    "'{0.__class__}'",
-    "'../outside/important.txt'",
-    "'/etc/passwd'",
+    "'a'", "''", "'%s%1000000000s'", "'{0.__class__}'", "'../outside/important.txt'", "'/etc/passwd'",
     "'{:>1000000000}'",
-)
+)  # fmt: skip
 PICKLE = '"cos\\nsystem\\n(S\'touch ../outside/owned\'\\ntR.", proto="pickle", allow_pickle=True'
 NUMBERS = ("0", "1", "-1", "3", "1.5", "10**10", "999999999", "2**100000", "1e308", "10**400", "7//0", "1000000")
 ARGUMENTS = (
-    "",
-    "'a'",
-    "1",
-    "domain",
-    PICKLE,
-    "'../outside/important.txt'",
-    "1000000000",
-    "**{'a': 1}",
-    "*[1]",
-    "x=1",
+    "", "'a'", "1", "domain", PICKLE, "'../outside/important.txt'", "1000000000", "**{'a': 1}", "*[1]", "x=1",
     "best, best",
-)
+)  # fmt: skip
 
 
 def expression(draw, depth=0):
@@ -181,18 +158,8 @@ def plain_expression(draw, names, depth=0):
 
 
 PLAIN_FILTERS = (
-    "capitalize",
-    "default",
-    "first",
-    "join",
-    "last",
-    "length",
-    "lower",
-    "reverse",
-    "title",
-    "trim",
-    "upper",
-)
+    "capitalize", "default", "first", "join", "last", "length", "lower", "reverse", "title", "trim", "upper",
+)  # fmt: skip
 
 
 def plain_statement(draw, names, depth=0):
