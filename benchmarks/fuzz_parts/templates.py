@@ -174,7 +174,8 @@ def plain_statement(draw, names, depth=0):
         many = draw.choice(("strategies", "rubric", "example", "domain.strategies", plain_expression(draw, names)))
         test = draw.choice(("", "", " if x", " if loop.first"))
         return f"{{% for x in {many}{test} %}}{plain_statement(draw, [*names, 'x'], depth + 1)}{{% endfor %}}"
-    return plain_statement(draw, names, depth + 1) * draw.choice((2, 20, 300))
+    text = plain_statement(draw, names, depth + 1)
+    return text * min(draw.choice((2, 20, 300)), 1 + 50_000 // len(text))
 
 
 def template(draw, role):
