@@ -23,12 +23,7 @@ from pydantic import ValidationError
 MAX_KEYS = 10_000
 """Most keys of one object: a wrong one is an error each, and the errors of 5 MB of keys take a gigabyte."""
 
-_KINDS = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+_KINDS = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DEPTH = 200  # pydantic_core's own limit
 _BOM = b"\xef\xbb\xbf"

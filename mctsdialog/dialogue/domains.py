@@ -91,9 +91,7 @@ def named_domain(name: str) -> Domain:
 def _as_domain_error(error: ValidationError, file: Path) -> DomainError:
     problems = [(dotted(place), message) for place, message in faults(error)]
     field, message = problems[0]
-    more = [
-        f"{shortened(where, 200) or 'the whole'}: {shortened(what, 200)}" for where, what in problems[1:_SHOWN_ERRORS]
-    ]
+    more = [f"{shortened(where, 200) or 'the whole'}: {shortened(what, 200)}" for where, what in problems[1:_SHOWN_ERRORS]]
     if len(problems) > _SHOWN_ERRORS:
         more.append(f"and {len(problems) - _SHOWN_ERRORS} more")
     return DomainError("; ".join([shortened(message, 400), *more]), file=file, field=field or None)

@@ -54,9 +54,7 @@ def test_a_spoilt_record_with_a_right_checksum_is_one_error_or_a_sound_tree(writ
     start, config, lines = journals[data.draw(st.sampled_from(sorted(journals)))]
     place = data.draw(st.integers(0, len(lines) - 1))
     path = tmp_path_factory.mktemp("j") / "j.jsonl"
-    path.write_bytes(
-        b"".join(line(spoilt(data, each) if at == place else json.dumps(each)) for at, each in enumerate(lines))
-    )
+    path.write_bytes(b"".join(line(spoilt(data, each) if at == place else json.dumps(each)) for at, each in enumerate(lines)))
     try:
         tree = run(start, roles, domain, path, config)
     except JournalError as error:

@@ -144,9 +144,7 @@ def assemble(draft: Draft, id: str, domain: Domain, context: Context) -> Dialogu
         context.tally.count("dialogues_dropped", reason)
         return None
     start = {"scene": draft.scene, "description": draft.description, "id": id, "source": draft.source}
-    return Dialogue(
-        **{name: text for name, text in start.items() if text}, turns=turns
-    )  # what is not set takes no room
+    return Dialogue(**{name: text for name, text in start.items() if text}, turns=turns)  # what is not set takes no room
 
 
 def _reason_to_drop(draft: Draft, turns: tuple[Turn, ...]) -> str | None:
