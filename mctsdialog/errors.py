@@ -198,6 +198,7 @@ class ModelRefusedError(ModelError):
     A search closes the branch and goes on with the others.
 
     :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
+    :ivar role: the role that was asked, where a search or another player of roles asked it.
     """
 
     def __init__(
@@ -211,6 +212,12 @@ class ModelRefusedError(ModelError):
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.reason = reason
+        self.role: str | None = None
+
+    @property
+    def closure(self) -> str:
+        """Why a branch is closed: role and reason, such as "supporter: refusal"."""
+        return self.reason if self.role is None else f"{self.role}: {self.reason}"
 
 
 class ModelUnavailableError(ModelError):
