@@ -24,6 +24,7 @@ from mctsdialog.preferences.record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles, checked_text
 from mctsdialog.search import Closure, Engine, History, Journal, Players, play_probe
 from mctsdialog.search.play import read_outcome
+from mctsdialog.settings import lasting
 from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
 from mctsdialog.workers import for_each
 
@@ -202,7 +203,7 @@ def _header(kind: str, tree: Tree, roles: Roles, config: Mapping[str, Any]) -> d
     return {
         "kind": kind,
         "scenario": tree.scenario.model_dump(mode="json"),
-        "domain": tree.domain.model_dump(mode="json"),
+        "domain": lasting(tree.domain),
         "config": dict(config),
         "roles": dict(roles.provenance),
     }

@@ -22,6 +22,7 @@ from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError, JournalMismatchError
 from mctsdialog.inputs import check_regular, parse_json
 from mctsdialog.search.config import STOPPING_FIELDS, SearchConfig
+from mctsdialog.settings import lasting
 
 try:
     import fcntl
@@ -253,7 +254,7 @@ def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
         defaults = {name: fields[name].default for name in wanted.get("config", {}) if name in fields}
         header["config"] = {**defaults, **config}
     with suppress(ValueError):  # else it is compared as it stands
-        header["domain"] = Domain.model_validate_json(json.dumps(found.get("domain"))).model_dump(mode="json")
+        header["domain"] = lasting(Domain.model_validate_json(json.dumps(found.get("domain"))))
     return header
 
 

@@ -22,6 +22,7 @@ from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.start import GoldTurn, Start
 from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.search.trials import Trials
+from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
 from mctsdialog.workers import for_each
 
@@ -63,7 +64,7 @@ async def search(
     begin = Start.of(start, domain)
     header = {
         "dialogue": _adapter(type(start)).dump_python(start, mode="json"),
-        "domain": domain.model_dump(mode="json"),
+        "domain": lasting(domain),
         "config": config.defining(),
         "roles": dict(roles.provenance),
     }

@@ -134,7 +134,9 @@ class Outcome:
         steps = [_spoken("steps", step[1:]) for step in _lists(data, "steps", 3)]
         names = [_text("steps", step[0]) for step in _lists(data, "steps", 3)]
         return cls(
-            judgements=tuple(tuple(_number("judgements", score) for score in each) for each in _lists(data, "judgements")),
+            judgements=tuple(
+                tuple(_number("judgements", score) for score in each) for each in _lists(data, "judgements")
+            ),
             generated=_exchange(data, "generated"),
             scores=None if data.get("scores") is None else _scores(data),
             child=_exchange(data, "child"),
