@@ -253,6 +253,9 @@ class Run:
         if report.damaged:
             more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
+        if report.closed:
+            reasons = ", ".join(f"{one_line(reason)} {count}" for reason, count in sorted(report.closed.items()))
+            echo(f"{report.closed.total()} branches closed, which models or their providers refused: {reasons}")
         echo(cost)
         if report.trees:
             self._best(report)
@@ -320,7 +323,8 @@ def describe(record: TreeRecord) -> str:
     if record.status == "not begun":
         return "not begun"
     value = "none" if record.best is None else f"{record.best:+.3f}"
+    closed = f"{sum(record.closed.values())} closed, " if record.closed else ""
     return (
-        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, best path {value}, "
+        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, {closed}best path {value}, "
         f"stopped: {one_line(record.stop_reason or 'no')}"
     )

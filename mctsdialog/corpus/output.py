@@ -125,6 +125,7 @@ class Output:
             best=None if best is None else best[1],
             stop_reason=tree.stop_reason,
             seconds=time.monotonic() - began,
+            closed=tree.closed(),
         )
 
 
