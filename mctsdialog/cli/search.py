@@ -28,7 +28,7 @@ from mctsdialog.cli.models import (
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import conversation_lines, one_line
+from mctsdialog.cli.text import closed_line, conversation_lines, one_line
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
@@ -254,8 +254,7 @@ class Run:
             more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
         if report.closed:
-            reasons = ", ".join(f"{one_line(reason)} {count}" for reason, count in sorted(report.closed.items()))
-            echo(f"{report.closed.total()} branches closed, which models or their providers refused: {reasons}")
+            echo(closed_line(report.closed))
         echo(cost)
         if report.trees:
             self._best(report)
