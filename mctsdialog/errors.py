@@ -14,7 +14,9 @@ The tree::
     ├── TreeError                   an invariant of the conversation tree does not hold (carries node_id)
     ├── TrialError                  a trial was told in a way that does not fit the search
     ├── ModelError                  a model call failed (carries model, status)
-    │   ├── ModelRequestError       the server refused the request for good (400, 401, 403, 404, ...)
+    │   ├── ModelRequestError       the server refused the request for good (400, 404, 422, ...)
+    │   │   └── ModelAccountError       ... and every other request too: wrong key, no credit, unknown model
+    │   ├── ModelRefusedError       the provider or the model refuses this content (carries reason)
     │   ├── ModelUnavailableError   transient: 429, 5xx, connection faults, time-outs (carries retry_after)
     │   ├── ModelResponseError      transient: the server answered, but not with a completion
     │   ├── ModelNotFoundError      no local model file, or its runtime, was found
@@ -33,8 +35,12 @@ from __future__ import annotations
 
 import reprlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from mctsdialog._text import visible
+
+if TYPE_CHECKING:
+    from mctsdialog.llm.base import Usage
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -170,16 +176,55 @@ class ModelError(MctsDialogError):
 
     :param model: name of the model.
     :param status: HTTP status, where there was one.
+    :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), where the server told them.
     """
 
-    def __init__(self, message: str, *, model: str | None = None, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, model: str | None = None, status: int | None = None, usage: Usage | None = None
+    ) -> None:
         super().__init__(message)
         self.model = model
         self.status = status
+        self.usage = usage
 
 
 class ModelRequestError(ModelError):
-    """The server refused the request for good (400, 401, 403, 404, 422); trying again will not help."""
+    """The server refused the request for good (400, 404, 422); trying again will not help."""
+
+
+class ModelAccountError(ModelRequestError):
+    """The server would refuse every request: a wrong key, no credit, a suspended account, an unknown model.
+
+    It ends a whole run at once.
+    """
+
+
+class ModelRefusedError(ModelError):
+    """The provider's filter, or the model itself, refuses this content; asking the same again will not help.
+
+    A search closes the branch and goes on with the others.
+
+    :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
+    :ivar role: the role that was asked, where a search or another player of roles asked it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["content_filter", "refusal"],
+        model: str | None = None,
+        status: int | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status, usage=usage)
+        self.reason = reason
+        self.role: str | None = None
+
+    @property
+    def closure(self) -> str:
+        """Why a branch is closed: role and reason, such as "supporter: refusal"."""
+        return self.reason if self.role is None else f"{self.role}: {self.reason}"
 
 
 class ModelUnavailableError(ModelError):
@@ -195,8 +240,9 @@ class ModelUnavailableError(ModelError):
         model: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        usage: Usage | None = None,
     ) -> None:
-        super().__init__(message, model=model, status=status)
+        super().__init__(message, model=model, status=status, usage=usage)
         self.retry_after = retry_after
 
 

@@ -269,4 +269,5 @@ class Run:
 
 def _describe(done: Generated) -> str:
     stop = f", stopped: {done.stop_reason}" if done.stop_reason else ""
-    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{stop}"
+    refused = f", {done.closed} refused" if done.closed else ""
+    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{refused}{stop}"

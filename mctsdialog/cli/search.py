@@ -28,7 +28,7 @@ from mctsdialog.cli.models import (
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import conversation_lines, one_line
+from mctsdialog.cli.text import closed_line, conversation_lines, one_line
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
@@ -253,6 +253,8 @@ class Run:
         if report.damaged:
             more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
+        if report.closed:
+            echo(closed_line(report.closed))
         echo(cost)
         if report.trees:
             self._best(report)
@@ -320,7 +322,8 @@ def describe(record: TreeRecord) -> str:
     if record.status == "not begun":
         return "not begun"
     value = "none" if record.best is None else f"{record.best:+.3f}"
+    closed = f"{sum(record.closed.values())} closed, " if record.closed else ""
     return (
-        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, best path {value}, "
+        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, {closed}best path {value}, "
         f"stopped: {one_line(record.stop_reason or 'no')}"
     )

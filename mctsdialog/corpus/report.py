@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -103,6 +104,8 @@ class CorpusReport:
     :param failures: dialogues that failed.
     :param damaged: files of finished trees that were damaged or missing, and lines of an index that cannot be read.
         Their trees were rebuilt from the journals.
+    :param closed: branches of all trees that models or their providers refused for good, by reason, and dialogues whose
+        beginning was refused.
     :param best: the tree with the best path.
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
@@ -122,6 +125,7 @@ class CorpusReport:
     nodes: int = 0
     ends: int = 0
     iterations: int = 0
+    closed: Counter[str] = field(default_factory=Counter)
     best: TreeRecord | None = None
     stop_reason: str | None = None
     counts: Counts = field(default_factory=Counts)
@@ -139,6 +143,7 @@ class CorpusReport:
 
     def add(self, record: TreeRecord) -> None:
         """Count what became of a dialogue."""
+        self.closed.update(record.closed)
         if record.status == "failed":
             self.failures.append(record)
             return
@@ -170,6 +175,7 @@ class CorpusReport:
             "nodes": self.nodes,
             "ends": self.ends,
             "iterations": self.iterations,
+            "closed": dict(self.closed),
             "best": None if self.best is None else {"id": self.best.id, "mean_q": self.best.best},
             "calls": self.counts.calls,
             "failed_calls": self.counts.failures,

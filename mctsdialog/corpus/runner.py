@@ -28,6 +28,7 @@ from mctsdialog.errors import (
     JournalMismatchError,
     MctsDialogError,
     ModelNotFoundError,
+    ModelRefusedError,
     ModelRequestError,
     TooManyFailuresError,
     first_error,
@@ -94,7 +95,8 @@ async def search_corpus(
     :param concurrency: model calls to keep under way over all trees, 1 or more; or the limits that the models share,
         whose number is followed as it changes.
     :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
-    :param max_failures: dialogues that may fail before the run is given up; None for any number.
+    :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
+        refuse to begin do not count.
     :param restart: begin every search anew.
     :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
     :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
@@ -294,7 +296,8 @@ class _Run:
                 raise
             if not isinstance(error, MctsDialogError):
                 _log.exception("%s: its search failed", start.id)
-            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}")
+            closed = {error.closure: 1} if isinstance(error, ModelRefusedError) else {}
+            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}", closed=closed)
 
     def _take(self, record: TreeRecord) -> None:
         if record.status == "stopped":
@@ -302,7 +305,7 @@ class _Run:
         self._report.add(record)
         self._ended.append(record)
         self._show()
-        failed = len(self._report.failures)
+        failed = sum(not each.closed for each in self._report.failures)  # a refusal says nothing of the others
         if self._max_failures is not None and failed > self._max_failures:
             error = TooManyFailuresError(failed, limit=self._max_failures, last=record.error or "")
             self._report.stop_reason = f"{type(error).__name__}: {error}"  # no other tree is begun meanwhile

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 from mctsdialog.errors import ConfigError
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
-FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "other"]
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "refusal", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +138,15 @@ class Usage:
     """Tokens of one call, or of many added up.
 
     :param prompt_tokens: tokens read.
-    :param completion_tokens: tokens written.
+    :param completion_tokens: tokens written, those of reasoning included.
     :param cached_tokens: of the tokens read, those the server had kept from an earlier call.
+    :param reasoning_tokens: of the tokens written, those of reasoning, where the server tells.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -156,6 +158,7 @@ class Usage:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
 
@@ -163,12 +166,14 @@ class Usage:
 class Completion:
     """A model's reply.
 
-    :param text: the reply; may be empty.
-    :param finish_reason: "stop" (whole), "length" (cut by a limit), "content_filter" or "other".
+    :param text: what the model said, without its reasoning; may be empty.
+    :param finish_reason: "stop" (whole), "length" (cut by a limit), "content_filter" (the provider's filter stopped
+        it), "refusal" (the model declined; ``text`` is how) or "other".
     :param usage: tokens of the call.
     :param latency: seconds from request to reply; 0.0 for one out of the cache.
     :param model: the model that gave it.
     :param cached: whether it came out of the response cache or from an equal request in flight.
+    :param thought: the model's reasoning, where it came with the reply. It is kept, and is never part of a turn.
     """
 
     text: str
@@ -177,6 +182,7 @@ class Completion:
     latency: float = 0.0
     model: str = ""
     cached: bool = False
+    thought: str = ""
 
     def as_cached(self) -> Completion:
         """This reply as one that cost nothing."""

@@ -10,18 +10,33 @@ from typing import Any, Literal, TypeAlias
 
 from mctsdialog.errors import ModelResponseError
 from mctsdialog.llm.base import ChatRequest, Completion, FinishReason, Usage
+from mctsdialog.llm.reading import read_reply
 
 ResponseFormat: TypeAlias = Literal["json_schema", "json_object", "none"]
 """How a reply's schema is asked for: enforced by the server, "some JSON object", or by the prompt alone."""
 
 _FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "end_turn": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "content_filter": "content_filter",
-}
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
+    **dict.fromkeys(
+        ("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"), "length"
+    ),
+    **dict.fromkeys(
+        (
+            "content_filter", "content_filtered", "safety", "recitation", "prohibited_content", "blocklist", "spii",
+            "image_safety", "sensitive", "guardrail_intervened", "error_toxic",
+        ),
+        "content_filter",
+    ),
+    "refusal": "refusal",
+}  # fmt: skip
+"""Finish reasons of many servers, in lower case."""
+
+_FAILED = ("error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource", "unexpected")
+_TOOLS = ("tool_calls", "function_call", "tool_use", "malformed_function_call")
+_TEXT_TYPES = (None, "text", "output_text")
+_THOUGHT_TYPES = ("thinking", "reasoning", "thought", "redacted_thinking", "reasoning_content")
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
+_MOST_NESTING = 4  # of parts in parts
 
 
 def request_body(
@@ -63,53 +78,89 @@ def request_body(
 
 
 def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Completion:
-    """The completion in a decoded reply.
+    """The completion in a decoded reply: what was said and, apart from it, what was thought.
 
-    A refusal becomes a completion with finish reason "content_filter"; a reply cut before its first visible
-    token (a reasoning model out of tokens) one of finish reason "length" with no text.
+    A refusal becomes a completion with finish reason "refusal"; a reply that holds reasoning alone one with no text,
+    and of finish reason "length" where the model ran out of tokens.
 
     :param latency: seconds the call took.
-    :raises ModelResponseError: where the reply holds no completion.
+    :raises ModelResponseError: where the reply holds no completion, or one that broke off; with the tokens billed.
     """
-    choice = _first_choice(data, model)
-    finish = parse_finish_reason(choice.get("finish_reason"))
+    usage = parse_usage(data.get("usage") if isinstance(data, Mapping) else None)
+    choice = _first_choice(data, model, usage)
     message = choice.get("message")
     if not isinstance(message, Mapping):
-        raise ModelResponseError(f"{model}: the reply's first choice has no message", model=model)
-    text = _text(message.get("content"))
-    refusal = message.get("refusal")
-    if not text and isinstance(refusal, str) and refusal:
-        text, finish = refusal, "content_filter"
-    if text is None and finish in ("length", "content_filter"):
-        text = ""
-    if text is None:
-        raise ModelResponseError(f"{model}: the reply's message has no text", model=model)
-    usage = parse_usage(data.get("usage") if isinstance(data, Mapping) else None)
-    return Completion(text=whole_text(text), finish_reason=finish, usage=usage, latency=latency, model=model)
+        raise ModelResponseError(f"{model}: the reply's first choice has no message", model=model, usage=usage)
+    finish = parse_finish_reason(choice.get("finish_reason"))
+    text, thought, refusal = _parts(message.get("content"))
+    given = message.get("refusal")
+    refusal = refusal or (given if isinstance(given, str) else "")
+    if refusal and not text.strip():
+        text, finish = refusal, "refusal"
+    reading = read_reply(whole_text(text))
+    thoughts = [_thought_of(message), thought, reading.thought]
+    completion = Completion(
+        text=reading.said,
+        finish_reason=finish,
+        usage=usage,
+        latency=latency,
+        model=model,
+        thought=whole_text("\n\n".join(each.strip() for each in thoughts if each.strip())),
+    )
+    if not completion.text and (_word(choice.get("finish_reason")) in _TOOLS or message.get("tool_calls")):
+        reason = f"{model}: the reply calls a tool instead of saying something; use a model or server without tools"
+        raise ModelResponseError(reason, model=model, usage=usage)
+    if (
+        message.get("content") is None
+        and finish in ("stop", "other")
+        and not (completion.thought or usage.completion_tokens)
+    ):
+        raise ModelResponseError(f"{model}: the reply's message has no text", model=model, usage=usage)
+    return completion
 
 
-def _first_choice(data: object, model: str) -> Mapping[str, Any]:
+def _first_choice(data: object, model: str, usage: Usage) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise ModelResponseError(f"{model}: the reply is {_kind(data)}, not a JSON object", model=model)
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise ModelResponseError(f"{model}: the reply has no choices", model=model)
-    return choices[0]
+        raise ModelResponseError(f"{model}: the reply has no choices", model=model, usage=usage)
+    choice: Mapping[str, Any] = choices[0]
+    if choice.get("error") or _word(choice.get("finish_reason")) in _FAILED:
+        raise ModelResponseError(f"{model}: the reply broke off at the provider", model=model, usage=usage)
+    return choice
 
 
 def _kind(data: object) -> str:
     return "null" if data is None else f"a JSON {type(data).__name__}"
 
 
-def _text(content: object) -> str | None:
-    """A message's text: a string, or the text parts of a list, as some servers send it."""
+def _parts(content: object, nesting: int = _MOST_NESTING) -> tuple[str, str, str]:
+    """Text, reasoning and refusal of a message's content: a string, or a list of parts."""
     if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, Mapping)]
-        texts = [part for part in parts if isinstance(part, str)]
-        return "".join(texts) if texts else None
-    return None
+        return content, "", ""
+    found: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for part in content if isinstance(content, list) and nesting else ():
+        if isinstance(part, str):
+            found[0].append(part)
+        elif isinstance(part, Mapping):
+            kind = part.get("type")
+            if kind in _THOUGHT_TYPES or part.get("thought") is True:
+                found[1].append(_thought_of(part, "text", "content", "summary", nesting=nesting - 1))
+            elif kind == "refusal":
+                found[2].append(str(part.get("refusal") or ""))
+            elif kind in _TEXT_TYPES and isinstance(part.get("text"), str):
+                found[0].append(part["text"])
+    return "".join(found[0]), "\n".join(found[1]), "\n".join(found[2])
+
+
+def _thought_of(fields: Mapping[str, Any], *more: str, nesting: int = _MOST_NESTING) -> str:
+    """The reasoning in the fields of a message or a part; servers repeat it under several names."""
+    for name in (*_THOUGHT_FIELDS, *more):
+        text = "".join(_parts(fields.get(name), nesting)[:2])
+        if text.strip():
+            return text
+    return ""
 
 
 def whole_text(text: str) -> str:
@@ -121,24 +172,46 @@ def whole_text(text: str) -> str:
     return text
 
 
+def _word(value: object) -> str:
+    return value.strip().lower().replace("-", "_") if isinstance(value, str) else ""
+
+
 def parse_finish_reason(value: object) -> FinishReason:
     """The finish reason for a server's word; "other" for what is unknown or missing."""
-    return _FINISH.get(value, "other") if isinstance(value, str) else "other"
+    return _FINISH.get(_word(value), "other")
 
 
 def parse_usage(value: object) -> Usage:
-    """Tokens of a call; what is missing or makes no sense counts as 0."""
+    """Tokens of a call as they are billed; what is missing or makes no sense counts as 0.
+
+    Some servers leave reasoning out of ``completion_tokens`` and count it in the total alone.
+    """
     if not isinstance(value, Mapping):
         return Usage()
-    details = value.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else value.get("prompt_cache_hit_tokens")
-    prompt = _count(value.get("prompt_tokens"))
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=_count(value.get("completion_tokens")),
-        cached_tokens=min(_count(cached), prompt),
-    )
+    prompt = _count(value.get("prompt_tokens")) or _count(value.get("input_tokens"))
+    written = _count(value.get("completion_tokens")) or _count(value.get("output_tokens"))
+    written = max(written, _count(value.get("total_tokens")) - prompt)
+    cached = [
+        *(_detail(value, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")),
+        *(_count(value.get(name)) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
+    ]
+    thought = [
+        *(_detail(value, name, "reasoning_tokens") for name in ("completion_tokens_details", "output_tokens_details")),
+        _count(value.get("reasoning_tokens")),
+    ]
+    return Usage(prompt, written, min(max(cached), prompt), min(max(thought), written))
+
+
+def _detail(usage: Mapping[str, Any], name: str, count: str) -> int:
+    details = usage.get(name)
+    return _count(details.get(count)) if isinstance(details, Mapping) else 0
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """A number of tokens; some servers write it with a fraction of 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_TOKENS:
+        return 0
+    return int(value)
+
+
+_MOST_TOKENS = 1e12

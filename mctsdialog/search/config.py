@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mctsdialog.settings import Settings
+from mctsdialog.settings import Settings, lasting
 
 STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "max_ends"})
 """Fields that say when to stop. They change no trial, so a search may be resumed with others."""
@@ -49,4 +49,5 @@ class SearchConfig(Settings):
 
     def defining(self) -> dict[str, Any]:
         """The settings that a search cannot be gone on with changed, stopping fields aside."""
-        return self.model_dump(exclude=set() if self.deterministic else {"parallelism"})
+        left_out = set() if self.deterministic else {"parallelism"}
+        return {name: value for name, value in lasting(self).items() if name not in left_out}

@@ -677,3 +677,35 @@ def test_a_config_that_makes_no_sense_does_no_harm(visit, domain):
     tree.config = {"bias": "much", "max_iterations": None}
     page = visit(tree)
     assert page.evaluate("viewer.theta") == 0.5
+
+
+def test_closed_nodes_are_marked_and_on_no_path_and_in_no_pair(visit, searched):
+    tree = searched()
+    page = visit(tree, theta=-3.0, min_visits=0)
+    ends, pairs = page.evaluate("viewer.validEnds"), page.evaluate("viewer.pairs")
+    assert "Closed" not in page.inner_text("#panel")
+    untried = next(node.id for node in tree if node.type == "unexpanded")
+    tree.close(ends[0], HOSTILE[:150])
+    tree.close(untried, "supporter: refusal")
+    page = visit(tree, theta=-3.0, min_visits=0)
+    assert page.evaluate("viewer.validEnds") == ends[1:]
+    assert all(ends[0] not in pair for pair in page.evaluate("viewer.pairs"))
+    assert len(pairs) >= len(page.evaluate("viewer.pairs"))
+    assert f"#{untried}, supporter: refusal" in page.inner_text("#panel")
+    page.evaluate(f"viewer.select({ends[0]})")
+    assert "closed: <script>alert(1)</script>" in page.inner_text("#panel")
+    page.evaluate(f"viewer.select({untried})")
+    assert "Refused for good, so the branch is closed: supporter: refusal." in page.inner_text("#panel")
+    if page.evaluate("viewer.showsUnexpanded"):
+        page.locator("#unexpanded").uncheck()
+    assert page.evaluate(f"viewer.position({untried})") is not None, "it was tried, so it is always shown"
+    page.fill("#search", "supporter: refusal")
+    until(page, f"viewer.hits.includes({untried})")
+
+
+def test_a_closed_root_alone(visit, domain):
+    tree = Tree(Scenario(id="t"), domain, [Turn("seeker", "I am tired.")])
+    tree.close(0, "strategist: content_filter")
+    page = visit(tree)
+    page.evaluate("viewer.select(0)")
+    assert "closed: strategist: content_filter" in page.inner_text("#panel")

@@ -251,7 +251,7 @@ async def test_no_step_down_once_the_format_is_proven(faulty: Any, reply: Any, g
         ({"message": {"content": "cut"}, "finish_reason": "length"}, "cut", "length"),
         ({"message": {"content": "x"}}, "x", "other"),
         ({"message": {"content": "x"}, "finish_reason": "tool_calls"}, "x", "other"),
-        ({"message": {"content": None, "refusal": "I can't"}, "finish_reason": "stop"}, "I can't", "content_filter"),
+        ({"message": {"content": None, "refusal": "I can't"}, "finish_reason": "stop"}, "I can't", "refusal"),
         ({"message": {"content": None}, "finish_reason": "length"}, "", "length"),
         (
             {"message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}, "finish_reason": "stop"},

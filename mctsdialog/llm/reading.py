@@ -1,0 +1,132 @@
+"""What a model said, and what it only thought: one reading of a reply for search, evaluation and judging.
+
+Servers leave reasoning in the text in many forms: tags around it, a closing tag alone if the prompt ended in the
+opening one, channels. This module reads plain text; reasoning in fields of its own is taken out by
+:mod:`mctsdialog.llm.wire`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Reading(NamedTuple):
+    """A reply in its two parts.
+
+    :param said: what the model meant to say; "" where it only thought.
+    :param thought: its reasoning, without the marks around it; "" where there is none.
+    """
+
+    said: str
+    thought: str
+
+
+_WORDS = "think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|inner_?thoughts?|inner_?monologue"
+_OPENS = rf"<(?:\w+:)?(?:{_WORDS})(?:\s[^<>]{{0,80}})?>|\[THINK\]|◁think▷"
+_OPENS += r"|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
+_OPENS += r"|<\|channel>\s*(?:thought|analysis)?|<unused94>(?:thought)?"
+_CLOSES = rf"</(?:\w+:)?(?:{_WORDS})\s*>|\[/THINK\]|◁/think▷|<\|(?:END_THINKING|end_of_thought|inner_suffix)\|>"
+_CLOSES += r"|<channel\|>|<unused95>"
+_MARKS = re.compile(rf"(?P<open>{_OPENS})|(?P<close>{_CLOSES})", re.IGNORECASE)
+
+# OpenAI's Harmony: <|channel|>NAME ...<|message|>TEXT, up to the next mark of its kind.
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w*)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
+_CHANNEL_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
+# ... and what is left of it where the server drops special tokens.
+_BARE_CHANNELS = re.compile(r"\s*(?:analysis|commentary)(?=\S)(.*?)assistant\s*final(?=\S)(?!ly|ist|i[sz])", re.DOTALL)
+# IBM Granite 3 says it in words.
+_IN_WORDS = re.compile(
+    r"\s*Here(?:'s| is) my thought process:(.*?)(?:Here(?:'s| is) my (?:response|answer|reply):|\Z)", re.DOTALL
+)
+
+_MARKER = r"<\|[^|<>\n]{1,60}\|>|<[|｜][^|｜<>\n]{1,60}[|｜]>"  # DeepSeek's bars are full-width
+_HEADER = re.compile(
+    r"(?:\s|<s>|<bos>|\[BOS\]|<\|im_start\|>\s*assistant\b|<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>"
+    rf"|<\|start\|>\s*assistant\b|<start_of_turn>\s*model\b|<\|turn>\s*model\b|{_MARKER})*"
+)
+_END = re.compile(
+    rf"{_MARKER}|</s>|<eos>|<end_of_turn>|<turn\|>|<end_of_utterance>|<start_of_turn>|<\|turn>|\[/?INST\]|\[EOS\]",
+    re.IGNORECASE,
+)
+_WRAPPED = re.compile(r"\s*<(answer|response|final|output|reply)>(.*?)(?:</\1>\s*|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+def read_reply(text: str) -> Reading:
+    """Separate what was said from what was thought.
+
+    Reasoning goes, in whatever form it stands in the text, and so do special tokens around the reply. A thought that
+    never ends means that nothing was said. Reading what was said once more changes nothing.
+
+    :param text: a reply as the server gave it.
+    """
+    said, thoughts = text.strip(), []
+    for _ in range(_MOST_LAYERS):
+        if not _MAY_HOLD_MARKS.search(said):
+            break
+        before = said
+        said, *more = _unwrapped(said)
+        thoughts += [each for each in more if each]
+        if said == before:
+            break
+    return Reading(said, "\n\n".join(thoughts))
+
+
+_MOST_LAYERS = 8  # of marks in marks; a reply has one or two
+_MAY_HOLD_MARKS = re.compile(r"[<◁\[]|\A\s*(?:analysis|commentary|Here)")
+
+
+def _unwrapped(text: str) -> tuple[str, str, str]:
+    """What was said, and the thoughts of two kinds, after one layer of marks is taken off."""
+    rest, of_channels = _of_channels(text)
+    rest, of_marks = _without_thoughts(rest)
+    return _without_tokens(rest), of_channels.strip(), of_marks
+
+
+def _of_channels(text: str) -> tuple[str, str]:
+    """What stands in Harmony's final channel, and what in the others; all of it where there are no channels."""
+    found = _BARE_CHANNELS.match(text) or _IN_WORDS.match(text)
+    if found is not None:
+        return text[found.end() :], found[1]
+    said, thought = [], []
+    starts = list(_CHANNEL.finditer(text))
+    if not starts:
+        return text, ""
+    for start in starts:
+        end = _CHANNEL_END.search(text, start.end())
+        part = text[start.end() : end.start() if end else len(text)]
+        (said if start[1] == "final" else thought).append(part)
+    return "".join(said), "\n\n".join(part.strip() for part in thought)
+
+
+def _without_thoughts(text: str) -> tuple[str, str]:
+    """What stands outside of thoughts, and inside."""
+    said: list[str] = []
+    thoughts: list[str] = []
+    place, inside = 0, False
+    for mark in _MARKS.finditer(text):
+        part = text[place : mark.start()]
+        place = mark.end()
+        if inside:
+            thoughts.append(part)
+            inside = mark["close"] is None
+        elif mark["open"] is not None:
+            said.append(part)
+            inside = True
+        else:  # a closing mark alone: all before it was thought
+            thoughts += [*said, part]
+            said = []
+    (thoughts if inside else said).append(text[place:])
+    if inside:
+        thoughts, said = [*said, *thoughts], []
+    return "".join(said), "\n".join(part.strip() for part in thoughts if part.strip())
+
+
+def _without_tokens(text: str) -> str:
+    """What was said, without the turn's header before it, and what follows the end of the turn."""
+    header = _HEADER.match(text)
+    begin = header.end() if header is not None else 0
+    end = _END.search(text, begin)
+    said = text[begin : end.start() if end is not None else len(text)].strip()
+    wrapped = _WRAPPED.fullmatch(said)
+    return wrapped[2].strip() if wrapped is not None else said

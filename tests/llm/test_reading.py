@@ -1,0 +1,130 @@
+# ruff: noqa: E501
+"""What was said and what was thought, in the many forms in which servers leave reasoning in the text."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mctsdialog.llm.reading import read_reply
+
+THOUGHT = 'The person is worried.\n\nIs it time for </end/>? No. A first draft: {"empathy": 0}.'
+SAID = "I hear how hard this is for you."
+FORMS = {
+    "tags": "<think>\n{thought}\n</think>\n\n{said}",
+    "tags in a line": "<think>{thought}</think>{said}",
+    "upper case": "<THINK>{thought}</THINK>{said}",
+    "thinking": "<thinking>{thought}</thinking>\n{said}",
+    "thought": "<thought>\n{thought}</thought>\n{said}",
+    "reasoning": "<reasoning>{thought}</reasoning>{said}",
+    "an attribute": '<think time="3s">{thought}</think>{said}',
+    "a prefix": "<seed:think>{thought}</seed:think>{said}",
+    "closed alone": "{thought}\n</think>\n\n{said}",
+    "closed alone, another tag": "{thought}</thinking>{said}",
+    "closed twice": "<think>{thought}</think>\nmore\n</think>\n{said}",
+    "opened twice": "<think>\n<think>{thought}</think>\n{said}",
+    "after the reply": "{said}\n<think>{thought}</think>",
+    "square brackets": "[THINK]{thought}[/THINK]{said}",
+    "triangles": "◁think▷{thought}◁/think▷{said}",
+    "tokens": "<|START_THINKING|>{thought}<|END_THINKING|><|START_RESPONSE|>{said}<|END_RESPONSE|>",
+    "tokens and a solution": "<|begin_of_thought|>{thought}<|end_of_thought|>\n<|begin_of_solution|>{said}<|end_of_solution|>",
+    "a channel of Gemma": "<|channel>thought\n{thought}<channel|>{said}<turn|>",
+    "harmony": "<|channel|>analysis<|message|>{thought}<|end|><|start|>assistant<|channel|>final<|message|>{said}<|return|>",
+    "harmony with three channels": "<|channel|>analysis<|message|>{thought}<|end|><|start|>assistant<|channel|>commentary"
+    "<|message|>hm<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{said}",
+    "harmony without its tokens": "analysis{thought}assistantfinal{said}",
+    "in words": "Here is my thought process:\n{thought}\nHere is my response:\n{said}",
+    "an answer": "<think>{thought}</think>\n<answer>\n{said}\n</answer>",
+    "an answer that is not closed": "<think>{thought}</think>\n<answer>{said}",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_thoughts_are_no_part_of_what_was_said(form):
+    reading = read_reply(FORMS[form].replace("{thought}", THOUGHT).replace("{said}", SAID))
+    assert reading.said == SAID
+    assert THOUGHT in reading.thought
+    assert SAID not in reading.thought
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if form not in ("after the reply", "an answer that is not closed")]
+)
+def test_a_reply_that_is_cut_inside_of_its_thought_says_nothing(form):
+    whole = FORMS[form].replace("{thought}", THOUGHT).replace("{said}", SAID)
+    begun = whole.index(THOUGHT)
+    if "closed alone" in form or begun == 0:
+        return  # without an opening mark nobody can tell
+    for cut in (begun + 5, begun + len(THOUGHT)):
+        if form == "harmony without its tokens":
+            continue
+        reading = read_reply(whole[:cut])
+        assert reading.said == "", whole[:cut]
+        assert reading.thought
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (f"{SAID}<|im_end|>", SAID),
+        (f"{SAID}</s>", SAID),
+        (f"{SAID}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd then", SAID),
+        (f"{SAID}<|im_end|>\n<|im_start|>user\nAnd then", SAID),
+        (f"{SAID}<end_of_turn>\n<start_of_turn>user\nAnd", SAID),
+        (f"{SAID}<｜end▁of▁sentence｜>", SAID),
+        (f"{SAID} [INST] next [/INST]", SAID),
+        (f"<|im_start|>assistant\n{SAID}<|im_end|>", SAID),
+        (f"<|start_header_id|>assistant<|end_header_id|>\n\n{SAID}<|eot_id|>", SAID),
+        (f"<s> {SAID}", SAID),
+        (f"<start_of_turn>model\n{SAID}<end_of_turn>", SAID),
+        ("<think>\n\n</think>\n\n</end/>", "</end/>"),
+        ("<think>Shall I say </end/>?</think>\nNo, go on.", "No, go on."),
+        ('<think>{"a": 0}</think>\n{"a": 3}', '{"a": 3}'),
+        ("", ""),
+        ("   \n", ""),
+    ],
+)
+def test_special_tokens_and_what_follows_them_are_not_said(raw, said):
+    assert read_reply(raw).said == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SAID,
+        "I <3 you, and [really] mean it: 1 < 2 > 0.",
+        "analysis of my feelings is hard. My assistant finally came.",
+        "Here is my thought: it is over. </end/>",
+        "I think </end/>",
+        "<sigh> I know.",
+        '{"think": 3, "reasoning": "<b>"}',
+        "Use <b>bold</b> | pipes |> and <| odd",
+        "你好<br>吗？",
+    ],
+)
+def test_what_only_looks_like_a_mark_stays(text):
+    assert read_reply(text) == (text, "")
+
+
+PIECES = [
+    "<think>", "</think>", "[THINK]", "[/THINK]", "<|channel|>final<|message|>", "<|channel|>analysis<|message|>", "<|end|>",
+    "<|start|>assistant", "</s>", "<answer>", "</answer>", "<response>", "</response>", "said", " ", "\n", "<", "|", ">", "analysis",
+    "assistantfinal", "Here is my thought process:", "Here is my response:", "</end/>", "<|channel>thought", "<channel|>",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_reading_what_was_said_once_more_changes_nothing(text):
+    said = read_reply(text).said
+    assert read_reply(said) == (said, "")
+
+
+@pytest.mark.parametrize(
+    "piece", [*PIECES, "<think>a", "a</think>", "<|a|>", "analysis assistant ", "<answer>x", "<[", "<|channel|>a"]
+)
+def test_a_long_reply_is_read_in_linear_time(piece):
+    text = piece * (400_000 // len(piece))
+    begun = time.process_time()
+    read_reply(text)
+    assert time.process_time() - begun < 5
