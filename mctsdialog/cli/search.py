@@ -20,6 +20,7 @@ from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failur
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
+    cost_lines,
     given_config,
     most_workers,
     open_worker,
@@ -216,7 +217,7 @@ class Run:
             report = await self._search(models, concurrency)
             seconds = time.monotonic() - began
             cost = f"{_spent(report.counts)}  {seconds:.1f} s" if self.executor else models.closing_line(seconds)
-        self._summary(report, cost)
+        self._summary(report, cost, cost_lines(report.counts.parts(report.prices)))
         if report.failures:
             return FAILED
         return 0 if report.complete else BUDGET_SPENT
@@ -243,13 +244,14 @@ class Run:
             except JournalMismatchError as error:
                 raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
 
-    def _summary(self, report: CorpusReport, cost: str) -> None:
+    def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
         counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
         skipped = f"; {report.skipped} finished before" if report.skipped else ""
         failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
         left = f"; {report.not_begun} not begun ({report.stop_reason})" if report.not_begun else ""
         echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
-        echo(cost)
+        for line in [cost, *parts]:
+            echo(line)
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
