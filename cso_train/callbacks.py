@@ -14,6 +14,8 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mctsdialog.cli.terminal import echo
+from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 
 
 class MetricsLog(TrainerCallback):
@@ -32,7 +34,7 @@ class MetricsLog(TrainerCallback):
         if state.is_world_process_zero and self._path.is_file():
             lines = self._path.read_text("utf-8").splitlines(keepends=True)
             kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= state.global_step]
-            self._path.write_text("".join(kept), "utf-8")
+            write_atomically(inside(self._path.parent, self._path.name), "".join(kept))
 
     def on_log(
         self,
@@ -47,7 +49,7 @@ class MetricsLog(TrainerCallback):
             return
         numbers = {name: value for name, value in logs.items() if isinstance(value, int | float) and name != "epoch"}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
+        with inside(self._path.parent, self._path.name).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, "epoch": state.epoch, **numbers}) + "\n")
 
 

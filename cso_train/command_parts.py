@@ -13,6 +13,7 @@ from mctsdialog import Limits, LocalChat, ResponseCache, build_stack
 from mctsdialog._text import visible_line
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, Failure, errors_as_exits
 from mctsdialog.cli.keys import Servers
+from mctsdialog.folders import inside
 from mctsdialog.llm import SamplingModel
 
 
@@ -50,5 +51,5 @@ def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> 
     )
     limit = options.get("max_reply_tokens")
     chat = LocalChat() if choice == "local" else servers.chat(choice, reasoning_room=limit is None)
-    stack = build_stack(chat, cache=ResponseCache(options["out"] / "cache"), limits=limits)
+    stack = build_stack(chat, cache=ResponseCache(inside(options["out"], "cache")), limits=limits)
     return SamplingModel(stack, max_tokens=limit, reasoning_effort=options["reasoning_effort"])

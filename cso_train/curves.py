@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mctsdialog.preferences.plots import save_figure
+
 _PANELS = (
     ("loss", ("loss", "eval_loss")),
     ("reward margin", ("rewards/margins", "eval_rewards/margins")),
@@ -48,5 +50,4 @@ def save_curves(metrics: Path, target: Path) -> Path:
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend()
-    figure.savefig(target, dpi=120)
-    return target
+    return save_figure(figure, target.parent, target.name, dpi=120)

@@ -50,6 +50,7 @@ from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_serv
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 from mctsdialog.preferences import parse_reply, read_rows
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -300,9 +301,9 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
     echo(table)
     _tell_files(
         [
-            write_atomically(out / "pairwise.md", table),
-            write_atomically(out / "pairwise.json", pairwise_json(shares, result, *names)),
-            write_atomically(out / "verdicts.jsonl", lines),
+            write_atomically(inside(out, "pairwise.md"), table),
+            write_atomically(inside(out, "pairwise.json"), pairwise_json(shares, result, *names)),
+            write_atomically(inside(out, "verdicts.jsonl"), lines),
         ]
     )
     _need_one(result.raters)
@@ -315,9 +316,9 @@ def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
     echo(table)
     _tell_files(
         [
-            write_atomically(out / "ratings.md", table),
-            write_atomically(out / "ratings.json", rating_json(summaries, result)),
-            write_atomically(out / "scores.jsonl", lines),
+            write_atomically(inside(out, "ratings.md"), table),
+            write_atomically(inside(out, "ratings.json"), rating_json(summaries, result)),
+            write_atomically(inside(out, "scores.jsonl"), lines),
         ]
     )
     _need_one(result.raters)

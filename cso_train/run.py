@@ -44,12 +44,15 @@ from cso_train.zero import (
     world_from_environment,
 )
 from mctsdialog._text import visible
-from mctsdialog.files import write_atomically
+from mctsdialog.files import sweep, sync_files, sync_folder, write_atomically
+from mctsdialog.folders import inside, remove_file, remove_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "mctsdialog")
+_FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "curves.png", "run.json")
+_FOLDERS = ("checkpoints", "model", "merged", ".model.part", ".merged.part")
 # settings that change nothing in what is trained
 _MAY_DIFFER = ("output_dir", "report_to", "run_name", "logging_steps", "save_total_limit")
 
@@ -235,22 +238,38 @@ def _claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, res
     """Make the folder this run's, or see that it is."""
     file = folder / "run.json"
     try:
+        _check_links(folder)
+        sweep(folder, *_FILES)
         if restart and file.is_file():
-            for name in ("run.json", "config.yaml", "manifest.json", "metrics.jsonl", "curves.png"):
-                (folder / name).unlink(missing_ok=True)
-            for name in ("checkpoints", "model", "merged", ".model.part", ".merged.part"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+            for name in _FOLDERS:
+                remove_folder(folder, name)
+            for name in _FILES:  # run.json last: it says whose the rest is
+                remove_file(folder, name)
         if file.is_file():
             if not _same(file, identity):
                 message = "holds another run (other settings, data or number of processes); choose another folder"
                 raise RunError(f"{message}, or --restart", folder=folder)
+            if not (folder / "config.yaml").exists():  # a kill came in between
+                write_atomically(inside(folder, "config.yaml"), resolved.to_yaml())
             return
         if folder.is_dir() and any(folder.iterdir()):
             raise RunError("holds other files; choose a new or empty folder", folder=folder)
-        write_atomically(folder / "config.yaml", resolved.to_yaml())
-        write_atomically(file, json.dumps(identity, indent=1) + "\n")
+        write_atomically(inside(folder, "run.json"), json.dumps(identity, indent=1) + "\n")
+        write_atomically(inside(folder, "config.yaml"), resolved.to_yaml())
     except (OSError, ValueError) as error:
         raise RunError(f"cannot be used: {error}", folder=folder) from error
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links in what the libraries write to by themselves, and in place of what is removed.
+
+    :raises mctsdialog.DataError: naming the first.
+    """
+    for name in (*_FILES, *_FOLDERS):
+        inside(folder, name)
+    for place, folders, files in os.walk(folder / "checkpoints"):
+        for name in (*folders, *files):
+            inside(folder, (Path(place) / name).relative_to(folder).as_posix())
 
 
 def _same(file: Path, identity: Mapping[str, Any]) -> bool:
@@ -399,7 +418,7 @@ def _save(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resolved
         with suppress(ImportError):  # matplotlib is optional
             save_curves(folder / "metrics.jsonl", folder / "curves.png")
         manifest = {**_manifest(trainer, prepared, resolved), "loss": loss}
-        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+        write_atomically(inside(folder, "manifest.json"), json.dumps(manifest, indent=1) + "\n")
 
 
 def _name_base(part: Path, source: ModelSource, trainer: Trainer) -> None:
@@ -420,7 +439,7 @@ class _whole_folder:  # noqa: N801  # reads as a function where it is used
 
     def __enter__(self) -> Path:
         if self._trainer.is_world_process_zero():
-            shutil.rmtree(self._part, ignore_errors=True)
+            remove_folder(self._part.parent, self._part.name)
             self._part.mkdir(parents=True)
         self._trainer.accelerator.wait_for_everyone()
         return self._part
@@ -431,8 +450,10 @@ class _whole_folder:  # noqa: N801  # reads as a function where it is used
             return
         self._trainer.accelerator.wait_for_everyone()
         if self._trainer.is_world_process_zero():
-            shutil.rmtree(self._target, ignore_errors=True)
+            sync_files(self._part)
+            remove_folder(self._target.parent, self._target.name)
             self._part.rename(self._target)
+            sync_folder(self._target.parent)
 
 
 def _save_merged(trainer: Trainer, prepared: Prepared, folder: Path) -> None:

@@ -27,6 +27,7 @@ from mctsdialog.dialogue import (
 )
 from mctsdialog.errors import (
     BudgetExceededError,
+    CacheError,
     CacheMissError,
     ConfigError,
     DataError,
@@ -114,6 +115,7 @@ __all__ = [
     "AdaptiveLimits",
     "Budget",
     "BudgetExceededError",
+    "CacheError",
     "CacheMissError",
     "ChatModel",
     "ChatRequest",

@@ -8,6 +8,7 @@ The tree::
     │   ├── DialogueError           a dialogue or a dialogue file
     │   ├── DomainError             a domain: strategies, rubric, weights, templates
     │   ├── TreeFormatError         a tree file
+    │   ├── CacheError              a response cache that is damaged, or that is none
     │   └── JournalError            a journal file
     │       └── JournalMismatchError    a sound journal of another config, domain, dialogue or set of roles
     ├── TreeError                   an invariant of the conversation tree does not hold (carries node_id)
@@ -113,6 +114,10 @@ class DomainError(DataError):
 
 class TreeFormatError(DataError):
     """A tree file is malformed, hostile, or of an unknown schema version."""
+
+
+class CacheError(DataError):
+    """A response cache is damaged, or its folder holds something else. The message says what to remove."""
 
 
 class JournalError(DataError):

@@ -1,39 +1,64 @@
-"""Writing files so that a reader never sees half of one, and names for them."""
+"""Writing files so that a reader never sees half of one, names for them, and marks by which damage is found."""
 
 from __future__ import annotations
 
+import base64
+import errno
 import hashlib
 import os
 import re
-import tempfile
+import secrets
+import unicodedata
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
+
+Mark: TypeAlias = tuple[int, str]
+"""A file's size in bytes and the SHA-256 of its content, in hexadecimal."""
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_LONGEST_NAME = 200  # bytes of the name that a temporary name holds; with what stands around it, below 255
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:[0-9a-f]{16}|[a-z0-9_]{8})\.tmp", re.DOTALL)  # the latter of version 0.1
+
+_PLAIN = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,98}[a-z0-9_-])?")
+_DIGESTED = re.compile(r".*-[a-z2-7]{26}", re.DOTALL)
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
+_SEAL = re.compile(r', "crc": "([0-9a-f]{8})"\}$')
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """A new file to write piece by piece; it takes the place of ``path`` when the block is left without an error.
 
-    A crash leaves the old file or the new one, never a part. Folders on the way are made.
+    A crash or a power cut leaves the old file or the new one, never a part. Missing folders are made. A symbolic link
+    at ``path`` is replaced, not followed. The new file has the mode that the system gives new files.
 
     :raises OSError: when the file cannot be written; nothing is left behind then.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
+    _make_folder(target.parent)
+    temporary, descriptor = _open_temporary(target)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
-        temporary.replace(target)
+            if fcntl is not None:
+                temporary.replace(target)  # while it is locked: a sweep would take it for a leftover
+        if fcntl is None:
+            temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(target.parent)
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> Path:
@@ -46,15 +71,166 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
     return Path(path)
 
 
-def file_stem(dialogue_id: str) -> str:
-    """A file name for a dialogue: its id, where that is a safe one, else made safe with a digest of it."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", dialogue_id)[:100].strip(".")
-    if safe and safe == dialogue_id:
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder to write into, but not to list
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such call
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(folder: Path) -> None:
+    """Bring all files below a folder to the disk, as they were written by somebody else.
+
+    :raises OSError: where that fails.
+    """
+    if os.name != "posix":
+        return
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with (Path(place) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
+
+
+def sweep(folder: Path, *suffixes: str) -> int:
+    """Remove the temporary files that killed writers left in a folder. Files that are being written stay.
+
+    :param suffixes: how the names of the files that are written there end.
+    :returns: how many were removed.
+    """
+    count = 0
+    for path in folder.glob(".*.tmp"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is not None and found["name"].endswith(suffixes) and path.is_file() and not path.is_symlink():
+            with suppress(OSError):  # it is being written, or another user's
+                _remove_leftover(path)
+                count += 1
+    return count
+
+
+def _remove_leftover(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    finally:
+        os.close(descriptor)
+    if fcntl is None:
+        path.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they outlast a power cut."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def _open_temporary(target: Path) -> tuple[Path, int]:
+    """A new file beside ``target``, locked for as long as it is open."""
+    name = target.name.encode("utf-8", "surrogateescape")[:_LONGEST_NAME].decode("utf-8", "ignore")
+    while True:
+        path = target.with_name(f".{name}.{secrets.token_hex(8)}.tmp")
+        with suppress(FileExistsError):
+            descriptor = os.open(path, _FLAGS | _BINARY, 0o666)
+            if _locked(descriptor):
+                return path, descriptor
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock a new file; False where a sweep came first."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, where nothing is swept
+        return True
+    return os.fstat(descriptor).st_nlink > 0
+
+
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+def file_stem(name: str) -> str:
+    """A file name for an id, without a suffix: two ids never have the same, whatever file system it is on.
+
+    An id of lower-case ASCII letters, digits and ``._-`` is its own name, where every system takes it and it does not
+    end as those do that follow: what is readable of the id, and 128 bits of its SHA-256. All are ASCII, of at most 100
+    characters, and differ also where a file system ignores case.
+    """
+    if _PLAIN.fullmatch(name) and not _DIGESTED.fullmatch(name) and not _DEVICE.fullmatch(name):
+        return name
+    return digested_stem(name)
+
+
+def digested_stem(name: str, readable: str | None = None) -> str:
+    """The name that an id has where it cannot be its own name; no other id has it.
+
+    :param readable: what to make its beginning of; the id by default.
+    """
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:16]
+    shown = re.sub(r"[^A-Za-z0-9_-]", "_", (name if readable is None else readable)[:60]).strip("-_") or "dialogue"
+    return f"{shown}-{base64.b32encode(digest).decode().rstrip('=').lower()}"
+
+
+def earlier_stem(name: str) -> str:
+    """The name that version 0.1 gave to an id. Two ids can share one: look into the file before it is used."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100].strip(".")
+    if safe and safe == name:
         return safe
-    return f"{safe or 'dialogue'}-{hashlib.sha256(dialogue_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{safe or 'dialogue'}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def folded(name: str) -> str:
+    """What a file system that ignores case and Unicode forms makes of a name: equal for names that it mixes up."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+# -- damage --------------------------------------------------------------------------------------------------------
+
+
+def mark_of(path: Path) -> Mark | None:
+    """The mark of a file; None where there is none.
+
+    :raises OSError: where it cannot be read.
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def seal(text: str, about: str = "") -> str:
+    """The JSON text of an object, not an empty one, with a checksum as its last item.
+
+    :param about: what else the checksum covers: where the text belongs.
+    """
+    return f'{text[:-1]}, "crc": "{_crc(text, about):08x}"}}'
+
+
+def sealed(text: str, about: str = "") -> bool | None:
+    """Whether a text is as :func:`seal` made it; None where it has no checksum."""
+    found = _SEAL.search(text)
+    if found is None:
+        return None
+    return int(found[1], 16) == _crc(f"{text[: found.start()]}}}", about)
+
+
+def _crc(text: str, about: str) -> int:
+    return zlib.crc32(f"{about}{text}".encode("utf-8", "surrogatepass"))

@@ -14,6 +14,7 @@ FLOORS = {
     "mctsdialog.errors": 0,
     "mctsdialog.files": 0,
     "mctsdialog.colours": 0,
+    "mctsdialog.folders": 0.5,
     "mctsdialog.settings": 0.5,  # a mezzanine: what many floors are made from
     "mctsdialog.views": 0.5,
     "mctsdialog.workers": 0.5,

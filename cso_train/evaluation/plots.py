@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cso_train.evaluation.metrics import Evaluation
 from mctsdialog.colours import strategy_colours
-from mctsdialog.preferences.plots import COUNTS_LABEL, draw_counts, new_figure, plain, wrapped
+from mctsdialog.preferences.plots import COUNTS_LABEL, draw_counts, new_figure, plain, save_figure, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,14 +20,9 @@ def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> lis
     :raises ValueError: without evaluations, or of different strategies.
     :raises mctsdialog.ConfigError: where matplotlib is not installed.
     """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    files = []
     draw = {"confusion": confusion_figure, "strategies": strategy_figure, "preferences": preference_figure}
-    for name, figure in draw.items():
-        files.append(target / f"{name}.png")
-        figure(evaluations).savefig(files[-1], dpi=130, metadata={"Software": None})
-    return files
+    settings = {"dpi": 130, "metadata": {"Software": None}}
+    return [save_figure(figure(evaluations), folder, f"{name}.png", **settings) for name, figure in draw.items()]
 
 
 def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:

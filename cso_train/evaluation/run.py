@@ -16,6 +16,7 @@ from cso_train.evaluation.replies import Replies
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog.dialogue import Domain
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 from mctsdialog.preferences.card import one_line
 
 Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
@@ -79,7 +80,7 @@ def write_report(
     for place, row in enumerate(rows):
         row["replies"] = {name: said[place] for name, said in replies.items()}
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return [*write_tables(folder, evaluations), write_atomically(Path(folder) / "replies.jsonl", lines)]
+    return [*write_tables(folder, evaluations), write_atomically(inside(folder, "replies.jsonl"), lines)]
 
 
 def write_tables(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> list[Path]:
@@ -87,14 +88,13 @@ def write_tables(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> l
 
     :param evaluations: by model, in the table's order.
     """
-    out = Path(folder)
     parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
     for name, each in evaluations.items():
         parts += [f"## {one_line(name)}\n", strategy_table(each)]
     return [
-        write_atomically(out / "evaluation.md", "\n".join(parts)),
-        write_atomically(out / "evaluation.tex", latex_table(evaluations)),
-        write_atomically(out / "evaluation.json", json_table(evaluations)),
+        write_atomically(inside(folder, "evaluation.md"), "\n".join(parts)),
+        write_atomically(inside(folder, "evaluation.tex"), latex_table(evaluations)),
+        write_atomically(inside(folder, "evaluation.json"), json_table(evaluations)),
     ]
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from cso_train.errors import RunError
 from cso_train.packing.rows import PackedRow, Reply
+from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 
 Table = Mapping[str, torch.Tensor]
 """Log-probabilities: "train" (rows, replies), for kto "train.mismatched" (rows, 1), and the same for "eval"."""
@@ -61,7 +63,5 @@ def load_table(path: Path, key: str) -> Table | None:
 
 def save_table(path: Path, table: Table, key: str) -> None:
     """Write a table in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    save_file({name: values.contiguous() for name, values in table.items()}, part, metadata={"fingerprint": key})
-    part.replace(path)
+    tensors = {name: values.contiguous() for name, values in table.items()}
+    write_atomically(inside(path.parent, path.name), save(tensors, metadata={"fingerprint": key}))

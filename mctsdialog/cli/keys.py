@@ -133,7 +133,7 @@ class Servers:
     def _place(self, choice: str) -> tuple[str, str, Provider | None]:
         """Name and address of a model, and its provider where its name begins with one."""
         name, address = split_choice(choice)
-        if "://" in name:  # with a password in it, perhaps: not shown
+        if re.search(r"@[\w+.-]+://", name):  # with a password in it, perhaps: not shown
             raise ConfigError("a model is NAME, or NAME@URL with http:// or https://", field="model")
         if address is not None or not self.by_name:
             return name, address or self.main, None

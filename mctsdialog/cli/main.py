@@ -17,7 +17,8 @@ from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lin
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
-from mctsdialog.files import write_atomically
+from mctsdialog.files import folded, write_atomically
+from mctsdialog.folders import inside
 from mctsdialog.llm import ResponseCache
 from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
 from mctsdialog.tree import Tree
@@ -50,13 +51,15 @@ main.add_command(stats_command)
 def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: bool) -> None:
     """Write TREES (JSON files of a search, or folders of them) in another format."""
     with errors_as_exits():
-        targets: dict[Path, Path] = {}
+        targets: dict[str, tuple[Path, Path]] = {}
         for file in tree_files(trees):
-            target = (out or file.parent) / f"{file.stem}.{form}"
-            if target in targets:
-                raise DataError(f"would be written over what {targets[target]} gave: {target}", file=file)
-            targets[target] = file
-        for target, file in targets.items():
+            folder = out or file.parent
+            target = inside(folder, f"{file.stem}.{form}")
+            key = f"{folder.resolve()}/{folded(target.name)}"
+            if key in targets:
+                raise DataError(f"would be written over what {targets[key][0]} gave: {target}", file=file)
+            targets[key] = (file, target)
+        for file, target in targets.values():
             tree = load_tree(file)
             if form == "json":
                 save_tree(tree, target)
@@ -81,9 +84,8 @@ def show(tree_file: Path, node: int, depth: int | None, unexpanded: bool, full: 
         tree = load_tree(tree_file)
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
         echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
-        echo(
-            f"{tree.iterations} iterations, stopped: {one_line(tree.stop_reason or 'no')}; {one_line(tree.scenario.scene)}"
-        )
+        stopped = one_line(tree.stop_reason or "no")
+        echo(f"{tree.iterations} iterations, stopped: {stopped}; {one_line(tree.scenario.scene)}")
         chars = None if full else 96
         if best:
             _show_best(tree, chars)

@@ -328,6 +328,8 @@ class OpenModels:
             stats = self.cache.stats
             saved = f" ({stats.tokens_saved} tokens saved)" if stats.hits else ""
             parts.append(f"{stats.hits} cache hits{saved}")
+            if stats.corrupt:
+                parts.append(f"{stats.corrupt} damaged cache entries")
         if spent.money:
             parts.append(f"cost {spent.money:.4f}")
         return "  ".join(parts)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +21,11 @@ from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_con
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import echo
 from mctsdialog.cli.text import one_line
+from mctsdialog.corpus.output import owner_of_journal
 from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
-from mctsdialog.files import file_stem
+from mctsdialog.files import digested_stem, earlier_stem, file_stem, sweep
+from mctsdialog.folders import inside
 from mctsdialog.preferences import (
     FORMATS,
     DatasetBuilder,
@@ -119,14 +122,16 @@ def _prepare(trees: tuple[Path, ...], options: dict[str, Any]) -> Run:
     out: Path = options["out"]
     work = options["work"] or out.with_name(f"{out.name}-work")
     calls = options["at_random"] or options["siblings"] is not None
+    files = tree_files(trees)
     return Run(
-        files=tree_files(trees),
+        files=files,
         out=out,
         work=work,
+        stems=Counter(file.stem for file in files),
         config=PreferenceConfig(**given_config(options)),
         parts=parse_split(options["split"]),
         siblings=_siblings(options["siblings"]),
-        setup=ModelSetup.from_options(options, work / "cache") if calls else None,
+        setup=ModelSetup.from_options(options, inside(work, "cache")) if calls else None,
         options=options,
     )
 
@@ -166,6 +171,7 @@ class Run:
     files: list[Path]
     out: Path
     work: Path
+    stems: Counter[str]
     config: PreferenceConfig
     parts: dict[str, float]
     siblings: int | None
@@ -183,6 +189,7 @@ class Run:
         assert self.setup is not None
         began = time.monotonic()
         builder = DatasetBuilder(self.config)
+        sweep(inside(self.work, "trees"), ".json")
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing)
             with LiveProgress("trees", len(self.files), models.cost) as progress:
@@ -194,20 +201,31 @@ class Run:
             echo(line)
         return BUDGET_SPENT if self.spent else FAILED if self.failed else code
 
-    def _stem(self, file: Path) -> str:
-        """A name for what belongs to a tree's file, unlike that of any other file of this call."""
-        if sum(each.stem == file.stem for each in self.files) == 1:
-            return file_stem(file.stem)
-        return file_stem(f"{file.stem}-{hashlib.sha256(str(file).encode('utf-8', 'replace')).hexdigest()[:8]}")
+    def _stem(self, file: Path, tree: Tree, kind: str) -> str:
+        """A name for what belongs to a tree's file, unlike that of any other file of this call.
+
+        Version 0.1 gave other names: a journal of such a name is used where it is this tree's.
+        """
+        digest = hashlib.sha256(str(file).encode("utf-8", "replace")).hexdigest()[:8]
+        if self.stems[file.stem] == 1:
+            stem, earlier = file_stem(file.stem), earlier_stem(file.stem)
+        else:
+            stem, earlier = digested_stem(str(file), file.stem), earlier_stem(f"{file.stem}-{digest}")
+        if self._journal(stem, kind).exists():
+            return stem
+        return earlier if owner_of_journal(self._journal(earlier, kind), "scenario") == tree.id else stem
+
+    def _journal(self, stem: str, kind: str) -> Path:
+        return inside(self.work, f"journals/{stem}.{kind}.jsonl")
 
     async def _generate(
         self, builder: DatasetBuilder, file: Path, tree: Tree, models: OpenModels, progress: LiveProgress
     ) -> None:
-        stem = self._stem(file)
         kind = "random" if self.options["at_random"] else "siblings"
+        stem = self._stem(file, tree, kind)
         shared: dict[str, Any] = {
             "concurrency": self.options["concurrency"] or 4,
-            "journal": self.work / "journals" / f"{stem}.{kind}.jsonl",
+            "journal": self._journal(stem, kind),
             "on_progress": partial(progress.update, stem),
         }
         roles = models.roles(tree.domain)
@@ -218,7 +236,7 @@ class Run:
             else:
                 probe = partial(probe_siblings, most_per_turn=self.siblings, horizon=self.options["horizon"])
                 done = await probe(tree, roles, self.config, **shared)
-                save_tree(tree, self.work / "trees" / f"{stem}.json")
+                save_tree(tree, inside(self.work, f"trees/{stem}.json"))
         except ReplyError as error:
             self.failed += 1
             progress.done(stem, f"failed: {one_line(str(error))}")

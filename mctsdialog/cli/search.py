@@ -46,6 +46,7 @@ from mctsdialog.export import load_tree
 from mctsdialog.llm import Limits
 from mctsdialog.search import SearchConfig
 
+_NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
 
 
@@ -250,6 +251,9 @@ class Run:
         failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
         left = f"; {report.not_begun} not begun ({report.stop_reason})" if report.not_begun else ""
         echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
+        if report.damaged:
+            more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
+            echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
         for line in [cost, *parts]:
             echo(line)
         if report.trees:

@@ -13,6 +13,7 @@ from mctsdialog.cli.models import given_config, with_config_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
 from mctsdialog.preferences import (
     DatasetStatistics,
     LocalToxicityScorer,
@@ -69,8 +70,8 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
         echo(str(statistics))
         out: Path = options["out"]
         written = [
-            write_atomically(out / "statistics.md", statistics.to_markdown()),
-            write_atomically(out / "statistics.json", statistics.to_json()),
+            write_atomically(inside(out, "statistics.md"), statistics.to_markdown()),
+            write_atomically(inside(out, "statistics.json"), statistics.to_json()),
         ]
         if options["figures"]:
             written += save_plots(statistics, out, format=options["figure_format"])
@@ -98,7 +99,7 @@ def _scorer(options: dict[str, Any], out: Path) -> ToxicityScorer | None:
     if options["toxicity_model"] and options["toxicity"] != "local":
         raise ConfigError("--toxicity-model needs --toxicity local", field="toxicity_model")
     if options["toxicity"] == "perspective":
-        return PerspectiveScorer(cache=out / "toxicity-cache")
+        return PerspectiveScorer(cache=inside(out, "toxicity-cache"))
     if options["toxicity"] == "local":
         name = options["toxicity_model"]
         return LocalToxicityScorer(name) if name else LocalToxicityScorer()

@@ -6,54 +6,26 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal
 
 from anyio import to_thread
 from pydantic import TypeAdapter
 
+from mctsdialog.corpus.finished import FinishedIndex, Status, TreeRecord
 from mctsdialog.dialogue import ESC, Domain, Scenario
-from mctsdialog.errors import JournalError
 from mctsdialog.export import save_graphml, save_tree
-from mctsdialog.files import file_stem
+from mctsdialog.files import digested_stem, earlier_stem, file_stem
+from mctsdialog.folders import inside, remove_file
 from mctsdialog.roles import Roles
 from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import Tree
 
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two runs on one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
+__all__ = ["Fingerprints", "FinishedIndex", "Output", "Status", "TreeRecord"]
 
-Status: TypeAlias = Literal["done", "stopped", "skipped", "failed", "not begun"]
-"""What became of a dialogue: searched; stopped by a budget; finished before; failed; no budget left for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeRecord:
-    """What became of one dialogue.
-
-    :param id: the dialogue's.
-    :param status: see :data:`Status`.
-    :param nodes: nodes of its tree, and ``ends`` and ``iterations``; 0 without a tree.
-    :param best: mean Q of the best path; None where no path has reached an end.
-    :param stop_reason: why its search stopped.
-    :param error: what it failed with.
-    :param seconds: of its search.
-    """
-
-    id: str
-    status: Status
-    nodes: int = 0
-    ends: int = 0
-    iterations: int = 0
-    best: float | None = None
-    stop_reason: str | None = None
-    error: str | None = None
-    seconds: float = 0.0
+_LONGEST_HEAD = 2**24  # bytes of the lines that say whose file it is
 
 
 @dataclass(frozen=True)
@@ -68,27 +40,54 @@ class Output:
     shard: tuple[int, int] | None = None
 
     def tree(self, dialogue_id: str) -> Path:
-        """The tree's JSON file; its GraphML stands beside it."""
-        return self.folder / "trees" / f"{file_stem(dialogue_id)}.json"
+        """The tree's JSON file; its GraphML stands beside it.
+
+        :raises DataError: for a symbolic link in its place, as for all other paths.
+        """
+        return self._tree(self._stem(dialogue_id))
 
     def journal(self, dialogue_id: str) -> Path:
-        """The journal that a search goes on from."""
-        return self.folder / "journals" / f"{file_stem(dialogue_id)}.jsonl"
+        """The journal that a search resumes from."""
+        return self._journal(self._stem(dialogue_id))
+
+    def _tree(self, stem: str) -> Path:
+        inside(self.folder, f"trees/{stem}.graphml")
+        return inside(self.folder, f"trees/{stem}.json")
+
+    def _journal(self, stem: str) -> Path:
+        return inside(self.folder, f"journals/{stem}.jsonl")
+
+    def _stem(self, dialogue_id: str) -> str:
+        """The name of a dialogue's files: the one that they have, or a free one.
+
+        Version 0.1 gave other names, some of them to two ids. Its files are used where they say that they are this
+        dialogue's, and left alone otherwise.
+        """
+        stem, other = file_stem(dialogue_id), digested_stem(dialogue_id)
+        for name in dict.fromkeys((stem, earlier_stem(dialogue_id), other)):
+            if self._owner(name) == dialogue_id:
+                return name
+        return stem if self._owner(stem) is None else other
+
+    def _owner(self, stem: str) -> str | None:
+        """The id that the journal of this name says, or else the tree; None where neither does."""
+        tree, owner = self._tree(stem), owner_of_journal(self._journal(stem))
+        return _owner_of_tree(tree) if owner is None and tree.is_file() else owner
 
     @property
     def cache(self) -> Path:
         """The cache of replies."""
-        return self.folder / "cache"
+        return inside(self.folder, "cache")
 
     @property
     def summary(self) -> Path:
         """What a run found, as JSON."""
-        return self.folder / f"summary{self._suffix}.json"
+        return inside(self.folder, f"summary{self._suffix}.json")
 
     @property
     def index(self) -> Path:
         """What is finished, a line a tree."""
-        return self.folder / f"finished{self._suffix}.jsonl"
+        return inside(self.folder, f"finished{self._suffix}.jsonl")
 
     @property
     def _suffix(self) -> str:
@@ -112,7 +111,7 @@ class Output:
         began = time.monotonic()
         journal, file = self.journal(start.id), self.tree(start.id)
         if restart:
-            journal.unlink(missing_ok=True)
+            remove_file(self.folder, journal.relative_to(self.folder).as_posix())
         tree = await search(start, roles, config, journal=journal, on_progress=on_progress)
         await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()
@@ -131,6 +130,37 @@ class Output:
 def _save(tree: Tree, file: Path) -> None:
     save_tree(tree, file)
     save_graphml(tree, file.with_suffix(".graphml"))
+
+
+def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:
+    """The id that a journal's first line names; None where there is none.
+
+    :param field: where a journal of this kind has it: "dialogue" of a search, "scenario" of preference data.
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return _id_in(file.readline(_LONGEST_HEAD), "record", field)
+
+
+def _owner_of_tree(path: Path) -> str | None:
+    """The id of the scenario that a tree's file names; it has a line of its own near the beginning."""
+    with path.open("rb") as file:
+        for _ in range(5):
+            line = file.readline(_LONGEST_HEAD)
+            if line.startswith(b'"scenario": '):
+                return _id_in(b"{%s}" % line.rstrip(b",\n"), "scenario")
+    return None
+
+
+def _id_in(text: bytes, *path: str) -> str | None:
+    try:
+        found = json.loads(text.decode("utf-8", "surrogatepass"))
+        for name in (*path, "id"):
+            found = found[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 class Fingerprints:
@@ -156,89 +186,3 @@ def _digest(value: Any) -> str:
 @lru_cache
 def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-class FinishedIndex:
-    """Which trees are finished: read from all indexes in a folder, appended to the one of this run.
-
-    Only one process may have an index open. A line that a kill has torn is left out.
-
-    :raises JournalError: where it is open in another run, or cannot be read or written.
-    """
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._known: dict[str, tuple[str, TreeRecord]] = {}
-        self._file: BufferedRandom | None = None
-        try:
-            output.folder.mkdir(parents=True, exist_ok=True)
-            self._file = output.index.open("a+b")
-            self._lock()
-            for path in sorted(output.folder.glob("finished*.jsonl")):
-                self._read(path)
-            self._begin_line()
-        except OSError as error:
-            self.close()
-            raise JournalError(f"cannot be opened: {error.strerror or error}", file=output.index) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def find(self, dialogue_id: str, fingerprint: str) -> TreeRecord | None:
-        """The record of a tree that is finished with this fingerprint and still there."""
-        known, record = self._known.get(dialogue_id, (None, None))
-        if record is None or known != fingerprint or not self._output.tree(dialogue_id).is_file():
-            return None
-        return record
-
-    def add(self, record: TreeRecord, fingerprint: str) -> None:
-        """Append a finished tree.
-
-        :raises JournalError: where writing fails.
-        """
-        assert self._file is not None
-        line = json.dumps({"fingerprint": fingerprint, **asdict(record)}, ensure_ascii=False)
-        try:
-            self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise JournalError(f"cannot be written: {error.strerror or error}", file=self._output.index) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _lock(self) -> None:
-        if fcntl is None or self._file is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = "another run is at work in this folder; wait for it, or give each run a --shard of its own"
-            raise JournalError(message, file=self._output.index) from error
-
-    def _read(self, path: Path) -> None:
-        names = [each.name for each in fields(TreeRecord)]
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                found = json.loads(line)
-                record = TreeRecord(**{name: found[name] for name in names})
-                self._known[record.id] = (str(found["fingerprint"]), record)
-            except (ValueError, KeyError, TypeError):
-                continue  # torn, or not ours: the tree is looked at again
-
-    def _begin_line(self) -> None:
-        """End a line that a kill has torn."""
-        assert self._file is not None
-        if self._file.seek(0, 2):
-            self._file.seek(-1, 2)
-            if self._file.read(1) != b"\n":
-                self._file.write(b"\n")

@@ -127,6 +127,8 @@ class CorpusReport:
     :param done: trees finished in this run; ``skipped``, finished before; ``stopped``, by a budget; ``not_begun``,
         for which no budget was left.
     :param failures: dialogues that failed.
+    :param damaged: files of finished trees that were damaged or missing, and lines of an index that cannot be read.
+        Their trees were rebuilt from the journals.
     :param best: the tree with the best path.
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
@@ -143,6 +145,7 @@ class CorpusReport:
     stopped: int = 0
     not_begun: int = 0
     failures: list[TreeRecord] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     nodes: int = 0
     ends: int = 0
     iterations: int = 0
@@ -191,6 +194,7 @@ class CorpusReport:
                 "failed": len(self.failures),
             },
             "failures": [{"id": each.id, "error": each.error} for each in self.failures],
+            "damaged": self.damaged,
             "nodes": self.nodes,
             "ends": self.ends,
             "iterations": self.iterations,

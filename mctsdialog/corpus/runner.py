@@ -14,6 +14,7 @@ from typing import Protocol
 
 import anyio
 import anyio.lowlevel
+from anyio import to_thread
 
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
@@ -21,6 +22,7 @@ from mctsdialog.corpus.shards import checked_shard, in_shard
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import (
     BudgetExceededError,
+    CacheError,
     ConfigError,
     DialogueError,
     JournalMismatchError,
@@ -206,6 +208,7 @@ class _Run:
     async def go(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
         """Search all; the report is written in whatever way it ends."""
         report = self._report
+        report.damaged = index.damaged
         try:
             async with anyio.create_task_group() as watch:
                 watch.start_soon(self._tick)
@@ -250,7 +253,9 @@ class _Run:
                 domain = roles.domain or ESC
                 self._report.roles.setdefault(domain.name, dict(roles.provenance))
                 fingerprint = self._fingerprints.of(start, roles)
-                record = None if self._restart else index.find(start.id, fingerprint)
+                record = None
+                if start.id in index and not self._restart:
+                    record = await to_thread.run_sync(index.find, start.id, fingerprint)
                 if record is None:
                     yield start, domain, fingerprint
                 else:
@@ -269,26 +274,32 @@ class _Run:
 
     async def _search(self, start: Scenario, domain: Domain, fingerprint: str, index: FinishedIndex) -> None:
         try:
-            record = await self._executor.search(start, domain, self._config, self._output, restart=self._restart)
+            record = await self._searched(start, domain)
+            if record.status == "done":
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(index.add, record, fingerprint)
+        finally:
+            self._open -= 1
+            self._changed.set()
+            self._changed = anyio.Event()
+        self._take(record)
+
+    async def _searched(self, start: Scenario, domain: Domain) -> TreeRecord:
+        """What became of a dialogue; raises what ends the run."""
+        try:
+            return await self._executor.search(start, domain, self._config, self._output, restart=self._restart)
         except BudgetExceededError as error:
-            record = TreeRecord(start.id, "not begun")
             self._report.stop_reason = f"budget: {error.kind}"
+            return TreeRecord(start.id, "not begun")
         except Exception as error:
             if _is_fatal(error):
                 raise
             if not isinstance(error, MctsDialogError):
                 _log.exception("%s: its search failed", start.id)
-            record = TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}")
-        finally:
-            self._open -= 1
-            self._changed.set()
-            self._changed = anyio.Event()
-        self._take(record, fingerprint, index)
+            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}")
 
-    def _take(self, record: TreeRecord, fingerprint: str, index: FinishedIndex) -> None:
-        if record.status == "done":
-            index.add(record, fingerprint)
-        elif record.status == "stopped":
+    def _take(self, record: TreeRecord) -> None:
+        if record.status == "stopped":
             self._report.stop_reason = record.stop_reason
         self._report.add(record)
         self._ended.append(record)
@@ -349,7 +360,7 @@ def _is_fatal(error: Exception) -> bool:
     """Whether every other tree would fail in the same way."""
     if isinstance(error, ModelRequestError):
         return isinstance(error, ModelAccountError) or error.status in _FATAL_STATUS
-    return isinstance(error, JournalMismatchError | ModelNotFoundError | ConfigError | OSError)
+    return isinstance(error, JournalMismatchError | ModelNotFoundError | CacheError | ConfigError | OSError)
 
 
 def _total(dialogues: object, shard: tuple[int, int] | None) -> int | None:

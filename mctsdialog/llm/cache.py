@@ -13,6 +13,7 @@ from typing import Literal, Self, TypeAlias, cast, get_args
 import anyio
 
 from mctsdialog.errors import CacheMissError, ConfigError
+from mctsdialog.files import seal, sealed
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, FinishReason, ModelLayer, Usage, request_key
 from mctsdialog.llm.budget import Price, cost, price_of
 from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
@@ -20,7 +21,7 @@ from mctsdialog.llm.loop_local import LoopLocal
 
 CacheMode: TypeAlias = Literal["read-write", "read-only"]
 
-_VERSION = 1
+_VERSION = 2  # with a checksum; version 1, of mctsdialog 0.1, had none
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ class ResponseCache:
         is an error.
     :param prices: by model name, to tell the money saved.
     :raises ConfigError: for an unknown mode, or a folder that cannot be used.
-    :raises DataError: for a folder that holds something else than a response cache.
+    :raises CacheError: for a folder that holds something else than a response cache, or a damaged one.
+    :raises DataError: for a symbolic link in it, and where another process has it locked for long.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class ResponseCache:
         text = self._store.get(key)
         if text is None:
             return None
-        entry = None if isinstance(text, CorruptEntry) else _decode(text)
+        entry = None if isinstance(text, CorruptEntry) else _decode(key, text)
         if entry is None:
             self._stats.corrupt += 1
         return entry
@@ -195,12 +197,12 @@ class ResponseCache:
         texts: dict[str, str] = {}
         for key, entry in replies:
             if entry.good:
-                texts[key] = _encode(entry)
+                texts[key] = _encode(key, entry)
                 continue
             self._stats.bad += 1
             known = self.lookup(key)
             if known is None or not known.good:
-                texts.setdefault(key, _encode(entry))
+                texts.setdefault(key, _encode(key, entry))
         if texts:
             self._store.put(texts)
         self._stats.stored += len(texts)
@@ -259,7 +261,7 @@ class CachedModel(ModelLayer):
         return completion
 
 
-def _encode(entry: Entry) -> str:
+def _encode(key: str, entry: Entry) -> str:
     completion, usage = entry.completion, entry.completion.usage
     content = {
         "v": _VERSION,
@@ -271,16 +273,16 @@ def _encode(entry: Entry) -> str:
         "good": entry.good,
         "created": time.time(),
     }
-    return json.dumps(content, ensure_ascii=True)  # SQLite text cannot hold half a surrogate pair
+    return seal(json.dumps(content, ensure_ascii=True), key)  # SQLite text cannot hold half a surrogate pair
 
 
-def _decode(text: str) -> Entry | None:
-    """The entry in a stored text; None for one that is not of our making."""
+def _decode(key: str, text: str) -> Entry | None:
+    """The entry in a stored text; None for one that is not of our making, is damaged, or belongs to another key."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(data, dict) or data.get("v") != _VERSION or not isinstance(data.get("good"), bool):
+    if not isinstance(data, dict) or not _is_whole(data.get("v"), text, key) or not isinstance(data.get("good"), bool):
         return None
     usage, words = data.get("usage"), (data.get("text"), data.get("model"))
     if not isinstance(usage, list) or len(usage) != 3 or not all(type(n) is int and n >= 0 for n in usage):
@@ -293,3 +295,8 @@ def _decode(text: str) -> Entry | None:
     reason = cast(FinishReason, finish)
     completion = Completion(data["text"], reason, Usage(*usage), float(latency), data["model"])
     return Entry(completion, data["good"])
+
+
+def _is_whole(version: object, text: str, key: str) -> bool:
+    """Whether a stored text is of a known version, and its checksum, from version 2 on, is right."""
+    return sealed(text, key) is True if version == _VERSION else version == 1 and sealed(text, key) is None

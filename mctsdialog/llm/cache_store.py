@@ -17,7 +17,10 @@ from typing import Any, NoReturn, Protocol
 
 import diskcache
 
-from mctsdialog.errors import ConfigError, DataError
+from mctsdialog.errors import CacheError, ConfigError, DataError
+from mctsdialog.files import write_atomically
+from mctsdialog.folders import inside
+from mctsdialog.llm.cache_check import advice, bounded, check_database, database_file, text_or_bytes
 
 _LOCK_SECONDS = 30.0
 _SETTINGS: dict[str, Any] = {
@@ -28,22 +31,22 @@ _SETTINGS: dict[str, Any] = {
     "disk_min_file_size": 2**40,
     "disk_pickle_protocol": 0,
 }
-_KNOWN_SETTINGS = frozenset({*diskcache.DEFAULT_SETTINGS, "count", "size", "hits", "misses"})
-_KNOWN_OBJECTS = frozenset({("table", "Settings"), ("table", "Cache")})
-_KNOWN_NAMES = (
-    "sqlite_autoindex_Settings_1",
-    "sqlite_stat1",
-    "Cache_key_raw",
-    "Cache_expire_time",
-    "Cache_store_time",
-    "Cache_access_time",
-    "Cache_access_count",
-    "Cache_tag_rowid",
-    "Settings_count_insert",
-    "Settings_count_delete",
-    "Settings_size_insert",
-    "Settings_size_update",
-    "Settings_size_delete",
+_MARK = "replies.txt"
+_MARK_TEXT = "The folder of this file is a response cache of mctsdialog. To remove replies, remove the whole folder.\n"
+_STEPS_PER_BYTE = 10  # of SQLite's machine, for a statement on all entries
+
+_FAULTS = (sqlite3.Error, diskcache.Timeout, UnicodeDecodeError)  # the last where SQLite quotes what is no UTF-8
+_OUTER = frozenset(  # errors of SQLite that are no damage
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
 )
 
 
@@ -113,29 +116,43 @@ def _text(mode: object, filename: object, value: object) -> str | CorruptEntry:
     return value if whole and isinstance(value, str) else CORRUPT
 
 
+class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """diskcache, which here takes text that is not UTF-8 as bytes: so it is one refused entry, and no error."""
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._con
+        connection.text_factory = text_or_bytes
+        return connection
+
+
 class DiskStore:
     """A store on diskcache; safe to share between threads and processes."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        database = directory / diskcache.core.DBNAME
+        database, mark = database_file(directory), inside(directory, _MARK)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if os.path.expandvars(directory) != str(directory):  # diskcache would open another folder than was checked
                 raise ConfigError(f"{directory}: a cache's path cannot hold a variable", field="cache")
-            if database.exists() and database.stat().st_size:  # an empty one was made just now by another process
+            if database.exists() and database.stat().st_size:
                 # Open as diskcache will, for writing: only so a journal beside the file is applied before the check.
                 with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as connection:
                     check_database(connection, database)
-            self._cache = diskcache.Cache(str(directory), timeout=_LOCK_SECONDS, disk=TextDisk, **_SETTINGS)
-        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+            elif database.exists() and mark.exists():  # without a mark, another process is making it just now
+                raise CacheError(f"its database is empty; {advice(directory)}", file=database)
+            self._cache = _Cache(str(directory), timeout=_LOCK_SECONDS, disk=TextDisk, **_SETTINGS)
+            if not mark.exists():
+                write_atomically(mark, _MARK_TEXT)
+        except (OSError, *_FAULTS) as error:
             _refuse(directory, error)
 
     def get(self, key: str) -> str | CorruptEntry | None:
         """The text under ``key``."""
         try:
             found: str | CorruptEntry | None = self._cache.get(key)
-        except (sqlite3.Error, diskcache.Timeout) as error:
+        except _FAULTS as error:
             _refuse(self.directory, error)
         return found
 
@@ -148,21 +165,22 @@ class DiskStore:
             with self._cache.transact():
                 for key, value in entries.items():
                     self._cache.set(key, value)
-        except (sqlite3.Error, diskcache.Timeout) as error:
+        except _FAULTS as error:
             _refuse(self.directory, error)
 
     def clear(self) -> int:
         """Remove everything."""
         try:
-            return int(self._cache.clear())
-        except (sqlite3.Error, diskcache.Timeout) as error:
+            with bounded(self._cache._con, self._cache.volume() * _STEPS_PER_BYTE):
+                return int(self._cache.clear())
+        except _FAULTS as error:
             _refuse(self.directory, error)
 
     def size(self) -> tuple[int, int]:
         """Entries and bytes."""
         try:
             return len(self._cache), int(self._cache.volume())
-        except (sqlite3.Error, diskcache.Timeout) as error:
+        except _FAULTS as error:
             _refuse(self.directory, error)
 
     def close(self) -> None:
@@ -175,7 +193,7 @@ class ReadOnlyStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._database = directory / diskcache.core.DBNAME
+        self._database = database_file(directory)
         self._lock = threading.Lock()
         if not self._database.is_file():
             raise ConfigError(f"{directory}: holds no response cache to replay", field="cache")
@@ -183,9 +201,10 @@ class ReadOnlyStore:
             self._connection = _open_read_only(self._database)
             with ExitStack() as on_error:
                 on_error.callback(self._connection.close)
-                check_database(self._connection, self._database)
+                check_database(self._connection, self._database, whole=True)
+                self._connection.text_factory = text_or_bytes
                 on_error.pop_all()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *_FAULTS) as error:
             _refuse(directory, error)
 
     def get(self, key: str) -> str | CorruptEntry | None:
@@ -203,13 +222,15 @@ class ReadOnlyStore:
 
     def size(self) -> tuple[int, int]:
         """Entries and bytes."""
-        return int(self._select("SELECT count(*) FROM Cache")[0][0]), self._database.stat().st_size
+        size = self._database.stat().st_size
+        with bounded(self._connection, size * _STEPS_PER_BYTE):
+            return int(self._select("SELECT count(*) FROM Cache")[0][0]), size
 
     def _select(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
                 return self._connection.execute(query, parameters).fetchall()
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             _refuse(self.directory, error)
 
     def close(self) -> None:
@@ -221,8 +242,12 @@ def _refuse(directory: Path, error: Exception) -> NoReturn:
     if isinstance(error, OSError):
         reason = f"{directory}: cannot be used as a response cache: {error.strerror or error}"
         raise ConfigError(reason, field="cache") from error
-    what = "locked by another process" if isinstance(error, diskcache.Timeout) else str(error)
-    raise DataError(f"the response cache cannot be read or written: {what}", file=directory) from error
+    what = "the response cache cannot be read or written"
+    if isinstance(error, diskcache.Timeout):
+        raise DataError(f"{what}: locked by another process", file=directory) from error
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _OUTER:
+        raise DataError(f"{what}: {error}", file=directory) from error
+    raise CacheError(f"{what}: {error}; {advice(directory)}", file=directory) from error
 
 
 def _open_read_only(database: Path) -> sqlite3.Connection:
@@ -230,26 +255,9 @@ def _open_read_only(database: Path) -> sqlite3.Connection:
     uri = database.resolve().as_uri()
     connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, check_same_thread=False, timeout=_LOCK_SECONDS)
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        with bounded(connection):
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
     except sqlite3.OperationalError:
         connection.close()
         connection = sqlite3.connect(f"{uri}?immutable=1", uri=True, check_same_thread=False)
     return connection
-
-
-def check_database(connection: sqlite3.Connection, database: Path) -> None:
-    """Refuse a database that holds anything but what diskcache puts there.
-
-    :raises DataError: for an unknown table, view, trigger or setting, or a value that is no number or plain word.
-    :raises sqlite3.Error: when it is no database.
-    """
-    for kind, name in connection.execute("SELECT type, name FROM sqlite_master").fetchall():
-        known = name in _KNOWN_NAMES if kind in ("index", "trigger") else (kind, name) in _KNOWN_OBJECTS
-        if not known and name != "sqlite_stat1":
-            raise DataError(f"not a response cache: it holds a {kind} {name!r}", file=database)
-    has_settings = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone()
-    rows = connection.execute("SELECT key, value FROM Settings").fetchall() if has_settings else []
-    for name, value in rows:
-        plain = isinstance(value, int) or (isinstance(value, str) and value.replace("-", "").isalnum())
-        if name not in _KNOWN_SETTINGS or not plain:
-            raise DataError(f"not a response cache: it has the setting {str(name)[:60]!r}", file=database)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mctsdialog.colours import strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
+from mctsdialog.files import atomic_file
+from mctsdialog.folders import inside
 from mctsdialog.preferences.report import STAGE_NAMES
 from mctsdialog.preferences.statistics import DatasetStatistics, Distribution
 
@@ -35,21 +37,32 @@ def save_plots(statistics: DatasetStatistics, folder: str | Path, *, format: Fig
     :param format: "png", "svg" or "pdf".
     :returns: the files.
     :raises ConfigError: where matplotlib is not installed.
+    :raises DataError: for a symbolic link in a file's place.
     :raises OSError: where a file cannot be written.
     """
     matplotlib = _matplotlib()
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     files = []
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[format]
     with matplotlib.rc_context(_FONT):
         for name, draw in FIGURES.items():
             if name == "toxicity" and statistics.toxicity is None:
                 continue
-            path = target / f"{name}.{format}"
-            draw(statistics).savefig(path, dpi=130, metadata=metadata)
-            files.append(path)
+            files.append(save_figure(draw(statistics), folder, f"{name}.{format}", dpi=130, metadata=metadata))
     return files
+
+
+def save_figure(figure: Figure, folder: str | Path, name: str, **settings: Any) -> Path:
+    """Draw a figure into a file of a folder, which appears whole or not at all.
+
+    :param name: the file's; what follows its dot is the format.
+    :param settings: as matplotlib's ``savefig`` has them.
+    :raises DataError: for a symbolic link of this name.
+    :raises OSError: where the file cannot be written.
+    """
+    path = inside(folder, name)
+    with atomic_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], **settings)
+    return path
 
 
 def _matplotlib() -> Any:

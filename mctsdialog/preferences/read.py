@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,16 @@ from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset
 from mctsdialog.preferences.record import TreeRecord
+from mctsdialog.preferences.rows import FORMATS
 from mctsdialog.tree import Tree, load_tree
 
 MANIFEST = "dataset.json"
 MANIFEST_SCHEMA = "mctsdialog.preferences"
+
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""A split's name, and so its file's."""
+
+_PLACE = re.compile(rf"(?:{'|'.join(FORMATS)})(?:-[1-9][0-9]*)?/{PART.pattern}\.(?:jsonl|parquet)")
 
 
 def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -55,8 +62,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not isinstance(files, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
         raise DataError(f'is no manifest of a preference dataset: "schema" must be {MANIFEST_SCHEMA!r}', file=file)
     for name in files:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise DataError(f"names a file outside its folder: {name!r}", file=file, field="files")
+        if not _PLACE.fullmatch(name):
+            message = f"names a file outside its folder, or none of a dataset (FORM/SPLIT.jsonl): {name!r}"
+            raise DataError(message, file=file, field="files")
     return dict(manifest)
 
 
@@ -109,6 +117,8 @@ def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    if not manifest.get("complete", True):  # version 0.1 did not say it
+        raise DataError("was not written to its end; write the dataset again", file=folder / MANIFEST)
     try:
         domain = Domain.model_validate_json(json.dumps(manifest.get("domain")))
         config = PreferenceConfig(**dict(manifest.get("config") or {}))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.files import atomic_file, write_atomically
+from mctsdialog.files import atomic_file, folded, sweep, write_atomically
+from mctsdialog.folders import inside, remove_file
 from mctsdialog.preferences.card import dataset_card
 from mctsdialog.preferences.dataset import PreferenceDataset
-from mctsdialog.preferences.read import MANIFEST, MANIFEST_SCHEMA, read_manifest
+from mctsdialog.preferences.read import MANIFEST, MANIFEST_SCHEMA, PART, read_manifest
 from mctsdialog.preferences.rows import FORMATS, Row, RowFormat
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def write_dataset(
     :param licence: for the card: an identifier as hubs have them ("cc-by-nc-4.0"); None writes "unknown".
     :param subsets: also write the first split's subsets of so many dialogues (paper section 5.4), as ``FORM-N``.
     :returns: rows by file, relative to the folder.
-    :raises ConfigError: for an unknown form, a subset that is too large, or Parquet without pyarrow.
-    :raises DataError: for a folder that holds something else, or a text that UTF-8 cannot hold.
+    :raises ConfigError: for an unknown form, a split whose name is no file name, a subset that is too large, or Parquet
+        without pyarrow.
+    :raises DataError: for a folder that holds something else, a symbolic link in it, a manifest that names other files
+        than a dataset has, or a text that UTF-8 cannot hold.
     :raises OSError: where a file cannot be written.
     """
     if not splits:
@@ -63,26 +66,42 @@ def write_dataset(
         raise ConfigError(f"file_type must be jsonl or parquet, not {file_type!r}", field="file_type")
     if file_type == "parquet":
         _arrow()
+    _check_names(splits)
+    sweep(out, MANIFEST, "README.md")
     old = _earlier_files(out)
     parts = {f"{name}/{split}": (name, data) for name in formats for split, data in splits.items()}
     first, data = next(iter(splits.items()))
     for size in subsets:
         smaller = data.subset(size)
         parts |= {f"{name}-{size}/{first}": (name, smaller) for name in formats}
+    planned: dict[str, Any] = {name: {} for name in (*old, *(f"{place}.{file_type}" for place in parts))}
+    for name in (*planned, MANIFEST, "README.md"):
+        inside(out, name)  # before anything is written
+    for part in {name.partition("/")[0] for name in planned}:
+        sweep(inside(out, part), ".jsonl", ".parquet")
+    _write_manifest(out, splits, planned, licence, False)
     files = {
-        f"{place}.{file_type}": _write_part(out / f"{place}.{file_type}", name, part, file_type)
+        f"{place}.{file_type}": _write_part(inside(out, f"{place}.{file_type}"), name, part, file_type)
         for place, (name, part) in parts.items()
     }
-    _write_manifest(out, splits, files, licence)
-    write_atomically(out / "README.md", dataset_card(splits, {k: v["rows"] for k, v in files.items()}, licence))
+    write_atomically(inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, licence))
     for stale in old - set(files):
-        (out / stale).unlink(missing_ok=True)
+        remove_file(out, stale)
+    _write_manifest(out, splits, files, licence, True)
     return {place: entry["rows"] for place, entry in files.items()}
+
+
+def _check_names(splits: Mapping[str, PreferenceDataset]) -> None:
+    for name in splits:
+        if not PART.fullmatch(name) or name.endswith("."):
+            raise ConfigError(f"a split's name is of letters, digits and _, not {name!r}", field="splits")
+    if len({folded(name) for name in splits}) < len(splits):
+        raise ConfigError("names of splits must differ in more than case", field="splits")
 
 
 def _earlier_files(out: Path) -> set[str]:
     """Files that an earlier call wrote here."""
-    manifest = out / MANIFEST
+    manifest = inside(out, MANIFEST)
     if not manifest.is_file():
         if out.is_dir() and any(out.iterdir()):
             raise DataError("holds other files; choose a new or empty folder", file=out)
@@ -91,8 +110,9 @@ def _earlier_files(out: Path) -> set[str]:
 
 
 def _write_manifest(
-    out: Path, splits: Mapping[str, PreferenceDataset], files: Mapping[str, Any], licence: str | None
+    out: Path, splits: Mapping[str, PreferenceDataset], files: Mapping[str, Any], licence: str | None, complete: bool
 ) -> None:
+    """Write the manifest: first of what will be there, so that a killed call can be made again, and at last of all."""
     first = next(iter(splits.values()))
     manifest = {
         "schema": MANIFEST_SCHEMA,
@@ -100,9 +120,10 @@ def _write_manifest(
         "domain": first.domain.model_dump(mode="json"),
         "config": first.config.model_dump(mode="json"),
         "licence": licence,
+        **({} if complete else {"complete": False}),
         "files": dict(files),
     }
-    write_atomically(out / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
+    write_atomically(inside(out, MANIFEST), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
 
 
 def _write_part(path: Path, name: RowFormat, data: PreferenceDataset, file_type: FileType) -> dict[str, Any]:

@@ -1,0 +1,257 @@
+"""The index of finished trees: a line a tree, with the marks that its files must have."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from io import BufferedRandom
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+from mctsdialog.errors import JournalError, TreeFormatError
+from mctsdialog.export import load_tree, save_graphml
+from mctsdialog.files import Mark, mark_of, seal, sealed, sweep, write_atomically
+from mctsdialog.folders import inside
+
+if TYPE_CHECKING:
+    from mctsdialog.corpus.output import Output
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two runs on one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
+
+Status: TypeAlias = Literal["done", "stopped", "skipped", "failed", "not begun"]
+"""What became of a dialogue: searched; stopped by a budget; finished before; failed; no budget left for it."""
+
+_log = logging.getLogger("mctsdialog.corpus")
+
+_NAME = re.compile(r"finished(-[0-9]+-of-[0-9]+)?\.jsonl")
+_MOST = 2**53  # no count or number in an index is larger
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRecord:
+    """What became of one dialogue.
+
+    :param id: the dialogue's.
+    :param status: see :data:`Status`.
+    :param nodes: nodes of its tree, and ``ends`` and ``iterations``; 0 without a tree.
+    :param best: mean Q of the best path; None where no path has reached an end.
+    :param stop_reason: why its search stopped.
+    :param error: what it failed with.
+    :param seconds: of its search.
+    """
+
+    id: str
+    status: Status
+    nodes: int = 0
+    ends: int = 0
+    iterations: int = 0
+    best: float | None = None
+    stop_reason: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of an index.
+
+    :param files: marks of the tree's files by suffix; None in a line of version 0.1, which kept none.
+    """
+
+    record: TreeRecord
+    fingerprint: str
+    files: Mapping[str, Mark] | None
+
+
+class FinishedIndex:
+    """Which trees are finished: read from all indexes in a folder, appended to the one of this run.
+
+    Only one process may have an index open. While it is opened, what killed runs left half-written is removed.
+
+    :raises JournalError: where it is open in another run, or cannot be read or written.
+    :raises DataError: where it is a symbolic link.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._known: dict[str, _Line] = {}
+        self._file: BufferedRandom | None = None
+        self._writing = threading.Lock()
+        self.damaged: list[str] = []
+        """Files found damaged, relative to the folder, and how many lines of an index cannot be read."""
+        try:
+            output.folder.mkdir(parents=True, exist_ok=True)
+            self._open()
+            sweep(output.folder, ".json", ".jsonl")
+            for name in ("trees", "journals", "cache"):
+                inside(output.folder, name)
+            sweep(output.folder / "trees", ".json", ".graphml")
+            for path in sorted(output.folder.glob("finished*.jsonl")):
+                if _NAME.fullmatch(path.name) and inside(output.folder, path.name).is_file():
+                    self._read(path)
+        except OSError as error:
+            self.close()
+            raise JournalError(f"cannot be opened: {error.strerror or error}", file=output.index) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __contains__(self, dialogue_id: str) -> bool:
+        """Whether a dialogue is in an index; its tree may be another one's, or damaged."""
+        return dialogue_id in self._known
+
+    def find(self, dialogue_id: str, fingerprint: str) -> TreeRecord | None:
+        """The record of a tree that is finished with this fingerprint, and whose file is whole.
+
+        A file that is not whole is added to :attr:`damaged`. A damaged GraphML file is written again from the tree.
+
+        :raises JournalError: where the index cannot be written.
+        :raises OSError: where a file cannot be read or written.
+        """
+        line = self._known.get(dialogue_id)
+        if line is None or line.fingerprint != fingerprint:
+            return None
+        file = self._output.tree(dialogue_id)
+        graph = file.with_suffix(".graphml")
+        whole = self._is_whole(file, line)
+        if whole and (line.files is None or mark_of(graph) != line.files.get(".graphml")):
+            if line.files is not None:
+                self._report(self._name(graph))
+            save_graphml(load_tree(file), graph)
+            self.add(line.record, fingerprint)
+        if not whole:
+            self._report(self._name(file))
+        return line.record if whole else None
+
+    def add(self, record: TreeRecord, fingerprint: str) -> None:
+        """Append a finished tree, with the marks of its files; it is on the disk when this returns.
+
+        :raises JournalError: where a file cannot be read, or writing fails.
+        """
+        assert self._file is not None
+        try:
+            file = self._output.tree(record.id)
+            marks = {each.suffix: mark_of(each) for each in (file, file.with_suffix(".graphml"))}
+            values = {"fingerprint": fingerprint, **asdict(record), "files": {k: v for k, v in marks.items() if v}}
+            line = seal(json.dumps(values, ensure_ascii=False))
+            with self._writing:
+                self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise JournalError(f"cannot be written: {error.strerror or error}", file=self._output.index) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        self._file = self._output.index.open("a+b")
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = "another run is at work in this folder; wait for it, or give each run a --shard of its own"
+            raise JournalError(message, file=self._output.index) from error
+
+    def _read(self, path: Path) -> None:
+        """Take in an index. From this run's own, lines that cannot be read are removed."""
+        whole, damaged, ended = [], 0, True
+        with path.open("rb") as file:
+            for line in file:
+                found = _decode(line)
+                if found is not None:
+                    self._known[found.record.id] = found
+                    whole.append(line.rstrip(b"\n") + b"\n")
+                damaged += found is None
+                ended = line.endswith(b"\n")
+        if damaged:
+            self._report(f"{path.name}: {damaged} line{'s' * (damaged != 1)}")
+        if path == self._output.index and (damaged or not ended):
+            write_atomically(path, b"".join(whole))
+            self.close()
+            self._open()
+
+    def _is_whole(self, file: Path, line: _Line) -> bool:
+        if line.files is not None:
+            mark = mark_of(file)
+            return mark is not None and mark == line.files.get(".json")
+        try:
+            return load_tree(file).id == line.record.id
+        except TreeFormatError:
+            return False
+
+    def _report(self, what: str) -> None:
+        self.damaged.append(what)
+        _log.warning("damaged, and rebuilt: %s", what)
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._output.folder).as_posix()
+
+
+def _decode(line: bytes) -> _Line | None:
+    """A line of an index; None for one that a kill has torn, that is damaged, or that is not ours."""
+    try:
+        text = line.decode("utf-8", "surrogatepass").rstrip("\n")
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            return None
+        record = TreeRecord(**{each.name: found[each.name] for each in fields(TreeRecord)})
+        fingerprint = found["fingerprint"]
+    except (ValueError, KeyError, RecursionError):
+        return None
+    files = None
+    if "files" in found or "crc" in found:
+        files = _marks(found.get("files")) if sealed(text) else None
+        if files is None:
+            return None
+    return _Line(record, fingerprint, files) if _is_sound(record) and isinstance(fingerprint, str) else None
+
+
+def _is_sound(record: TreeRecord) -> bool:
+    """Whether every value is of its type and range."""
+    counts = (record.nodes, record.ends, record.iterations)
+    texts = (record.stop_reason, record.error)
+    return (
+        isinstance(record.id, str)
+        and record.status == "done"
+        and all(type(count) is int and 0 <= count < _MOST for count in counts)
+        and all(text is None or isinstance(text, str) for text in texts)
+        and (record.best is None or _is_number(record.best))
+        and _is_number(record.seconds)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and -_MOST < value < _MOST and math.isfinite(value)  # type: ignore[operator, arg-type]
+
+
+def _marks(found: Any) -> dict[str, Mark] | None:
+    if not isinstance(found, dict):
+        return None
+    marks: dict[str, Mark] = {}
+    for suffix, mark in found.items():
+        match mark:
+            case [int(size), str(digest)]:
+                marks[suffix] = (size, digest)
+            case _:
+                return None
+    return marks
