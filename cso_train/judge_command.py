@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import click
 
-from cso_train.command_parts import domain_option, errors_as_lines, server_model, servers_of
+from cso_train.command_parts import domain_option, errors_as_lines, server_model
 from cso_train.data import checked_prompt, load_data
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation.pairwise import (
@@ -46,7 +46,7 @@ from cso_train.evaluation.sheets import (
 from cso_train.progress import progress_bar
 from mctsdialog import ChatModel, Domain, Limits
 from mctsdialog.cli.exits import FAILED, Failure, interruptible
-from mctsdialog.cli.keys import api_key_option, shown_choice
+from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
@@ -64,10 +64,12 @@ _OPTIONS = [
         "models",
         multiple=True,
         metavar="NAME[@URL]",
-        help="A judge: its name at the server, or at another, or 'local' for the embedded model; again for several.",
+        help="A judge: its name at the server, or at another, PROVIDER/NAME, or 'local' for the embedded model; again "
+        "for several.",
     ),
     click.option("--server", metavar="URL", help="The judges' OpenAI-compatible server, up to /v1. Default: OpenAI's."),
-    api_key_option,
+    with_server_options,
+    max_reply_tokens_option,
     click.option(
         "--repeats",
         default=1,
@@ -284,11 +286,10 @@ def _judged(
         raise TrainConfigError("two judges have the same name and address", field="model")
 
     async def run() -> R:
-        place: dict[str, Any] = {"servers": servers_of(options), "cache": inside(options["out"], "cache")}
         limits, judges = Limits(options["concurrency"]), {}
         async with AsyncExitStack() as stack:
             for shown, given in chosen.items():
-                model = await stack.enter_async_context(server_model(given, **place, limits=limits))
+                model = await stack.enter_async_context(server_model(given, options, limits=limits))
                 for sample in range(options["repeats"]):
                     settings = {"sample": sample, "temperature": 1.0} if options["repeats"] > 1 else {}
                     judges[f"{shown} repeat {sample + 1}" if options["repeats"] > 1 else shown] = make(model, settings)

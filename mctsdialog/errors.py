@@ -193,9 +193,9 @@ class ModelRequestError(ModelError):
 
 
 class ModelAccountError(ModelRequestError):
-    """The server would refuse every request: a wrong key, no credit, a suspended account, an unknown model.
+    """The server would refuse every request: a wrong key, no credit, an unknown model, an address of another kind.
 
-    It ends a whole run at once.
+    It ends a whole run at once, with everything kept.
     """
 
 
@@ -231,6 +231,7 @@ class ModelUnavailableError(ModelError):
     """The server could not answer now: 429, 5xx, a connection fault or a time-out. Worth trying again.
 
     :param retry_after: seconds that the server asked to wait, where it did.
+    :param lasting: whether the fault probably lasts, such as an address where nobody listens.
     """
 
     def __init__(
@@ -240,14 +241,31 @@ class ModelUnavailableError(ModelError):
         model: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        lasting: bool = False,
         usage: Usage | None = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.retry_after = retry_after
+        self.lasting = lasting
 
 
 class ModelResponseError(ModelError):
-    """The server answered, but not with a completion (half a body, HTML, no choices). Worth trying again."""
+    """The server answered, but not with a completion (half a body, HTML, no choices). Worth trying again.
+
+    :param lasting: whether the fault probably lasts, such as a web page where a model should answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        lasting: bool = False,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status, usage=usage)
+        self.lasting = lasting
 
 
 class ModelNotFoundError(ModelError):

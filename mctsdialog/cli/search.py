@@ -20,6 +20,7 @@ from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failur
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
+    cost_lines,
     given_config,
     most_workers,
     open_worker,
@@ -217,7 +218,7 @@ class Run:
             report = await self._search(models, concurrency)
             seconds = time.monotonic() - began
             cost = f"{_spent(report.counts)}  {seconds:.1f} s" if self.executor else models.closing_line(seconds)
-        self._summary(report, cost)
+        self._summary(report, cost, cost_lines(report.counts.parts(report.prices)))
         if report.failures:
             return FAILED
         return 0 if report.complete else BUDGET_SPENT
@@ -244,7 +245,7 @@ class Run:
             except JournalMismatchError as error:
                 raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
 
-    def _summary(self, report: CorpusReport, cost: str) -> None:
+    def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
         counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
         skipped = f"; {report.skipped} finished before" if report.skipped else ""
         failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
@@ -255,7 +256,8 @@ class Run:
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
         if report.closed:
             echo(closed_line(report.closed))
-        echo(cost)
+        for line in [cost, *parts]:
+            echo(line)
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from mctsdialog.corpus.output import TreeRecord
 from mctsdialog.files import write_atomically
-from mctsdialog.llm import Budget, Meter
+from mctsdialog.llm import Budget, Meter, Price, Tally
+from mctsdialog.llm.budget import cost, price_of
 
 SCHEMA = "mctsdialog.corpus_summary"
 VERSION = 1
@@ -24,8 +25,9 @@ class Counts:
     :param calls: calls that went out, with the attempts of retried ones.
     :param failures: of them, those that failed.
     :param in_flight: under way.
-    :param prompt_tokens: read, and ``completion_tokens`` written.
+    :param prompt_tokens: read, and ``completion_tokens`` written, as they were billed.
     :param money: by the budget's prices; 0 without any.
+    :param tallies: calls and tokens by role and model.
     """
 
     calls: int = 0
@@ -34,6 +36,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     money: float = 0.0
+    tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict)
 
     @classmethod
     def of(cls, meter: Meter | None, budget: Budget | None = None) -> Self:
@@ -46,6 +49,7 @@ class Counts:
             meter.usage.prompt_tokens,
             meter.usage.completion_tokens,
             0.0 if budget is None else budget.used.money,
+            dict(meter.tallies),
         )
 
     def __add__(self, other: Counts) -> Counts:
@@ -57,13 +61,35 @@ class Counts:
         return replace(self._with(before, -1), in_flight=self.in_flight)
 
     def _with(self, other: Counts, sign: int) -> Counts:
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Counts(*(mine + sign * theirs for mine, theirs in pairs))
+        numbers = [each.name for each in fields(Counts) if each.name != "tallies"]
+        sums = {name: getattr(self, name) + sign * getattr(other, name) for name in numbers}
+        tallies, none = dict(self.tallies), Tally()
+        for key, tally in other.tallies.items():
+            before = tallies.get(key, none)
+            tallies[key] = before + tally if sign > 0 else before - tally
+        return Counts(**sums, tallies={key: tally for key, tally in tallies.items() if tally != none})
 
     @property
     def tokens(self) -> int:
         """Read and written."""
         return self.prompt_tokens + self.completion_tokens
+
+    def parts(self, prices: Mapping[str, Price]) -> list[dict[str, Any]]:
+        """The costs by role and model, as JSON data; money is None for a model without a price."""
+        rows = []
+        for (role, model), tally in sorted(self.tallies.items()):
+            price = price_of(prices, model)
+            rows.append(
+                {
+                    "role": role or None,
+                    "model": model,
+                    "calls": tally.calls,
+                    "failed_calls": tally.failures,
+                    **asdict(tally.usage),
+                    "money": None if price is None else cost(tally.usage, price),
+                }
+            )
+        return rows
 
 
 @dataclass(frozen=True)
@@ -110,6 +136,7 @@ class CorpusReport:
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
+    :param prices: money per million tokens, by model.
     """
 
     out: Path
@@ -130,6 +157,7 @@ class CorpusReport:
     stop_reason: str | None = None
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     @property
     def trees(self) -> int:
@@ -182,6 +210,7 @@ class CorpusReport:
             "prompt_tokens": self.counts.prompt_tokens,
             "completion_tokens": self.counts.completion_tokens,
             "money": self.counts.money,
+            "costs": self.counts.parts(self.prices),
             "seconds": round(self.seconds, 3),
             "config": dict(self.config),
             "roles": {name: dict(each) for name, each in self.roles.items()},

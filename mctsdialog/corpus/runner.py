@@ -27,6 +27,7 @@ from mctsdialog.errors import (
     DialogueError,
     JournalMismatchError,
     MctsDialogError,
+    ModelAccountError,
     ModelNotFoundError,
     ModelRefusedError,
     ModelRequestError,
@@ -105,7 +106,7 @@ async def search_corpus(
     :param executor: where searches run, a Ray cluster for instance.
     :returns: the report, which is written to ``summary.json`` too, in whatever way the run ends.
     :raises TooManyFailuresError: when more dialogues failed than ``max_failures``.
-    :raises ModelRequestError: where the server refuses the key or the model.
+    :raises ModelAccountError: where the server would refuse every request: a wrong key, no credit, no such model.
     :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` begins anew.
     :raises JournalError: where another run is at work in the folder.
     :raises DialogueError: for an id that comes again.
@@ -196,6 +197,7 @@ class _Run:
         self._meter, self._budget = meter, budget
         self._total, self._on_progress = total, on_progress
         self._report = CorpusReport(output.folder, output.shard, config.model_dump())
+        self._report.prices = {} if budget is None else budget.prices
         self._fingerprints = Fingerprints(config)
         self._open = 0
         self._changed = anyio.Event()
@@ -360,7 +362,7 @@ class _Run:
 def _is_fatal(error: Exception) -> bool:
     """Whether every other tree would fail in the same way."""
     if isinstance(error, ModelRequestError):
-        return error.status in _FATAL_STATUS
+        return isinstance(error, ModelAccountError) or error.status in _FATAL_STATUS
     return isinstance(error, JournalMismatchError | ModelNotFoundError | CacheError | ConfigError | OSError)
 
 

@@ -8,11 +8,28 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm import ChatModel, Sampling
+from mctsdialog.llm import ChatModel, ReasoningEffort, Sampling
 from mctsdialog.roles.llm import LLMJudge, LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
 from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
+
+
+_KINDS: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
+
+
+def role_sampling(
+    *, max_tokens: int | None = None, reasoning_effort: ReasoningEffort | None = None
+) -> dict[str, Sampling]:
+    """The sampling of every LLM role, with another limit or amount of reasoning; for :meth:`Roles.from_model`.
+
+    :param max_tokens: most tokens in a reply, reasoning included; None keeps each role's own limit.
+    :param reasoning_effort: how much a reasoning model thinks before it answers; None leaves it to the server.
+    :raises ConfigError: for a value out of range.
+    """
+    given = {"max_tokens": max_tokens, "reasoning_effort": reasoning_effort}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return {kind.role: replace(kind.default_sampling, **changed) for kind in _KINDS}
 
 
 @runtime_checkable
@@ -65,7 +82,7 @@ class Roles:
         :param domain: strategies, rubric, names and prompt templates.
         :param scenario: what the conversation is about; the search binds the roles to its own scenario.
         :param models: another model for some roles, by role name.
-        :param sampling: other sampling for some roles, by role name.
+        :param sampling: other sampling for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
         :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
         :raises ConfigError: for an unknown role name or attempts below 1.
         """
@@ -73,7 +90,6 @@ class Roles:
         for name in (*models, *sampling):
             if name not in ROLE_NAMES:
                 raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
-        kinds: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
         made: dict[str, Any] = {
             kind.role: kind(
                 models.get(kind.role, model),
@@ -82,7 +98,7 @@ class Roles:
                 sampling=sampling.get(kind.role),
                 attempts=attempts,
             )
-            for kind in kinds
+            for kind in _KINDS
         }
         provenance = {name: role.provenance for name, role in made.items()}
         return cls(**made, domain=domain, provenance=provenance)

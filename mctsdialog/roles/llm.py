@@ -75,7 +75,7 @@ class LLMRole:
             parsed[text] = parse(Completion(text))
 
         for attempt in range(1, self.attempts + 1):
-            request = ChatRequest(asked, self.sampling, schema, accept=accept)
+            request = ChatRequest(asked, self.sampling, schema, accept=accept, role=self.role)
             completion = await self.model.complete(request)
             if completion.text in parsed and completion.finish_reason == "stop":
                 return parsed[completion.text]
