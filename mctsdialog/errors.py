@@ -35,12 +35,9 @@ from __future__ import annotations
 
 import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from mctsdialog._text import visible
-
-if TYPE_CHECKING:
-    from mctsdialog.llm.base import Usage
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -179,9 +176,7 @@ class ModelError(MctsDialogError):
     :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), where the server told them.
     """
 
-    def __init__(
-        self, message: str, *, model: str | None = None, status: int | None = None, usage: Usage | None = None
-    ) -> None:
+    def __init__(self, message: str, *, model: str | None = None, status: int | None = None, usage: Any = None) -> None:
         super().__init__(message)
         self.model = model
         self.status = status
@@ -215,7 +210,7 @@ class ModelRefusedError(ModelError):
         reason: Literal["content_filter", "refusal"],
         model: str | None = None,
         status: int | None = None,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.reason = reason
@@ -242,7 +237,7 @@ class ModelUnavailableError(ModelError):
         status: int | None = None,
         retry_after: float | None = None,
         lasting: bool = False,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.retry_after = retry_after
@@ -262,7 +257,7 @@ class ModelResponseError(ModelError):
         model: str | None = None,
         status: int | None = None,
         lasting: bool = False,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.lasting = lasting
