@@ -1,10 +1,14 @@
-"""What the benchmarks have in common: medians of interleaved runs, a Markdown table, JSON with the machine."""
+"""What the benchmarks have in common: medians, commands bounded in time, a Markdown table, JSON with the machine."""
 
+import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +47,25 @@ def roles_after(roles, first):
 def medians(samples):
     """The median of each figure over samples, each a dictionary of numbers."""
     return {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
+
+
+def run(words, limit=None, **options):
+    """Run a command and keep what it prints. Its process group ends with it, and with us.
+
+    :param limit: the seconds it may take; past them its exit status is 124 or, if it did not stop at once, 137.
+    :param options: of :class:`subprocess.Popen`.
+    """
+    bounded = [] if limit is None else ["timeout", "--kill-after=5", f"{limit:.0f}"]  # holds even if we are killed
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as errors:  # no pipe to wait for
+        process = subprocess.Popen([*bounded, *words], stdout=printed, stderr=errors, start_new_session=True, **options)
+        try:
+            status = process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        printed.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(words, status, printed.read(), errors.read())
 
 
 def table(rows, columns):

@@ -87,28 +87,26 @@ def wrong_files(out):
     }
 
 
-def run(words, log, seconds=None):
-    """Run the command, and kill it so long after it has read its dialogues. The exit code."""
-    start = log.stat().st_size if log.exists() else 0
+def run(words, log, url, calls=None):
+    """Run the command, and kill it once it has made so many calls. The exit code."""
+    most = None if calls is None else stub_server.totals_of(url)["calls"] + calls
     with log.open("ab") as file:
         process = subprocess.Popen(words, stdout=file, stderr=file)
-        while seconds is not None and process.poll() is None and b" kept" not in log.read_bytes()[start:]:
-            time.sleep(0.02)
-        try:
-            return process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        while most is not None and process.poll() is None:
+            if stub_server.totals_of(url)["calls"] >= most:
+                process.kill()
+            time.sleep(0.01)
+        return process.wait()
 
 
-def run_all(words, out, arguments, log):
+def run_all(words, out, arguments, log, url):
     """Runs that are killed, their files damaged after each, then runs to the end."""
     draw, counts, code = random.Random(arguments.seed), Counter(), None
     kinds, wrong = Counter(), set()
     while code is None or counts["tries"] < 4:
-        kill = counts["kills"] < arguments.kills
+        kill = counts["kills"] + counts["ended before the kill"] < arguments.kills
         said = log.stat().st_size if log.exists() else 0
-        code = run(words, log, draw.uniform(*arguments.between) if kill else None)
+        code = run(words, log, url, draw.randint(*arguments.between) if kill else None)
         lines = log.read_bytes()[said:].decode("utf-8", "replace")
         named = {line.rpartition(": ")[2] for line in lines.splitlines() if line.startswith("damaged, and rebuilt: ")}
         left = wrong_files(out)
@@ -143,9 +141,9 @@ def measure(arguments):
         mctsdialog.write_dialogues(corpus, list(throughput.dialogues(arguments.dialogues)), domain="esc")
         os.environ.setdefault("OPENAI_API_KEY", "none")
         words = soak.command(folder, url, arguments)
-        undisturbed = run([*words, "--out", str(folder / "whole")], folder / "whole.txt")
+        undisturbed = run([*words, "--out", str(folder / "whole")], folder / "whole.txt", url)
         calls, began = stub_server.totals_of(url)["calls"], time.monotonic()
-        code, counts, kinds = run_all(words, folder / "out", arguments, folder / "disturbed.txt")
+        code, counts, kinds = run_all(words, folder / "out", arguments, folder / "disturbed.txt", url)
         if code or undisturbed:
             sys.stderr.write((folder / "disturbed.txt").read_text("utf-8", "replace")[-2000:])
         same = trees(folder / "whole") == trees(folder / "out") if not (code or undisturbed) else False
@@ -187,9 +185,7 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--dialogues", type=int, default=400)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument(
-        "--between", type=float, nargs=2, default=[0.0, 2.0], help="seconds of a search before its kill"
-    )
+    parser.add_argument("--between", type=int, nargs=2, default=[1, 600], help="calls of a run before its kill")
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--latency", type=float, default=0.05)

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -39,8 +38,24 @@ VARIANTS = {
 }
 
 
-def measure(arguments, rows, settings):
-    """The figures of one worker."""
+class WorkerError(SystemExit):
+    """A worker ended without figures.
+
+    :ivar status: its exit status; 124 where its time was up.
+    """
+
+    def __init__(self, message, status):
+        super().__init__(message)
+        self.status = status
+
+
+def measure(arguments, rows, settings, *, limit=None, **given):
+    """The figures of one worker.
+
+    :param limit: the seconds it may take; None for any number.
+    :param given: what else it is told.
+    :raises WorkerError: where it fails.
+    """
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(arguments.threads)}
     if arguments.device == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
@@ -53,12 +68,12 @@ def measure(arguments, rows, settings):
     with tempfile.TemporaryDirectory() as folder:
         file, data = Path(folder) / "given.json", Path(folder) / "rows.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        given = {"rows": str(data), "settings": {**common_settings, **settings}}
-        file.write_text(json.dumps(given), "utf-8")
+        told = {"rows": str(data), "settings": {**common_settings, **settings}, "device": arguments.device, **given}
+        file.write_text(json.dumps(told), "utf-8")
         words = [*shlex.split(arguments.launcher), sys.executable, str(WORKER), str(file)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+        done = common.run(words, limit, env=environment)
         if done.returncode:
-            raise SystemExit(f"{settings}: {done.stderr[-3000:]}")
+            raise WorkerError(f"{settings}: {done.stderr[-3000:]}", done.returncode)
         return json.loads(file.with_name("figures.json").read_bytes())
 
 

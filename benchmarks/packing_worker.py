@@ -9,27 +9,38 @@ from pathlib import Path
 
 import torch
 import trl
-from transformers import TrainerCallback
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
+import cso_train.run
 from cso_train.config import resolve_config
-from cso_train.run import _trainer, prepare  # the very trainer that a run has
+
+LOGGED = ("loss", "rewards/margins", "logps/chosen", "logps/rejected")
 
 
 def worker(file):
     """Train some steps as a file says, and write down how long it took."""
     given = json.loads(file.read_bytes())
+    if given["device"] == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("there is no GPU here that this PyTorch can use")
+    if given.get("random"):
+        random_weights()
+    if given["settings"].get("zero_stage"):
+        nothing_is_compiled()
+    torch.backends.cuda.enable_cudnn_sdp(given.get("cudnn_sdpa", True))
     fixed = {"data": given["rows"], "zero_stage": "none", "logging_steps": 1, "report_to": ()}
-    prepared = prepare(resolve_config(None, None, {**fixed, **given["settings"]}).config, lambda line: None)
+    config = resolve_config(None, None, {**fixed, **given["settings"]}).config
+    prepared = cso_train.run.prepare(config, lambda line: None)
     watch = Watch()
     watch.over_trl()
-    trainer, _ = _trainer(prepared, file.parent / "run")
+    trainer, _ = cso_train.run._trainer(prepared, file.parent / "run")  # the very trainer that a run has
+    trainer.args.save_strategy = "no"  # a checkpoint is not what is measured
     watch.over(trainer)
     forget_peak()
     trainer.train()
-    rows = len(prepared.train.rows)
+    rows, log = len(prepared.train.rows), trainer.state.log_history
     if not watch.tokens:
-        watch.tokens = sum(each.get("tokens/packed", 0) for each in trainer.state.log_history)
-    pairs = min(rows, prepared.config.batch_size * len(watch.steps))
+        watch.tokens = sum(each.get("tokens/packed", 0) for each in log)
+    pairs = min(rows * prepared.config.epochs, prepared.config.batch_size * len(watch.steps))
     figures = {
         "pairs": pairs,
         "train": sum(watch.steps) / pairs,
@@ -37,8 +48,38 @@ def worker(file):
         "tokens": watch.tokens / pairs,
         "memory": peak(),
         "steps": watch.steps,
+        "compilations": compilations(),
+        "log": [{name: each[name] for name in LOGGED if name in each} for each in log if "loss" in each],
     }
     file.with_name("figures.json").write_text(json.dumps(figures), "utf-8")
+
+
+def random_weights():
+    """Have models made of their configuration where they are trained, the same in every process; nothing is loaded."""
+
+    def made(source, *, dtype, attention=None, **options):
+        config = AutoConfig.from_pretrained(source.location)
+        kernel = {} if attention is None else {"attn_implementation": attention}
+        torch.manual_seed(0)
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, **kernel)
+        model.config.use_cache = False
+        return model.to(dtype)
+
+    cso_train.run.load_model = made
+    # names a file of reference log-probabilities that nothing reads again; for a large model it takes a minute
+    trl.trainer.dpo_trainer.hash_module = lambda model: "random"
+
+
+def nothing_is_compiled():
+    """Keep DeepSpeed from compiling, for a minute, what speeds up several processes on a CPU: here is one."""
+    cso_train.run.import_deepspeed().ops.__compatible_ops__ = {}
+
+
+def compilations():
+    """Graphs that torch.compile made in this process, FlexAttention's among them."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else dynamo.counters["stats"]["unique_graphs"]
 
 
 class Watch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +13,8 @@ from mctsdialog import Limits, LocalChat, ResponseCache, build_stack
 from mctsdialog._text import visible_line
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, Failure, errors_as_exits
 from mctsdialog.cli.keys import Servers
+from mctsdialog.folders import inside
+from mctsdialog.llm import SamplingModel
 
 
 @contextmanager
@@ -32,16 +33,23 @@ domain_option = click.option(
 )
 
 
-def server_model(choice: str, *, servers: Servers, cache: Path, limits: Limits) -> Any:
+def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> Any:
     """A chat model at an OpenAI-compatible server, to be used with ``async with``, behind cache, limits and retries.
 
-    :param choice: the model's name at the main server, or NAME@URL; "local" is mctsdialog's embedded model instead.
-    :raises ConfigError: where api.openai.com is meant and there is no key.
+    :param choice: the model's name at the main server, NAME@URL, or PROVIDER/NAME; "local" is mctsdialog's embedded
+        model instead.
+    :param options: of the command.
+    :raises ConfigError: where a provider's own server is meant and there is no key.
     """
-    chat = LocalChat() if choice == "local" else servers.chat(choice)
-    return build_stack(chat, cache=ResponseCache(cache), limits=limits)
-
-
-def servers_of(options: Mapping[str, Any]) -> Servers:
-    """The servers that ``--server`` and ``--api-key-env`` name."""
-    return Servers.of(options["server"], options["api_key_env"], option="--server")
+    servers = Servers.of(
+        options["server"],
+        options["api_key_env"],
+        option="--server",
+        model=options["models"][0],
+        headers=options["headers"],
+        extras=options["extras"],
+    )
+    limit = options.get("max_reply_tokens")
+    chat = LocalChat() if choice == "local" else servers.chat(choice, reasoning_room=limit is None)
+    stack = build_stack(chat, cache=ResponseCache(inside(options["out"], "cache")), limits=limits)
+    return SamplingModel(stack, max_tokens=limit, reasoning_effort=options["reasoning_effort"])

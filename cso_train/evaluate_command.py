@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import click
 
-from cso_train.command_parts import domain_option, errors_as_lines, server_model, servers_of
+from cso_train.command_parts import domain_option, errors_as_lines, server_model
 from cso_train.data import trained_seeds
 from cso_train.errors import TrainConfigError
 from cso_train.evaluation.contexts import TestCase, build_test_set, read_test_set, write_test_set
@@ -22,10 +22,10 @@ from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.progress import progress_bar
 from mctsdialog import Limits, read_dialogues
 from mctsdialog.cli.exits import interruptible
-from mctsdialog.cli.keys import api_key_option, shown_choice, split_choice
+from mctsdialog.cli.keys import shown_choice, split_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
-from mctsdialog.folders import inside
+from mctsdialog.llm.providers import split_provider
 
 
 @click.command("testset")
@@ -75,7 +75,8 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     multiple=True,
     default=("smollm2",),
     show_default="smollm2",
-    help="Hub name, folder or GGUF file; NAME with --server, or NAME@URL; 'local': by llama.cpp. Or several.",
+    help="Hub name, folder or GGUF file; NAME with --server, NAME@URL, or PROVIDER/NAME of a server (openai/ is the "
+    "hub's); 'local': by llama.cpp. Or several.",
 )
 @click.option(
     "--adapter",
@@ -85,7 +86,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     help="Also the first model with this adapter; again for several.",
 )
 @click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
-@api_key_option
+@with_server_options
 @click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once to a server.")
 @click.option(
     "--baseline",
@@ -98,7 +99,15 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
 @domain_option
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many contexts.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Contexts at once.")
-@click.option("--max-tokens", default=128, show_default=True, type=click.IntRange(1), help="Longest reply in tokens.")
+@click.option(
+    "--max-tokens",
+    "--max-reply-tokens",
+    "max_tokens",
+    default=128,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Longest reply in tokens; a model at a server that reasons may take more.",
+)
 @click.option("--max-length", default=2048, show_default=True, type=click.IntRange(2), help="Longest prompt and reply.")
 @click.option(
     "--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 takes the likeliest token."
@@ -166,10 +175,9 @@ async def _evaluate(
 
     if _served(options):
         limits = Limits(options["concurrency"])
-        place: dict[str, Any] = {"servers": servers_of(options), "cache": inside(options["out"], "cache")}
         names = ("concurrency", "max_tokens", "temperature")
         for name in (options["model"], *options["others"]):
-            async with server_model(name, **place, limits=limits) as model:
+            async with server_model(name, options, limits=limits) as model:
                 there = ServerReplies(model, **{each: options[each] for each in names})
                 await (model_and_baselines(there) if name == options["model"] else one(shown_choice(name), there))
         return evaluations, said
@@ -186,7 +194,10 @@ async def _evaluate(
 
 def _served(options: dict[str, Any]) -> bool:
     """Whether the models answer through mctsdialog's model stack: at a server, or embedded in llama.cpp."""
-    return bool(options["server"]) or options["model"] == "local" or split_choice(options["model"])[1] is not None
+    model = options["model"]
+    provider = None if Path(model).exists() else split_provider(model)[0]
+    hosted = provider is not None and provider.name != "openai"  # the hub has models of that name
+    return bool(options["server"]) or model == "local" or hosted or split_choice(model)[1] is not None
 
 
 def _loaded(name: str) -> tuple[Any, Any]:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import anyio
 import click
 
-from cso_train.command_parts import domain_option, errors_as_lines, server_model, servers_of
-from cso_train.data import load_data
+from cso_train.command_parts import domain_option, errors_as_lines, server_model
+from cso_train.data import checked_prompt, load_data
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation.pairwise import (
     HUMAN_CRITERIA,
@@ -46,7 +46,7 @@ from cso_train.evaluation.sheets import (
 from cso_train.progress import progress_bar
 from mctsdialog import ChatModel, Domain, Limits
 from mctsdialog.cli.exits import FAILED, Failure, interruptible
-from mctsdialog.cli.keys import api_key_option, shown_choice
+from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import write_atomically
@@ -64,10 +64,12 @@ _OPTIONS = [
         "models",
         multiple=True,
         metavar="NAME[@URL]",
-        help="A judge: its name at the server, or at another, or 'local' for the embedded model; again for several.",
+        help="A judge: its name at the server, or at another, PROVIDER/NAME, or 'local' for the embedded model; again "
+        "for several.",
     ),
     click.option("--server", metavar="URL", help="The judges' OpenAI-compatible server, up to /v1. Default: OpenAI's."),
-    api_key_option,
+    with_server_options,
+    max_reply_tokens_option,
     click.option(
         "--repeats",
         default=1,
@@ -204,7 +206,7 @@ def _pairs(options: Mapping[str, Any], domain: Domain) -> tuple[list[PairToJudge
     for place, row, said in _replies(options["replies"]):
         missing = [name for name in names if name not in said]
         if missing:
-            message = f"has no reply of {missing[0]!r}; there are: {', '.join(said) or 'none'}"
+            message = f"has no reply of {missing[0]!r:.60}; there are: {', '.join(said) or 'none'}"
             raise TrainDataError(message, file=options["replies"], item=place)
         pairs.append(_pair(row["prompt"], said[names[0]], said[names[1]], domain))
     return pairs[:limit], names[0], names[1]
@@ -221,7 +223,7 @@ def _items(options: Mapping[str, Any], domain: Domain) -> list[ReplyToRate]:
     for _, row, said in [*_replies(options["replies"])][: options["limit"]]:
         gold = row.get("gold")
         if isinstance(gold, dict):
-            items.append(ReplyToRate("gold", _history(row["prompt"]), str(gold["text"]), gold.get("strategy")))
+            items.append(ReplyToRate("gold", _history(row["prompt"]), gold["text"], gold.get("strategy")))
         items += [_item(name, row["prompt"], reply, domain) for name, reply in said.items()]
     return items
 
@@ -235,13 +237,22 @@ def _replies(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]
     """Place, row and replies by model, of what 'evaluate' wrote."""
     empty = True
     for number, row in enumerate(read_rows(path), start=1):
-        empty = False
+        empty, item = False, f"row {number}"
         said = row.get("replies") if isinstance(row, dict) else None
         if not isinstance(said, dict) or not isinstance(row.get("prompt"), list):
+            raise TrainDataError("is no row of 'evaluate': it has no prompt and replies", file=path, item=item)
+        checked_prompt(row["prompt"], path, item)
+        for name, reply in said.items():
+            if not isinstance(reply, str):
+                raise TrainDataError("must be a text", file=path, item=item, field=f"replies.{name}")
+        gold = row.get("gold")
+        if isinstance(gold, dict) and not (
+            isinstance(gold.get("text"), str) and isinstance(gold.get("strategy"), str | None)
+        ):
             raise TrainDataError(
-                "is no row of 'evaluate': it has no prompt and replies", file=path, item=f"row {number}"
+                "must have a text, and a strategy that is text or null", file=path, item=item, field="gold"
             )
-        yield f"row {number}", row, said
+        yield item, row, said
     if empty:
         raise TrainDataError("has no rows", file=path)
 
@@ -275,11 +286,10 @@ def _judged(
         raise TrainConfigError("two judges have the same name and address", field="model")
 
     async def run() -> R:
-        place: dict[str, Any] = {"servers": servers_of(options), "cache": inside(options["out"], "cache")}
         limits, judges = Limits(options["concurrency"]), {}
         async with AsyncExitStack() as stack:
             for shown, given in chosen.items():
-                model = await stack.enter_async_context(server_model(given, **place, limits=limits))
+                model = await stack.enter_async_context(server_model(given, options, limits=limits))
                 for sample in range(options["repeats"]):
                     settings = {"sample": sample, "temperature": 1.0} if options["repeats"] > 1 else {}
                     judges[f"{shown} repeat {sample + 1}" if options["repeats"] > 1 else shown] = make(model, settings)

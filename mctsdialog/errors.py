@@ -33,25 +33,29 @@ text of files and servers: ``str(error)`` shows characters that a terminal acts 
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from mctsdialog._text import visible
 
-if TYPE_CHECKING:
-    from mctsdialog.llm.base import Usage
-
-
-class InsecureKeyWarning(UserWarning):
-    """A key, password or secret header goes over plain HTTP to another machine."""
-
-
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
 _MOST = 1000  # characters of a message; a file of megabytes may be one wrong name
 
 
 def shortened(text: str, most: int = _MOST) -> str:
     """``text``, cut where it is longer than a message may be."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """``value`` as a message shows it: its repr, cut, however long or deep the value is."""
+    return _REPR.repr(value)
+
+
+class InsecureKeyWarning(UserWarning):
+    """A key, password or secret header goes over plain HTTP to another machine."""
 
 
 class MctsDialogError(Exception):
@@ -172,9 +176,7 @@ class ModelError(MctsDialogError):
     :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), where the server told them.
     """
 
-    def __init__(
-        self, message: str, *, model: str | None = None, status: int | None = None, usage: Usage | None = None
-    ) -> None:
+    def __init__(self, message: str, *, model: str | None = None, status: int | None = None, usage: Any = None) -> None:
         super().__init__(message)
         self.model = model
         self.status = status
@@ -186,9 +188,9 @@ class ModelRequestError(ModelError):
 
 
 class ModelAccountError(ModelRequestError):
-    """The server would refuse every request: a wrong key, no credit, a suspended account, an unknown model.
+    """The server would refuse every request: a wrong key, no credit, an unknown model, an address of another kind.
 
-    It ends a whole run at once.
+    It ends a whole run at once, with everything kept.
     """
 
 
@@ -198,6 +200,7 @@ class ModelRefusedError(ModelError):
     A search closes the branch and goes on with the others.
 
     :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
+    :ivar role: the role that was asked, where a search or another player of roles asked it.
     """
 
     def __init__(
@@ -207,16 +210,23 @@ class ModelRefusedError(ModelError):
         reason: Literal["content_filter", "refusal"],
         model: str | None = None,
         status: int | None = None,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.reason = reason
+        self.role: str | None = None
+
+    @property
+    def closure(self) -> str:
+        """Why a branch is closed: role and reason, such as "supporter: refusal"."""
+        return self.reason if self.role is None else f"{self.role}: {self.reason}"
 
 
 class ModelUnavailableError(ModelError):
     """The server could not answer now: 429, 5xx, a connection fault or a time-out. Worth trying again.
 
     :param retry_after: seconds that the server asked to wait, where it did.
+    :param lasting: whether the fault probably lasts, such as an address where nobody listens.
     """
 
     def __init__(
@@ -226,14 +236,31 @@ class ModelUnavailableError(ModelError):
         model: str | None = None,
         status: int | None = None,
         retry_after: float | None = None,
-        usage: Usage | None = None,
+        lasting: bool = False,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.retry_after = retry_after
+        self.lasting = lasting
 
 
 class ModelResponseError(ModelError):
-    """The server answered, but not with a completion (half a body, HTML, no choices). Worth trying again."""
+    """The server answered, but not with a completion (half a body, HTML, no choices). Worth trying again.
+
+    :param lasting: whether the fault probably lasts, such as a web page where a model should answer.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        lasting: bool = False,
+        usage: Any = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status, usage=usage)
+        self.lasting = lasting
 
 
 class ModelNotFoundError(ModelError):

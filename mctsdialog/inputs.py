@@ -1,13 +1,14 @@
 """Where every reader begins: regular files alone, JSON of a bounded shape, and the first fault of many.
 
-A file or a reply that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it
-is linear in its size, and what is wrong with it is one short message.
+A file that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it takes
+time linear in its size, and what is wrong with it is one short message.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 import sys
@@ -131,10 +132,22 @@ def check_numbers(value: Any) -> None:
     :raises ValueError: naming the first that is not.
     """
     for each in _containers([value]):
-        for place, inner in each.items() if type(each) is dict else enumerate(each):
+        for inner in each.values() if type(each) is dict else each:
             if isinstance(inner, int | float) and not abs(inner) <= sys.float_info.max:
-                shown = f"{str(place):.60} " if type(each) is dict else ""
-                raise ValueError(f"the number {shown}is {'not a number' if inner != inner else 'above 1.8e308'}")
+                place = dotted(_path_to(inner, value)) or "the whole"
+                raise ValueError(f"{place} is {'no number' if math.isnan(inner) else 'a number above 1.8e308'}")
+
+
+def _path_to(wanted: Any, value: Any) -> tuple[int | str, ...]:
+    pending: list[tuple[tuple[int | str, ...], Any]] = [((), value)]
+    while pending:
+        place, each = pending.pop()
+        if each is wanted:
+            return place
+        if isinstance(each, dict | list):
+            inner = each.items() if isinstance(each, dict) else enumerate(each)
+            pending += [((*place, key), part) for key, part in inner]
+    return ()
 
 
 def _containers(value: Any) -> Iterator[Any]:

@@ -1,8 +1,10 @@
 """Every benchmark runs, with small sizes, so that none rots; figures are not looked at."""
 
+import argparse
 import importlib
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -45,11 +47,11 @@ def test_a_short_soak_ends_complete(tmp_path):
     assert figures["repeated"] <= 32 * figures["kills"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_kills_and_damage_end_in_the_trees_of_an_undisturbed_run(tmp_path):
-    words = [sys.executable, str(FOLDER / "damage.py"), "--dialogues", "16", "--kills", "5", "--between", "0.1", "1"]
+    words = [sys.executable, str(FOLDER / "damage.py"), "--dialogues", "16", "--kills", "5", "--between", "1", "120"]
     words += ["--iterations", "2", "--latency", "0.02", "--out", str(tmp_path / "figures.json")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=110, check=False, cwd=FOLDER)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=170, check=False, cwd=FOLDER)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     assert figures["same"] is True
@@ -78,6 +80,152 @@ def test_the_signal_of_a_judge_is_measured_by_both_scorings_out_of_the_same_repl
     assert rows[1]["equal"] == 6
     assert rows[0]["equal"] < 6
     assert model.calls == 12  # digits and expected scores come out of the same replies
+
+
+def gpu_script(folder, *words):
+    """The words and the environment of benchmarks/gpu.sh, with this Python."""
+    (folder / "tmp").mkdir()
+    paths = {"PYTHON": sys.executable, "PYTHONPATH": str(FOLDER.parent), "TMPDIR": str(folder / "tmp")}
+    return ["bash", str(FOLDER / "gpu.sh"), *words], {**os.environ, **paths}
+
+
+@pytest.mark.timeout(400)
+def test_the_gpu_script_measures_tiny_models_on_the_cpu(tmp_path):
+    pytest.importorskip("trl")
+    words, environment = gpu_script(tmp_path, "run", "--cpu", "--tiny", "--parts", "1b", "zero", "--out", str(tmp_path))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=390, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    figures = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
+    assert figures["ended"] == "whole"
+    rows = {row["name"]: row for part in figures["parts"].values() for row in part["rows"]}
+    measured = {name: row for name, row in rows.items() if "rate" in row}
+    assert set(measured) == {"trl-4", "sdpa", "plain", "zero-2"}
+    assert "backward" in rows["flex"]["left_out"]
+    assert rows["trl-4"]["tokens"] > 2 * rows["sdpa"]["tokens"]
+    for row in measured.values():
+        assert min(row["rate"], row["memory"], row["reference"]) > 0
+        assert max(row["gap"], row["apart"]) < 1e-4  # in fp32
+        assert row["log"][-1]["loss"] < row["log"][0]["loss"]
+    assert "| trees, SDPA |" in (tmp_path / "gpu.md").read_text("utf-8")
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.timeout(200)
+def test_what_the_gpu_script_measured_survives_when_it_is_stopped(tmp_path):
+    pytest.importorskip("trl")
+    given = ("run", "--cpu", "--tiny", "--parts", "tests", "1b", "--out", str(tmp_path))
+    words, environment = gpu_script(tmp_path, *given)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            if "billion parameters" in line:  # the second part begins
+                break
+        process.terminate()
+        process.stdout.read()
+    assert process.returncode != 0
+    figures = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
+    assert figures["ended"] == "cut off"
+    outcome = figures["parts"]["tests"]["rows"][0]
+    assert "skipped" in outcome["outcomes"] or "passed" in outcome["outcomes"]
+    assert "cut off" in (tmp_path / "gpu.md").read_text("utf-8")
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "empty"], "no wheels in empty"),
+        (["wheels", "--fast"], "unknown option"),
+        (["wheels"], "needs a folder"),
+    ],
+)
+def test_the_gpu_script_says_what_is_wrong_with_its_words(tmp_path, words, message):
+    words, environment = gpu_script(tmp_path, *words)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+class FakeReport:
+    """Keeps rows, with much time left."""
+
+    left = 1000.0
+
+    def __init__(self):
+        self.rows = []
+
+    def say(self, line):
+        pass
+
+    def add(self, part, title, row):
+        self.rows.append(row)
+
+
+def fake_figures(losses):
+    log = [{"loss": loss, "logps/chosen": -10.0, "logps/rejected": -11.0} for loss in losses]
+    return {"pairs": 8, "steps": [9.0, 1.0, 2.0, 3.0], "log": log, "tokens": 5, "memory": 1.0, "reference": 0.1}
+
+
+@pytest.fixture
+def measured_rows(monkeypatch, tmp_path):
+    """What a part of the GPU's measurements comes to where its workers answer as a function does."""
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    gpu_run = importlib.import_module("gpu_run")
+    packing = importlib.import_module("packing")
+
+    def rows(answer):
+        def measure(told, rows, settings, *, limit, random, **given):
+            found = answer(settings, given)
+            if isinstance(found, tuple):
+                raise packing.WorkerError(*found)
+            return found
+
+        monkeypatch.setattr(packing, "measure", measure)
+        report = FakeReport()
+        arguments = argparse.Namespace(cpu=False, tiny=True, scratch=tmp_path)
+        gpu_run.measure_part("8b", arguments, report)
+        return {row["name"]: row for row in report.rows}, gpu_run
+
+    return rows
+
+
+def test_a_failed_measurement_is_kept_and_the_others_go_on(measured_rows):
+    def answer(settings, given):
+        if settings["packing"] == "none":
+            return fake_figures([0.69, 0.68, 0.67, 0.66])
+        if settings.get("attention") == "sdpa":
+            return ("Traceback: it broke", 1)
+        return fake_figures([0.69, 0.68, 0.67, 0.60])
+
+    rows, gpu_run = measured_rows(answer)
+    assert "it broke" in rows["sdpa"]["error"]
+    assert rows["trl-2"]["step"] == 2.0  # the median without the first, which is the warm-up
+    assert rows["trl-2"]["rate"] == pytest.approx(8 / 4 / 2.0)
+    assert rows["flex"]["gap"] == pytest.approx(0.06)
+    assert [name for name, row in rows.items() if gpu_run.is_wrong(row)] == ["sdpa", "flex"]
+
+
+@pytest.mark.parametrize(
+    ("said", "helps"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory.", lambda settings, given: settings["gradient_checkpointing"]),
+        ("RuntimeError: cuDNN Frontend error", lambda settings, given: given == {"cudnn_sdpa": False}),
+    ],
+)
+def test_what_a_gpu_may_be_short_of_is_tried_again_once(measured_rows, said, helps):
+    tries = []
+
+    def answer(settings, given):
+        tries.append(settings)
+        return fake_figures([0.69, 0.68, 0.67, 0.66]) if helps(settings, given) else (said, 1)
+
+    rows, _ = measured_rows(answer)
+    assert all("rate" in row and ", with" in row["what"] for row in rows.values())
+    assert len(tries) == 2 * len(rows)
+    rows, _ = measured_rows(lambda settings, given: (said, 1))
+    assert all(said in row["error"] for row in rows.values())
+    rows, _ = measured_rows(lambda settings, given: (said, 124))
+    assert all("time was up" in row["error"] and ", with" not in row["what"] for row in rows.values())
 
 
 @pytest.fixture(scope="module")

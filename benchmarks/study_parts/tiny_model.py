@@ -16,20 +16,23 @@ TEMPLATE = (
 SPECIAL = ["<pad>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
-def make_tokenizer(domain, texts, vocabulary):
-    """A byte-pair tokenizer of the texts with a chat template."""
+def make_tokenizer(texts, vocabulary, whole=(), *, phrases=False):
+    """A byte-pair tokenizer of the texts with a chat template.
+
+    :param whole: texts that are one token each.
+    :param phrases: whether a token may go beyond a word.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)  # phrases may be tokens
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not phrases)
     inner.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
     inner.train_from_iterator(texts, trainer)
-    whole = [system_prompt(domain), *(spoken(name, "").strip() for name in domain.strategies.names)]
     inner.add_tokens([AddedToken(text, normalized=False) for text in whole])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=SPECIAL[0], eos_token=SPECIAL[1])
     tokenizer.chat_template = TEMPLATE
@@ -41,7 +44,8 @@ def make_model(folder, domain, texts, sizes, seed):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer(domain, texts, sizes.vocabulary)
+    whole = [system_prompt(domain), *(spoken(name, "").strip() for name in domain.strategies.names)]
+    tokenizer = make_tokenizer(texts, sizes.vocabulary, whole, phrases=True)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=sizes.hidden,

@@ -1,28 +1,68 @@
-"""Keys on the command line: each belongs to the address of one server, and comes from an environment variable."""
+"""Servers on the command line: where models are, with the key, headers and parameters that belong to each address."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar, get_args
 
 import click
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm import OpenAIChat
+from mctsdialog.llm import OpenAIChat, ReasoningEffort
 from mctsdialog.llm.address import OPENAI_URL, Origin, origin, server_address, shown_address
+from mctsdialog.llm.named import address_of_choice
+from mctsdialog.llm.providers import Provider, address_of, split_provider
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 
-api_key_option = click.option(
-    "--api-key-env",
-    metavar="[URL=]NAME",
-    multiple=True,
-    help="Environment variable with a key: NAME for the main server "
-    f"(default: {KEY_VARIABLE}), URL=NAME for another; again for several. Other servers are called without a key.",
+_OPTIONS = [
+    click.option(
+        "--api-key-env",
+        metavar="[URL=]NAME",
+        multiple=True,
+        help="Environment variable with a key: NAME for the main server (default: the provider's own, or "
+        f"{KEY_VARIABLE}), URL=NAME for another; again for several. Other servers are called without a key.",
+    ),
+    click.option(
+        "--header",
+        "headers",
+        metavar="[URL=]NAME=VARIABLE",
+        multiple=True,
+        help="A header to send, its value in an environment variable; to the main server, or to URL. Or several.",
+    ),
+    click.option(
+        "--extra",
+        "extras",
+        metavar="[URL=]JSON",
+        multiple=True,
+        help="Parameters to add to every call to the main server, or to URL: '{\"top_k\": 40}'.",
+    ),
+    click.option(
+        "--reasoning-effort",
+        type=click.Choice(get_args(ReasoningEffort)),
+        help="How much a reasoning model thinks before it answers. Default: the server's.",
+    ),
+]
+
+max_reply_tokens_option = click.option(
+    "--max-reply-tokens",
+    type=click.IntRange(1),
+    help="Most tokens of a reply, reasoning included. Default: by role, and more for models that reason.",
 )
+
+
+def with_server_options(command: F) -> F:
+    """The options that say how servers are called: keys, headers, parameters, amount of reasoning."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def split_choice(choice: str) -> tuple[str, str | None]:
@@ -39,56 +79,133 @@ def shown_choice(choice: str) -> str:
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the models of a command are, and which environment variable holds each server's key.
+    """Where the models of a command are, and what belongs to each server. Nothing goes to another one.
 
     :param main: address of the models without one of their own.
     :param option: the option that names it.
-    :param variables: variables by server. A server that is not there gets no key.
+    :param variables: environment variables with keys, by server. A server that is not there gets no key.
+    :param by_name: whether no main server was named, so that a name may begin with a provider's.
+    :param headers: headers and the environment variables that hold their values, by server.
+    :param extras: body parameters to add, by server.
     """
 
     main: str
     option: str
     variables: Mapping[Origin, str]
+    by_name: bool = False
+    headers: Mapping[Origin, Mapping[str, str]] = field(default_factory=dict)
+    extras: Mapping[Origin, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, main: str | None, given: Sequence[str], *, option: str) -> Self:
+    def of(
+        cls,
+        main: str | None,
+        given: Sequence[str],
+        *,
+        option: str,
+        model: str | None = None,
+        headers: Sequence[str] = (),
+        extras: Sequence[str] = (),
+    ) -> Self:
         """What the options say.
 
-        :param main: the main server; None for OpenAI's.
+        :param main: the main server; None for OpenAI's, or the provider's that ``model`` begins with.
         :param given: the values of ``--api-key-env``.
-        :raises ConfigError: for a value that is no variable's name, or two for one server.
+        :param model: the first model, ``NAME`` or ``PROVIDER/NAME``.
+        :param headers: the values of ``--header``.
+        :param extras: the values of ``--extra``.
+        :raises ConfigError: for a value of another form, or two for one server.
         """
-        main = main or OPENAI_URL
+        first = main or address_of_choice(model or "")
         variables: dict[Origin, str] = {}
         for value in given:
             address, _, name = value.rpartition("=")
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # it may be a key: not shown
+            if not _is_variable(name):  # it may be a key: not shown
                 message = "is the name of an environment variable, or URL=NAME; a key itself is never given here"
                 raise ConfigError(f"--api-key-env {message}", field="api_key_env")
-            if variables.setdefault(origin(address or main), name) != name:
+            if variables.setdefault(origin(address or first), name) != name:
                 raise ConfigError("--api-key-env names two variables for one server", field="api_key_env")
         if KEY_VARIABLE not in variables.values():
-            variables.setdefault(origin(main), KEY_VARIABLE)
-        return cls(main, option, variables)
+            variables.setdefault(origin(main or OPENAI_URL), KEY_VARIABLE)
+        belongs = (_headers(headers, first), _extras(extras, first))
+        return cls(main or OPENAI_URL, option, variables, main is None, *belongs)
 
-    def chat(self, choice: str, *, silent: bool = False, **options: Any) -> OpenAIChat:
-        """A model at its server, with that server's key.
-
-        :param choice: ``NAME``, or ``NAME@URL`` for another server.
-        :param silent: whether no call goes out, so that no key is needed.
-        :param options: of :class:`~mctsdialog.OpenAIChat`.
-        :raises ConfigError: where OpenAI's own server is meant and there is no key for it.
-        """
+    def _place(self, choice: str) -> tuple[str, str, Provider | None]:
+        """Name and address of a model, and its provider where its name begins with one."""
         name, address = split_choice(choice)
         if re.search(r"@[\w+.-]+://", name):  # with a password in it, perhaps: not shown
             raise ConfigError("a model is NAME, or NAME@URL with http:// or https://", field="model")
-        server = address or self.main
-        variable = self.variables.get(origin(server))
-        if origin(server) == origin(OPENAI_URL) and not silent and not os.environ.get(variable or ""):
+        if address is not None or not self.by_name:
+            return name, address or self.main, None
+        provider, model = split_provider(name)
+        return model, self.main if provider is None else address_of(provider, model), provider
+
+    def chat(self, choice: str, *, silent: bool = False, **options: Any) -> OpenAIChat:
+        """A model at its server, with that server's key, headers and parameters.
+
+        :param choice: ``NAME``, ``NAME@URL`` for another server, or where no main server is named ``PROVIDER/NAME``.
+        :param silent: whether no call goes out, so that no key is needed.
+        :param options: of :class:`~mctsdialog.OpenAIChat`.
+        :raises ConfigError: where a provider's own server is meant and there is no key for it.
+        """
+        name, server, provider = self._place(choice)
+        variable = self.variables.get(origin(server), None if provider is None else provider.key_variable)
+        hosted = origin(server) == origin(OPENAI_URL) or (provider is not None and provider.key_variable is not None)
+        if hosted and not silent and not os.environ.get(variable or ""):
             if variable is None:
                 how = f"name the variable of its key with --api-key-env {OPENAI_URL}=NAME"
                 raise ConfigError(f"{name}: {how}", field="api_key")
             how = f"set {variable} to your key, or name another server with {self.option}"
             raise ConfigError(f"{name}: {how}", field="api_key")
-        key = "" if silent or variable is None else None
-        return OpenAIChat(name, base_url=server, api_key=key, api_key_env=variable, **options)
+        return OpenAIChat(
+            name,
+            base_url=server,
+            api_key="" if silent or variable is None else None,
+            api_key_env=variable,
+            headers={} if silent else _values(self.headers.get(origin(server), {})),
+            extra=self.extras.get(origin(server)),
+            provider=None if provider is None else provider.name,
+            **options,
+        )
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
+
+
+def _headers(given: Sequence[str], main: str) -> dict[Origin, dict[str, str]]:
+    """Headers and the variables of their values, by server."""
+    found: dict[Origin, dict[str, str]] = {}
+    for value in given:
+        rest, _, variable = value.rpartition("=")
+        address, _, name = rest.rpartition("=")
+        if not _is_variable(variable) or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):  # not shown: a secret?
+            form = "NAME=VARIABLE or URL=NAME=VARIABLE; the value stands in that environment variable"
+            raise ConfigError(f"--header is {form}", field="headers")
+        found.setdefault(origin(address or main), {})[name] = variable
+    return found
+
+
+def _values(headers: Mapping[str, str]) -> dict[str, str]:
+    missing = [f"{variable} (header {name})" for name, variable in headers.items() if not os.environ.get(variable)]
+    if missing:
+        raise ConfigError(f"--header: set the environment variable {missing[0]}", field="headers")
+    return {name: os.environ[variable].strip() for name, variable in headers.items()}
+
+
+def _extras(given: Sequence[str], main: str) -> dict[Origin, dict[str, Any]]:
+    """Body parameters by server."""
+    found: dict[Origin, dict[str, Any]] = {}
+    for value in given:
+        address, text = "", value
+        if re.match(r"https?://", value, re.IGNORECASE):
+            address, _, text = value.partition("={")
+            text = "{" + text
+        try:
+            parameters = json.loads(text)
+        except (ValueError, RecursionError):
+            parameters = None
+        if not isinstance(parameters, dict):
+            raise ConfigError("--extra is a JSON object, or URL=JSON, such as '{\"top_k\": 40}'", field="extra")
+        found.setdefault(origin(address or main), {}).update(parameters)
+    return found

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import BaseModel
 
-from mctsdialog.cli.keys import Servers, api_key_option
-from mctsdialog.corpus import Share, WorkerModels
+from mctsdialog.cli.keys import Servers, max_reply_tokens_option, with_server_options
+from mctsdialog.cli.text import one_line
+from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import (
@@ -25,9 +26,11 @@ from mctsdialog.llm import (
     Meter,
     Price,
     ResponseCache,
+    Sampling,
     build_stack,
 )
-from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles
+from mctsdialog.llm.providers import PROVIDERS, split_provider
+from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles, role_sampling
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,9 +40,17 @@ _MOST_ADAPTIVE = 256  # that --adaptive may reach where no number is given
 _SHARED = ("concurrency", "requests_per_minute", "tokens_per_minute", "max_calls", "max_tokens")
 
 _OPTIONS = [
-    click.option("--model", metavar="NAME", help="Model at an OpenAI-compatible server. Default: the embedded model."),
-    click.option("--base-url", metavar="URL", help="The server, up to /v1. Default: api.openai.com."),
-    api_key_option,
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="Model at an OpenAI-compatible server; without --base-url, PROVIDER/NAME for a known provider: "
+        f"{', '.join(PROVIDERS)}. Default: the embedded model.",
+    ),
+    click.option(
+        "--base-url", metavar="URL", help="The server, up to /v1. Default: the provider's, or api.openai.com."
+    ),
+    with_server_options,
+    max_reply_tokens_option,
     click.option(
         "--local",
         type=click.Path(path_type=Path),
@@ -51,7 +62,7 @@ _OPTIONS = [
             f"--{role}-model",
             f"role_{role}",
             metavar="NAME[@URL]",
-            help=f"Another model for the {role}: a name at the server, NAME@URL, or 'local'.",
+            help=f"Another model for the {role}: a name as for --model, NAME@URL, or 'local'.",
         )
         for role in ROLE_NAMES
     ),
@@ -111,16 +122,16 @@ def with_config_options(config: type[BaseModel]) -> Callable[[F], F]:
     """One option for every field of a config, named after it."""
 
     def decorate(command: F) -> F:
-        for name, field in reversed(config.model_fields.items()):
-            flag = field.annotation is bool
-            default = "" if field.default is None or flag else f" [default: {field.default}]"
+        for name, setting in reversed(config.model_fields.items()):
+            flag = setting.annotation is bool
+            default = "" if setting.default is None or flag else f" [default: {setting.default}]"
             option = f"--{name.replace('_', '-')}"
             command = click.option(
                 f"{option}/--no{option[1:]}" if flag else option,
                 f"config_{name}",
-                type=None if flag else _option_type(field.annotation),
+                type=None if flag else _option_type(setting.annotation),
                 default=None,
-                help=f"{field.description}{default}",
+                help=f"{setting.description}{default}",
             )(command)
         return command
 
@@ -155,6 +166,7 @@ class ModelOptions:
     :param slots: calls at once in the embedded model.
     :param timeout: seconds for one call to a server.
     :param silent: whether no call goes out, so that no key is needed.
+    :param roomy: whether models that reason may take more tokens for a reply than the roles ask for.
     """
 
     model: str | None
@@ -165,6 +177,7 @@ class ModelOptions:
     slots: int
     timeout: float
     silent: bool = False
+    roomy: bool = True
 
     def make(self) -> dict[str, ChatModel]:
         """A bare model for each role; equal choices share one model.
@@ -177,6 +190,8 @@ class ModelOptions:
             raise ConfigError("--base-url needs --model NAME, the model's name at that server", field="model")
         made: dict[str, ChatModel] = {}
         chosen = {role: self.role_models.get(role) or self.model or "local" for role in ROLE_NAMES}
+        if (self.servers.headers or self.servers.extras) and set(chosen.values()) == {"local"}:
+            raise ConfigError("--header and --extra are for models at a server; name one with --model", field="model")
         for choice in chosen.values():
             if choice not in made:
                 made[choice] = self._local() if choice == "local" else self._server(choice)
@@ -186,7 +201,13 @@ class ModelOptions:
         return LocalChat(self.local, slots=self.slots)
 
     def _server(self, choice: str) -> ChatModel:
-        return self.servers.chat(choice, silent=self.silent, timeout=self.timeout, max_connections=_MOST_CONNECTIONS)
+        return self.servers.chat(
+            choice,
+            silent=self.silent,
+            timeout=self.timeout,
+            max_connections=_MOST_CONNECTIONS,
+            reasoning_room=self.roomy,
+        )
 
 
 @dataclass(frozen=True)
@@ -199,6 +220,7 @@ class ModelSetup:
     :param limits: calls at once and a minute.
     :param cache_folder: where replies are kept; None for nowhere.
     :param replay: whether replies come from the cache alone.
+    :param sampling: how each role's replies are drawn, where not by its default.
     :param judging: how the judge is asked, as :meth:`~mctsdialog.Roles.from_model` has it.
     """
 
@@ -208,7 +230,8 @@ class ModelSetup:
     limits: Limits
     cache_folder: Path | None
     replay: bool
-    judging: Mapping[str, Any]
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], cache_folder: Path) -> ModelSetup:
@@ -223,12 +246,20 @@ class ModelSetup:
         models = ModelOptions(
             model=options["model"],
             base_url=options["base_url"],
-            servers=Servers.of(options["base_url"], options["api_key_env"], option="--base-url"),
+            servers=Servers.of(
+                options["base_url"],
+                options["api_key_env"],
+                option="--base-url",
+                model=options["model"],
+                headers=options["headers"],
+                extras=options["extras"],
+            ),
             local=options["local"],
             role_models={role: options[f"role_{role}"] for role in ROLE_NAMES if options[f"role_{role}"]},
             slots=options["concurrency"] or 4,
             timeout=options["timeout"],
             silent=options["replay"],
+            roomy=options["max_reply_tokens"] is None,
         )
         return cls(
             bare=models.make(),
@@ -243,6 +274,11 @@ class ModelSetup:
             limits=_limits(options),
             cache_folder=None if options["no_cache"] else options["cache_folder"] or cache_folder,
             replay=options["replay"],
+            sampling=role_sampling(
+                max_tokens=options["max_reply_tokens"],
+                reasoning_effort=options["reasoning_effort"],
+                judge_samples=options["judge_samples"],
+            ),
             judging={"judge": options["judge"], "judge_samples": options["judge_samples"]},
         )
 
@@ -274,7 +310,7 @@ class ModelSetup:
                 stacks[id(model)] = stack
                 closing.push_async_callback(stack.aclose)
         models = {role: stacks[id(model)] for role, model in self.bare.items()}
-        return OpenModels(models, meter, cache, self.budget, self.judging)
+        return OpenModels(models, meter, cache, self.budget, self.sampling, self.judging)
 
 
 def _limits(options: Mapping[str, Any]) -> Limits:
@@ -294,11 +330,18 @@ class OpenModels:
     meter: Meter
     cache: ResponseCache | None
     budget: Budget
-    judging: Mapping[str, Any]
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
 
     def roles(self, domain: Domain) -> Roles:
         """The four roles in a domain."""
-        return Roles.from_model(self.models["seeker"], domain=domain, models=self.models, **self.judging)
+        return Roles.from_model(
+            self.models["seeker"], domain=domain, models=self.models, sampling=self.sampling, **self.judging
+        )
+
+    def cost_lines(self) -> list[str]:
+        """What was spent by role and model, a line each."""
+        return cost_lines(Counts.of(self.meter).parts(self.budget.prices))
 
     def cost(self) -> str:
         """Calls, tokens, cache hits and money so far."""
@@ -320,6 +363,20 @@ class OpenModels:
         rate = f"  {usage.completion_tokens / seconds:.1f} tokens/s" if self.meter.calls else ""
         reused = f"  {usage.cached_tokens} prompt tokens reused" if usage.cached_tokens else ""
         return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
+
+
+def cost_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The costs by role and model (:meth:`~mctsdialog.corpus.Counts.parts`), a line each."""
+    lines = []
+    for part in parts:
+        failed = f" ({part['failed_calls']} failed)" if part["failed_calls"] else ""
+        cached = f" ({part['cached_tokens']} cached)" if part["cached_tokens"] else ""
+        thought = f" ({part['reasoning_tokens']} reasoning)" if part["reasoning_tokens"] else ""
+        money = f"  cost {part['money']:.4f}" if part["money"] is not None else ""
+        name = one_line(f"{part['role'] or 'other':<11}{part['model']}")
+        tokens = f"{part['prompt_tokens']} tokens read{cached}, {part['completion_tokens']} written{thought}"
+        lines.append(f"  {name}: {part['calls']} calls{failed}, {tokens}{money}")
+    return lines
 
 
 def most_workers(options: Mapping[str, Any]) -> int | None:
@@ -356,6 +413,7 @@ def parse_prices(values: tuple[str, ...]) -> dict[str, Price]:
         try:
             parts = [float(part) for part in numbers.split(":")]
             prices[model] = Price(parts[0], parts[1], *parts[2:3])
+            prices.setdefault(split_provider(model)[1], prices[model])  # the name at the server
         except (ValueError, IndexError):
             parts = []
         if not model or not 2 <= len(parts) <= 3:

@@ -198,7 +198,8 @@ class Run:
                 for file, tree in loaded_trees(self.files, unreadable if self.options["lenient"] else None):
                     await self._generate(builder, file, tree, models, progress)
         code = self.write(builder.build(unreadable))
-        echo(models.closing_line(time.monotonic() - began))
+        for line in [models.closing_line(time.monotonic() - began), *models.cost_lines()]:
+            echo(line)
         return BUDGET_SPENT if self.spent else FAILED if self.failed else code
 
     def _stem(self, file: Path, tree: Tree, kind: str) -> str:
@@ -271,4 +272,5 @@ class Run:
 
 def _describe(done: Generated) -> str:
     stop = f", stopped: {done.stop_reason}" if done.stop_reason else ""
-    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{stop}"
+    refused = f", {done.closed} refused" if done.closed else ""
+    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{refused}{stop}"

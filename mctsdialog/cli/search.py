@@ -21,6 +21,7 @@ from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
+    cost_lines,
     given_config,
     most_workers,
     open_worker,
@@ -29,7 +30,7 @@ from mctsdialog.cli.models import (
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import conversation_lines, one_line
+from mctsdialog.cli.text import closed_line, conversation_lines, one_line
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
@@ -218,7 +219,7 @@ class Run:
             report = await self._search(models, concurrency)
             seconds = time.monotonic() - began
             cost = f"{_spent(report.counts)}  {seconds:.1f} s" if self.executor else models.closing_line(seconds)
-        self._summary(report, cost)
+        self._summary(report, cost, cost_lines(report.counts.parts(report.prices)))
         if report.failures:
             return FAILED
         return 0 if report.complete else BUDGET_SPENT
@@ -245,7 +246,7 @@ class Run:
             except JournalMismatchError as error:
                 raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
 
-    def _summary(self, report: CorpusReport, cost: str) -> None:
+    def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
         counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
         skipped = f"; {report.skipped} finished before" if report.skipped else ""
         failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
@@ -254,7 +255,10 @@ class Run:
         if report.damaged:
             more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
-        echo(cost)
+        if report.closed:
+            echo(closed_line(report.closed))
+        for line in [cost, *parts]:
+            echo(line)
         warn(report.health)
         if report.trees:
             self._best(report)
@@ -322,7 +326,8 @@ def describe(record: TreeRecord) -> str:
     if record.status == "not begun":
         return "not begun"
     value = "none" if record.best is None else f"{record.best:+.3f}"
+    closed = f"{sum(record.closed.values())} closed, " if record.closed else ""
     return (
-        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, best path {value}, "
+        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, {closed}best path {value}, "
         f"stopped: {one_line(record.stop_reason or 'no')}"
     )

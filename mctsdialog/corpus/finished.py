@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -48,6 +48,7 @@ class TreeRecord:
     :param stop_reason: why its search stopped.
     :param error: what it failed with.
     :param seconds: of its search.
+    :param closed: branches that models or their providers refused for good, by reason ("supporter: refusal").
     :param health: what the health check has counted in its tree; None without one.
     """
 
@@ -60,6 +61,7 @@ class TreeRecord:
     stop_reason: str | None = None
     error: str | None = None
     seconds: float = 0.0
+    closed: Mapping[str, int] = field(default_factory=dict)
     health: RoleHealth | None = None
 
 
@@ -219,11 +221,9 @@ def _decode(line: bytes) -> _Line | None:
         found = json.loads(text)
         if not isinstance(found, dict):
             return None
-        health = found.get("health")
-        record = TreeRecord(
-            **{each.name: found[each.name] for each in fields(TreeRecord) if each.name != "health"},
-            health=None if health is None else RoleHealth.from_dict(health),
-        )
+        found.setdefault("closed", {})  # version 0.1 counted neither
+        found["health"] = None if found.get("health") is None else RoleHealth.from_dict(found["health"])
+        record = TreeRecord(**{each.name: found[each.name] for each in fields(TreeRecord)})
         fingerprint = found["fingerprint"]
     except (ValueError, KeyError, RecursionError):
         return None
@@ -244,6 +244,8 @@ def _is_sound(record: TreeRecord) -> bool:
         and record.status == "done"
         and all(type(count) is int and 0 <= count < _MOST for count in counts)
         and all(text is None or isinstance(text, str) for text in texts)
+        and isinstance(record.closed, dict)
+        and all(type(count) is int and 0 <= count < _MOST for count in record.closed.values())
         and (record.best is None or _is_number(record.best))
         and _is_number(record.seconds)
     )

@@ -21,6 +21,7 @@ from mctsdialog.files import digested_stem, earlier_stem, file_stem
 from mctsdialog.folders import inside, remove_file
 from mctsdialog.roles import RoleHealth, Roles, check_roles
 from mctsdialog.search import SearchConfig, search
+from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
 
 __all__ = ["Fingerprints", "FinishedIndex", "Output", "Status", "TreeRecord"]
@@ -124,6 +125,7 @@ class Output:
             best=None if best is None else best[1],
             stop_reason=tree.stop_reason,
             seconds=time.monotonic() - began,
+            closed=tree.closed(),
             health=health,
         )
 
@@ -169,14 +171,14 @@ class Fingerprints:
     """What decides finished trees of one configuration, as 32 hexadecimal digits."""
 
     def __init__(self, config: SearchConfig) -> None:
-        self._config = config.model_dump()
+        self._config = lasting(config)
         self._domains: dict[int, tuple[Domain, str]] = {}  # a domain has no hash; holding it keeps its id
 
     def of(self, start: Scenario, roles: Roles) -> str:
         """Dialogue, domain, settings, and roles where they are known."""
         domain = roles.domain or ESC
         if id(domain) not in self._domains:
-            self._domains[id(domain)] = (domain, _digest(domain.model_dump(mode="json")))
+            self._domains[id(domain)] = (domain, _digest(lasting(domain)))
         dialogue = _adapter(type(start)).dump_python(start, mode="json")
         return _digest([dialogue, self._domains[id(domain)][1], self._config, dict(roles.provenance)])
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from mctsdialog.corpus.output import TreeRecord
 from mctsdialog.files import write_atomically
-from mctsdialog.llm import Budget, Meter
+from mctsdialog.llm import Budget, Meter, Price, Tally
+from mctsdialog.llm.budget import cost, price_of
 from mctsdialog.roles import RoleHealth
 
 SCHEMA = "mctsdialog.corpus_summary"
@@ -24,8 +26,9 @@ class Counts:
     :param calls: calls that went out, with the attempts of retried ones.
     :param failures: of them, those that failed.
     :param in_flight: under way.
-    :param prompt_tokens: read, and ``completion_tokens`` written.
+    :param prompt_tokens: read, and ``completion_tokens`` written, as they were billed.
     :param money: by the budget's prices; 0 without any.
+    :param tallies: calls and tokens by role and model.
     """
 
     calls: int = 0
@@ -34,6 +37,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     money: float = 0.0
+    tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict)
 
     @classmethod
     def of(cls, meter: Meter | None, budget: Budget | None = None) -> Self:
@@ -46,6 +50,7 @@ class Counts:
             meter.usage.prompt_tokens,
             meter.usage.completion_tokens,
             0.0 if budget is None else budget.used.money,
+            dict(meter.tallies),
         )
 
     def __add__(self, other: Counts) -> Counts:
@@ -57,13 +62,35 @@ class Counts:
         return replace(self._with(before, -1), in_flight=self.in_flight)
 
     def _with(self, other: Counts, sign: int) -> Counts:
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Counts(*(mine + sign * theirs for mine, theirs in pairs))
+        numbers = [each.name for each in fields(Counts) if each.name != "tallies"]
+        sums = {name: getattr(self, name) + sign * getattr(other, name) for name in numbers}
+        tallies, none = dict(self.tallies), Tally()
+        for key, tally in other.tallies.items():
+            before = tallies.get(key, none)
+            tallies[key] = before + tally if sign > 0 else before - tally
+        return Counts(**sums, tallies={key: tally for key, tally in tallies.items() if tally != none})
 
     @property
     def tokens(self) -> int:
         """Read and written."""
         return self.prompt_tokens + self.completion_tokens
+
+    def parts(self, prices: Mapping[str, Price]) -> list[dict[str, Any]]:
+        """The costs by role and model, as JSON data; money is None for a model without a price."""
+        rows = []
+        for (role, model), tally in sorted(self.tallies.items()):
+            price = price_of(prices, model)
+            rows.append(
+                {
+                    "role": role or None,
+                    "model": model,
+                    "calls": tally.calls,
+                    "failed_calls": tally.failures,
+                    **asdict(tally.usage),
+                    "money": None if price is None else cost(tally.usage, price),
+                }
+            )
+        return rows
 
 
 @dataclass(frozen=True)
@@ -104,11 +131,14 @@ class CorpusReport:
     :param failures: dialogues that failed.
     :param damaged: files of finished trees that were damaged or missing, and lines of an index that cannot be read.
         Their trees were rebuilt from the journals.
+    :param closed: branches of all trees that models or their providers refused for good, by reason, and dialogues whose
+        beginning was refused.
     :param best: the tree with the best path.
     :param health: what the health check of the roles has counted in these trees.
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
+    :param prices: money per million tokens, by model.
     """
 
     out: Path
@@ -124,11 +154,13 @@ class CorpusReport:
     nodes: int = 0
     ends: int = 0
     iterations: int = 0
+    closed: Counter[str] = field(default_factory=Counter)
     best: TreeRecord | None = None
     health: RoleHealth = field(default_factory=RoleHealth)
     stop_reason: str | None = None
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     @property
     def trees(self) -> int:
@@ -142,6 +174,7 @@ class CorpusReport:
 
     def add(self, record: TreeRecord) -> None:
         """Count what became of a dialogue."""
+        self.closed.update(record.closed)
         if record.status == "failed":
             self.failures.append(record)
             return
@@ -175,6 +208,7 @@ class CorpusReport:
             "nodes": self.nodes,
             "ends": self.ends,
             "iterations": self.iterations,
+            "closed": dict(self.closed),
             "best": None if self.best is None else {"id": self.best.id, "mean_q": self.best.best},
             "health": self._health(),
             "calls": self.counts.calls,
@@ -182,6 +216,7 @@ class CorpusReport:
             "prompt_tokens": self.counts.prompt_tokens,
             "completion_tokens": self.counts.completion_tokens,
             "money": self.counts.money,
+            "costs": self.counts.parts(self.prices),
             "seconds": round(self.seconds, 3),
             "config": dict(self.config),
             "roles": {name: dict(each) for name, each in self.roles.items()},

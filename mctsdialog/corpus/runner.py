@@ -27,7 +27,9 @@ from mctsdialog.errors import (
     DialogueError,
     JournalMismatchError,
     MctsDialogError,
+    ModelAccountError,
     ModelNotFoundError,
+    ModelRefusedError,
     ModelRequestError,
     TooManyFailuresError,
     first_error,
@@ -94,7 +96,8 @@ async def search_corpus(
     :param concurrency: model calls to keep under way over all trees, 1 or more; or the limits that the models share,
         whose number is followed as it changes.
     :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
-    :param max_failures: dialogues that may fail before the run is given up; None for any number.
+    :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
+        refuse to begin do not count.
     :param restart: begin every search anew.
     :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
     :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
@@ -103,7 +106,7 @@ async def search_corpus(
     :param executor: where searches run, a Ray cluster for instance.
     :returns: the report, which is written to ``summary.json`` too, in whatever way the run ends.
     :raises TooManyFailuresError: when more dialogues failed than ``max_failures``.
-    :raises ModelRequestError: where the server refuses the key or the model.
+    :raises ModelAccountError: where the server would refuse every request: a wrong key, no credit, no such model.
     :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` begins anew.
     :raises JournalError: where another run is at work in the folder.
     :raises DialogueError: for an id that comes again.
@@ -194,6 +197,7 @@ class _Run:
         self._meter, self._budget = meter, budget
         self._total, self._on_progress = total, on_progress
         self._report = CorpusReport(output.folder, output.shard, config.model_dump())
+        self._report.prices = {} if budget is None else budget.prices
         self._fingerprints = Fingerprints(config)
         self._open = 0
         self._changed = anyio.Event()
@@ -294,7 +298,8 @@ class _Run:
                 raise
             if not isinstance(error, MctsDialogError):
                 _log.exception("%s: its search failed", start.id)
-            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}")
+            closed = {error.closure: 1} if isinstance(error, ModelRefusedError) else {}
+            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}", closed=closed)
 
     def _take(self, record: TreeRecord) -> None:
         if record.status == "stopped":
@@ -302,7 +307,7 @@ class _Run:
         self._report.add(record)
         self._ended.append(record)
         self._show()
-        failed = len(self._report.failures)
+        failed = sum(not each.closed for each in self._report.failures)  # a refusal says nothing of the others
         if self._max_failures is not None and failed > self._max_failures:
             error = TooManyFailuresError(failed, limit=self._max_failures, last=record.error or "")
             self._report.stop_reason = f"{type(error).__name__}: {error}"  # no other tree is begun meanwhile
@@ -357,7 +362,7 @@ class _Run:
 def _is_fatal(error: Exception) -> bool:
     """Whether every other tree would fail in the same way."""
     if isinstance(error, ModelRequestError):
-        return error.status in _FATAL_STATUS
+        return isinstance(error, ModelAccountError) or error.status in _FATAL_STATUS
     return isinstance(error, JournalMismatchError | ModelNotFoundError | CacheError | ConfigError | OSError)
 
 

@@ -37,7 +37,7 @@ class Turn:
 
 
 def turns_fault(turns: Sequence[Turn]) -> str | None:
-    """What is wrong with the turns of a conversation: an unknown or repeated side, a blank text, a seeker's strategy."""
+    """What is wrong with a conversation's turns: an unknown or repeated side, a blank text, a seeker's strategy."""
     for index, turn in enumerate(turns):
         if turn.speaker not in ("seeker", "supporter"):
             return f"turn {index}: speaker must be seeker or supporter, not {turn.speaker!r:.40}"

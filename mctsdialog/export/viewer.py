@@ -162,6 +162,7 @@ def _nodes(tree: Tree) -> dict[str, Any]:
         "n": [node.visits for node in spoken],
         "say": [node.supporter for node in spoken],
         "reply": [node.seeker if isinstance(node, ExpandedNode) else None for node in spoken],
+        "closed": [[node.id, node.closed] for node in tree if node.closed is not None],
         "rollouts": [[node.id, *_rollout(tree, node.rollout)] for node in spoken if node.rollout is not None],
     }
 

@@ -9,6 +9,7 @@ from mctsdialog.llm.base import (
     Message,
     MessageRole,
     ModelLayer,
+    ReasoningEffort,
     Sampling,
     TokenLogprobs,
     Usage,
@@ -17,10 +18,11 @@ from mctsdialog.llm.base import (
 )
 from mctsdialog.llm.budget import Budget, BudgetedModel, Price, Spending
 from mctsdialog.llm.cache import CachedModel, CacheInfo, CacheMode, CacheStats, ResponseCache
-from mctsdialog.llm.layers import build_stack
+from mctsdialog.llm.layers import SamplingModel, build_stack
 from mctsdialog.llm.limits import LimitedModel, Limits
 from mctsdialog.llm.local import LocalChat, find_model_file
-from mctsdialog.llm.meter import Meter, MeteredModel
+from mctsdialog.llm.meter import Meter, MeteredModel, Tally
+from mctsdialog.llm.named import chat_model
 from mctsdialog.llm.openai import OpenAIChat
 from mctsdialog.llm.retry import Retry, RetryingModel
 from mctsdialog.llm.scripted import ScriptedModel
@@ -49,17 +51,21 @@ __all__ = [
     "ModelLayer",
     "OpenAIChat",
     "Price",
+    "ReasoningEffort",
     "ResponseCache",
     "ResponseFormat",
     "Retry",
     "RetryingModel",
     "Sampling",
+    "SamplingModel",
     "ScriptedModel",
     "SingleFlight",
     "Spending",
+    "Tally",
     "TokenLogprobs",
     "Usage",
     "build_stack",
+    "chat_model",
     "estimate_tokens",
     "find_model_file",
     "request_key",

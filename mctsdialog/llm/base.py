@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
 from mctsdialog.errors import ConfigError
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
+ReasoningEffort: TypeAlias = Literal["none", "low", "medium", "high"]
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "refusal", "other"]
 
 
@@ -39,6 +40,7 @@ class Sampling:
     :param max_tokens: most tokens in the reply, at least 1.
     :param seed: for servers that take one.
     :param stop: texts that end the reply.
+    :param reasoning_effort: how much a reasoning model thinks before it answers; "none" asks it not to.
     :raises ConfigError: for a value out of its range.
     """
 
@@ -48,6 +50,7 @@ class Sampling:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    reasoning_effort: ReasoningEffort | None = None
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
@@ -59,6 +62,9 @@ class Sampling:
             raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p}", field="top_p")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigError(f"max_tokens must be at least 1, not {self.max_tokens}", field="max_tokens")
+        if self.reasoning_effort not in (None, *get_args(ReasoningEffort)):
+            efforts = ", ".join(get_args(ReasoningEffort))
+            raise ConfigError(f"reasoning_effort must be one of {efforts}", field="reasoning_effort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class ChatRequest:
     :param sample: index of an independent draw of the same request; part of the cache key.
     :param accept: raises :class:`ValueError` for a reply that is of no use. Not part of the cache key: the cache
         asks it before it stores a reply as good.
+    :param role: who asks ("judge", ...), for the count of costs. Not part of the cache key.
     :param logprobs: how many of the likeliest tokens to ask for at each place of the reply, with their
         log-probabilities; 0 asks for none. Part of the cache key.
     """
@@ -80,6 +87,7 @@ class ChatRequest:
     schema: Mapping[str, Any] | None = None
     sample: int = 0
     accept: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
+    role: str = field(default="", compare=False, repr=False)
     logprobs: int = 0
     _key: tuple[str, str] | None = field(default=None, init=False, compare=False, repr=False)  # model and its key
 
@@ -121,7 +129,8 @@ def _digest(model: str, request: ChatRequest) -> str:
 def _sampling_text(sampling: Sampling) -> str:
     numbers = (sampling.temperature, sampling.top_p, sampling.frequency_penalty)
     floats = [None if number is None else float(number) + 0.0 for number in numbers]  # 1 and 1.0, 0.0 and -0.0 are one
-    return _canonical([*floats, sampling.max_tokens, sampling.seed, list(sampling.stop)])
+    effort = [] if sampling.reasoning_effort is None else [sampling.reasoning_effort]
+    return _canonical([*floats, sampling.max_tokens, sampling.seed, list(sampling.stop), *effort])
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict).encode
@@ -163,6 +172,14 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.cached_tokens - other.cached_tokens,
+            self.reasoning_tokens - other.reasoning_tokens,
         )
 
 

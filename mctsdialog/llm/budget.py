@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from mctsdialog.errors import BudgetExceededError, ConfigError
+from mctsdialog.errors import BudgetExceededError, ConfigError, ModelError
 from mctsdialog.llm.base import (
     ChatModel,
     ChatRequest,
@@ -112,6 +112,11 @@ class Budget:
         self._estimated = False
 
     @property
+    def prices(self) -> Mapping[str, Price]:
+        """By model name."""
+        return dict(self._prices)
+
+    @property
     def used(self) -> Spending:
         """A copy of what was spent so far."""
         with self._lock:
@@ -162,6 +167,10 @@ class Budget:
             if not self._estimated and self.limits.keys() & {"tokens", "money"}:
                 self._estimated = True
                 _log.warning("%s tells no token usage: the budget goes by estimates", model)
+        self.spend_usage(model, usage)
+
+    def spend_usage(self, model: str, usage: Usage) -> None:
+        """Add tokens, and the money that they cost."""
         price = price_of(self._prices, model)
         with self._lock:
             self._used.tokens += usage.total_tokens
@@ -175,7 +184,7 @@ class Budget:
 class BudgetedModel(ModelLayer):
     """Spends from a budget, and refuses calls when it is spent.
 
-    A call that fails counts as a call, without tokens.
+    A call that fails counts as a call, with the tokens that were billed for it where the server told them.
     """
 
     def __init__(self, inner: ChatModel, budget: Budget) -> None:
@@ -190,7 +199,12 @@ class BudgetedModel(ModelLayer):
         """
         self.budget.start(self.name)
         with anyio.move_on_after(self.budget.remaining.seconds) as scope:
-            completion = await self.inner.complete(request)
+            try:
+                completion = await self.inner.complete(request)
+            except ModelError as error:
+                if error.usage is not None:
+                    self.budget.spend_usage(self.name, error.usage)
+                raise
         if scope.cancelled_caught:
             raise BudgetExceededError("seconds", limit=self.budget.limits["seconds"], used=self.budget.used.seconds)
         self.budget.spend(self.name, request, completion)

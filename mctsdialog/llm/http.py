@@ -7,13 +7,14 @@ own.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -194,11 +195,38 @@ class LostConnectionError(Exception):
 
     :param cause: the fault; it may carry the request, its headers included, and so is not chained.
     :param status: of HTTP; None where the response had not begun.
+    :ivar kind: why no connection came about, where that can be told.
     """
 
     def __init__(self, cause: Exception, status: int | None) -> None:
         super().__init__(f"{type(cause).__name__}: {cause}")
         self.status = status
+        self.kind: FaultKind = _kind_of(cause)
+
+
+FaultKind: TypeAlias = Literal["refused", "name", "certificate", "tls", ""]
+
+
+def _kind_of(cause: BaseException) -> FaultKind:
+    """What lies at the bottom of a transport's fault."""
+    kinds: tuple[tuple[type[BaseException], FaultKind], ...] = (
+        (ConnectionRefusedError, "refused"),
+        (socket.gaierror, "name"),
+        (ssl.SSLCertVerificationError, "certificate"),
+        (ssl.SSLError, "tls"),
+    )
+    pending: list[BaseException | None] = [cause]
+    for _ in range(20):
+        fault = pending.pop(0) if pending else None
+        if fault is None:
+            continue
+        for kind, name in kinds:
+            if isinstance(fault, kind):
+                return name
+        inner = getattr(fault, "os_error", None)  # aiohttp's
+        pending += [inner if isinstance(inner, BaseException) else None, fault.__cause__, fault.__context__]
+        pending += fault.exceptions if isinstance(fault, BaseExceptionGroup) else ()
+    return ""
 
 
 class Sender(Protocol):

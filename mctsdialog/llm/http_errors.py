@@ -1,25 +1,28 @@
-"""What a failed HTTP call means: which statuses pass, which are for good, and what the user should check."""
+"""What a failed HTTP call means: which failures pass, which are for good, and what the user should check."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
-from mctsdialog.errors import ModelError, ModelRequestError, ModelResponseError, ModelUnavailableError
+from mctsdialog.errors import (
+    ModelAccountError,
+    ModelError,
+    ModelRefusedError,
+    ModelRequestError,
+    ModelResponseError,
+    ModelUnavailableError,
+)
+from mctsdialog.llm import server_words as words
 from mctsdialog.llm.http import LostConnectionError
-from mctsdialog.llm.secret import beginning, shorten
+from mctsdialog.llm.secret import shorten
+from mctsdialog.llm.server_words import ServerSaid, read_words
+from mctsdialog.llm.waits import told_wait
 
 _PASSING = frozenset({408, 409, 425, 429})
-_FORMAT_WORDS = re.compile(
-    r"response_?format|json_?schema|json_?object|grammar|guided|structured|unsupported|not support|schema", re.I
-)
-_LENGTH_WORDS = re.compile(r"context (length|size|window)|too long|maximum (context|length|tokens)|exceed", re.I)
+BUSY_STATUS = frozenset({429, 503, 529})
+"""A server that has too much to do, or has not begun yet: it is waited for."""
 
 
 def error_for(
@@ -38,16 +41,77 @@ def error_for(
     :param clean: takes the secrets out of a text.
     :param key_hint: what to check about the key where the server refuses it.
     """
-    said = shorten(clean(server_message(body)))  # a shortened key could not be found
-    text = f"{model}: {address} answered {status}" + (f": {said}" if said else "")
-    if status == 429 and "insufficient_quota" in body.decode("utf-8", "replace"):
-        return ModelRequestError(f"{text} (the account has no credit left)", model=model, status=status)
-    if status in _PASSING or status >= 500:
-        wait = retry_after(headers)
+    said = read_words(status, body)
+    return error_for_words(said, headers, model=model, address=address, clean=clean, key_hint=key_hint)
+
+
+def error_for_words(
+    said: ServerSaid,
+    headers: Mapping[str, str],
+    *,
+    model: str,
+    address: str,
+    clean: Callable[[str], str],
+    key_hint: str = "",
+) -> ModelError:
+    """The error for what a server says.
+
+    :param headers: of the response.
+    """
+    status = said.status
+    shown = shorten(clean(said.message))  # a shortened key could not be found
+    text = f"{model}: {address} answered {status}" + (f": {shown}" if shown else "")
+    wait = told_wait(headers, said.data, said.message, limited=status == 429)
+    if status >= 400 and status != 429 and status < 500 and said.has(words.CONTENT):
+        reason = f"{text} (the provider's filter refuses this content)"
+        return ModelRefusedError(reason, reason="content_filter", model=model, status=status)
+    for_good = _for_good(said, model, address, key_hint, _target(headers, clean), wait is not None)
+    if for_good:
+        return ModelAccountError(f"{text} ({for_good})", model=model, status=status)
+    if status in _PASSING or status >= 500 or said.has(words.BUSY):
         return ModelUnavailableError(text, model=model, status=status, retry_after=wait)
-    if 200 <= status < 300:
+    if 200 <= status < 300 or said.has(words.GENERATION) or said.has(words.PROVIDER):
         return ModelResponseError(text, model=model, status=status)
-    return ModelRequestError(text + _advice(status, headers, model, clean, key_hint), model=model, status=status)
+    return ModelRequestError(text, model=model, status=status)
+
+
+def _for_good(said: ServerSaid, model: str, address: str, key_hint: str, target: str, waits: bool) -> str:
+    """What to do where the server would refuse every other request too; "" where it would not.
+
+    :param target: where a redirect points.
+    :param waits: whether the server says how long to wait.
+    """
+    status, key = said.status, key_hint or "check the key"
+    passing = status in _PASSING or status >= 500 or (status != 401 and said.has(words.BUSY))
+    refused = 400 <= status < 500
+    over = status == 429 and not waits and said.has(words.OVER_QUOTA) and not said.has(words.BUSY)
+    advice = {
+        _CREDIT: status == 402 or over or (refused and said.has(words.NO_CREDIT)),
+        _path_advice(address): said.has(words.WRONG_PATH),
+        "": passing,
+        key: status == 401 or (refused and said.has(words.WRONG_KEY)),
+        _model_advice(said, model): refused and said.has(words.NO_MODEL),
+        f"{key}, and its rights: it may not use this model": status == 403,
+        f"{_path_advice(address)}, and the model name {model!r}": status in (404, 405),
+        f"redirects are not followed: set base_url to where it points, {target}": 300 <= status < 400,
+        "the server wants https://: write it so in base_url": refused and said.has(words.PLAIN_HTTP),
+    }
+    return next((text for text, holds in advice.items() if holds), "")
+
+
+_CREDIT = "the account has no credit left or is suspended: see to its billing, then give the same command again"
+
+
+def _path_advice(address: str) -> str:
+    if httpx.URL(address).path.rstrip("/").endswith("/v1"):
+        return "check base_url, which often ends in /v1"
+    return f"check base_url, which often ends in /v1: {address.rstrip('/')}/v1"
+
+
+def _model_advice(said: ServerSaid, model: str) -> str:
+    if "pull" in said.message:
+        return f"fetch it first: ollama pull {model}"
+    return f"check the model name {model!r}, which is the one that the server lists, and base_url"
 
 
 def error_for_lost(
@@ -61,19 +125,17 @@ def error_for_lost(
     what = shorten(clean(str(lost))).removesuffix(": ")
     if lost.status is not None:
         return ModelResponseError(f"{model}: the reply broke off: {what}", model=model, status=lost.status)
-    return ModelUnavailableError(f"{model}: no answer from {address}: {what}", model=model)
+    cause = _CAUSES.get(lost.kind, "")
+    text = f"{model}: no answer from {address}: {what}" + (f" ({cause})" if cause else "")
+    return ModelUnavailableError(text, model=model, lasting=bool(cause))
 
 
-def _advice(status: int, headers: Mapping[str, str], model: str, clean: Callable[[str], str], key_hint: str) -> str:
-    if status == 401:
-        return f" ({key_hint})"
-    if status == 403:
-        return f" ({key_hint}, and its rights: it may not use this model)"
-    if status == 404:
-        return f" (check base_url, which often ends in /v1, and the model name {model!r})"
-    if 300 <= status < 400:
-        return f" (redirects are not followed: set base_url to where it points, {_target(headers, clean)})"
-    return ""
+_CAUSES = {
+    "refused": "nobody listens there: start the server, or check host and port of base_url",
+    "name": "there is no such host: check base_url, and the network",
+    "tls": "it does not speak TLS: write http:// in base_url, or check the port",
+    "certificate": "its certificate is not trusted: name yours with the environment variable SSL_CERT_FILE",
+}
 
 
 def _target(headers: Mapping[str, str], clean: Callable[[str], str]) -> str:
@@ -84,52 +146,3 @@ def _target(headers: Mapping[str, str], clean: Callable[[str], str]) -> str:
         return "no valid URL"
     shown = url.copy_with(username=None, password=None, query=None, fragment=None)
     return shorten(clean(str(shown))) or "nowhere"
-
-
-def server_message(body: bytes) -> str:
-    """The server's own words in an error body: its JSON message, or the text; nothing of an HTML page."""
-    text = beginning(body, 20_000).strip()
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return "" if text.startswith("<") else text
-    for name in ("error", "message", "detail"):
-        if isinstance(data, dict) and name in data:
-            data = data[name]
-    return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-
-
-def refuses_format(error: ModelRequestError, *, proven: bool) -> bool:
-    """Whether ``error`` may be about the response format, so that a simpler one is worth a try.
-
-    :param proven: whether the server has taken this format before.
-    """
-    text = str(error)
-    if error.status not in (400, 422) or _LENGTH_WORDS.search(text):
-        return False
-    return not proven or _FORMAT_WORDS.search(text) is not None
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date."""
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and math.isfinite(number) and number >= 0 else None

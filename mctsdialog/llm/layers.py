@@ -13,7 +13,10 @@ From the outside in::
 
 from __future__ import annotations
 
-from mctsdialog.llm.base import ChatModel
+from dataclasses import replace
+from typing import Any
+
+from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, ReasoningEffort
 from mctsdialog.llm.budget import Budget, BudgetedModel
 from mctsdialog.llm.cache import CachedModel, ResponseCache
 from mctsdialog.llm.limits import LimitedModel, Limits
@@ -51,3 +54,22 @@ def build_stack(
     if cache is not None:
         model = CachedModel(model, cache)
     return SingleFlight(model)
+
+
+class SamplingModel(ModelLayer):
+    """Asks with another limit or amount of reasoning than its callers do; it goes around the whole stack.
+
+    :param max_tokens: most tokens in a reply, reasoning included; None leaves the callers'.
+    :param reasoning_effort: how much a reasoning model thinks before it answers; None leaves the callers'.
+    """
+
+    def __init__(
+        self, inner: ChatModel, *, max_tokens: int | None = None, reasoning_effort: ReasoningEffort | None = None
+    ) -> None:
+        super().__init__(inner)
+        given = {"max_tokens": max_tokens, "reasoning_effort": reasoning_effort}
+        self._changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request."""
+        return await self.inner.complete(replace(request, sampling=replace(request.sampling, **self._changed)))

@@ -30,6 +30,7 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, request_key
 from mctsdialog.llm.loop_local import LoopLocal
+from mctsdialog.llm.providers import effort_fields
 from mctsdialog.llm.wire import parse_completion, request_body
 
 # OpenMP's threads spin 300,000 times while they wait for one another. Where another program wants the cores that
@@ -187,6 +188,8 @@ class LocalChat(ClosingModel):
         started = time.monotonic()
         reply = _Stream(stop)
         body = request_body(self.name, request)
+        if request.sampling.reasoning_effort is not None:
+            body |= effort_fields("template", request.sampling.reasoning_effort)
         try:
             # Streamed, because the callback is the only way to stop llama.cpp in the middle of a reply.
             direct = server.handle_chat_completions(

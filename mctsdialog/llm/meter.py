@@ -5,7 +5,28 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from mctsdialog.errors import ModelError
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the calls of one role to one model have cost.
+
+    :param calls: calls that ended.
+    :param failures: of them, those that raised, cancelled ones included.
+    :param usage: tokens that were billed, those of failed calls included where the server told them.
+    """
+
+    calls: int = 0
+    failures: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.calls + other.calls, self.failures + other.failures, self.usage + other.usage)
+
+    def __sub__(self, other: Tally) -> Tally:
+        return Tally(self.calls - other.calls, self.failures - other.failures, self.usage - other.usage)
 
 
 @dataclass(slots=True)
@@ -16,8 +37,9 @@ class Meter:
     :param failures: calls that raised, cancelled ones included.
     :param in_flight: calls under way.
     :param peak_in_flight: most calls under way at once.
-    :param usage: tokens of the calls that succeeded.
+    :param usage: tokens that were billed, those of failed calls included where the server told them.
     :param seconds: time in calls, added up over calls at once.
+    :param tallies: calls and tokens by role (``ChatRequest.role``) and model.
     """
 
     calls: int = 0
@@ -26,10 +48,17 @@ class Meter:
     peak_in_flight: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
 
     def snapshot(self) -> Meter:
         """A copy that no longer changes."""
-        return replace(self)
+        return replace(self, tallies=dict(self.tallies))
+
+    def count(self, role: str, model: str, usage: Usage, *, failed: bool) -> None:
+        """A call has ended."""
+        self.failures += failed
+        self.usage += usage
+        self.tallies[role, model] = self.tallies.get((role, model), Tally()) + Tally(1, int(failed), usage)
 
 
 class MeteredModel(ModelLayer):
@@ -48,13 +77,15 @@ class MeteredModel(ModelLayer):
         meter.calls += 1
         meter.in_flight += 1
         meter.peak_in_flight = max(meter.peak_in_flight, meter.in_flight)
-        completion = None
+        usage, failed = Usage(), True
         try:
             completion = await self.inner.complete(request)
+            usage, failed = completion.usage, False
+        except ModelError as error:
+            usage = error.usage or usage
+            raise
         finally:
             meter.in_flight -= 1
             meter.seconds += time.monotonic() - started
-            if completion is None:
-                meter.failures += 1
-        meter.usage += completion.usage
+            meter.count(request.role, self.name, usage, failed=failed)
         return completion

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 import httpx
@@ -16,10 +15,12 @@ from pydantic import SecretStr
 
 from mctsdialog.errors import (
     ConfigError,
+    ModelError,
     ModelRequestError,
     ModelResponseError,
     ModelUnavailableError,
 )
+from mctsdialog.llm._adapt import FORMATS, Manners, Ways
 from mctsdialog.llm.address import (
     OPENAI_URL,
     origin,
@@ -28,40 +29,48 @@ from mctsdialog.llm.address import (
     shown_address,
     warn_of_plain_http,
 )
-from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion
+from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage
 from mctsdialog.llm.http import (
     Connections,
     LoopConnections,
     LostConnectionError,
+    Reply,
     basic_auth,
     json_headers,
     make_sender,
 )
-from mctsdialog.llm.http_errors import error_for, error_for_lost, refuses_format
-from mctsdialog.llm.secret import Redactor, beginning, checked_key, shorten
-from mctsdialog.llm.wire import ResponseFormat, parse_completion, request_body
+from mctsdialog.llm.http_errors import error_for_lost, error_for_words
+from mctsdialog.llm.http_replies import UnreadableReplyError, read_body
+from mctsdialog.llm.providers import provider_at
+from mctsdialog.llm.refused import refuses_system
+from mctsdialog.llm.secret import Redactor, checked_key
+from mctsdialog.llm.server_words import ServerSaid, holds_error, inner_status, read_words, words_of
+from mctsdialog.llm.wire import ResponseFormat, parse_completion
 
-_log = logging.getLogger("mctsdialog.llm")
-_FORMATS: Final[tuple[ResponseFormat, ...]] = get_args(ResponseFormat)
 _MOST_BYTES = 32 * 2**20
+_MOST_TRIES = 16  # of one call, each written otherwise; more than there is to learn
+_CALL = "/chat/completions"
 _KEY_VARIABLE = "OPENAI_API_KEY"
+_AMENDABLE = (ModelRequestError, ModelResponseError)
 
 
 class OpenAIChat(ClosingModel):
     """A chat model behind an OpenAI-compatible server.
 
-    The reply's schema is asked for with ``response_format``. A server that refuses the format is asked again with
-    the next simpler one (json_schema, json_object, none); what it takes is remembered, logged as a warning and
-    counted in :attr:`step_downs`. The client makes no other second attempt: that is the retry layer's work.
+    What the model does not take is found out at its first calls, logged as a warning, and remembered: a parameter that
+    the server names is left out or renamed, a system message goes into the user's first, and a reply's schema
+    (``response_format``) is asked for in the next simpler form (json_schema, json_object, none; steps are counted in
+    :attr:`step_downs`). The client makes no other second attempt, but for ``reasoning_room``: that is the retry
+    layer's work. ``Sampling.stop`` is not sent, as servers apply it to reasoning too; replies are cut here.
 
     The connections belong to the event loop that runs and are made when it first calls; one object serves several
     loops. Proxies come from the environment (HTTPS_PROXY, NO_PROXY); redirects are not followed.
 
-    :param model: the model's name at the server.
     A key belongs to one address: the scheme, host and port of ``base_url``. OPENAI_API_KEY is the key of OpenAI's own
     address, so another server gets it only where ``api_key_env`` says so. A key that goes over plain HTTP to another
     machine is an :class:`~mctsdialog.errors.InsecureKeyWarning`.
 
+    :param model: the model's name at the server.
     :param base_url: the server, up to and including ``/v1``. ``https://user:password@host`` sends basic
         authentication in place of a key.
     :param api_key: the key for this server; None takes it from the environment. Without a key, or with an empty one,
@@ -75,6 +84,10 @@ class OpenAIChat(ClosingModel):
     :param extra: body parameters to add, such as ``{"top_k": 40}``.
     :param headers: headers to add. Their values are treated as secrets.
     :param response_format: the format to begin with.
+    :param provider: whose habits the server has, such as "vllm": how it is told how much to reason, how it takes the
+        key. By default the address tells it, where it is a known provider's.
+    :param reasoning_room: whether a model that reasons may take more tokens than were asked for, up to 64 times as
+        many: a reply that ran out of tokens while the model was thinking is asked for once more.
     :param transport: an httpx transport in place of the network, for tests.
     :raises ConfigError: for a value out of range, a malformed address or key.
     """
@@ -92,6 +105,8 @@ class OpenAIChat(ClosingModel):
         extra: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         response_format: ResponseFormat = "json_schema",
+        provider: str | None = None,
+        reasoning_room: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         _check(model, timeout, max_connections, response_format)
@@ -101,8 +116,11 @@ class OpenAIChat(ClosingModel):
         self._extra = dict(extra or {})
         self._name = name or model + _digest(self._extra)
         url, userinfo = server_address(base_url)
-        self._url = url.copy_with(path=f"{url.path.rstrip('/')}/chat/completions")
+        url = url.copy_with(path=url.path.rstrip("/").removesuffix(_CALL))  # some name the whole address of the call
+        self._url = url.copy_with(path=f"{url.path.rstrip('/')}{_CALL}")
         self._shown = shown_address(url)
+        self._identity = name or f"{self._name}@{self._shown}"
+        self._provider = provider_at(url, provider)
         if api_key is None and api_key_env is None and origin(url) == origin(OPENAI_URL):
             api_key_env = _KEY_VARIABLE
         self._key = None if userinfo else checked_key(api_key, api_key_env)
@@ -113,10 +131,8 @@ class OpenAIChat(ClosingModel):
         if self._key or userinfo or any(map(secret_name, self._headers)):
             warn_of_plain_http(url)
         self._transport = transport
-        self._format: ResponseFormat = response_format
-        self._proven: set[ResponseFormat] = {"none"}
+        self._manners = Manners(model, self._provider, self._extra, response_format, roomy=reasoning_room)
         self._connections = LoopConnections(self._connect)
-        self.step_downs = 0
 
     @property
     def name(self) -> str:
@@ -126,89 +142,111 @@ class OpenAIChat(ClosingModel):
     @property
     def response_format(self) -> ResponseFormat:
         """The format that replies with a schema are asked for in now."""
-        return self._format
+        return self._manners.ways.format
+
+    @property
+    def step_downs(self) -> int:
+        """How many steps from the first format to a simpler one were made."""
+        return self._manners.step_downs
+
+    @property
+    def identity(self) -> str:
+        """What tells this model from others in the cache: name and address; the name alone where ``name`` was given."""
+        return self._identity
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request.
 
-        :raises ModelRequestError: the server refuses the request for good; the message says what to check.
+        :raises ModelAccountError: the server would refuse every request; the message says what to do.
+        :raises ModelRequestError: it refuses this one for good; the message says what to check.
+        :raises ModelRefusedError: the provider's filter refuses the content.
         :raises ModelUnavailableError: it cannot answer now, or a connection fault or a time-out.
         :raises ModelResponseError: its answer holds no completion.
         """
         connections = await self._connections.get()
         async with connections.slots:
-            if request.schema is None:
-                return await self._call(connections, request, "none")
-            return await self._call_stepping_down(connections, request)
+            completion, used = await self._adapted(connections, request)
+            more = self._manners.more_room(used, request, completion)
+            return completion if more is None else await self._with_room(connections, request, completion, used, more)
 
-    async def _call_stepping_down(self, connections: Connections, request: ChatRequest) -> Completion:
-        """Try the format in use, and simpler ones while the server refuses; keep the one that works."""
-        first: ModelRequestError | None = None
-        for format_ in _FORMATS[_FORMATS.index(self._format) :]:
-            try:
-                completion = await self._call(connections, request, format_)
-            except ModelRequestError as error:
-                first = first or error
-                if not refuses_format(error, proven=format_ in self._proven):
-                    break
-            else:
-                self._keep(format_, first)
-                return completion
-        assert first is not None, "the loop runs at least once"
-        raise first
+    async def _adapted(self, connections: Connections, request: ChatRequest) -> tuple[Completion, Ways]:
+        """Ask, and while the server refuses what may be written otherwise, ask so; with how it was written."""
+        ways = self._manners.ways
+        first: ModelError | None = None  # the refusal of the first of several formats
+        for left in reversed(range(_MOST_TRIES)):
+            body = self._manners.body(request, ways)
+            found = await self._call(connections, request, body)
+            if isinstance(found, Completion):
+                self._manners.notice(found)
+                if request.schema is not None:
+                    self._manners.keep(ways, first)
+                return found, ways
+            amended = self._manners.amend(ways, body, found.said, found.error)
+            if amended is None or not left:
+                raise first or found.error
+            same_format = (amended.format, amended.schema) == (ways.format, ways.schema)
+            first = None if same_format else first or found.error
+            ways = amended
+        raise AssertionError("unreachable: the last try returns or raises")
 
-    def _keep(self, format_: ResponseFormat, refusal: ModelRequestError | None) -> None:
-        self._proven.add(format_)
-        steps = _FORMATS.index(format_) - _FORMATS.index(self._format)
-        if steps > 0:  # else a call beside this one has stepped down already
-            self._format = format_
-            self.step_downs += steps
-            _log.warning("response format %r from now on: %s", format_, refusal)
+    async def _with_room(
+        self, connections: Connections, request: ChatRequest, cut: Completion, used: Ways, more: Ways
+    ) -> Completion:
+        """Ask once more for a reply that ran out of tokens; what both have cost is in its usage."""
+        try:
+            found = await self._call(connections, request, self._manners.body(request, more))
+        except ModelError as error:
+            error.usage = cut.usage + (error.usage or Usage())
+            raise
+        if isinstance(found, Completion):
+            return replace(found, usage=cut.usage + found.usage, latency=cut.latency + found.latency)
+        self._manners.narrow(used)
+        return cut
 
-    async def _call(self, connections: Connections, request: ChatRequest, format_: ResponseFormat) -> Completion:
-        body = request_body(self.model, request, response_format=format_, extra=self._extra)
+    async def _call(
+        self, connections: Connections, request: ChatRequest, body: Mapping[str, Any]
+    ) -> Completion | _Refusal:
+        """One call: a completion, or a refusal that may be about the way in which the request is written."""
         started = time.monotonic()
         with anyio.move_on_after(self.timeout):  # half the cost of fail_after
-            content = await self._post(connections, body)
-            return self._parse(content, time.monotonic() - started)
+            try:
+                reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
+            except LostConnectionError as lost:
+                raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
+            if reply.status != 200:
+                return self._refused(read_words(reply.status, reply.body), reply.headers)
+            return self._read(reply, request, time.monotonic() - started)
         reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
         raise ModelUnavailableError(reason, model=self.model)
 
-    async def _post(self, connections: Connections, body: dict[str, Any]) -> bytes:
-        """Send, and read a 200's body; anything else raises."""
-        try:
-            reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
-        except LostConnectionError as lost:
-            raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
+    def _refused(self, said: ServerSaid, headers: Mapping[str, str]) -> _Refusal:
+        """A refusal; raises an error that has nothing to do with how the request is written."""
+        error = error_for_words(
+            said, headers, model=self.model, address=self._shown, clean=self._clean, key_hint=self._key_hint
+        )
+        if type(error) in _AMENDABLE or refuses_system(said):
+            return _Refusal(error, said)
+        raise error
+
+    def _read(self, reply: Reply, request: ChatRequest, latency: float) -> Completion | _Refusal:
+        """What a reply with status 200 holds."""
         if not reply.whole:
             reason = f"{self.model}: a reply of more than {_MOST_BYTES} bytes"
-            raise ModelResponseError(reason, model=self.model, status=reply.status)
-        if reply.status != 200:
-            raise error_for(
-                reply.status,
-                reply.headers,
-                reply.body,
-                model=self.model,
-                address=self._shown,
-                clean=self._clean,
-                key_hint=self._key_hint,
-            )
-        return reply.body
-
-    def _parse(self, content: bytes, latency: float) -> Completion:
-        try:
-            data = json.loads(content)
-        except (ValueError, RecursionError):
-            start = shorten(self._clean(beginning(content, 2000)), 80)
-            reason = f"{self.model}: the reply is not JSON: {start!r}"
-            raise ModelResponseError(reason, model=self.model, status=200) from None
-        if isinstance(data, dict) and data.get("error") and not data.get("choices"):
-            said = shorten(self._clean(json.dumps(data["error"], ensure_ascii=False)))
-            reason = f"{self.model}: the reply is an error: {said}"
             raise ModelResponseError(reason, model=self.model, status=200)
+        try:
+            data = read_body(reply.body, self._clean)
+        except UnreadableReplyError as error:
+            reason = f"{self.model}: {self._shown}: {error}"
+            raise ModelResponseError(reason, model=self.model, status=200, lasting=error.lasting) from None
+        if isinstance(data, dict) and not data.get("choices") and holds_error(data):
+            return self._refused(words_of(inner_status(data), data), reply.headers)
         completion = parse_completion(data, model=self.model, latency=latency)
-        text = self._redactor.reply(completion.text)
-        return completion if text == completion.text else replace(completion, text=text, logprobs=())
+        text = _until_stop(self._redactor.reply(completion.text), request.sampling.stop)
+        thought = self._redactor.reply(completion.thought)
+        if (text, thought) == (completion.text, completion.thought):
+            return completion
+        whole = thought == completion.thought and completion.text.startswith(text)  # else a secret is in the tokens
+        return replace(completion, text=text, thought=thought, logprobs=completion.logprobs if whole else ())
 
     def _clean(self, text: str) -> str:
         return self._redactor.message(text)
@@ -241,7 +279,9 @@ class OpenAIChat(ClosingModel):
     def _connect(self) -> Connections:
         headers = json_headers()
         headers.update({name: value.get_secret_value() for name, value in self._headers.items()})
-        if self._key is not None:
+        if self._key is not None and self._provider.key_header is not None:
+            headers[self._provider.key_header] = self._key.get_secret_value()
+        elif self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         elif self._userinfo:
             headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
@@ -256,6 +296,23 @@ class OpenAIChat(ClosingModel):
         return f"OpenAIChat({self.model!r}, base_url={self._shown!r})"
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """A refusal that may be about how the request is written.
+
+    :param error: what it is where nothing can be written otherwise.
+    :param said: the server's words.
+    """
+
+    error: ModelError
+    said: ServerSaid
+
+
+def _until_stop(text: str, stops: Sequence[str]) -> str:
+    """``text`` up to the first of the texts that end a reply."""
+    return min((text.split(stop, 1)[0] for stop in stops if stop), key=len, default=text).rstrip() if stops else text
+
+
 def _check(model: str, timeout: float, max_connections: int, response_format: str) -> None:
     if not model:
         raise ConfigError("the model needs a name", field="model")
@@ -263,8 +320,8 @@ def _check(model: str, timeout: float, max_connections: int, response_format: st
         raise ConfigError(f"timeout must be a number of seconds above 0, not {timeout}", field="timeout")
     if max_connections < 1:
         raise ConfigError(f"max_connections must be at least 1, not {max_connections}", field="max_connections")
-    if response_format not in _FORMATS:
-        raise ConfigError(f"response_format must be one of {', '.join(_FORMATS)}", field="response_format")
+    if response_format not in FORMATS:
+        raise ConfigError(f"response_format must be one of {', '.join(FORMATS)}", field="response_format")
 
 
 def _digest(extra: Mapping[str, Any]) -> str:

@@ -42,17 +42,13 @@ _MOST_NESTING = 4  # of parts in parts
 
 
 def request_body(
-    model: str,
-    request: ChatRequest,
-    *,
-    response_format: ResponseFormat = "json_schema",
-    extra: Mapping[str, Any] | None = None,
+    model: str, request: ChatRequest, *, response_format: ResponseFormat = "json_schema", strict: bool = True
 ) -> dict[str, Any]:
-    """The JSON body of a chat-completions call.
+    """The JSON body of a chat-completions call; how much to reason is not in it, as each server is told so otherwise.
 
     Independent draws need different seeds: with a seed, ``sample`` is added to it.
 
-    :param extra: parameters that are added, and win over the request's own.
+    :param strict: whether the server is to hold to the schema; some want it closed for that.
     """
     sampling = request.sampling
     body: dict[str, Any] = {
@@ -71,14 +67,48 @@ def request_body(
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if request.schema is not None and response_format == "json_schema":
-        schema = {"name": "reply", "schema": dict(request.schema), "strict": True}
+        schema = {"name": "reply", "schema": dict(request.schema), "strict": strict}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif request.schema is not None and response_format == "json_object":
         body["response_format"] = {"type": "json_object"}
     if request.logprobs:
         body |= {"logprobs": True, "top_logprobs": request.logprobs}
-    body.update(extra or {})
     return body
+
+
+def merged_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages for a model without a system role: its text begins the user's first message, and roles alternate."""
+    system = [each["content"] for each in messages if each["role"] == "system"]
+    merged: list[dict[str, str]] = [{"role": "user", "content": "\n\n".join(system)}] if system else []
+    for message in messages:
+        if message["role"] == "system":
+            continue
+        if merged and merged[-1]["role"] == message["role"]:
+            merged[-1]["content"] += f"\n\n{message['content']}"
+        else:
+            merged.append(dict(message))
+    return merged
+
+
+_PLAIN_KEYWORDS = ("type", "enum", "const", "items", "properties", "required", "description", "anyOf", "$ref", "$defs")
+
+
+def plain_schema(schema: Mapping[str, Any], *, closed: bool) -> dict[str, Any]:
+    """A JSON Schema without bounds and formats, which some servers do not know.
+
+    :param closed: whether objects still say that they have no other properties.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name in ("properties", "$defs") and isinstance(value, Mapping):
+            plain[name] = {each: plain_schema(inner, closed=closed) for each, inner in value.items()}
+        elif name == "items" and isinstance(value, Mapping):
+            plain[name] = plain_schema(value, closed=closed)
+        elif name == "anyOf" and isinstance(value, list):
+            plain[name] = [plain_schema(inner, closed=closed) for inner in value]
+        elif name in _PLAIN_KEYWORDS or (closed and name == "additionalProperties"):
+            plain[name] = value
+    return plain
 
 
 def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Completion:
@@ -231,8 +261,8 @@ def parse_usage(value: object) -> Usage:
     if not isinstance(value, Mapping):
         return Usage()
     prompt = _count(value.get("prompt_tokens")) or _count(value.get("input_tokens"))
-    written = _count(value.get("completion_tokens")) or _count(value.get("output_tokens"))
-    written = max(written, _count(value.get("total_tokens")) - prompt)
+    told = _count(value.get("completion_tokens")) or _count(value.get("output_tokens"))
+    written = max(told, _count(value.get("total_tokens")) - prompt)
     cached = [
         *(_detail(value, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")),
         *(_count(value.get(name)) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
@@ -240,6 +270,7 @@ def parse_usage(value: object) -> Usage:
     thought = [
         *(_detail(value, name, "reasoning_tokens") for name in ("completion_tokens_details", "output_tokens_details")),
         _count(value.get("reasoning_tokens")),
+        written - told if told else 0,
     ]
     return Usage(prompt, written, min(max(cached), prompt), min(max(thought), written))
 

@@ -29,6 +29,7 @@ class PreferenceReport:
     :param trees: how many there were.
     :param without_path: trees without a valid path, by reason.
     :param counts: turns and pairs, and how many pairs were left out, by reason.
+    :param closed: nodes that models or their providers refused for good, and so in no pair, by reason.
     :param unreadable: files that a lenient reader skipped, with what was wrong.
     """
 
@@ -36,6 +37,7 @@ class PreferenceReport:
     without_path: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    closed: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.trees} trees, {self.trees - sum(self.without_path.values())} with a valid path"]
@@ -48,6 +50,9 @@ class PreferenceReport:
         gone = {name: count for name, count in self.counts.items() if name in _REASONS and count}
         lines.append(f"pairs: {found - sum(gone.values())} of {found} kept")
         lines += [f"  {count} left out: {name}" for name, count in gone.items()]
+        if self.closed:
+            reasons = ", ".join(f"{visible_line(name)} {count}" for name, count in sorted(self.closed.items()))
+            lines.append(f"closed nodes, in no pair: {sum(self.closed.values())} ({reasons})")
         if self.unreadable:
             lines.append(f"files skipped: {len(self.unreadable)}")
             lines += [f"  {visible_line(each)}" for each in self.unreadable]
@@ -218,6 +223,7 @@ class DatasetBuilder:
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._without: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
         self._health = RoleHealth()
         self._first: tuple[Domain, str] | None = None
 
@@ -239,6 +245,7 @@ class DatasetBuilder:
         else:
             self._counts["turns"] += sum(1 for _ in extraction.paths.families())
             self._counts["pairs found"] += len(record.pairs)
+        self._closed.update(tree.closed())
         self._records.append(record)
         self._health += check_roles(tree)
         return record
@@ -251,7 +258,8 @@ class DatasetBuilder:
         """
         if self._first is None:
             raise DataError("there are no trees to make a dataset of")
-        report = PreferenceReport(len(self._records), dict(self._without), dict(self._counts), tuple(unreadable))
+        counts = [dict(each) for each in (self._without, self._counts, self._closed)]
+        report = PreferenceReport(len(self._records), counts[0], counts[1], tuple(unreadable), counts[2])
         return PreferenceDataset(tuple(self._records), self._first[0], self._config, report, self._health)
 
     def _check_domain(self, tree: Tree) -> None:

@@ -1,6 +1,6 @@
 """The roles that drive a search: protocols, LLM implementations, prompt templates, reading of replies."""
 
-from mctsdialog.roles.bundle import ROLE_NAMES, Roles
+from mctsdialog.roles.bundle import ROLE_NAMES, Roles, role_sampling
 from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
 from mctsdialog.roles.health import JudgeNoise, RoleHealth, check_roles
 from mctsdialog.roles.judge import JudgeScoring, LLMJudge
@@ -36,5 +36,6 @@ __all__ = [
     "checked_text",
     "judge_signal",
     "packaged_template",
+    "role_sampling",
     "signal_cases",
 ]

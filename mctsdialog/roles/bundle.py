@@ -8,12 +8,34 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm import ChatModel, Sampling
+from mctsdialog.llm import ChatModel, ReasoningEffort, Sampling
 from mctsdialog.roles.judge import JudgeScoring, LLMJudge
-from mctsdialog.roles.llm import LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
 from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
+
+
+_KINDS: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
+
+
+def role_sampling(
+    *,
+    max_tokens: int | None = None,
+    reasoning_effort: ReasoningEffort | None = None,
+    judge_samples: int = 1,
+) -> dict[str, Sampling]:
+    """The sampling of every LLM role, with another limit or amount of reasoning; for :meth:`Roles.from_model`.
+
+    :param max_tokens: most tokens in a reply, reasoning included; None keeps each role's own limit.
+    :param reasoning_effort: how much a reasoning model thinks before it answers; None leaves it to the server.
+    :param judge_samples: as :meth:`Roles.from_model` has it; above 1 the judge's temperature is 1.
+    :raises ConfigError: for a value out of range.
+    """
+    given = {"max_tokens": max_tokens, "reasoning_effort": reasoning_effort}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    defaults = {kind.role: kind.default_sampling for kind in _KINDS} | {"judge": LLMJudge.sampling_for(judge_samples)}
+    return {role: replace(sampling, **changed) for role, sampling in defaults.items()}
 
 
 @runtime_checkable
@@ -68,7 +90,7 @@ class Roles:
         :param domain: strategies, rubric, names and prompt templates.
         :param scenario: what the conversation is about; the search binds the roles to its own scenario.
         :param models: another model for some roles, by role name.
-        :param sampling: other sampling for some roles, by role name.
+        :param sampling: other sampling for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
         :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
         :param judge_samples: how often the judge is asked about each turn; its scores are the mean. Above 1 the judge's
             default temperature is 1.
@@ -80,7 +102,6 @@ class Roles:
         for name in (*models, *sampling):
             if name not in ROLE_NAMES:
                 raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
-        kinds: tuple[Any, ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
         made: dict[str, Any] = {
             kind.role: kind(
                 models.get(kind.role, model),
@@ -90,7 +111,7 @@ class Roles:
                 attempts=attempts,
                 **({"samples": judge_samples, "scoring": judge} if kind is LLMJudge else {}),
             )
-            for kind in kinds
+            for kind in _KINDS
         }
         provenance = {name: role.provenance for name, role in made.items()}
         return cls(**made, domain=domain, provenance=provenance)

@@ -54,9 +54,8 @@ class LLMJudge(LLMRole):
             raise ConfigError(f"judge_samples must be 1 or more, not {samples}", field="judge_samples")
         if scoring not in get_args(JudgeScoring):
             raise ConfigError(f"judge must be {' or '.join(get_args(JudgeScoring))}, not {scoring!r}", field="judge")
-        if samples > 1 and sampling is None:
-            sampling = replace(self.default_sampling, temperature=1.0)
-        if samples > 1 and sampling is not None and sampling.temperature == 0:
+        sampling = sampling or self.sampling_for(samples)
+        if samples > 1 and sampling.temperature == 0:
             reason = f"{samples} draws at temperature 0 are all the same; give the judge a temperature above 0"
             raise ConfigError(reason, field="judge_samples")
         if scoring == "expected" and domain.max_score > _MOST_DIGIT:
@@ -65,6 +64,11 @@ class LLMJudge(LLMRole):
         super().__init__(model, domain, scenario, sampling=sampling, attempts=attempts)
         self.samples = samples
         self.scoring = scoring
+
+    @classmethod
+    def sampling_for(cls, samples: int) -> Sampling:
+        """The default sampling of a judge that is asked so often about each turn."""
+        return replace(cls.default_sampling, temperature=1.0) if samples > 1 else cls.default_sampling
 
     def _own(self) -> dict[str, Any]:
         return {"samples": self.samples, "scoring": self.scoring}

@@ -7,10 +7,11 @@ from mctsdialog.search.plan import Plan, plan
 from mctsdialog.search.play import History, Players, most_calls, play, play_probe
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.runner import search
-from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Exchange, Growth, Outcome, Trial
 
 __all__ = [
     "BackupRule",
+    "Closure",
     "Engine",
     "Exchange",
     "Growth",

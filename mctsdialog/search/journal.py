@@ -1,7 +1,8 @@
 """The journal: an append-only log of one search, a line a record, synced, that survives a kill at any byte.
 
 The first line says what is searched (dialogue, domain, config, roles); the others hold what was asked of the roles
-and committed: the opening, the scores at gold turns, and one record a trial. Reading it rebuilds the very same tree.
+and committed: the opening, the scores at gold turns, and one record a trial ("closed" where a model refused it).
+Reading it rebuilds the very same tree.
 A line is ``{"crc": "xxxxxxxx", "record": ...}``; the CRC-32 is of the record's own bytes.
 """
 
@@ -12,13 +13,16 @@ import os
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError, JournalMismatchError
 from mctsdialog.inputs import check_regular, parse_json
-from mctsdialog.search.config import STOPPING_FIELDS
+from mctsdialog.search.config import STOPPING_FIELDS, SearchConfig
+from mctsdialog.settings import lasting
 
 try:
     import fcntl
@@ -58,7 +62,8 @@ class Journal:
     :param path: the file; made, with its folders, where it is absent.
     :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ...}``, JSON values.
     :raises JournalMismatchError: where the file belongs to another dialogue, domain, config or set of roles. Fields
-        that only say when to stop may differ; empty roles are not compared.
+        that only say when to stop may differ; empty roles are not compared. Fields of config and domain that the file
+        lacks count as their defaults.
     :raises JournalError: where it cannot be read or written, is open elsewhere, or is damaged before its end.
     """
 
@@ -165,7 +170,10 @@ class Journal:
             _sync_folder(self.path.parent)
 
     def _compare(self, found: Mapping[str, Any]) -> None:
-        differences = dict(_differences(found, json.loads(json.dumps(self._header))))
+        wanted = json.loads(json.dumps(self._header))
+        differences = dict(_differences(found, wanted))
+        if differences:
+            differences = dict(_differences(_filled(found, wanted), wanted))
         if not differences:
             return
         lines = [f"{field}: {was!r:.80} there, {now!r:.80} now" for field, (was, now) in differences.items()]
@@ -236,6 +244,18 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A header with the settings that it lacks, for a later version has added them, at their defaults."""
+    header = dict(found)
+    if isinstance(config := found.get("config"), dict):
+        fields = SearchConfig.model_fields
+        defaults = {name: fields[name].default for name in wanted.get("config", {}) if name in fields}
+        header["config"] = {**defaults, **config}
+    with suppress(ValueError):  # else it is compared as it stands
+        header["domain"] = lasting(Domain.model_validate_json(json.dumps(found.get("domain"))))
+    return header
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
-from mctsdialog.errors import BudgetExceededError, JournalError, TreeError, TrialError
+from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
@@ -20,8 +20,9 @@ from mctsdialog.search.journal import Journal
 from mctsdialog.search.play import History, Players, play, read_outcome
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.start import GoldTurn, Start
-from mctsdialog.search.trial import Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.search.trials import Trials
+from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
 from mctsdialog.workers import for_each
 
@@ -51,7 +52,8 @@ async def search(
     :returns: the tree, with ``stop_reason`` set. A spent budget is a clean stop with everything kept.
     :raises DialogueError: for a gold turn without a strategy of the domain.
     :raises ReplyError: where a role's answer stayed unusable.
-    :raises ModelError: where a model call failed for good.
+    :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
+        and the search goes on; only where the seeker refuses to speak first is there no tree.
     :raises JournalError: for a journal that cannot be used, or of another search.
     :raises BudgetExceededError: only where the budget was spent before there was a tree.
 
@@ -62,7 +64,7 @@ async def search(
     begin = Start.of(start, domain)
     header = {
         "dialogue": _adapter(type(start)).dump_python(start, mode="json"),
-        "domain": domain.model_dump(mode="json"),
+        "domain": lasting(domain),
         "config": config.defining(),
         "roles": dict(roles.provenance),
     }
@@ -120,21 +122,30 @@ async def _opening(start: Start, players: Players, tape: _Tape) -> tuple[Turn, .
 
 
 async def _seed(engine: Engine, start: Start, players: Players, tape: _Tape) -> None:
-    """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far."""
+    """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far.
+
+    Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
+    """
     gold, end, laid = start.gold, engine.tree.root.id, 0
     histories = _gold_histories(engine.tree.history(engine.tree.root), gold)
-    scores = tape.gold_scores()
+    scores, refused = tape.gold_scores()
 
     async def score(turn: int) -> None:
         nonlocal end, laid
-        if turn not in scores:
-            scores[turn] = await players.scores(histories[turn])
-            tape.write({"type": "gold", "turn": turn, "scores": scores[turn]})
+        if turn not in scores and turn not in refused and turn < min(refused, default=len(gold)):
+            try:
+                scores[turn] = await players.scores(histories[turn])
+                tape.write({"type": "gold", "turn": turn, "scores": scores[turn]})
+            except ModelRefusedError as error:
+                refused[turn] = error.closure
+                tape.write({"type": "gold", "turn": turn, "closed": refused[turn]})
         while laid in scores and laid < len(gold):
             end = engine.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
             laid += 1
 
     await for_each(range(len(gold)), score, at_once=engine.config.parallelism)
+    if laid in refused:
+        engine.close(end, refused[laid])
 
 
 def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> list[History]:
@@ -169,17 +180,22 @@ class _Tape:
             raise self.error(f"a record of type {kind!r} is missing")
         return self._records.popleft()
 
-    def gold_scores(self) -> dict[int, dict[str, float]]:
-        """The strategist's scores by gold turn.
+    def gold_scores(self) -> tuple[dict[int, dict[str, float]], dict[int, str]]:
+        """The strategist's scores by gold turn, and with what it refused others.
 
-        :raises JournalError: for a record without them.
+        :raises JournalError: for a record without either.
         """
-        found = {}
+        found: dict[int, dict[str, float]] = {}
+        refused: dict[int, str] = {}
         while self._records and self._records[0].get("type") == "gold":
             record = self._records.popleft()
             with self._read("a gold turn"):
-                found[_number(record, "turn")] = checked_scores(record.get("scores"), self._domain.strategies)
-        return found
+                turn = _number(record, "turn")
+                if "closed" in record:
+                    refused[turn] = Closure.from_dict({"reason": record["closed"]}).reason
+                else:
+                    found[turn] = checked_scores(record.get("scores"), self._domain.strategies)
+        return found, refused
 
     def replay(self, engine: Engine) -> None:
         """Commit the growths and trials that are on the tape, in its order."""
@@ -190,21 +206,38 @@ class _Tape:
                     found = Growth.from_dict(growth)
                     checked_scores(found.scores, self._domain.strategies)
                     engine.replay_growth(_number(growth, "leaf"), found)
-            elif (record := self.next("trial")) is not None:
+            else:
+                leaf, outcome = self._trial()[1]
                 with self._read("a trial"):
-                    engine.replay(_number(record, "leaf"), read_outcome(record, self._domain))
+                    engine.replay(leaf, outcome)
 
-    def trials(self) -> dict[int, tuple[int, Outcome]]:
+    def trials(self) -> dict[int, tuple[int, Outcome | Closure]]:
         """(leaf, outcome) by number of the trials on the tape."""
         found = {}
-        while (record := self.next("trial")) is not None:
-            with self._read("a trial"):
-                found[_number(record, "number")] = (_number(record, "leaf"), read_outcome(record, self._domain))
+        while self._records:
+            number, played = self._trial()
+            found[number] = played
         return found
 
-    def write_trial(self, trial: Trial, outcome: Outcome) -> None:
+    def _trial(self) -> tuple[int, tuple[int, Outcome | Closure]]:
+        """Number, leaf and outcome of the next trial."""
+        closed = self._records[0].get("type") == "closed"
+        record = self._records.popleft() if closed else self.next("trial")
+        assert record is not None, "there is one"
+        with self._read("a trial"):
+            outcome = self._closure(record) if closed else read_outcome(record, self._domain)
+            return _number(record, "number"), (_number(record, "leaf"), outcome)
+
+    def _closure(self, record: Mapping[str, Any]) -> Closure:
+        closure = Closure.from_dict(record)
+        if closure.scores is not None:
+            checked_scores(closure.scores, self._domain.strategies)
+        return closure
+
+    def write_trial(self, trial: Trial, outcome: Outcome | Closure) -> None:
         """Append what a trial found."""
-        self.write({"type": "trial", "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
+        kind = "closed" if isinstance(outcome, Closure) else "trial"
+        self.write({"type": kind, "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
 
     def write_growth(self, trial: Trial, growth: Growth) -> None:
         """Append what a trial under way has grown."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from mctsdialog.dialogue import Turn
-from mctsdialog.tree import RolloutStep
+from mctsdialog.tree import MOST_REASON, RolloutStep
 
 TrialKind: TypeAlias = Literal["generate", "expand", "end", "finish"]
 
@@ -63,6 +63,38 @@ class Growth:
         :raises ValueError: for data that it cannot have written.
         """
         return cls(_exchange(data, "generated"), _scores(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """What a trial found that a model or its provider refused for good: one node is closed, none is rewarded.
+
+    It is the leaf; where there are scores, the leaf's child of highest prior.
+
+    :param reason: role and reason, such as "supporter: refusal" or "judge: content_filter".
+    :param generated: the leaf's own exchange, for "generate" where that much was said and the dialogue goes on.
+    :param scores: the strategist's raw scores at the leaf, where it gave some.
+    """
+
+    reason: str
+    generated: Exchange | None = None
+    scores: Mapping[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The closure as JSON values, exact."""
+        scores = None if self.scores is None else dict(self.scores)
+        return {"reason": self.reason, "generated": _pair(self.generated), "scores": scores}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Closure:
+        """The closure that :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        reason = _text("reason", data.get("reason"))
+        if len(reason) > MOST_REASON:
+            raise ValueError(f"reason: has {len(reason)} characters; {MOST_REASON} is the most")
+        return cls(reason, _exchange(data, "generated"), None if data.get("scores") is None else _scores(data))
 
 
 @dataclass(frozen=True, slots=True)

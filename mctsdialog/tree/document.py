@@ -17,6 +17,7 @@ from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import TreeError, TreeFormatError
 from mctsdialog.inputs import check_numbers, check_width, first_fault, parse_json
 from mctsdialog.tree.nodes import (
+    MOST_REASON,
     NO_CHILDREN,
     EndNode,
     ExpandedNode,
@@ -45,6 +46,14 @@ _USUAL_KEYS = 12
 
 Number: TypeAlias = Annotated[float, Field(ge=-_MOST_VALUE, le=_MOST_VALUE)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=_MOST_COUNT)]
+Closed: TypeAlias = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=MOST_REASON,
+        description="why the branch is closed: who refuses, and how; absent where it is open",
+    ),
+]
 T = TypeVar("T")
 Items: TypeAlias = Annotated[list[T], FailFast()]
 """A list of which the first wrong item alone is an error: those of a file of wrong nodes would take gigabytes."""
@@ -89,10 +98,11 @@ class RootDocument(_Part):
     value: Number
     visits: Count
     turns: Items[TurnDocument] = Field(min_length=1)
+    closed: Closed = None
 
 
 class UnexpandedDocument(_Part):
-    """A strategy that has not been tried."""
+    """A strategy that has not been tried, or was refused."""
 
     type: Literal["unexpanded"]
     id: Count
@@ -100,6 +110,7 @@ class UnexpandedDocument(_Part):
     strategy: str
     score: Number | None = Field(description="the strategist's raw score, 0 to 10; null where it gave none")
     prior: float = Field(ge=0.0, le=1.0)
+    closed: Closed = None
 
 
 class EndDocument(UnexpandedDocument):
@@ -176,6 +187,8 @@ def _node_to_document(tree: Tree, node: Node) -> dict[str, Any]:
         document["rollout"] = _rollout_to_document(tree.domain.criteria, node.rollout)
         if node.probe:
             document["probe"] = True
+    if node.closed is not None:
+        document["closed"] = node.closed
     return document
 
 
@@ -226,6 +239,7 @@ def _to_tree(document: TreeDocument, file: str | None) -> Tree:
     try:
         tree = Tree(document.scenario, document.domain, opening)
         tree.root.value, tree.root.visits = root.value, root.visits
+        tree.root.closed = root.closed
         _add_nodes(tree, document, file)
         tree.config, tree.roles = document.config, document.roles
         tree.iterations, tree.stop_reason = document.iterations, document.stop_reason
@@ -316,6 +330,7 @@ def _add_nodes(tree: Tree, document: TreeDocument, file: str | None) -> None:
         score = math.nan if entry.score is None else entry.score
         strategy = names.get(entry.strategy, entry.strategy)
         origin = UnexpandedNode(entry.id, entry.parent, strategy, score, entry.prior)
+        origin.closed = entry.closed
         nodes.append(_spoken(tree, origin, entry, file) if isinstance(entry, EndDocument) else origin)
 
 

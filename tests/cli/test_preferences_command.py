@@ -228,3 +228,35 @@ def test_roles_without_a_signal_are_warned_of_in_output_card_and_manifest(run, d
     assert data.health == mctsdialog.check_roles(tree)
     mctsdialog.write_dataset({"train": data}, tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text("utf-8") == card
+
+
+def test_journals_that_version_0_1_named_are_gone_on_with(call, esc_folder, tmp_path, stub_server):
+    first, second = sorted(esc_folder.glob("*.json"))
+    first.rename(esc_folder / "Abc.json")
+    second.unlink()
+    words = (esc_folder, "--siblings", 1, "--horizon", 0, "--no-cache")
+    assert call(*words)[0] == 0
+    work = tmp_path / "preferences-work"
+    (journal,) = (work / "journals").iterdir()
+    assert journal.name.startswith("Abc-")
+    journal.rename(work / "journals" / "Abc.siblings.jsonl")
+    (tree,) = (work / "trees").iterdir()
+    whole = tree.read_bytes()
+    tree.rename(work / "trees" / "Abc.json")
+    asked = len(stub_server.requests)
+    code, _, err = call(*words)
+    assert code == 0, err
+    assert len(stub_server.requests) == asked
+    assert [path.read_bytes() for path in (work / "trees").iterdir()] == [whole]
+    assert [path.name for path in (work / "journals").iterdir()] == ["Abc.siblings.jsonl"]
+
+
+def test_trees_of_one_name_in_two_folders_have_work_of_their_own(call, esc_folder, tmp_path):
+    first, second = sorted(esc_folder.glob("*.json"))
+    (tmp_path / "other").mkdir()
+    second.rename(tmp_path / "other" / first.name)
+    code, _, err = call(esc_folder, tmp_path / "other", "--siblings", 1, "--horizon", 0)
+    assert code == 0, err
+    names = [path.stem for path in (tmp_path / "preferences-work" / "trees").glob("*.json")]
+    assert len(names) == 2
+    assert all(name.startswith(f"{first.stem}-") for name in names)

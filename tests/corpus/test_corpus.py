@@ -19,6 +19,7 @@ from mctsdialog.errors import (
     DialogueError,
     JournalError,
     JournalMismatchError,
+    ModelRefusedError,
     ModelRequestError,
     ReplyError,
     TooManyFailuresError,
@@ -464,3 +465,63 @@ async def test_trees_that_version_0_1_finished_are_counted_once_they_are_met(cor
     for _ in range(2):
         report = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
         assert (report.skipped, report.health) == (2, made.health)
+
+
+# -- what models refuse --------------------------------------------------------------------------------------------
+
+
+def refuse(functions, role, refuses):
+    """Have a role refuse for good what ``refuses`` says of its arguments."""
+    answer = getattr(functions, role)
+
+    def call(*arguments):
+        value = answer(*arguments)
+        if refuses(*arguments):
+            raise ModelRefusedError(f"{role}: the model refuses to answer", reason="refusal")
+        return value
+
+    setattr(functions, role, call)
+
+
+async def test_refused_branches_are_counted_and_a_rerun_neither_fails_nor_calls(corpus, functions, factory, tmp_path):
+    refuse(functions, "supporter", lambda history, strategy: strategy == "Plan")
+    made = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+    assert (made.done, made.failures, made.complete) == (3, [], True)
+    trees = [mctsdialog.load_tree(path) for path in (tmp_path / "trees").glob("*.json")]
+    closed = sum(sum(tree.closed().values()) for tree in trees)
+    assert closed > 3
+    assert made.closed == {"supporter: refusal": closed}
+    lines = [json.loads(line) for line in (tmp_path / "finished.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(line["closed"]["supporter: refusal"] for line in lines) == sorted(
+        tree.closed()["supporter: refusal"] for tree in trees
+    )
+    calls = len(functions.calls)
+    for _ in range(2):
+        again = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+        assert (again.skipped, again.complete, again.closed) == (3, True, made.closed)
+        assert json.loads((tmp_path / "summary.json").read_text("utf-8"))["closed"] == dict(made.closed)
+        (tmp_path / "finished.jsonl").unlink()
+        again = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+        assert (again.done, again.complete, again.closed) == (3, True, made.closed)
+    assert len(functions.calls) == calls, "the journals have it all"
+
+
+async def test_dialogues_that_are_refused_from_the_beginning_do_not_end_the_run(functions, factory, tmp_path):
+    starts = [mctsdialog.Scenario(id=f"s{n}", scene="Work") for n in range(5)]
+    refuse(functions, "seeker", lambda history: not history)
+    report = await mctsdialog.search_corpus(starts, factory, CONFIG, out=tmp_path, max_failures=1)
+    assert sorted(each.id for each in report.failures) == [start.id for start in starts]
+    assert report.closed == {"seeker: refusal": 5}
+    assert all("seeker: the model refuses" in (each.error or "") for each in report.failures)
+    assert not report.complete
+
+
+async def test_a_strategist_that_refuses_a_gold_dialogue_closes_its_root(corpus, functions, factory, tmp_path):
+    refuse(functions, "strategist", lambda history: True)
+    for status in ("done", "skipped"):
+        report = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
+        assert (getattr(report, status), report.complete, report.nodes) == (2, True, 2)
+        assert report.closed == {"strategist: refusal": 2}
+    tree = mctsdialog.load_tree(tmp_path / "trees" / "d0.json")
+    assert (tree.stop_reason, tree.root.closed) == ("closed", "strategist: refusal")
+    assert mctsdialog.load_tree(tmp_path / "trees" / "d0.json").best_path() is None

@@ -12,7 +12,7 @@ import mctsdialog
 from mctsdialog.corpus import Output, TreeRecord
 from mctsdialog.corpus.output import FinishedIndex
 from mctsdialog.errors import DataError, JournalError
-from mctsdialog.files import earlier_stem, file_stem
+from mctsdialog.files import earlier_stem, file_stem, seal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -108,37 +108,39 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", WRONG)
+LINES = [
+    b"[" * 200_000,
+    b'{"a":' * 100_000,
+    bytes(999),
+    b"\xff\xfe{}",
+    b"1" * 5000,
+    b"[1]",
+    b"null",
+    b'"x"',
+    b"{}",
+    b"{",
+]
+
+
 @pytest.mark.parametrize("old", [True, False])
-async def test_a_line_of_wrong_types_is_counted_and_its_tree_looked_at_again(search, functions, tmp_path, change, old):
-    from mctsdialog.files import seal
-
-    await search("a")
-    index = tmp_path / "o" / "finished.jsonl"
-    found = json.loads(index.read_bytes())
-    found.pop("crc")
-    found |= change
-    if old:
-        found.pop("files")
-    index.write_text(json.dumps(found) if old else seal(json.dumps(found)), "utf-8")
-    again = await search("a")
-    assert (again.done, again.damaged, functions.calls) == (1, ["finished.jsonl: 1 line"], [])
-    assert (await search("a")).damaged == []
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"[" * 200_000, b'{"a":' * 100_000, b"\0" * 999, b"\xff\xfe{}", b"1" * 5000, b"[1]", b"null", b'"x"', b"{}", b"{"],
-)
-async def test_a_line_that_is_none_is_counted_and_removed(search, functions, tmp_path, line):
+async def test_lines_of_wrong_types_or_none_at_all_are_counted_and_removed(search, functions, tmp_path, old):
     await search("a", "b")
     index = tmp_path / "o" / "finished.jsonl"
     first, second = index.read_bytes().splitlines(keepends=True)
-    index.write_bytes(first + line + b"\n" + second[:-1])
+    found = json.loads(first)
+    found.pop("crc")
+    if old:
+        found.pop("files")
+    changed = [json.dumps(found | {"id": "c"} | change) for change in WRONG]
+    lines = [text.encode() if old else seal(text).encode() for text in changed] + LINES
+    index.write_bytes(first + b"\n".join(lines) + b"\n" + second[:-1])
     again = await search("a", "b")
-    assert (again.skipped, again.damaged) == (2, ["finished.jsonl: 1 line"])
+    assert (again.skipped, again.damaged) == (2, [f"finished.jsonl: {len(lines)} lines"])
     assert index.read_bytes() == first + second
     assert (await search("a", "b")).damaged == []
+    index.write_bytes(lines[0])
+    third = await search("a", "b")
+    assert (third.done, third.damaged, functions.calls) == (2, ["finished.jsonl: 1 line"], [])
 
 
 async def test_every_changed_byte_of_a_line_is_found(search, tmp_path):

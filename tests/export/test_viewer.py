@@ -713,3 +713,35 @@ def test_warnings_of_the_health_check_stand_first_and_are_text(visit, hash_roles
 
 def test_without_warnings_there_is_no_place_for_them(visit, searched):
     assert visit(searched()).query_selector_all("#panel .warning") == []
+
+
+def test_closed_nodes_are_marked_and_on_no_path_and_in_no_pair(visit, searched):
+    tree = searched()
+    page = visit(tree, theta=-3.0, min_visits=0)
+    ends, pairs = page.evaluate("viewer.validEnds"), page.evaluate("viewer.pairs")
+    assert "Closed" not in page.inner_text("#panel")
+    untried = next(node.id for node in tree if node.type == "unexpanded")
+    tree.close(ends[0], HOSTILE[:150])
+    tree.close(untried, "supporter: refusal")
+    page = visit(tree, theta=-3.0, min_visits=0)
+    assert page.evaluate("viewer.validEnds") == ends[1:]
+    assert all(ends[0] not in pair for pair in page.evaluate("viewer.pairs"))
+    assert len(pairs) >= len(page.evaluate("viewer.pairs"))
+    assert f"#{untried}, supporter: refusal" in page.inner_text("#panel")
+    page.evaluate(f"viewer.select({ends[0]})")
+    assert "closed: <script>alert(1)</script>" in page.inner_text("#panel")
+    page.evaluate(f"viewer.select({untried})")
+    assert "Refused for good, so the branch is closed: supporter: refusal." in page.inner_text("#panel")
+    if page.evaluate("viewer.showsUnexpanded"):
+        page.locator("#unexpanded").uncheck()
+    assert page.evaluate(f"viewer.position({untried})") is not None, "it was tried, so it is always shown"
+    page.fill("#search", "supporter: refusal")
+    until(page, f"viewer.hits.includes({untried})")
+
+
+def test_a_closed_root_alone(visit, domain):
+    tree = Tree(Scenario(id="t"), domain, [Turn("seeker", "I am tired.")])
+    tree.close(0, "strategist: content_filter")
+    page = visit(tree)
+    page.evaluate("viewer.select(0)")
+    assert "closed: strategist: content_filter" in page.inner_text("#panel")

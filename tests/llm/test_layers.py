@@ -65,6 +65,7 @@ requests_ = st.builds(
         max_tokens=st.none() | st.integers(1, 99),
         seed=st.none() | st.integers(0, 99),
         stop=st.lists(texts, max_size=2).map(tuple),
+        reasoning_effort=st.none() | st.sampled_from(["none", "low", "high"]),
     ),
     schema=st.none() | st.dictionaries(texts, st.integers() | texts | st.dictionaries(texts, texts), max_size=3),
     sample=st.integers(0, 5),
@@ -81,10 +82,11 @@ def test_the_key_differs_when_any_part_does(one: ChatRequest, two: ChatRequest, 
 def test_the_key_is_of_canonical_json(request: ChatRequest, name: str) -> None:
     sampling = asdict(request.sampling)
     numbers = [sampling.pop(each) for each in ("temperature", "top_p", "frequency_penalty")]
+    effort = [each for each in [sampling.pop("reasoning_effort")] if each is not None]  # keys of before it stay
     content = {
         "model": name,
         "messages": [[message.role, message.content] for message in request.messages],
-        "sampling": [None if each is None else each + 0.0 for each in numbers] + list(sampling.values()),
+        "sampling": [None if each is None else each + 0.0 for each in numbers] + list(sampling.values()) + effort,
         "schema": request.schema,
         "sample": request.sample,
     }

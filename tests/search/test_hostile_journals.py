@@ -57,12 +57,13 @@ def test_a_spoilt_record_with_a_right_checksum_is_one_error_or_a_sound_tree(writ
     path.write_bytes(
         b"".join(line(spoilt(data, each) if at == place else json.dumps(each)) for at, each in enumerate(lines))
     )
+    tree = error = None
     try:
         tree = run(start, roles, domain, path, config)
-    except JournalError as error:
-        assert str(path) in str(error)
-        assert len(str(error)) < 2500
-    else:
+    except JournalError as raised:
+        error = str(raised)
+    assert tree is not None or (error.startswith(str(path)) and len(error) < 2500)
+    if tree is not None:
         tree.check()
         mctsdialog.load_tree(mctsdialog.save_tree(tree, path.with_suffix(".json")))
 
@@ -70,12 +71,25 @@ def test_a_spoilt_record_with_a_right_checksum_is_one_error_or_a_sound_tree(writ
 @pytest.mark.parametrize(
     "change",
     [
-        {"judgements": [["4", 4, 4, 4]]}, {"judgements": [[4, 4, 4]]}, {"judgements": [[9, 4, 4, 4]]}, {"judgements": None},
-        {"scores": {"Ask": "5"}}, {"scores": {"Dance": 5}}, {"scores": {}}, {"child": ["a"]}, {"child": "ab"},
-        {"child": [None, None]}, {"child": [" ", None]}, {"steps": ["abc"]}, {"steps": [["Dance", "a", "b"]]}, {"leaf": "1"},
-        {"leaf": 1.0}, {"leaf": True}, {"leaf": -1},
+        {"judgements": [["4", 4, 4, 4]]},
+        {"judgements": [[4, 4, 4]]},
+        {"judgements": [[9, 4, 4, 4]]},
+        {"judgements": None},
+        {"scores": {"Ask": "5"}},
+        {"scores": {"Dance": 5}},
+        {"scores": {}},
+        {"child": ["a"]},
+        {"child": "ab"},
+        {"child": [None, None]},
+        {"child": [" ", None]},
+        {"steps": ["abc"]},
+        {"steps": [["Dance", "a", "b"]]},
+        {"leaf": "1"},
+        {"leaf": 1.0},
+        {"leaf": True},
+        {"leaf": -1},
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_is_named(written, tmp_path, change):
     journals, domain, roles = written
     start, config, lines = journals["gold"]

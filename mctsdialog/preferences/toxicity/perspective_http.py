@@ -29,8 +29,9 @@ from mctsdialog.llm.http import (
     json_headers,
     make_sender,
 )
-from mctsdialog.llm.http_errors import error_for, error_for_lost, server_message
+from mctsdialog.llm.http_errors import error_for, error_for_lost
 from mctsdialog.llm.secret import Redactor, beginning, shorten
+from mctsdialog.llm.server_words import read_words
 from mctsdialog.preferences.toxicity.base import check_scores
 
 TEXT_FIELD = "text"
@@ -129,7 +130,7 @@ class PerspectiveModel(ClosingModel):
         )  # right about what passes; its advice is about chat models
         if not isinstance(error, ModelRequestError) or status < 400:
             return error
-        said, kinds = shorten(self._clean(server_message(body))), _kinds(body)
+        said, kinds = shorten(self._clean(read_words(status, body).message)), _kinds(body)
         if status == 400 and kinds & _TEXT_FAULTS:
             return DataError(f"the Perspective API refuses it: {said}", field=TEXT_FIELD)
         text = f"{self.name}: {self._address} answered {status}" + (f": {said}" if said else "")
