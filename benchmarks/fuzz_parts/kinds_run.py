@@ -190,12 +190,9 @@ def _damage(draw, seeds, name):
 
 def read_index(seeds, how):
     starts = mctsdialog.read_dialogues(seeds.folder / "messages.jsonl")
-
-    def roles(start):
-        return mctsdialog.Roles.from_model(scripted(), domain=starts.domain)
-
-    run = partial(mctsdialog.search_corpus, starts, roles, _CONFIG, out="run", concurrency=1, restart=how["restart"])
-    report = anyio.run(run)
+    roles = mctsdialog.Roles.from_model(scripted(), domain=starts.domain)
+    options = {"out": "run", "concurrency": 1, "restart": how["restart"]}
+    report = anyio.run(partial(mctsdialog.search_corpus, starts, lambda start: roles, _CONFIG, **options))
     str(report)
     failed = {record.id for record in report.failures}
     if report.done + report.skipped + len(failed) != len(starts):
@@ -326,7 +323,7 @@ def write_cache(draw, seeds):
 
 def _change(draw, connection, *, entries):
     connection.execute("PRAGMA synchronous = OFF")
-    steps = iter(range(200))
+    steps = iter(range(20))
     connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)  # what has no end is for the reader
     for _ in range(draw.choice((1, 1, 2, 3))):
         with contextlib.suppress(sqlite3.Error, UnicodeError):
