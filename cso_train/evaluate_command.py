@@ -119,15 +119,9 @@ def evaluate_command(**options: Any) -> None:
             raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
         if _served(options) and options["adapters"]:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
-<<<<<<< HEAD
-        with interruptible("Interrupted."):
-            evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
-        echo(markdown_table(evaluations))
-=======
         with interruptible("Interrupted.") as interrupts:
             evaluations, replies = interrupts.run(_evaluate, options, cases, examples, domain)
-        click.echo(markdown_table(evaluations))
->>>>>>> readers
+        echo(markdown_table(evaluations))
         written = write_report(options["out"], evaluations, replies, cases)
         if options["figures"]:
             written += save_plots(evaluations, options["out"])

@@ -1,12 +1,7 @@
 """Where every reader begins: regular files alone, JSON of a bounded shape, and the first fault of many.
 
-<<<<<<< HEAD
-A file that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it takes
-time linear in its size, and what is wrong with it is one short message.
-=======
 A file that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it is
 linear in its size, and what is wrong with it is one short message.
->>>>>>> readers
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def interruptible(message: str) -> Iterator[Interrupts]:
             yield heard
     except KeyboardInterrupt:
         heard.ignore()
-        click.echo(f"\n{message}", err=True)
+        echo(f"\n{message}", err=True)
         sys.exit(INTERRUPTED)
 
 
@@ -89,11 +89,6 @@ class Interrupts:
         before = signal.signal(signal.SIGTERM, self._hear)
         try:
             yield
-<<<<<<< HEAD
-        except KeyboardInterrupt:
-            echo(f"\n{message}", err=True)
-            sys.exit(INTERRUPTED)
-=======
         finally:
             if not self._heard:
                 signal.signal(signal.SIGTERM, before)
@@ -128,7 +123,6 @@ class Interrupts:
         if _can_listen():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
->>>>>>> readers
 
 
 def _can_listen() -> bool:

@@ -64,15 +64,9 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
         scorer = _scorer(options, options["out"])
         statistics = dataset_statistics(dataset)
         if scorer is not None:
-<<<<<<< HEAD
-            with interruptible("Interrupted. Scores so far are kept; the same command goes on."):
-                statistics = anyio.run(_rate, statistics, dataset, scorer)
-        echo(str(statistics))
-=======
             with interruptible("Interrupted. Scores so far are kept; the same command goes on.") as interrupts:
                 statistics = interrupts.run(_rate, statistics, dataset, scorer)
-        click.echo(str(statistics))
->>>>>>> readers
+        echo(str(statistics))
         out: Path = options["out"]
         written = [
             write_atomically(inside(out, "statistics.md"), statistics.to_markdown()),
