@@ -20,6 +20,14 @@ class _Bindable(Protocol):
     def for_scenario(self, scenario: Scenario) -> Any: ...
 
 
+@runtime_checkable
+class _Prompted(Protocol):
+    prompts: int
+    provenance: dict[str, Any]
+
+    def for_prompts(self, version: int) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Roles:
     """Seeker, supporter, strategist and judge: any objects with the right async methods.
@@ -95,3 +103,24 @@ class Roles:
             if isinstance(role := getattr(self, name), _Bindable)
         }
         return replace(self, **bound) if bound else self
+
+    def with_prompts(self, version: int) -> Self:
+        """These roles with prompts of another version: those with a method ``for_prompts`` are asked for their like.
+
+        :param version: 1 asks as version 0.1 did, so that what it began is resumed with its own prompts.
+        """
+        changed: dict[str, Any] = {}
+        provenance = dict(self.provenance)
+        for name in ROLE_NAMES:
+            role = getattr(self, name)
+            if isinstance(role, _Prompted) and role.prompts != version:
+                changed[name] = role.for_prompts(version)
+                if provenance.get(name) == role.provenance:
+                    provenance[name] = changed[name].provenance
+        return replace(self, **changed, provenance=provenance) if changed else self
+
+    @property
+    def removed(self) -> dict[str, dict[str, int]]:
+        """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
+        counts = {name: dict(getattr(getattr(self, name), "removed", {})) for name in ROLE_NAMES}
+        return {name: kinds for name, kinds in counts.items() if kinds}
