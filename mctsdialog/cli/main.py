@@ -81,9 +81,8 @@ def show(tree_file: Path, node: int, depth: int | None, unexpanded: bool, full: 
         tree = load_tree(tree_file)
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
         echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
-        echo(
-            f"{tree.iterations} iterations, stopped: {one_line(tree.stop_reason or 'no')}; {one_line(tree.scenario.scene)}"
-        )
+        stopped = one_line(tree.stop_reason or "no")
+        echo(f"{tree.iterations} iterations, stopped: {stopped}; {one_line(tree.scenario.scene)}")
         chars = None if full else 96
         if best:
             _show_best(tree, chars)
