@@ -184,6 +184,10 @@ class FinishedIndex:
             self.close()
             raise
 
+    def __contains__(self, dialogue_id: object) -> bool:
+        """Whether a tree of this id was ever finished, whatever it was made with."""
+        return dialogue_id in self._known
+
     def find(self, dialogue_id: str, fingerprint: str) -> TreeRecord | None:
         """The record of a tree that is finished with this fingerprint and still there."""
         known, record = self._known.get(dialogue_id, (None, None))

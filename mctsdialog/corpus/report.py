@@ -105,6 +105,8 @@ class CorpusReport:
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
+    :param removed: by role, what this run took out of utterances beside labels: "echoes" of the prompt, further "turns"
+        and "paragraphs".
     """
 
     out: Path
@@ -123,6 +125,7 @@ class CorpusReport:
     stop_reason: str | None = None
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
+    removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def trees(self) -> int:
@@ -173,6 +176,7 @@ class CorpusReport:
             "completion_tokens": self.counts.completion_tokens,
             "money": self.counts.money,
             "seconds": round(self.seconds, 3),
+            "removed": {role: dict(kinds) for role, kinds in self.removed.items()},
             "config": dict(self.config),
             "roles": {name: dict(each) for name, each in self.roles.items()},
         }

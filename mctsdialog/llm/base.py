@@ -133,7 +133,7 @@ def _digest(identity: str, request: ChatRequest) -> str:
 def former_keys(model: str, request: ChatRequest) -> list[str]:
     """The keys under which version 0.1 stored the reply to the same question; the first is the likelier.
 
-    Version 0.1 knew the model's name alone, and sent ``stop`` for an utterance unless the caller set sampling without it.
+    Version 0.1 knew the model by its name alone, and sent ``stop`` for an utterance unless told otherwise.
 
     :returns: empty for a request that version 0.1 could not make.
     """

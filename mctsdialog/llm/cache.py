@@ -109,8 +109,8 @@ class ResponseCache:
 
     Keys know a model by its identity (:func:`~mctsdialog.llm.base.identity_of`), so two servers with one model name do
     not answer for each other. Entries of version 0.1 do not say which server they came from: each belongs to the first
-    model of its name that uses it, and no other gets it. In read-only mode, which calls no server, an entry that belongs
-    to nobody yet answers any model of its name.
+    model of its name that uses it, and no other gets it. In read-only mode, which calls no server, an entry that nobody
+    has used yet answers any model of its name.
 
     :param directory: the folder; made when missing, in read-write mode.
     :param mode: "read-write"; or "read-only", which replays: nothing is written, and a request that is not there
@@ -330,18 +330,16 @@ def _decode(text: str) -> Entry | None:
     if not isinstance(data, dict) or not isinstance(data.get("good"), bool):
         return None
     version, usage = data.get("v"), data.get("usage")
-    if type(version) is not int or version not in _USAGE or not isinstance(usage, list):
+    if type(version) is not int or not isinstance(usage, list):
         return None
-    if len(usage) != _USAGE[version] or not all(type(n) is int and n >= 0 for n in usage):
+    if len(usage) != _USAGE.get(version) or not all(type(n) is int and n >= 0 for n in usage):
         return None
     words = (data.get("text"), data.get("model"), data.get("thought", ""), data.get("owner", ""))
     latency, finish = data.get("latency"), data.get("finish_reason")
-    if not all(isinstance(word, str) for word in words):
-        return None
-    if finish not in get_args(FinishReason) or not isinstance(latency, int | float):
+    known = finish in get_args(FinishReason) and isinstance(latency, int | float)
+    if not known or not all(isinstance(word, str) for word in words):
         return None
     said, model, thought, owner = map(str, words)
-    completion = Completion(
-        said, cast(FinishReason, finish), Usage(*usage), float(latency), model=model, thought=thought
-    )
+    reason, seconds = cast(FinishReason, finish), float(cast(float, latency))
+    completion = Completion(said, reason, Usage(*usage), seconds, model, thought=thought)
     return Entry(completion if version > 1 else completion.as_read(), data["good"], owner or None)

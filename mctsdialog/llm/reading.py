@@ -89,7 +89,8 @@ def _of_channels(text: str) -> tuple[str, str]:
     found = _BARE_CHANNELS.match(text) or _IN_WORDS.match(text)
     if found is not None:
         return text[found.end() :], found[1]
-    said, thought = [], []
+    said: list[str] = []
+    thought: list[str] = []
     starts = list(_CHANNEL.finditer(text))
     if not starts:
         return text, ""

@@ -22,7 +22,7 @@ from mctsdialog.preferences.extract import blank_record
 from mctsdialog.preferences.paths import Family, ValidPaths
 from mctsdialog.preferences.record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles
-from mctsdialog.search import Engine, History, Journal, Outcome, Players, play_probe
+from mctsdialog.search import Engine, History, Journal, Outcome, Players, play_probe, roles_for
 from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
 from mctsdialog.workers import for_each
 
@@ -90,6 +90,7 @@ async def probe_siblings(
     settings = search_config(tree)
     settings = settings if horizon is None else settings.replace(horizon=horizon)
     engine = Engine(tree, settings)
+    roles, prompts = roles_for(journal, roles)
     players = Players(roles.bind(tree.scenario), tree.domain)
     tasks = [
         _Task(node.id, tree.history(node), node.strategy)
@@ -105,7 +106,7 @@ async def probe_siblings(
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
         engine.probe(task.node, Outcome.from_dict(record))
 
-    header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias})
+    header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias}) | prompts
     return await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
 
 
@@ -128,6 +129,7 @@ async def random_record(
     :raises MctsDialogError: as :func:`probe_siblings`; the tree is not changed.
     """
     config = config or PreferenceConfig()
+    roles, prompts = roles_for(journal, roles)
     players = Players(roles.bind(tree.scenario), tree.domain)
     families = list(ValidPaths(tree, config).families())
     pairs = [
@@ -146,7 +148,7 @@ async def random_record(
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
         replies[task.node] = record["supporter"]
 
-    header = _header("random", tree, roles, {})
+    header = _header("random", tree, roles, {}) | prompts
     generated = await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
     record = blank_record(tree, [replace(family, rejected=()) for family in families])
     added = tuple(_random_node(nodes[node_id], text) for node_id, text in sorted(replies.items()))

@@ -97,9 +97,9 @@ def _is_begun(text: str, wanted: Iterable[str]) -> bool:
 
 def _parsed(text: str) -> Any:
     """The value of a whole object, mended where that cannot change it; None for one that is beyond it."""
-    for read in (lambda: text, lambda: _mended(text.translate(_FULL_WIDTH))):
+    for mend in (str, _mended):
         try:
-            return json.loads(read(), object_pairs_hook=_pairs, strict=False)
+            return json.loads(mend(text), object_pairs_hook=_pairs, strict=False)
         except _TwiceError:
             raise
         except (ValueError, RecursionError):
@@ -112,6 +112,7 @@ def _mended(text: str) -> str:
 
     What stands without quotes and is no JSON value becomes text as a whole: ``3 or 4`` is not 3.
     """
+    text = text.translate(_FULL_WIDTH)
     tokens: list[str] = []
     place = 0
     while token := _TOKENS.match(text, place):
@@ -143,7 +144,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _TwiceError(f"{twice!r} is there twice")
+        raise _TwiceError(f"{twice!r} is scored twice")
     return found
 
 
@@ -162,6 +163,6 @@ def _named(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any
     for key, value in found.items():
         name = wanted.get(normal_name(str(key).strip(" *_`#\"'“”")), str(key))
         if name in named:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} is scored twice")
         named[name] = value
     return named

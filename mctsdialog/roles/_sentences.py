@@ -15,8 +15,8 @@ _NUMBER_ALONE = re.compile(r"(?:^|[:：]\s*)\(?\d{1,3}[.)]\s*$")
 def whole_sentences(text: str) -> str:
     """A text that was cut, up to the end of its last whole sentence; "" if it has none.
 
-    Sentences end as sentencex has it, which knows the marks of all scripts and common abbreviations. Thai and Lao, which
-    write no marks, are kept up to the last space; a text with no other end up to its last ellipsis.
+    Sentences end where sentencex ends them, which knows the marks of all scripts and common abbreviations. A text with
+    no such end is kept up to its last ellipsis, and Thai or Lao, which write no marks, up to the last space.
     """
     end = max(_end_of_sentences(text), _last(_MORE_ENDS, text))
     if not end:

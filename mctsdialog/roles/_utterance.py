@@ -1,8 +1,9 @@
 r"""What one side says, out of a model's reply: without labels, echoes of the prompt, quotation marks and further turns.
 
 The words themselves are never changed. At the start of a reply a name with a colon or a dash is read as a label
-(``Question: may I ask?`` of the strategy Question), anywhere else only what cannot be part of a sentence is: a strategy's
-name in brackets between sentences, a side's name with a colon where a sentence or line begins. Stage directions stay.
+(``Question: may I ask?`` of the strategy Question). Anywhere else only what cannot be part of a sentence is a label: a
+strategy's name in brackets between sentences, or in front of a line, and a side's name with a colon where a sentence
+begins. Stage directions stay.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def read_utterance(text: str, labels: Labels, *, echoes: Sequence[str] = (), cut
         said = said[0] + names.without_label(said[1:])
     turn = names.turn.search(said)
     if turn is not None:
-        said, rest = said[: turn.start()], said[turn.start() :]
+        said = said[: turn.start()]
         removed.append("turns")
     paragraphs = [each.strip() for each in _BLANK_LINE.split(said.strip())]
     said, further = paragraphs[0], paragraphs[1:]
@@ -143,8 +144,8 @@ def _without_echoes(text: str, echoes: Iterable[str]) -> str:
 
 
 _PAIRS = {
-    '"': '"', "'": "'", "“": "”", "„": "“”", "‟": "”", "”": "”", "«": "»", "»": "«", "‘": "’", "‚": "‘’", "‹": "›", "›": "‹",
-    "「": "」", "『": "』", "〝": "〞〟", "＂": "＂", "`": "`", "❝": "❞", "﹁": "﹂",
+    '"': '"', "'": "'", "“": "”", "„": "“”", "‟": "”", "”": "”", "«": "»", "»": "«", "‘": "’", "‚": "‘’", "‹": "›",
+    "›": "‹",    "「": "」", "『": "』", "〝": "〞〟", "＂": "＂", "`": "`", "❝": "❞", "﹁": "﹂",
 }  # fmt: skip
 
 
@@ -264,10 +265,10 @@ def _names(names: Iterable[str]) -> str:
     return rf"(?<!\w)(?:{one})(?:(?:\s*[,/+&|、]\s*|\s+and\s+|\s+)(?:{one})){{0,3}}(?!\w)"
 
 
-def _bracket(names: str) -> str:
+def _bracket(names: str, slash: str = "/?") -> str:
     """Names in brackets of any kind, with nothing else in them but what says that it is a label."""
     said = r"(?:(?:strategy|technique|role|speaker|label|as)\b(?:\s+used)?\s*[:：=-]?\s*(?:(?:the|an?)\s+)?)?"
-    return rf"{_BOLD}{_OPEN}{{1,2}}\s*/?{_BOLD}{said}{names}\s*{_COLON}?{_BOLD}\s*{_CLOSE}{{1,2}}{_BOLD}"
+    return rf"{_BOLD}{_OPEN}{{1,2}}\s*{slash}{_BOLD}{said}{names}\s*{_COLON}?{_BOLD}\s*{_CLOSE}{{1,2}}{_BOLD}"
 
 
 def _before(names: str, sides: str) -> str:
@@ -287,8 +288,9 @@ def _before(names: str, sides: str) -> str:
 def _turn(sides: str) -> re.Pattern[str]:
     """Where a turn of one of the sides begins, after the first."""
     note = rf"(?:\s*{_OPEN}[^()\[\]{{}}\n]{{0,60}}{_CLOSE})?"
+    bracket = _bracket(sides, slash="")
     label = rf"{_BOLD}{_OPEN}?{_BOLD}{sides}{_BOLD}{_CLOSE}?{_BOLD}{note}{_BOLD}\s*{_COLON}"
-    line = rf"\n\s*(?:#{{1,6}}\s*)?(?:{label}|{_bracket(sides)}|(?:#{{1,6}}\s*|\*\*){sides}(?:\*\*|[^\S\n]*(?=\n|\Z)))"
-    inside = rf"(?<={_SENTENCE_END[:-1]}\"'”’»」』)*]){_SPACES}(?:{label}|{_bracket(sides)}{_COLON}?(?=\s|\Z))"
+    line = rf"\n\s*(?:#{{1,6}}\s*)?(?:{label}|{bracket}|(?:#{{1,6}}\s*|\*\*){sides}(?:\*\*|[^\S\n]*(?=\n|\Z)))"
+    inside = rf"(?<={_SENTENCE_END[:-1]}\"'”’»」』)*]){_SPACES}(?:{label}|{bracket}{_COLON}?(?=\s|\Z))"
     capital = rf"(?<=\s)(?=[*_(\[]*(?-i:[A-Z])){label}"
     return _compiled(rf"{line}|{inside}|{capital}")

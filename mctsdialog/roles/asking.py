@@ -1,4 +1,4 @@
-"""Asking a model until its reply can be used: one place for refusals, empty and cut replies, in search and evaluation."""
+"""Asking a model until its reply can be used: one place for refusals, empty and cut replies."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
@@ -120,7 +121,7 @@ class Roles:
         return replace(self, **changed, provenance=provenance) if changed else self
 
     @property
-    def removed(self) -> dict[str, dict[str, int]]:
+    def removed(self) -> dict[str, Counter[str]]:
         """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
-        counts = {name: dict(getattr(getattr(self, name), "removed", {})) for name in ROLE_NAMES}
-        return {name: kinds for name, kinds in counts.items() if kinds}
+        counts = {name: getattr(getattr(self, name), "removed", None) for name in ROLE_NAMES}
+        return {name: kinds for name, kinds in counts.items() if isinstance(kinds, Counter) and kinds}

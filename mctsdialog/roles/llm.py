@@ -1,8 +1,8 @@
 """The four roles played by language models (paper Appendix A, prompts in our own words).
 
 A reply that cannot be used is shown to the model with the reason and asked for again, a bounded number of times; then
-:class:`~mctsdialog.ReplyError` is raised. A failed reply never becomes a score, and what was not said (a refusal, a thought)
-never becomes a turn.
+:class:`~mctsdialog.ReplyError` is raised. A failed reply never becomes a score, and what was not said (a refusal, a
+thought) never becomes a turn.
 """
 
 from __future__ import annotations

@@ -127,8 +127,9 @@ class Prompt:
 
 
 def one_block(text: str) -> str:
-    """``text`` as one turn in a prompt: further lines are indented and blank ones left out, so that none of them can be
-    taken for another turn or for an instruction. A text of one line stays as it is.
+    """``text`` as one turn in a prompt: further lines are indented and blank ones left out.
+
+    So no line of it can be taken for another turn or for an instruction. A text of one line stays as it is.
     """
     lines = text.splitlines()
     if lines == [text]:

@@ -11,7 +11,7 @@ from mctsdialog.roles._objects import last_object
 from mctsdialog.roles._utterance import Labels, has_end_token, read_utterance
 from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
 
-__all__ = ["is_end", "last_object", "parse_judgement", "parse_scores", "parse_utterance"]
+__all__ = ["is_end", "last_object", "parse_judgement", "parse_scores", "parse_utterance", "read_utterance"]
 
 _WHOLE_NUMBER = re.compile(r"\s*(\d{1,3})(?:\.0*)?\s*")
 _NUMBER_LIKE = re.compile(r"\s*[-+~]?\d")
