@@ -16,6 +16,9 @@ from mctsdialog.dialogue.model import normal_name
 _MOST_READ = 16_384
 """Characters read at the end of a reply: the object that counts is the last one."""
 
+_MOST_MENDED = 4096
+"""Characters of an object that is not quite JSON."""
+
 _MOST_TRIED = 16
 """Objects looked at, from the last one back."""
 
@@ -52,21 +55,33 @@ def last_object(text: str, keys: Iterable[str], is_value: Callable[[Any], bool])
     if any(_is_begun(begun, wanted) for begun in cut):
         raise ValueError("the reply was cut off inside of its JSON object")
     others: dict[str, Any] | None = None
-    for span in spans[: -_MOST_TRIED - 1 : -1]:
-        found = _parsed(span)
-        if found is None and any(key.casefold() in span.casefold() for key in wanted.values()):
-            raise ValueError("the reply is not JSON")  # an object before it may be a draft
-        for candidate in _candidates(found):
-            named = _named(candidate, wanted)
-            values = [named[key] for key in wanted.values() if key in named]
-            if not values or all(isinstance(value, str) and _PLACEHOLDER.fullmatch(value) for value in values):
-                continue
-            if any(map(is_value, values)):
-                return named
-            others = others or named
+    for candidate in _candidates(spans, wanted):
+        named = _named(candidate, wanted)
+        values = [named[key] for key in wanted.values() if key in named]
+        if not values or all(isinstance(value, str) and _PLACEHOLDER.fullmatch(value) for value in values):
+            continue
+        if any(map(is_value, values)):
+            return named
+        others = others or named
     if others is None:
         raise ValueError("the reply has no JSON object with the keys that were asked for")
     return others
+
+
+def _candidates(spans: list[str], wanted: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+    """The objects in a reply, from the last one back, and those one level inside of them."""
+    for _ in range(_MOST_TRIED):
+        if not spans:
+            return
+        span = spans.pop()
+        found = _parsed(span)
+        if isinstance(found, dict):
+            yield found
+            yield from (inner for inner in reversed(found.values()) if isinstance(inner, dict))
+        elif len(span) <= _MOST_MENDED and not _is_begun(span[1:100], wanted):
+            spans += _objects(span[1:-1])[0]  # braces of prose around objects
+        elif any(key.casefold() in span.casefold() for key in wanted.values()):
+            raise ValueError("the reply is not JSON")  # an object before it may be a draft
 
 
 def _objects(text: str) -> tuple[list[str], list[str]]:
@@ -97,7 +112,7 @@ def _is_begun(text: str, wanted: Iterable[str]) -> bool:
 
 def _parsed(text: str) -> Any:
     """The value of a whole object, mended where that cannot change it; None for one that is beyond it."""
-    for mend in (str, _mended):
+    for mend in (str, _mended) if len(text) <= _MOST_MENDED else (str,):
         try:
             return json.loads(mend(text), object_pairs_hook=_pairs, strict=False)
         except _TwiceError:
@@ -146,16 +161,6 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise _TwiceError(f"{twice!r} is scored twice")
     return found
-
-
-def _candidates(found: Any) -> Iterator[Mapping[str, Any]]:
-    """The object, and those one level inside of it from the last one back."""
-    if not isinstance(found, dict):
-        return
-    yield found
-    for inner in reversed(found.values()):
-        if isinstance(inner, dict):
-            yield inner
 
 
 def _named(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any]:

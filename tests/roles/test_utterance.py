@@ -1,7 +1,8 @@
-# ruff: noqa: RUF001
+# ruff: noqa: E501, SIM905
 """Utterances: what models put around their words goes, and the words stay as they are."""
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import assume, given
@@ -224,8 +225,6 @@ def test_a_hostile_reply_is_read_in_a_moment(piece):
     text = piece * (1_000_000 // len(piece))
     begun = time.process_time()
     for cut in (False, True):
-        try:
+        with suppress(ValueError):
             read_utterance(text, SUPPORTER, echoes=(INSTRUCTION,), cut=cut)
-        except ValueError:
-            pass
     assert time.process_time() - begun < 2
