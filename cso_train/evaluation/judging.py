@@ -39,7 +39,7 @@ async def ask_judge(
     """
     messages = (Message("system", system), Message("user", asked))
     sampling = Sampling(temperature=temperature, max_tokens=120)
-    request = ChatRequest(messages, sampling, schema, sample)
+    request = ChatRequest(messages, sampling, schema, sample, role="judge")
     return await ask(
         model,
         request,

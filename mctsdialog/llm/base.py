@@ -75,6 +75,7 @@ class ChatRequest:
     :param sample: index of an independent draw of the same request; part of the cache key.
     :param accept: raises :class:`ValueError` for a reply that is of no use. Not part of the cache key: the cache
         asks it before it stores a reply as good.
+    :param role: who asks ("judge", ...), for the count of costs. Not part of the cache key.
     :param prompt_version: version of the package's prompts that the messages follow; 1 for messages of your own.
     :param first_paragraph: whether only the first paragraph of the reply is used. A hint, not part of the cache key:
         a model that can stop there without harm saves the rest.
@@ -85,6 +86,7 @@ class ChatRequest:
     schema: Mapping[str, Any] | None = None
     sample: int = 0
     accept: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
+    role: str = field(default="", compare=False, repr=False)
     prompt_version: int = 1
     first_paragraph: bool = field(default=False, compare=False)
     _key: tuple[str, str] | None = field(default=None, init=False, compare=False, repr=False)  # model and its key
@@ -157,6 +159,8 @@ def _sampling_text(sampling: Sampling) -> str:
     values = [getattr(sampling, name) for name in _SAMPLING]
     # 1 and 1.0, 0.0 and -0.0 are one
     values[:3] = [None if number is None else float(number) + 0.0 for number in values[:3]]
+    while len(values) > _FORMER_SETTINGS and values[-1] is None:  # a setting that comes later changes no key
+        values.pop()
     return _canonical(values)
 
 
@@ -164,7 +168,7 @@ def _sampling_text(sampling: Sampling) -> str:
 def _former_sampling_text(sampling: Sampling) -> str | None:
     """The same of version 0.1; None where a setting is used that it did not have."""
     values = json.loads(_sampling_text(sampling))
-    return None if any(values[_FORMER_SETTINGS:]) else _canonical(values[:_FORMER_SETTINGS])
+    return None if len(values) > _FORMER_SETTINGS else _canonical(values)
 
 
 _SAMPLING = tuple(each.name for each in fields(Sampling))  # temperature, top_p and frequency_penalty come first

@@ -57,8 +57,8 @@ class LLMRole:
         self.attempts = attempts
         self.scenario = scenario or Scenario()
         self.prompts = prompts
-        self._sampling = sampling
-        self.sampling = sampling or self._default(prompts)
+        self._sampling = None if sampling == self.default_sampling else sampling
+        self.sampling = self._sampling or self._default(prompts)
         self.prompt = Prompt(self.role, domain, self.scenario, prompts)
         self.removed: Counter[str] = Counter()
         """What was taken out of utterances beside labels: "echoes" of the prompt, further "turns" and "paragraphs"."""
@@ -98,7 +98,14 @@ class LLMRole:
         parse: Callable[[Completion], T],
         schema: Mapping[str, Any] | None = None,
     ) -> T:
-        request = ChatRequest(messages, self.sampling, schema, prompt_version=self.prompts, first_paragraph=self.speaks)
+        request = ChatRequest(
+            messages,
+            self.sampling,
+            schema,
+            role=self.role,
+            prompt_version=self.prompts,
+            first_paragraph=self.speaks,
+        )
         return await ask(self.model, request, parse, role=self.role, attempts=self.attempts, correct=_correction)
 
     async def _say(self, messages: tuple[Message, ...], labels: Labels, echoes: tuple[str, ...]) -> Utterance:

@@ -63,7 +63,7 @@ def test_bad_scores_say_what_is_wrong(text, problem, domain):
 
 CHOICES = {
     "a draft before it": 'First: {"Ask": 1, "Comfort": 1, "Plan": 1}. No: {good}',
-    "the form that was asked for after it": '{good} in the form {"Ask": <number>, "Comfort": <number>, "Plan": <number>}',
+    "the form that was asked for after it": '{good} as {"Ask": <number>, "Comfort": <number>, "Plan": <number>}',
     "the form that was asked for before it": '{"Ask": <number>, "Comfort": <number>, "Plan": <number>}\n{good}',
     "an explanation in it": '{"scores": {good}, "why": {"Ask": "good", "Comfort": "better", "Plan": "too soon"}}',
     "an explanation after it": '{good}\n{"Ask": "it is good", "Comfort": "it is better", "Plan": "too soon"}',
