@@ -2,7 +2,7 @@
 
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
-from mctsdialog.search.journal import Journal
+from mctsdialog.search.journal import Journal, roles_for
 from mctsdialog.search.plan import Plan, plan
 from mctsdialog.search.play import History, Players, most_calls, play, play_probe
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
@@ -28,6 +28,7 @@ __all__ = [
     "play",
     "play_probe",
     "pucb",
+    "roles_for",
     "running_mean",
     "search",
 ]
