@@ -56,12 +56,15 @@ def is_end(text: str) -> bool:
 
 def _is_score(value: Any) -> bool:
     """Whether a value is meant as a score, in whatever form."""
-    return _NUMBER_LIKE.match(str(value)) is not None
+    return type(value) is int or _NUMBER_LIKE.match(str(value)) is not None
 
 
 def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for key, value in scores.items():
+        if type(value) is int and value >= 0:  # as nearly always
+            numbers[key] = value
+            continue
         match = None if isinstance(value, bool) else _WHOLE_NUMBER.fullmatch(str(value))
         if match is None:
             raise ValueError(f"the value of {key!r} must be a whole number, not {str(value)[:40]!r}")
