@@ -139,6 +139,7 @@ class ResponseCache:
         self._stats = CacheStats()
         self._writer: LoopLocal[_Writer] = LoopLocal(_Writer)
         self._store: Store = DiskStore(self.path) if mode == "read-write" else ReadOnlyStore(self.path)
+        self._may_be_former = self._store.size()[0] > 0  # what is new has no entry of version 0.1
 
     @property
     def stats(self) -> CacheStats:
@@ -190,7 +191,7 @@ class ResponseCache:
 
     def _take_over(self, model: str, identity: str, key: str, request: ChatRequest) -> Entry | None:
         """An entry of version 0.1 that answers the request; it belongs to ``identity`` from now on."""
-        for former in former_keys(model, request):
+        for former in former_keys(model, request) if self._may_be_former else ():
             entry = self.lookup(former)
             if entry is None or entry.owner not in (None, identity) or not self._serves(entry, request):
                 continue

@@ -63,7 +63,7 @@ def read_reply(text: str) -> Reading:
     """
     said, thoughts = text.strip(), []
     for _ in range(_MOST_LAYERS):
-        if not _MAY_HOLD_MARKS.search(said):
+        if not ("<" in said or "[" in said or "◁" in said or _BEGINS.match(said)):
             break
         before = said
         said, *more = _unwrapped(said)
@@ -74,7 +74,7 @@ def read_reply(text: str) -> Reading:
 
 
 _MOST_LAYERS = 8  # of marks in marks; a reply has one or two
-_MAY_HOLD_MARKS = re.compile(r"[<◁\[]|\A\s*(?:analysis|commentary|Here)")
+_BEGINS = re.compile(r"analysis|commentary|Here")
 
 
 def _unwrapped(text: str) -> tuple[str, str, str]:

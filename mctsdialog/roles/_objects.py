@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from mctsdialog.dialogue.model import normal_name
@@ -24,6 +25,7 @@ _MOST_TRIED = 16
 
 _MARKS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]')
 _QUOTES = ("", *"\"'“”„")
+_ONE = re.compile(r"\s*\{[^{}\\]*\}\s*")
 _PLACEHOLDER = re.compile(r"\s*(?:<[^<>]*>|\.\.\.|…)\s*")
 _BRACES = str.maketrans("｛｝", "{}")
 _FULL_WIDTH = str.maketrans("：，｛｝［］＂“”„‟", ':,{}[]"""""')
@@ -50,8 +52,8 @@ def last_object(text: str, keys: Iterable[str], is_value: Callable[[Any], bool])
     :param is_value: whether something is meant as a value, right or wrong.
     :raises ValueError: if there is none, or a key is there twice.
     """
-    wanted = {normal_name(key): key for key in keys}
-    spans, cut = _objects(text[-_MOST_READ:].translate(_BRACES))
+    wanted = _wanted(tuple(keys))
+    spans, cut = _objects(text[-_MOST_READ:].translate(_BRACES)) if not _ONE.fullmatch(text) else ([text], [])
     if any(_is_begun(begun, wanted) for begun in cut):
         raise ValueError("the reply was cut off inside of its JSON object")
     others: dict[str, Any] | None = None
@@ -66,6 +68,12 @@ def last_object(text: str, keys: Iterable[str], is_value: Callable[[Any], bool])
     if others is None:
         raise ValueError("the reply has no JSON object with the keys that were asked for")
     return others
+
+
+@lru_cache(maxsize=64)
+def _wanted(keys: tuple[str, ...]) -> dict[str, str]:
+    """The keys by their normal names."""
+    return {normal_name(key): key for key in keys}
 
 
 def _candidates(spans: list[str], wanted: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
@@ -114,7 +122,7 @@ def _parsed(text: str) -> Any:
     """The value of a whole object, mended where that cannot change it; None for one that is beyond it."""
     for mend in (str, _mended) if len(text) <= _MOST_MENDED else (str,):
         try:
-            return json.loads(mend(text), object_pairs_hook=_pairs, strict=False)
+            return _DECODER.decode(mend(text))
         except _TwiceError:
             raise
         except (ValueError, RecursionError):
@@ -163,10 +171,15 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, strict=False)
+
+
 def _named(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any]:
+    if found.keys() == set(wanted.values()):
+        return dict(found)
     named: dict[str, Any] = {}
     for key, value in found.items():
-        name = wanted.get(normal_name(str(key).strip(" *_`#\"'“”")), str(key))
+        name = wanted.get(normal_name(key.strip(" *_`#\"'“”")), key)
         if name in named:
             raise ValueError(f"{name!r} is scored twice")
         named[name] = value

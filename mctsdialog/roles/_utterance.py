@@ -68,6 +68,8 @@ def read_utterance(text: str, labels: Labels, *, echoes: Sequence[str] = (), cut
     """
     names = labels.patterns
     clean = _without_fence(spoken(whole_text(text[:_MOST])).strip())
+    if not cut and len(text) <= _MOST and not _LAYOUT.search(clean) and not names.name.fullmatch(clean, 0, 200):
+        return Utterance(clean, ended=False)  # plain prose, as most replies are
     removed = []
     unechoed = _without_echoes(clean, echoes)
     if unechoed != clean:
@@ -94,6 +96,7 @@ def read_utterance(text: str, labels: Labels, *, echoes: Sequence[str] = (), cut
     return Utterance(said if _says(said) else "", ended, tuple(removed))
 
 
+_LAYOUT = re.compile(r"[^\w\s.,!?;…。！？、，؟।'’]|[^\S ]|\A['’]")
 _TOO_LONG = "the reply is too long; say it in one or two short sentences"
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 
@@ -188,6 +191,7 @@ _NONE = re.compile(r"(?!)")
 class _Patterns:
     """The patterns of a set of labels.
 
+    :param name: names alone.
     :param start: a label before an utterance.
     :param strange: the other side's label before an utterance.
     :param own: where a turn of the own side begins.
@@ -196,6 +200,7 @@ class _Patterns:
     :param end: a label after the last sentence.
     """
 
+    name: re.Pattern[str]
     start: re.Pattern[str]
     strange: re.Pattern[str]
     own: re.Pattern[str]
@@ -234,6 +239,7 @@ def _patterns(labels: Labels) -> _Patterns:
     every = _names((*labels.own, *labels.other, *labels.strategies, *labels.bracketed))
     bracketed = _names((*labels.strategies, *labels.bracketed))
     return _Patterns(
+        name=_compiled(plain),
         start=_compiled(rf"(?:>\s*)?(?:{_bracket(every)}\s*{_COLON}?\s*|{_before(plain, sides)})"),
         strange=_compiled(rf"{_bracket(other)}|{_before(other, other)}") if labels.own != labels.other else _NONE,
         own=_turn(own),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
 from mctsdialog.dialogue import Domain, Scenario, Turn
@@ -134,7 +135,8 @@ class LLMRole:
             return said if said.ended and self.role == "seeker" else said._replace(text=checked_text(said.text))
 
         said = await self._ask(messages, parse)
-        self.removed.update(said.removed)
+        if said.removed:
+            self.removed.update(said.removed)
         return said
 
 
@@ -159,8 +161,12 @@ class LLMSeeker(LLMRole):
         :raises ReplyError: where no utterance came.
         :raises ModelRefusedError: where the model or its provider refuses every time.
         """
-        said = await self._say(self.prompt.chat(history, "seeker"), seeker_labels(self.domain), self.prompt.echoes())
+        said = await self._say(self.prompt.chat(history, "seeker"), self._labels, self.prompt.echoes())
         return None if said.ended else said.text
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return seeker_labels(self.domain)
 
 
 class LLMSupporter(LLMRole):
@@ -181,7 +187,11 @@ class LLMSupporter(LLMRole):
         echoes = self.prompt.echoes(carried_out)
         if echoes[0]:
             echoes = (messages[-1].content, *echoes)  # the seeker's turn with the instruction after it
-        return (await self._say(messages, supporter_labels(self.domain), echoes)).text
+        return (await self._say(messages, self._labels, echoes)).text
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return supporter_labels(self.domain)
 
 
 def seeker_labels(domain: Domain) -> Labels:

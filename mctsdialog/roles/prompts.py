@@ -131,8 +131,7 @@ def one_block(text: str) -> str:
 
     So no line of it can be taken for another turn or for an instruction. A text of one line stays as it is.
     """
-    lines = text.splitlines()
-    if lines == [text]:
+    if text.isprintable() or (lines := text.splitlines()) == [text]:
         return text
     return "\n  ".join(line.strip() for line in lines if line.strip())
 

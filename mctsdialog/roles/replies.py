@@ -57,12 +57,15 @@ def is_end(text: str) -> bool:
 
 def _is_score(value: Any) -> bool:
     """Whether a value is meant as a score, in whatever form."""
-    return _NUMBER_LIKE.match(str(value)) is not None
+    return type(value) is int or _NUMBER_LIKE.match(str(value)) is not None
 
 
 def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for key, value in scores.items():
+        if type(value) is int and value >= 0:  # as nearly always
+            numbers[key] = value
+            continue
         plain = isinstance(value, int | float | str) and not isinstance(value, bool)
         match = _WHOLE_NUMBER.fullmatch(str(value)) if plain else None
         if match is None:

@@ -18,7 +18,7 @@ PARSERS = [
     lambda text: parse_utterance(text, NAMES, cut=True),
     lambda text: parse_scores(text, ESC.strategies),
     lambda text: parse_judgement(text, ESC),
-    lambda text: last_object(text, ESC.criteria),
+    lambda text: last_object(text, ESC.criteria, lambda value: isinstance(value, int)),
     is_end,
 ]
 UNITS = [
