@@ -63,7 +63,7 @@ def _is_score(value: Any) -> bool:
 def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for key, value in scores.items():
-        if type(value) is int and value >= 0:  # as nearly always
+        if type(value) is int and 0 <= value < 1000:  # as nearly always
             numbers[key] = value
             continue
         plain = isinstance(value, int | float | str) and not isinstance(value, bool)

@@ -111,6 +111,9 @@ def digest(content: dict[str, Any]) -> str:
 def test_the_former_keys_are_those_of_version_0_1(request: ChatRequest, name: str, paragraph: bool) -> None:
     """Version 0.1 had six settings, and sent a stop for an utterance."""
     request = replace(request, first_paragraph=paragraph)
+    if request.sampling.reasoning_effort is not None:  # version 0.1 did not know it
+        assert former_keys(name, request) == []
+        return
     content = former_content(name, request)
     wanted = [digest(content)]
     if paragraph and not request.sampling.stop:
