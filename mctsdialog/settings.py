@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mctsdialog.errors import ConfigError
+from mctsdialog.errors import ConfigError, shown
 
 
 class Settings(BaseModel):
@@ -24,7 +24,7 @@ class Settings(BaseModel):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise ConfigError(
-                f"{type(self).__name__}.{field}: {first['msg']} (given: {first['input']!r})", field=field
+                f"{type(self).__name__}.{field}: {first['msg']} (given: {shown(first['input'])})", field=field
             ) from error
 
     def replace(self, **changes: Any) -> Self:

@@ -4,12 +4,14 @@ import hashlib
 import http.server
 import importlib.util
 import json
+import os
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from mctsdialog.dialogue import Criterion, Dialogue, Domain, RoleDescription, Scenario, Strategy, StrategySet, Turn
 from mctsdialog.roles import JudgeScores, Roles
@@ -126,13 +128,13 @@ def domain_maker():
     return make_domain
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hash_roles():
     """The class of pure roles; call it with the strategies' names."""
     return HashRoles
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gold():
     """A gold dialogue of three supporter turns in the test domain."""
     return Dialogue(
@@ -150,7 +152,7 @@ def gold():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scenario():
     return Scenario(scene="Work", description="Too much of it.", id="scenario-1")
 
@@ -233,3 +235,61 @@ def stub_server():
     server = StubServer()
     yield server
     server.close()
+
+
+# Values of every JSON type and size, as text: some of them no writer of JSON would write.
+HOSTILE = [
+    "null", "true", "false", "0", "-1", "1", "2", "1.5", "1e15", "1e308", "1e999", "NaN", "Infinity", "1" + "0" * 30,
+    "1" + "0" * 400, "1" * 5000, '""', '" "', '"x"', '"seeker"', '"\\u0000"', '"\\ud800"', '"' + "y" * 100_000 + '"',
+    "[]", "{}", "[null]", '[["a"]]', '{"a": 1}', "[" * 150 + "]" * 150, "[" * 20_000 + "]" * 20_000,
+    '{"a":' * 5000 + "1" + "}" * 5000,
+    "{" + ", ".join(f'"{key}": {key}' for key in range(20_000)) + "}", "[" + ", ".join(["{}"] * 5000) + "]",
+]  # fmt: skip
+
+
+def places(value, above=()):
+    """The paths of a value's parts, itself left out."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*above, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*above, key))
+
+
+@pytest.fixture(scope="session")
+def spoilt():
+    """Draws a JSON document with one thing wrong: a value of another type, a key removed, added or renamed."""
+
+    def draw(data, document):
+        copy = json.loads(json.dumps(document))
+        path = data.draw(st.sampled_from(list(places(copy))), "path")
+        parent = copy
+        for key in path[:-1]:
+            parent = parent[key]
+        change = data.draw(st.sampled_from(["swap"] * 6 + ["remove", "add", "rename", "repeat"]), "change")
+        mark, key = "@@hostile@@", path[-1]
+        if change == "swap":
+            parent[key] = mark
+        elif change == "remove":
+            del parent[key]
+        elif isinstance(parent, list):
+            parent.insert(key, parent[key] if change == "repeat" else mark)
+        elif change == "rename":
+            parent["renamed"] = parent.pop(key)
+        else:
+            parent["x"] = parent[key] if change == "repeat" else mark
+        return json.dumps(copy).replace(f'"{mark}"', data.draw(st.sampled_from(HOSTILE), "value"))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def make_pipe():
+    """Makes a pipe without a writer, where the system has them."""
+
+    def make(path):
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes here")
+        os.mkfifo(path)
+        return path
+
+    return make

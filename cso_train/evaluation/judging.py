@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import json_repair
-
 from mctsdialog.errors import ReplyError
 from mctsdialog.llm import ChatModel, ChatRequest, Message, Sampling
+from mctsdialog.roles.replies import parse_object
 from mctsdialog.workers import for_each
 
 I = TypeVar("I")  # noqa: E741  # an item
@@ -45,7 +44,7 @@ async def ask_judge(
             if attempt == attempts:
                 raise ReplyError(str(error), role="judge", attempts=attempt, last_reply=completion.text) from error
             again = f"That cannot be used: {error}. Reply with the JSON object alone."
-            messages = (*messages[:2], Message("assistant", completion.text or "..."), Message("user", again))
+            messages = (*messages[:2], Message("assistant", completion.text[:2000] or "..."), Message("user", again))
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -54,7 +53,7 @@ def json_object(text: str) -> dict[str, Any]:
 
     :raises ValueError: where there is none.
     """
-    found = json_repair.loads(text)
+    found = parse_object(text)
     if not isinstance(found, dict):
         raise ValueError("there is no JSON object")
     return found

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
@@ -99,8 +98,8 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
     with errors_as_exits():
         run = _prepare(files, options)
         kept = f"Everything so far is kept in {run.output.folder}"
-        with interruptible(f"Interrupted. {kept}; the same command goes on."):
-            code = anyio.run(run.go)
+        with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
+            code = interrupts.run(run.go)
     sys.exit(code)
 
 

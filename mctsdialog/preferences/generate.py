@@ -21,8 +21,9 @@ from mctsdialog.preferences.config import PreferenceConfig, search_config
 from mctsdialog.preferences.extract import blank_record
 from mctsdialog.preferences.paths import Family, ValidPaths
 from mctsdialog.preferences.record import RecordNode, TreeRecord
-from mctsdialog.roles import Roles
-from mctsdialog.search import Engine, History, Journal, Outcome, Players, play_probe
+from mctsdialog.roles import Roles, checked_text
+from mctsdialog.search import Engine, History, Journal, Players, play_probe
+from mctsdialog.search.play import read_outcome
 from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
 from mctsdialog.workers import for_each
 
@@ -103,7 +104,7 @@ async def probe_siblings(
         return outcome.to_dict()
 
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
-        engine.probe(task.node, Outcome.from_dict(record))
+        engine.probe(task.node, read_outcome(record, tree.domain))
 
     header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias})
     return await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
@@ -144,7 +145,7 @@ async def random_record(
         return {"supporter": await players.supporter(History.of(task.history), task.strategy)}
 
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
-        replies[task.node] = record["supporter"]
+        replies[task.node] = checked_text(record.get("supporter"))
 
     header = _header("random", tree, roles, {})
     generated = await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
@@ -225,7 +226,7 @@ class _Run:
         return Generated(len(self._tasks), self._done, replayed, self._stop_reason)
 
     def _replay(self, log: Journal | None) -> list[_Task]:
-        known = {record.get("digest"): record for record in log.records} if log else {}
+        known = {str(record.get("digest")): record for record in log.records} if log else {}
         waiting = []
         for task in self._tasks:
             if task.digest not in known:
@@ -233,7 +234,7 @@ class _Run:
                 continue
             try:
                 self._commit(task, known[task.digest])
-            except (TrialError, TreeError, KeyError, TypeError, ValueError) as error:
+            except (TrialError, TreeError, ValueError) as error:
                 path = None if log is None else log.path
                 message = f"a record on it does not fit the tree: {error}; move the file away to start anew"
                 raise JournalError(message, file=path) from error

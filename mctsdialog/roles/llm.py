@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Self, TypeVar
 
 from mctsdialog.dialogue import Domain, Scenario, Turn
-from mctsdialog.errors import ConfigError, ReplyError
+from mctsdialog.errors import ConfigError, ReplyError, shortened
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, Sampling
 from mctsdialog.roles.prompts import Prompt
 from mctsdialog.roles.replies import is_end, parse_judgement, parse_scores, parse_utterance
@@ -93,7 +93,7 @@ def _correction(reply: str, problem: str) -> tuple[Message, Message]:
     """The bad reply and what is wrong with it, shown to the model."""
     return (
         Message("assistant", reply[:2000] or "(nothing)"),
-        Message("user", f"That reply cannot be used: {problem}. Answer again, in the form asked for."),
+        Message("user", f"That reply cannot be used: {shortened(problem)}. Answer again, in the form asked for."),
     )
 
 

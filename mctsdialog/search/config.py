@@ -23,7 +23,10 @@ class SearchConfig(Settings):
         default=5.0, gt=0.0, description="temperature T of the softmax over strategy scores, above 0"
     )
     bias: float = Field(
-        default=-3.0, description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)"
+        default=-3.0,
+        ge=-1e9,
+        le=1e9,
+        description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)",
     )
     horizon: int = Field(default=4, ge=0, description="H, most simulated rounds after a new node, 0 or more")
     gold_visits: int = Field(default=100, ge=0, description="N that a gold node starts with, 0 or more")

@@ -225,8 +225,8 @@ class Engine:
         grown = self._unfinished(node) is not None
         if node.children and not (grown and outcome.scores is not None):
             raise TrialError(f"node {leaf} is not a leaf")
-        if not grown:
-            self._check(self._kind(node), outcome)
+        played: TrialKind = "expand" if outcome.generated is None else "generate"  # before a growth gave it children
+        self._check(played if grown else self._kind(node), outcome)
         self._commit(leaf, outcome)
 
     def probe(self, node_id: int, outcome: Outcome) -> SpokenNode:

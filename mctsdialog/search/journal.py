@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mctsdialog.errors import JournalError, JournalMismatchError
+from mctsdialog.inputs import check_regular, parse_json
 from mctsdialog.search.config import STOPPING_FIELDS
 
 try:
@@ -27,6 +28,7 @@ except ImportError:  # not on Windows, where two writers are not noticed
 FORMAT = "mctsdialog.journal"
 VERSION = 1
 
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for a device, which is refused once it is open
 _SYNC = getattr(os, "fdatasync", os.fsync)
 _PREFIX = b'{"crc":"'
 _MIDDLE = b'","record":'
@@ -44,8 +46,8 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"}\n") or line != b"%s%08x%s%s}\n" % (_PREFIX, zlib.crc32(body), _MIDDLE, body):
         return None
     try:
-        record = json.loads(body)
-    except (ValueError, RecursionError):
+        record = parse_json(body)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
 
@@ -68,8 +70,9 @@ class Journal:
         """The records that were there, header aside, until :meth:`forget`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_WAIT, 0o666)
             self._syncer = _Syncer(self._descriptor)
+            check_regular(self._descriptor, self.path)
             self._lock()
             self._recover()
         except OSError as error:

@@ -5,9 +5,9 @@ The judge's calls run beside the rest of the simulation and do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -127,6 +127,24 @@ class Judging:
             return await self._group.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:  # callers meet the one error, not the task group around it
             raise first_error(group) from None
+
+
+def read_outcome(data: Mapping[str, Any], domain: Domain) -> Outcome:
+    """What :meth:`Outcome.to_dict` wrote, where the roles of the domain may have said it.
+
+    :raises ValueError: where they may not.
+    """
+    outcome = Outcome.from_dict(data)
+    if outcome.scores is not None:
+        checked_scores(outcome.scores, domain.strategies)
+    for scores in outcome.judgements:
+        if len(scores) != len(domain.criteria):
+            raise ValueError(f"{len(scores)} scores for {len(domain.criteria)} criteria")
+        checked_judgement(dict(zip(domain.criteria, scores, strict=True)), domain)
+    unknown = [step.strategy for step in outcome.steps if step.strategy not in domain.strategies.names]
+    if unknown:
+        raise ValueError(f"there is no strategy {unknown[0]!r:.60}")
+    return outcome
 
 
 def most_calls(horizon: int) -> int:

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
 from mctsdialog.errors import BudgetExceededError, JournalError, TreeError, TrialError
-from mctsdialog.roles import Roles
+from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
 from mctsdialog.search.journal import Journal
-from mctsdialog.search.play import History, Players, play
+from mctsdialog.search.play import History, Players, play, read_outcome
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.start import GoldTurn, Start
 from mctsdialog.search.trial import Growth, Outcome, Trial
@@ -68,7 +68,7 @@ async def search(
     }
     players = Players(roles.bind(begin.scenario), domain)
     with Journal(journal, header) if journal is not None else nullcontext() as log:
-        tape = _Tape(log)
+        tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
         tree.config, tree.roles = config.model_dump(), dict(roles.provenance)
         engine = Engine(tree, config, score=score, backup=backup)
@@ -116,7 +116,7 @@ async def _opening(start: Start, players: Players, tape: _Tape) -> tuple[Turn, .
     if record is None:
         record = {"type": "opening", "seeker": await players.open(History.of(start.opening))}
         tape.write(record)
-    return (*start.opening, Turn("seeker", record["seeker"]))
+    return (*start.opening, Turn("seeker", tape.text(record, "seeker")))
 
 
 async def _seed(engine: Engine, start: Start, players: Players, tape: _Tape) -> None:
@@ -151,8 +151,9 @@ def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> li
 class _Tape:
     """The journal as the search sees it: first what is on it, then what is written."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, domain: Domain) -> None:
         self._journal = journal
+        self._domain = domain
         self._records = deque(journal.records if journal else ())
         if journal:
             journal.forget()
@@ -177,7 +178,7 @@ class _Tape:
         while self._records and self._records[0].get("type") == "gold":
             record = self._records.popleft()
             with self._read("a gold turn"):
-                found[int(record["turn"])] = dict(record["scores"])
+                found[_number(record, "turn")] = checked_scores(record.get("scores"), self._domain.strategies)
         return found
 
     def replay(self, engine: Engine) -> None:
@@ -186,17 +187,19 @@ class _Tape:
             if self._records[0].get("type") == "growth":
                 growth = self._records.popleft()
                 with self._read("a growth"):
-                    engine.replay_growth(growth["leaf"], Growth.from_dict(growth))
+                    found = Growth.from_dict(growth)
+                    checked_scores(found.scores, self._domain.strategies)
+                    engine.replay_growth(_number(growth, "leaf"), found)
             elif (record := self.next("trial")) is not None:
                 with self._read("a trial"):
-                    engine.replay(record["leaf"], Outcome.from_dict(record))
+                    engine.replay(_number(record, "leaf"), read_outcome(record, self._domain))
 
     def trials(self) -> dict[int, tuple[int, Outcome]]:
         """(leaf, outcome) by number of the trials on the tape."""
         found = {}
         while (record := self.next("trial")) is not None:
             with self._read("a trial"):
-                found[int(record["number"])] = (record["leaf"], Outcome.from_dict(record))
+                found[_number(record, "number")] = (_number(record, "leaf"), read_outcome(record, self._domain))
         return found
 
     def write_trial(self, trial: Trial, outcome: Outcome) -> None:
@@ -207,11 +210,19 @@ class _Tape:
         """Append what a trial under way has grown."""
         self.write({"type": "growth", "number": trial.number, "leaf": trial.leaf, **growth.to_dict()})
 
+    def text(self, record: Mapping[str, Any], field: str) -> str:
+        """A text of a record.
+
+        :raises JournalError: where it is none.
+        """
+        with self._read("the opening"):
+            return checked_text(record.get(field))
+
     @contextmanager
     def _read(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (TrialError, TreeError, KeyError, TypeError, ValueError) as error:
+        except (TrialError, TreeError, ValueError) as error:
             raise self.error(f"{what} on it does not fit the tree: {error}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -223,3 +234,10 @@ class _Tape:
         """What is wrong with the journal, and what to do."""
         path = None if self._journal is None else self._journal.path
         return JournalError(f"{message}; move the file away to start this search anew", file=path)
+
+
+def _number(record: Mapping[str, Any], field: str) -> int:
+    value = record.get(field)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{field}: must be a whole number, not {value!r:.40}")
+    return value

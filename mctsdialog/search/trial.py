@@ -58,9 +58,11 @@ class Growth:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Growth:
-        """The growth that :meth:`to_dict` wrote."""
-        generated = data["generated"]
-        return cls(None if generated is None else Exchange(*generated), dict(data["scores"]))
+        """The growth that :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        return cls(_exchange(data, "generated"), _scores(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +95,63 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
-        """The outcome that :meth:`to_dict` wrote."""
+        """The outcome that :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        steps = [_spoken("steps", step[1:]) for step in _lists(data, "steps", 3)]
+        names = [_text("steps", step[0]) for step in _lists(data, "steps", 3)]
         return cls(
-            judgements=tuple(tuple(scores) for scores in data["judgements"]),
-            generated=None if data["generated"] is None else Exchange(*data["generated"]),
-            scores=data["scores"],
-            child=None if data["child"] is None else Exchange(*data["child"]),
-            steps=tuple(RolloutStep(*step) for step in data["steps"]),
+            judgements=tuple(
+                tuple(_number("judgements", score) for score in each) for each in _lists(data, "judgements")
+            ),
+            generated=_exchange(data, "generated"),
+            scores=None if data.get("scores") is None else _scores(data),
+            child=_exchange(data, "child"),
+            steps=tuple(
+                RolloutStep(name, step.supporter, step.seeker) for name, step in zip(names, steps, strict=True)
+            ),
         )
 
 
 def _pair(exchange: Exchange | None) -> list[str | None] | None:
     return None if exchange is None else [exchange.supporter, exchange.seeker]
+
+
+def _exchange(data: Mapping[str, Any], field: str) -> Exchange | None:
+    value = data.get(field)
+    return None if value is None else _spoken(field, value)
+
+
+def _spoken(field: str, value: object) -> Exchange:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{field}: what was said is a pair of texts")
+    return Exchange(_text(field, value[0]), None if value[1] is None else _text(field, value[1]))
+
+
+def _scores(data: Mapping[str, Any]) -> dict[str, float]:
+    value = data.get("scores")
+    if not isinstance(value, dict) or not value:
+        raise ValueError("scores: must be numbers by strategy")
+    return {name: _number("scores", score) for name, score in value.items()}
+
+
+def _lists(data: Mapping[str, Any], field: str, length: int | None = None) -> list[list[Any]]:
+    value = data.get(field)
+    if not isinstance(value, list) or not all(isinstance(each, list) for each in value):
+        raise ValueError(f"{field}: must be a list of lists")
+    if length is not None and any(len(each) != length for each in value):
+        raise ValueError(f"{field}: each must have {length} entries")
+    return value
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{field}: must be a text that is not blank, not {value!r:.40}")
+    return value
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{field}: must be a number, not {value!r:.40}")
+    return value

@@ -248,7 +248,7 @@ class Tree:
         for position, node in enumerate(self._nodes):
             if node.id != position:
                 raise TreeError(f"stands at position {position}", node_id=node.id)
-            _check_numbers(node)
+            _check_node(node)
         expected = 1
         for node in self._nodes:
             if node.children:
@@ -295,7 +295,7 @@ class Tree:
             raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
 
 
-def _check_numbers(node: Node) -> None:
+def _check_node(node: Node) -> None:
     if not math.isfinite(node.value) or node.visits < 0:
         raise TreeError(f"Q = {node.value}, N = {node.visits}", node_id=node.id)
     if node.visits == 0 and node.value != 0.0:
@@ -306,6 +306,10 @@ def _check_numbers(node: Node) -> None:
         raise TreeError("is a probe, but has no reward of its own", node_id=node.id)
     if isinstance(node, StrategyNode) and not 0.0 <= node.prior <= 1.0:
         raise TreeError(f"prior {node.prior}", node_id=node.id)
+    if isinstance(node, SpokenNode) and not node.supporter.strip():
+        raise TreeError("the supporter's text is blank", node_id=node.id)
+    if isinstance(node, ExpandedNode) and not node.seeker.strip():
+        raise TreeError("the seeker's text is blank", node_id=node.id)
 
 
 def own_visits(tree: Tree, node: Node) -> int:
