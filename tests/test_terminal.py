@@ -229,6 +229,16 @@ def test_search(stub_server, place, said):
     assert r"\x1b[2J" in output
 
 
+@pytest.mark.parametrize(
+    "said", [EVIL, (429, {"error": {"code": "insufficient_quota", "message": EVIL}})], ids=["text", "error"]
+)
+def test_doctor(stub_server, place, said):
+    stub_server.reply = lambda body, number: said
+    output = run("mctsdialog", "doctor", "--model", f"m{EVIL}", "--base-url", stub_server.url, "-v")
+    assert "\\x1b[2J" in output
+    assert "cannot be played" in output
+
+
 def test_labels_of_dialogues_in_the_reading_report(place):
     dialogues = json.loads(sample_dialogues_text())[:1]
     for turn in dialogues[0]["content"]:
@@ -351,7 +361,7 @@ def test_evaluations(stub_server, place):
 COVERED = {
     *(
         ("mctsdialog", name)
-        for name in ("search", "preferences", "stats", "export", "show", "view", "sample", "domains")
+        for name in ("search", "doctor", "preferences", "stats", "export", "show", "view", "sample", "domains")
     ),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
     *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate")),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mctsdialog.cli.doctor import doctor_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
@@ -33,6 +34,7 @@ def main() -> None:
 
 
 main.add_command(search_command)
+main.add_command(doctor_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
 

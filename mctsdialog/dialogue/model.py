@@ -196,6 +196,11 @@ class Domain(_Frozen):
         """The best score of a criterion (the worst is 0)."""
         return len(self.rubric[0].levels) - 1
 
+    def mean_score(self, scores: Mapping[str, float]) -> float:
+        """The weighted mean of a judge's scores, from 0 to the best score: the reward of eq. 2 without the bias."""
+        total = math.fsum(self.weights.values())
+        return math.fsum(self.weights[name] * scores[name] for name in self.criteria) / total
+
     def with_weights(self, **weights: float) -> Domain:
         """This domain with some of the judge's weights changed, e.g. ``with_weights(strategy=3)``."""
         return Domain.model_validate({**dict(self), "weights": {**self.weights, **weights}})

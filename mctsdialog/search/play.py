@@ -135,7 +135,12 @@ def most_calls(horizon: int) -> int:
     The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
     scores, exchange and judgement (4).
     """
-    return 6 + 4 * horizon
+    return sum(most_calls_by_role(horizon).values())
+
+
+def most_calls_by_role(horizon: int) -> dict[str, int]:
+    """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
+    return {"seeker": 2 + horizon, "supporter": 2 + horizon, "strategist": 1 + horizon, "judge": 1 + horizon}
 
 
 async def play(
