@@ -34,12 +34,9 @@ text of files and servers: ``str(error)`` shows characters that a terminal acts 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from mctsdialog._text import visible
-
-if TYPE_CHECKING:
-    from mctsdialog.llm.base import Usage
 
 
 class InsecureKeyWarning(UserWarning):
@@ -164,9 +161,7 @@ class ModelError(MctsDialogError):
     :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), where the server told them.
     """
 
-    def __init__(
-        self, message: str, *, model: str | None = None, status: int | None = None, usage: Usage | None = None
-    ) -> None:
+    def __init__(self, message: str, *, model: str | None = None, status: int | None = None, usage: Any = None) -> None:
         super().__init__(message)
         self.model = model
         self.status = status
@@ -199,7 +194,7 @@ class ModelRefusedError(ModelError):
         reason: Literal["content_filter", "refusal"],
         model: str | None = None,
         status: int | None = None,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.reason = reason
@@ -220,7 +215,7 @@ class ModelUnavailableError(ModelError):
         status: int | None = None,
         retry_after: float | None = None,
         lasting: bool = False,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.retry_after = retry_after
@@ -240,7 +235,7 @@ class ModelResponseError(ModelError):
         model: str | None = None,
         status: int | None = None,
         lasting: bool = False,
-        usage: Usage | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.lasting = lasting

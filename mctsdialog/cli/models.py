@@ -176,11 +176,11 @@ class ModelOptions:
             raise ConfigError("--base-url needs --model NAME, the model's name at that server", field="model")
         made: dict[str, ChatModel] = {}
         chosen = {role: self.role_models.get(role) or self.model or "local" for role in ROLE_NAMES}
+        if (self.servers.headers or self.servers.extras) and set(chosen.values()) == {"local"}:
+            raise ConfigError("--header and --extra are for models at a server; name one with --model", field="model")
         for choice in chosen.values():
             if choice not in made:
                 made[choice] = self._local() if choice == "local" else self._server(choice)
-        if (self.servers.headers or self.servers.extras) and all(choice == "local" for choice in made):
-            raise ConfigError("--header and --extra are for models at a server; name one with --model", field="model")
         return {role: made[choice] for role, choice in chosen.items()}
 
     def _local(self) -> ChatModel:

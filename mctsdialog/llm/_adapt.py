@@ -14,7 +14,14 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from mctsdialog.errors import ModelRequestError
 from mctsdialog.llm.base import ChatRequest, Completion
 from mctsdialog.llm.providers import Provider, effort_fields
-from mctsdialog.llm.refused import EFFORT_NAMES, quoted_values, refused_parameters, refuses_format, refuses_system
+from mctsdialog.llm.refused import (
+    EFFORT_NAMES,
+    names_parameter,
+    quoted_values,
+    refused_parameters,
+    refuses_format,
+    refuses_system,
+)
 from mctsdialog.llm.server_words import GENERATION, TOO_LONG, ServerSaid
 from mctsdialog.llm.wire import ResponseFormat, merged_system, plain_schema, request_body
 
@@ -147,7 +154,7 @@ class Manners:
             return None
         named, keywords = refuses_format(said)
         proven = named_alone or (used.format, used.schema) in self._proven
-        if not named and (proven or said.fields or said.param):
+        if not named and (proven or said.fields or said.param or names_parameter(said, body)):
             return None
         if keywords and used.format == "json_schema":
             simpler: Literal["closed", "open"] = "open" if "additionalproperties" in said.message.lower() else "closed"

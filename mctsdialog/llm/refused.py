@@ -116,6 +116,11 @@ def refused_parameters(said: ServerSaid, sent: Collection[str]) -> list[str]:
     return next(filter(None, (_in_sentence(each, names) for each in _SENTENCE.split(said.message[:4000]))), [])
 
 
+def names_parameter(said: ServerSaid, sent: Collection[str]) -> bool:
+    """Whether a refusal is about one of the parameters that were sent, if only about its value."""
+    return any(_place(said.message[:4000], name) >= 0 for name in sent if name in _NAMES)
+
+
 def _is(name: str, word: str) -> bool:
     return re.fullmatch(_NAMES[name], word, re.I) is not None
 

@@ -179,3 +179,118 @@ def test_an_address_of_another_kind_is_no_name():
     with pytest.raises(ConfigError, match="NAME@URL") as caught:
         Servers.of(None, (), option="--server").chat("m@ftp://joe:swordfish@b.example")
     assert "swordfish" not in str(caught.value)
+
+
+def test_headers_and_parameters_go_to_their_server_alone(search, stub_server, second_server):
+    search(
+        *("--header", "X-Team=TEAM", "--header", f"{second_server.url}=X-Secret-Key=OTHER_KEY"),
+        *("--extra", '{"top_k": 5}', "--extra", f'{second_server.url}={{"top_k": 7, "note": "a={{b"}}'),
+        TEAM="blue-team",
+    )
+    assert {headers.get("x-team") for headers in stub_server.headers} == {"blue-team"}
+    assert {headers.get("x-secret-key") for headers in stub_server.headers} == {None}
+    assert {(each.get("x-team"), each.get("x-secret-key")) for each in second_server.headers} == {(None, OTHER)}
+    assert {body.get("top_k") for body in stub_server.requests} == {5}
+    assert {(body.get("top_k"), body.get("note")) for body in second_server.requests} == {(7, "a={b")}
+
+
+def test_the_amount_of_reasoning_and_the_limit_of_a_reply_reach_every_role(search, stub_server, second_server):
+    search("--reasoning-effort", "low", "--max-reply-tokens", 3000)
+    sent = [*stub_server.requests, *second_server.requests]
+    assert {(body["reasoning_effort"], body["max_tokens"]) for body in sent} == {("low", 3000)}
+
+
+def test_judges_of_pairs_take_them_too(run, replies, stub_server):
+    stub_server.reply = lambda body, number: json.dumps(
+        dict.fromkeys(body["response_format"]["json_schema"]["schema"]["required"], "A")
+    )
+    names = ("--replies", replies, "--first", "a", "--second", "b", "--model", "j", "--server", stub_server.url)
+    words = (
+        "--reasoning-effort",
+        "none",
+        "--max-reply-tokens",
+        900,
+        "--extra",
+        '{"top_k": 3}',
+        "--header",
+        "X-A=OTHER_KEY",
+    )
+    run("cso_train", "pairwise", *names, *words)
+    assert {(body["max_tokens"], body["top_k"]) for body in stub_server.requests} == {(900, 3)}
+    assert {body["chat_template_kwargs"]["enable_thinking"] for body in stub_server.requests} == {False}
+    assert {headers["x-a"] for headers in stub_server.headers} == {OTHER}
+
+
+def test_a_provider_by_its_name(search, stub_server, tmp_path, run):
+    few = ("--limit", 1, "--max-iterations", 2, "--min-iterations", 2, "--horizon", 0)
+    endpoint = {"AZURE_OPENAI_ENDPOINT": stub_server.url, "AZURE_OPENAI_API_KEY": OTHER, "no_proxy": "*"}
+    output = run(
+        "mctsdialog", "search", "gold.json", *few, "--model", "azure/mine", "--price", "azure/mine=1:2", **endpoint
+    )
+    assert {headers.get("api-key") for headers in stub_server.headers} == {OTHER}
+    assert keys(stub_server) == {None}
+    assert {body["model"] for body in stub_server.requests} == {"mine"}
+    assert "cost 0." in output
+    summary = json.loads((tmp_path / "mctsdialog-output" / "summary.json").read_text())
+    assert {row["role"] for row in summary["costs"]} == {"seeker", "supporter", "strategist", "judge"}
+    assert sum(row["calls"] for row in summary["costs"]) == summary["calls"] == len(stub_server.requests)
+    assert sum(row["money"] for row in summary["costs"]) == pytest.approx(summary["money"])
+    assert sum(row["cached_tokens"] for row in summary["costs"]) == 40 * summary["calls"]
+
+
+def test_a_name_with_a_slash_is_the_main_servers_own(search, stub_server):
+    search("--seeker-model", "anthropic/claude")
+    assert {body["model"] for body in stub_server.requests} == {"m", "anthropic/claude"}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "variable", "address"),
+    [
+        ("groq/llama-3.3-70b", (), "GROQ_API_KEY", "https://api.groq.com/openai/v1"),
+        ("groq/llama-3.3-70b", ("MINE",), "MINE", "https://api.groq.com/openai/v1"),
+        ("openrouter/anthropic/claude", (), "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
+        ("ollama/qwen3:4b", (), None, "http://localhost:11434/v1"),
+        ("meta-llama/Llama", (), "OPENAI_API_KEY", "https://api.openai.com/v1"),
+    ],
+)
+def test_a_providers_address_and_key(model, given, variable, address, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if variable is not None:
+        monkeypatch.delenv(variable, raising=False)
+        with pytest.raises(ConfigError, match=variable):
+            Servers.of(None, given, option="--server", model=model).chat(model)
+        monkeypatch.setenv(variable, MAIN)
+    assert address in repr(Servers.of(None, given, option="--server", model=model).chat(model))
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"headers": ("X-Key=sk-not a name",)}, "headers"),
+        ({"headers": ("X-Key: sk-not",)}, "headers"),
+        ({"headers": ("X Key=NAME",)}, "headers"),
+        ({"extras": ("[1]",)}, "extra"),
+        ({"extras": ("{top_k: 5}",)}, "extra"),
+        ({"extras": ("http://b.example/v1",)}, "extra"),
+    ],
+)
+def test_a_malformed_header_or_parameter_is_told(options, field):
+    with pytest.raises(ConfigError) as caught:
+        Servers.of("http://a.example/v1", (), option="--server", **options)
+    assert caught.value.field == field
+    assert "sk-not" not in str(caught.value)
+
+
+def test_a_header_whose_variable_is_not_set_is_told(monkeypatch):
+    monkeypatch.delenv("ABSENT", raising=False)
+    servers = Servers.of("http://a.example/v1", (), option="--server", headers=("X-Team=ABSENT",))
+    with pytest.raises(ConfigError, match="set the environment variable ABSENT"):
+        servers.chat("m")
+    assert servers.chat("m", silent=True)
+
+
+def test_headers_and_parameters_without_a_server_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gold.json").write_text(mctsdialog.dialogue.sample_dialogues_text())
+    done = CliRunner().invoke(main, ["search", "gold.json", "--extra", '{"top_k": 5}'])
+    assert (done.exit_code, "--header and --extra are for models at a server" in done.output) == (2, True)

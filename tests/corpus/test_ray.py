@@ -36,10 +36,12 @@ def options(stub_server, monkeypatch):
     none = ("local", "max_calls", "max_tokens", "max_money", "max_seconds", "requests_per_minute", "tokens_per_minute")
     roles = ("role_seeker", "role_supporter", "role_strategist", "role_judge")
     return {
-        **dict.fromkeys((*none, *roles, "cache_folder")),
+        **dict.fromkeys((*none, *roles, "cache_folder", "max_reply_tokens", "reasoning_effort")),
         "model": "stub",
         "base_url": stub_server.url,
         "api_key_env": (),
+        "headers": (),
+        "extras": (),
         "prices": (),
         "concurrency": 4,
         "adaptive": False,
