@@ -130,6 +130,7 @@ def place(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-key-of-no-one")
+    monkeypatch.setenv("MCTSDIALOG_MODEL", "none.gguf")  # no word here is to start the embedded model
     return folder
 
 

@@ -104,6 +104,21 @@ def costs(model: str, completion: Completion, prices: Mapping[str, Price]) -> st
     return ", ".join(parts)
 
 
+def costs_in_all(exchanges: Sequence[Exchange], prices: Mapping[str, Price]) -> str:
+    """Calls, tokens, time and money of several."""
+    made = [(each.model, each.completion) for each in exchanges if each.completion is not None]
+    usage = sum((completion.usage for _, completion in made), Usage())
+    parts = [
+        f"{len(made)} call{'s' * (len(made) != 1)}",
+        tokens(usage),
+        f"{sum(completion.latency for _, completion in made):.2f} s",
+    ]
+    known = [(price_of(prices, model), completion.usage) for model, completion in made]
+    if made and all(price is not None for price, _ in known):
+        parts.append(f"money {sum(cost(each, price) for price, each in known if price is not None):.6f}")
+    return ", ".join(parts)
+
+
 def tokens(usage: Usage) -> str:
     """Tokens of a call in words."""
     cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""

@@ -74,5 +74,6 @@ class RecordedModel(ClosingModel):
         key = request_key(self._name, request)
         entry = None if self._cache is None else self._cache.lookup(key)
         if entry is None:
-            raise CacheMissError(f"not in the cache ({key[:12]}…)", model=self._name, key=key)
+            reason = f"the cache holds no reply to this request ({key[:12]}…): it was made otherwise, or is removed"
+            raise CacheMissError(reason, model=self._name, key=key)
         return entry.completion
