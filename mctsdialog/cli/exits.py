@@ -16,7 +16,15 @@ import click
 
 from mctsdialog._text import visible_line
 from mctsdialog.cli.terminal import echo
-from mctsdialog.errors import MctsDialogError
+from mctsdialog.errors import (
+    MctsDialogError,
+    ModelAccountError,
+    ModelRequestError,
+    ModelResponseError,
+    ModelUnavailableError,
+    ReplyError,
+    TooManyFailuresError,
+)
 
 T = TypeVar("T")
 
@@ -129,14 +137,31 @@ def _can_listen() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+_OF_SERVERS = (ModelRequestError, ModelAccountError, ModelResponseError, ModelUnavailableError, ReplyError)
+_DOCTOR = "mctsdialog doctor --model ... shows what the server takes and what the model replies"
+
+
+def doctor_hint(*errors: str) -> str:
+    """The command to look with after errors of servers and of what models reply; "" where there is none among them.
+
+    :param errors: as reports have them, ``Class: message``.
+    """
+    names = {kind.__name__ for kind in _OF_SERVERS}
+    return _DOCTOR if any(error.partition(":")[0] in names for error in errors) else ""
+
+
 @contextmanager
 def errors_as_exits() -> Iterator[None]:
-    """Errors of the package and of the disk as one line each: bad input exits with 2, what failed with 1."""
+    """Errors of the package and of the disk as one line each: bad input exits with 2, what failed with 1.
+
+    After one of a server comes a line that names the command to look with.
+    """
     try:
         yield
     except MctsDialogError as error:
         code = BAD_INPUT if isinstance(error, ValueError) else FAILED  # ConfigError and DataError are ValueErrors
-        raise Failure(visible_line(str(error)), code) from error
+        kind = error.last if isinstance(error, TooManyFailuresError) else type(error).__name__
+        raise Failure("\n".join(filter(None, [visible_line(str(error)), doctor_hint(kind)])), code) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise Failure(f"{place}{error.strerror or error}") from error

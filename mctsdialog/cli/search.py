@@ -15,7 +15,16 @@ from typing import Any
 
 import click
 
-from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
+from mctsdialog.cli.exits import (
+    BAD_INPUT,
+    BUDGET_SPENT,
+    EPILOG,
+    FAILED,
+    Failure,
+    doctor_hint,
+    errors_as_exits,
+    interruptible,
+)
 from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import (
     ModelSetup,
@@ -262,6 +271,9 @@ class Run:
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
+        hint = doctor_hint(*(each.error or "" for each in report.failures))
+        if hint:
+            echo(hint, err=True)
 
     def _best(self, report: CorpusReport) -> None:
         """The best path of all trees, as a conversation."""

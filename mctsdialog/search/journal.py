@@ -297,3 +297,22 @@ def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str,
             yield from _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
     elif found != wanted:
         yield path, (found, wanted)
+
+
+def read_journal(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header and the records of a journal, up to the first line that is not whole. Nothing is changed.
+
+    :raises JournalError: where it cannot be read, or is no journal.
+    """
+    records: list[dict[str, Any]] = []
+    try:
+        with Path(path).open("rb") as file:
+            for _, record in _lines(file):
+                if record is None:
+                    break
+                records.append(record)
+    except OSError as error:
+        raise JournalError(f"cannot be read: {error.strerror or error}", file=path) from error
+    if not records or records[0].get("format") != FORMAT:
+        raise JournalError("is not a journal", file=path)
+    return records[0], records[1:]

@@ -197,7 +197,17 @@ def most_calls(horizon: int, judge_samples: int = 1) -> int:
     The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
     scores, exchange and judgement (4). A judgement takes ``judge_samples`` calls to the judge's model.
     """
-    return 5 + 3 * horizon + judge_samples * (1 + horizon)
+    return sum(most_calls_by_role(horizon, judge_samples).values())
+
+
+def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
+    """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
+    return {
+        "seeker": 2 + horizon,
+        "supporter": 2 + horizon,
+        "strategist": 1 + horizon,
+        "judge": judge_samples * (1 + horizon),
+    }
 
 
 async def play(
