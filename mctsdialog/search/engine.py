@@ -56,10 +56,10 @@ class Engine:
         self._unobserved: Counter[int] = Counter()
         self._blocked: set[int] = set()  # what selection must not enter now: under way or closed
         self._shut: set[int] = set()  # of them, for good: closed, or with every child shut
-        self._closures = 0
-        for node in reversed(list(tree)):
+        for node in tree:
             if node.closed is not None:
                 self._shut_out(node)
+        self._refused = 0  # trials of this search
 
     # -- ask ---------------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class Engine:
         """
         if self.tree.iterations + self.in_flight >= self.config.max_iterations:
             return None
-        if self.tree.root.id in self._blocked or self._closures >= self.config.max_iterations:
+        if self.tree.root.id in self._blocked or self._too_many_closed():
             return None
         leaf = self.select()
         if self._may_stop(leaf) or (expected is not None and self._under_way and leaf.id != expected):
@@ -103,15 +103,19 @@ class Engine:
     def stop_reason(self) -> str | None:
         """Why the search may stop now, or None. Asking changes nothing.
 
-        "max_iterations"; "closed" (no branch is left open, or as many were closed as iterations are allowed);
+        "max_iterations"; "closed" (no branch is left open, or refused trials outnumber iterations by max_iterations);
         "enough_ends" (min_iterations and min_ends are reached) or "max_ends", both only when the next selection is not
         an end node.
         """
         if self.tree.iterations >= self.config.max_iterations:
             return "max_iterations"
-        if self.tree.root.id in self._shut or self._closures >= self.config.max_iterations:
+        if self.tree.root.id in self._shut or self._too_many_closed():
             return "closed"
         return None if self.tree.root.id in self._blocked else self._may_stop(self.select())
+
+    def _too_many_closed(self) -> bool:
+        """A refused trial may find new leaves before it closes one, so that refusals alone could go on for ever."""
+        return self._refused - self.tree.iterations >= self.config.max_iterations
 
     def _may_stop(self, leaf: Node) -> str | None:
         if isinstance(leaf, EndNode):
@@ -147,7 +151,18 @@ class Engine:
             return "end"
         if not isinstance(leaf, UnexpandedNode):
             return "expand"
-        return "finish" if self._unfinished(self.tree[leaf.parent]) == leaf.id else "generate"
+        return "finish" if self._is_to_finish(leaf) else "generate"
+
+    def _is_to_finish(self, leaf: UnexpandedNode) -> bool:
+        """Whether a trial simulates from the leaf itself: it has the highest prior, or that child is refused.
+
+        Otherwise nothing would be rewarded where a model refuses the one strategy that the strategist prefers.
+        """
+        children = self.tree.children(self.tree[leaf.parent])
+        if any(isinstance(child, SpokenNode) and child.gold for child in children):
+            return False
+        best = max(children, key=lambda child: child.prior)
+        return best is leaf or (isinstance(best, UnexpandedNode) and best.closed is not None)
 
     def _unfinished(self, node: Node) -> int | None:
         """The child that a trial which grew the node is, or was, to be played from: not yet spoken; or None."""
@@ -177,7 +192,6 @@ class Engine:
 
     def _shut_out(self, node: Node) -> None:
         """Keep selection from a closed node, and from every node above it that has nothing else to offer."""
-        self._closures += 1
         self._shut.add(node.id)
         self._blocked.add(node.id)
         for kind in (self._shut, self._blocked):  # for good; and while others are under way
@@ -210,7 +224,7 @@ class Engine:
         node = self.tree[leaf]
         if node.children or node.closed is not None:
             raise TrialError(f"node {leaf} is not an open leaf")
-        self._check_growth(self._kind(node), growth)
+        self._check_growth(self._kind_of(node, growth), growth)
         self._expand(leaf, growth)
 
     def release(self, trial: Trial) -> None:
@@ -255,9 +269,17 @@ class Engine:
             raise TrialError(f"node {leaf} is not a leaf")
         if node.closed is not None and not isinstance(node, EndNode):  # an end may be judged twice at a time
             raise TrialError(f"node {leaf} is closed")
-        played: TrialKind = "expand" if outcome.generated is None else "generate"  # before a growth gave it children
-        self._check(played if grown else self._kind(node), outcome)
+        self._check(self._kind_of(node, outcome), outcome)
         self._commit(leaf, outcome)
+
+    def _kind_of(self, node: Node, outcome: Outcome | Closure | Growth) -> TrialKind:
+        """The kind of a journalled trial: what the node was when it was asked, and not what others made of it since."""
+        if node.children:  # a growth gave it some
+            return "expand" if outcome.generated is None else "generate"
+        kind = self._kind(node)
+        if kind == "finish" and outcome.generated is not None and self._unfinished(self.tree[node.parent]) != node.id:
+            return "generate"  # it was asked before its sibling was closed
+        return kind
 
     def probe(self, node_id: int, outcome: Outcome | Closure) -> StrategyNode:
         """Give an unexpanded node its turn and one reward apart from the search: nothing is backpropagated.
@@ -294,6 +316,7 @@ class Engine:
         if self.tree[node_id].closed is None:
             self.tree.close(node_id, reason)
             self._shut_out(self.tree[node_id])
+            self._refused += 1
 
     def _reward(self, outcome: Outcome) -> float:
         return mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])

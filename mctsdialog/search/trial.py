@@ -27,8 +27,9 @@ class Trial:
     :param number: counts the trials of a search from 0.
     :param leaf: id of the selected leaf.
     :param kind: what the leaf needs first: "generate" (it is unexpanded), "expand" (it has text but no
-        children), "end" (the dialogue ended there: only judge it), or "finish" (it is the child that a trial was to
-        be played from which grew its parent and then failed: generate it and simulate from it).
+        children), "end" (the dialogue ended there: only judge it), or "finish" (generate it and simulate from it: it is
+        the child that a trial was to be played from which grew its parent and then failed, or a sibling of one that was
+        refused there).
     :param history: the conversation down to the leaf, supporter turns with their strategies. For "generate" and
         "finish" it ends before the leaf's own turns.
     :param strategy: the leaf's strategy; None for the root.

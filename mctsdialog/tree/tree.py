@@ -341,8 +341,9 @@ def own_visits(tree: Tree, node: Node) -> int:
     """How many of the node's visits are its own, not its children's.
 
     For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched, or
-    a probe, else 0. Children of a gold node's parent are seeded, not simulated: gold nodes bring their visits along the
-    whole gold path, and their siblings are reached by selection alone.
+    a probe, else 0. Where that child was refused and closed, each sibling that was simulated from has one. Children of
+    a gold node's parent are seeded, not simulated: gold nodes bring their visits along the whole gold path, and their
+    siblings are reached by selection alone.
     """
     parent = tree.parent(node)
     if parent is None:
@@ -352,4 +353,7 @@ def own_visits(tree: Tree, node: Node) -> int:
     siblings = tree.children(parent)
     if any(isinstance(sibling, SpokenNode) and sibling.gold for sibling in siblings):
         return 0
-    return int(max(siblings, key=lambda sibling: sibling.prior) is node)
+    best = max(siblings, key=lambda sibling: sibling.prior)
+    if isinstance(best, UnexpandedNode) and best.closed is not None:
+        return int(isinstance(node, SpokenNode) and node.rollout is not None)
+    return int(best is node)

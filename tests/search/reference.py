@@ -27,7 +27,8 @@ class Reference:
 
     def new(self, kind, strategy, score, prior):
         node = {"id": self.count, "kind": kind, "strategy": strategy, "score": score, "P": prior}
-        node |= {"Q": 0.0, "N": 0, "turns": [], "children": [], "parent": None, "closed": None}
+        node |= {"Q": 0.0, "N": 0, "turns": [], "children": [], "parent": None}
+        node |= {"closed": None, "gold": False}
         self.count += 1
         return node
 
@@ -60,7 +61,7 @@ class Reference:
             self.grow(node, scores, gold=turns[i][2])
             node = next(ch for ch in node["children"] if ch["strategy"] == turns[i][2])
             last = i == supporters[-1]
-            node |= {"Q": 4 + self.b, "N": 100, "kind": "end" if last else "expanded"}
+            node |= {"Q": 4 + self.b, "N": 100, "gold": True, "kind": "end" if last else "expanded"}
             node["turns"] = [turns[i]] if last else [turns[i], turns[i + 1]]
 
     def history(self, node):
@@ -118,6 +119,8 @@ class Reference:
     def trial(self, leaf):
         if leaf["kind"] == "end":
             return self.backpropagate(leaf, self.reward(leaf, self.history(leaf)))
+        if leaf["kind"] == "unexpanded" and self.favourite_is_refused(leaf["parent"]):
+            return self.play(leaf, self.history(leaf))
         if leaf["kind"] == "unexpanded":
             history = self.history(leaf)
             turns = self.exchange(leaf, history, leaf["strategy"])
@@ -129,7 +132,15 @@ class Reference:
         history = self.history(leaf)
         self.grow(leaf, self.ask(leaf, "strategist", as_turns(history)))
         priors = [child["P"] for child in leaf["children"]]
-        child = leaf["children"][priors.index(max(priors))]
+        return self.play(leaf["children"][priors.index(max(priors))], history)
+
+    def favourite_is_refused(self, node):
+        priors = [child["P"] for child in node["children"]]
+        best = node["children"][priors.index(max(priors))]
+        gold = any(child["gold"] for child in node["children"])
+        return best["closed"] is not None and best["kind"] == "unexpanded" and not gold
+
+    def play(self, child, history):
         turns = self.exchange(child, history, child["strategy"])
         total = self.rollout(child, history, turns)
         self.put(child, turns)
@@ -179,7 +190,7 @@ class Reference:
 
     def stopped(self, iterations, max_iterations, min_iterations, min_ends, max_ends):
         closed = sum(node["closed"] is not None for node in self.nodes())
-        if iterations >= max_iterations or closed >= max_iterations or not self.is_open(self.root):
+        if iterations >= max_iterations or closed - iterations >= max_iterations or not self.is_open(self.root):
             return True
         if self.select()["kind"] == "end":
             return False

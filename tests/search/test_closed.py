@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import mctsdialog
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import JournalError, ModelRefusedError, ReplyError, TrialError
+from mctsdialog.llm import Completion
 from mctsdialog.search import Closure, Engine, Exchange, Growth, Journal, Outcome, SearchConfig
 from mctsdialog.search.play import Players, play
 from mctsdialog.search.trials import Trials
@@ -291,6 +292,36 @@ async def test_a_free_search_goes_on_after_a_branch_that_had_grown_is_closed(tmp
     assert tree.closed().keys() <= {f"{role}: {reason}" for role in ("supporter", "judge") for reason in REASONS}
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), refused_one_in=st.integers(2, 8), parallelism=st.integers(2, 6), names=st.integers(1, 3)
+)
+async def test_a_free_search_with_refusals_is_read_back_from_its_journal(
+    tmp_path_factory, hash_roles, domain_maker, scenario, seed, refused_one_in, parallelism, names
+):
+    """Others go on below a leaf that has grown, and whose best child is refused later."""
+    domain, path = domain_maker(("Ask", "Comfort", "Plan")[:names]), tmp_path_factory.mktemp("free") / "j.jsonl"
+
+    async def grow(speed):
+        functions = refusing(hash_roles(domain.strategies.names, seed, 4), one_in(refused_one_in, seed))
+        config = SearchConfig(parallelism=parallelism, horizon=1, max_iterations=15, min_iterations=15)
+        roles = Slow(functions.roles(), speed).made(domain)
+        tree = await mctsdialog.search(scenario, roles, config, domain=domain, journal=path)
+        tree.check()
+        assert tree.iterations >= 15 or tree.stop_reason in ("closed", "max_ends")
+        return tree, functions.calls
+
+    whole, _ = await grow(seed)
+    lines = path.read_bytes().splitlines(keepends=True)
+    again, calls = await grow(seed + 1)
+    assert not calls
+    assert document(again) == document(whole)
+    for kept in range(2, len(lines), 1 + len(lines) // 4):
+        path.write_bytes(b"".join(lines[:kept]))
+        await grow(seed + kept)
+
+
 # -- when everything is refused, or the start ------------------------------------------------------------------------
 
 
@@ -306,8 +337,7 @@ async def test_a_search_in_which_a_role_always_refuses_ends(domain, scenario, ha
     assert tree.iterations == tree.root.visits == 0
     assert {reason.partition(":")[0] for reason in tree.closed()} == {role}
     assert tree.best_path() is None
-    if role == "judge":  # each trial finds new leaves, and closes one
-        assert 10 <= sum(tree.closed().values()) < 10 + parallelism
+    assert sum(tree.closed().values()) < 10 + parallelism
 
 
 async def test_a_refused_opening_is_one_clear_error_and_can_be_tried_again(tmp_path, domain, scenario, hash_roles):
@@ -403,8 +433,13 @@ def test_a_refused_child_leaves_its_siblings_open(domain):
     assert [child.closed for child in tree.children(tree.root)] == [None, "judge: refusal", None]
     assert all(isinstance(child, UnexpandedNode) for child in tree.children(tree.root))
     trial = search.ask()
-    assert (trial.kind, trial.strategy) == ("generate", "Ask"), "its siblings are played as leaves of their own"
-    search.tell(trial, Outcome((BEST,), generated=Exchange("why", None)))
+    assert (trial.kind, trial.strategy) == ("finish", "Ask"), "a sibling takes its place"
+    search.tell(trial, Outcome((BEST,), child=Exchange("why", "so")))
+    tree.check()
+    other = Engine(tree, SearchConfig())
+    with pytest.raises(TrialError, match="does not fit"):
+        other.replay(1, Outcome((BEST,), child=Exchange("why", "so")))
+    other.replay(3, Outcome((BEST,), generated=Exchange("then", None)))  # asked before its sibling was closed
     tree.check()
 
 
@@ -568,3 +603,61 @@ async def test_a_plan_does_not_reuse_a_closed_node(domain, hash_roles):
     assert second.reused == 0
     assert first.tree.subtree(node.id).root.closed == "strategist: refusal"
     assert Counter(second.tree.closed()) == {}
+
+
+# -- through the layers of a model -----------------------------------------------------------------------------------
+
+
+class Filtered:
+    """A model whose provider refuses every prompt that asks for one strategy's reply."""
+
+    name = "filtered"
+
+    def __init__(self, wanted):
+        self.calls, self.wanted = 0, wanted
+
+    async def complete(self, request):
+        self.calls += 1
+        if request.schema is None and self.wanted in request.messages[-1].content:
+            raise ModelRefusedError("the provider's filter refuses the prompt", reason="content_filter", status=400)
+        if request.schema is None:
+            return Completion(f"Reply {self.calls}.", model=self.name)
+        names = request.schema["required"]
+        return Completion(json.dumps({name: 1 + (self.calls + place) % 4 for place, name in enumerate(names)}))
+
+    async def aclose(self):
+        pass
+
+
+async def test_a_prompt_that_the_provider_refuses_closes_its_branch_alone(tmp_path, domain, scenario):
+    config = SearchConfig(max_iterations=6, min_iterations=6, horizon=1)
+    model = Filtered("Answer by Comfort")
+    trees = []
+    for _ in range(2):
+        with mctsdialog.ResponseCache(tmp_path / "cache") as cache:
+            roles = mctsdialog.Roles.from_model(mctsdialog.build_stack(model, cache=cache), domain=domain)
+            trees.append(await mctsdialog.search(scenario, roles, config, journal=tmp_path / "j.jsonl"))
+        if len(trees) == 1:
+            calls = model.calls
+    assert model.calls == calls
+    assert document(trees[0]) == document(trees[1])
+    assert trees[0].iterations == 6
+    assert set(trees[0].closed()) == {"supporter: content_filter"}
+    assert {node.strategy for node in trees[0] if node.closed is not None} == {"Comfort"}
+    assert not any(getattr(node, "supporter", None) and node.strategy == "Comfort" for node in trees[0])
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+async def test_a_favourite_strategy_that_is_always_refused_does_not_starve_the_search(
+    domain, scenario, hash_roles, parallelism
+):
+    functions = refusing(
+        hash_roles(domain.strategies.names), lambda role, given: role == "supporter" and given[-1] == "Plan"
+    )
+    functions.strategist = lambda history: {"Ask": 3, "Comfort": 4, "Plan": 10}
+    config = SearchConfig(max_iterations=30, min_iterations=30, horizon=2, parallelism=parallelism)
+    tree = await mctsdialog.search(scenario, functions.roles(), config, domain=domain)
+    tree.check()
+    assert tree.iterations == 30
+    assert sum(tree.closed().values()) <= 30
+    assert tree.best_path() is not None
