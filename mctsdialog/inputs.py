@@ -135,7 +135,8 @@ def check_numbers(value: Any) -> None:
         for inner in each.values() if type(each) is dict else each:
             if isinstance(inner, int | float) and not abs(inner) <= sys.float_info.max:
                 place = dotted(_path_to(inner, value)) or "the whole"
-                raise ValueError(f"{place} is {'no number' if math.isnan(inner) else 'a number above 1.8e308'}")
+                what = "no number" if isinstance(inner, float) and math.isnan(inner) else "a number above 1.8e308"
+                raise ValueError(f"{place} is {what}")
 
 
 def _path_to(wanted: Any, value: Any) -> tuple[int | str, ...]:
