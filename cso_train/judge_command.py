@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
 import click
 
 from cso_train.command_parts import domain_option, errors_as_lines, server_model
@@ -296,8 +295,8 @@ def _judged(
             with progress_bar("judgements") as show:
                 return await ask(judges, show)
 
-    with interruptible("Interrupted; the judges' answers so far are kept."):
-        return anyio.run(run)
+    with interruptible("Interrupted; the judges' answers so far are kept.") as interrupts:
+        return interrupts.run(run)
 
 
 # -- what comes out ------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ The tree::
     │   └── CacheMissError          replay mode met a request that the cache does not hold
     ├── BudgetExceededError         a budget of calls, tokens, money or time is spent (carries kind, limit, used)
     ├── ScriptExhaustedError        a ScriptedModel was asked more often than it has replies (carries calls)
-    ├── TooManyFailuresError        a corpus was given up: more dialogues failed than allowed (carries failed, limit)
+    ├── TooManyFailuresError        a corpus was given up: too many dialogues failed (carries failed, limit, last)
     └── ReplyError                  a role's replies stayed unusable (carries role, attempts, last_reply)
 
 Errors carry data as attributes, so that programs need not parse messages. No error carries a secret. Messages may hold
@@ -305,6 +305,7 @@ class TooManyFailuresError(MctsDialogError):
         super().__init__(f"{failed} dialogues failed, more than the {limit} allowed; the last: {last}")
         self.failed = failed
         self.limit = limit
+        self.last = last
 
 
 class ScriptExhaustedError(MctsDialogError, AssertionError):

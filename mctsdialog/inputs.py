@@ -1,7 +1,7 @@
 """Where every reader begins: regular files alone, JSON of a bounded shape, and the first fault of many.
 
-A file that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it takes
-time linear in its size, and what is wrong with it is one short message.
+A file that somebody else made may be wrong in any way. Whatever it holds, opening it does not wait, parsing it is
+linear in its size, and what is wrong with it is one short message.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def check_numbers(value: Any) -> None:
         for inner in each.values() if type(each) is dict else each:
             if isinstance(inner, int | float) and not abs(inner) <= sys.float_info.max:
                 place = dotted(_path_to(inner, value)) or "the whole"
-                what = "no number" if isinstance(inner, float) and math.isnan(inner) else "a number above 1.8e308"
-                raise ValueError(f"{place} is {what}")
+                nan = isinstance(inner, float) and math.isnan(inner)
+                raise ValueError(f"{place} is {'no number' if nan else 'a number above 1.8e308'}")
 
 
 def _path_to(wanted: Any, value: Any) -> tuple[int | str, ...]:

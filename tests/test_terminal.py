@@ -130,6 +130,7 @@ def place(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-key-of-no-one")
+    monkeypatch.setenv("MCTSDIALOG_MODEL", "none.gguf")  # no word here is to start the embedded model
     return folder
 
 
@@ -227,6 +228,16 @@ def test_search(stub_server, place, said):
         words = (*words, "--max-calls", 1)  # not made again for half a minute
     output = run("mctsdialog", "search", gold_file(place, **EVIL_SCENES), *words)
     assert r"\x1b[2J" in output
+
+
+@pytest.mark.parametrize(
+    "said", [EVIL, (429, {"error": {"code": "insufficient_quota", "message": EVIL}})], ids=["text", "error"]
+)
+def test_doctor(stub_server, place, said):
+    stub_server.reply = lambda body, number: said
+    output = run("mctsdialog", "doctor", "--model", f"m{EVIL}", "--base-url", stub_server.url, "-v")
+    assert "\\x1b[2J" in output
+    assert "cannot be played" in output
 
 
 def test_labels_of_dialogues_in_the_reading_report(place):
@@ -351,7 +362,7 @@ def test_evaluations(stub_server, place):
 COVERED = {
     *(
         ("mctsdialog", name)
-        for name in ("search", "preferences", "stats", "export", "show", "view", "sample", "domains")
+        for name in ("search", "doctor", "preferences", "stats", "export", "show", "view", "sample", "domains")
     ),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
     *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate")),

@@ -190,12 +190,9 @@ def _damage(draw, seeds, name):
 
 def read_index(seeds, how):
     starts = mctsdialog.read_dialogues(seeds.folder / "messages.jsonl")
-
-    def roles(start):
-        return mctsdialog.Roles.from_model(scripted(), domain=starts.domain)
-
-    run = partial(mctsdialog.search_corpus, starts, roles, _CONFIG, out="run", concurrency=1, restart=how["restart"])
-    report = anyio.run(run)
+    roles = mctsdialog.Roles.from_model(scripted(), domain=starts.domain)
+    options = {"out": "run", "concurrency": 1, "restart": how["restart"]}
+    report = anyio.run(partial(mctsdialog.search_corpus, starts, lambda start: roles, _CONFIG, **options))
     str(report)
     failed = {record.id for record in report.failures}
     if report.done + report.skipped + len(failed) != len(starts):
@@ -229,10 +226,10 @@ _SQL = (
     "ALTER TABLE Settings RENAME TO old; CREATE VIEW Settings AS SELECT key, ({endless}) AS value FROM old",
     "ALTER TABLE Cache RENAME COLUMN {column} TO worth",
     "ALTER TABLE Cache ADD COLUMN more TEXT GENERATED ALWAYS AS (hex(zeroblob(100000000))) VIRTUAL",
-    "ALTER TABLE Settings RENAME TO old; CREATE TABLE Settings (key TEXT NOT NULL UNIQUE, {generated}); {refill}",
+    "ALTER TABLE Settings RENAME COLUMN value TO was; ALTER TABLE Settings ADD COLUMN value {generated}",
     "INSERT OR IGNORE INTO Settings {many} SELECT 'k' || x, x FROM c", "DROP TABLE {table}",
     "DROP INDEX Cache_key_raw",
-    "DROP INDEX Cache_key_raw; CREATE UNIQUE INDEX Cache_key_raw ON Cache (key, raw, hex(zeroblob(1000000)))",
+    "DROP INDEX Cache_key_raw; CREATE UNIQUE INDEX Cache_key_raw ON Cache (key, raw, hex(zeroblob(20000)))",
     "CREATE TABLE more (x)", "PRAGMA user_version = {number}; PRAGMA page_size = 65536; VACUUM",
     "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'TEXT', {value}) WHERE type = 'table'",
     "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = rootpage + 1",
@@ -280,8 +277,7 @@ _WORDS = {
             "nosuch",
         ),
     ],
-    "generated": ["value TEXT GENERATED ALWAYS AS (hex(zeroblob(300000000))) VIRTUAL"],
-    "refill": ["INSERT INTO Settings (key) SELECT key FROM old; DROP TABLE old"],
+    "generated": ["TEXT GENERATED ALWAYS AS (hex(zeroblob(300000000))) VIRTUAL"],
     "many": ["WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000)"],
     "endless": [_ENDLESS],
     "pickle": ["x'" + b"cos\nsystem\n(S'touch ../outside/owned'\ntR.".hex() + "'"],
@@ -326,7 +322,7 @@ def write_cache(draw, seeds):
 
 def _change(draw, connection, *, entries):
     connection.execute("PRAGMA synchronous = OFF")
-    steps = iter(range(200))
+    steps = iter(range(20))
     connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)  # what has no end is for the reader
     for _ in range(draw.choice((1, 1, 2, 3))):
         with contextlib.suppress(sqlite3.Error, UnicodeError):

@@ -41,6 +41,34 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
+ATTACKS = (
+    "{name}.parse_raw({pickle})",
+    "{name}.parse_file('../outside/important.txt', content_type='text/plain')",
+    "{name}.parse_file('../outside/important.txt')",
+    "{name}.__class__.parse_raw({pickle})",
+    "{name}.model_construct.__func__.__globals__",
+    "{name}.with_weights.__globals__['os'].system('true')",
+    "{name}.copy(update={{'templates': {name}}})",
+    "{name}.__class__.__mro__[1].__subclasses__()",
+    "({name}|attr('__class__'))|attr('__base__')",
+    "lipsum.__globals__['os'].popen('true').read()",
+    "cycler.__init__.__globals__.os.system('true')",
+    "'%s'.format.__self__.__class__",
+    "'{{0.__class__.__init__.__globals__}}'.format({name})",
+    "self._TemplateReference__context.environment",
+    "namespace.__init__.__globals__",
+    "dict.__base__.__subclasses__()",
+    "{name}.model_json_schema()",
+    "({name}|list)[0].parse_raw({pickle})",
+)
+
+
+def attack(draw):
+    """What has run code in templates, or read files, once."""
+    name = draw.choice(("domain", "scenario", "seeker", "supporter", "rubric[0]", "strategies[0]", "strategy", "best"))
+    return draw.choice(ATTACKS).format(name=name, pickle=PICKLE)
+
+
 def expression(draw, depth=0):
     """An expression."""
     kind = draw.randrange(16) if depth < 3 else draw.randrange(5)
@@ -88,6 +116,8 @@ def statement(draw, depth=0):
     value = expression(draw)
     if kind == 0:
         return draw.choice(("text ", "\n", "{{", "}}", "{% ", "{#", "\x1b[2J", "\u202e", "é", "x" * 3000))
+    if kind == 1:
+        return f"{{{{ {attack(draw)} }}}}"
     if kind < 8:
         return f"{{{{ {value} }}}}"
     if kind == 8:
@@ -192,11 +222,12 @@ def template(draw, role):
         names = ["domain", "scenario", "seeker", "supporter", "strategies", "rubric", "best", "end_token", "example"]
         plain = plain_statement(draw, names)
         return re.sub(r"{%-? endblock", lambda found: plain + found[0], packaged, count=draw.randrange(1, 4))
-    body = (
-        draw.choice(DEEP)(draw.choice((20, 200, 3000)))
-        if kind < 0.32
-        else "".join(statement(draw) for _ in range(draw.choice((1, 2, 5))))
-    )
-    blocks = {"system": "s", "instruction": "i", "opening": "o"}
+    if kind < 0.68:
+        body = draw.choice(DEEP)(draw.choice((20, 200, 3000)))
+    elif kind < 0.8:
+        body = f"{{{{ {attack(draw)} }}}}"
+    else:
+        body = "".join(statement(draw) for _ in range(draw.choice((1, 2, 5))))
+    blocks = {"system": "s", "instruction": "i"} | ({"opening": "o"} if role in ("seeker", "supporter") else {})
     blocks[draw.choice(list(blocks))] = body
     return "".join(f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in blocks.items())

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import click
 
+from mctsdialog.cli.calls import show_calls
+from mctsdialog.cli.doctor import doctor_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
+from mctsdialog.cli.models import parse_prices
 from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
 from mctsdialog.cli.stats import stats_command
@@ -33,6 +36,7 @@ def main() -> None:
 
 
 main.add_command(search_command)
+main.add_command(doctor_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
 
@@ -78,10 +82,34 @@ def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: boo
 @click.option("--unexpanded", is_flag=True, help="Show strategies that were not tried, too.")
 @click.option("--full", is_flag=True, help="Show texts whole instead of their beginnings.")
 @click.option("--best", is_flag=True, help="Show the best path alone, as a conversation.")
-def show(tree_file: Path, node: int, depth: int | None, unexpanded: bool, full: bool, best: bool) -> None:
+@click.option("--calls", is_flag=True, help="Show the prompts, replies and costs behind --node, from the run's cache.")
+@click.option(
+    "--cache",
+    "cache_folder",
+    type=click.Path(path_type=Path),
+    help="With --calls: a cache that is not in the run's folder.",
+)
+@click.option(
+    "--price", "prices", multiple=True, metavar="MODEL=IN:OUT[:CACHED]", help="With --calls: money per million tokens."
+)
+def show(
+    tree_file: Path,
+    node: int,
+    depth: int | None,
+    unexpanded: bool,
+    full: bool,
+    best: bool,
+    calls: bool,
+    cache_folder: Path | None,
+    prices: tuple[str, ...],
+) -> None:
     """Show TREE in the terminal: strategy, Q, N and text of every node."""
     with errors_as_exits():
         tree = load_tree(tree_file)
+        if calls:
+            priced = parse_prices(prices)
+            show_calls(tree, tree[node], tree_file, cache_folder=cache_folder, prices=priced, full=full)
+            return
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
         echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
         stopped = one_line(tree.stop_reason or "no")

@@ -26,6 +26,7 @@ from mctsdialog.llm import (
     Meter,
     Price,
     ResponseCache,
+    Retry,
     Sampling,
     build_stack,
 )
@@ -296,8 +297,11 @@ class ModelSetup:
         most = limits.most if isinstance(limits, AdaptiveLimits) else limits.concurrency
         return AT_ONCE * workers if most is None else most
 
-    def open(self, closing: AsyncExitStack) -> OpenModels:
-        """The models in their layers; one stack a model, closed with ``closing``."""
+    def open(self, closing: AsyncExitStack, *, retry: Retry | None = None) -> OpenModels:
+        """The models in their layers; one stack a model, closed with ``closing``.
+
+        :param retry: how often a call is tried again; by default as in every run.
+        """
         cache = None
         if self.cache_folder is not None:
             mode: CacheMode = "read-only" if self.replay else "read-write"
@@ -306,7 +310,8 @@ class ModelSetup:
         stacks: dict[int, ChatModel] = {}
         for model in self.bare.values():
             if id(model) not in stacks:
-                stack = build_stack(model, cache=cache, budget=self.budget, limits=self.limits, meter=meter)
+                layers: dict[str, Any] = {"cache": cache, "budget": self.budget, "limits": self.limits, "meter": meter}
+                stack = build_stack(model, **layers, retry=retry or Retry())
                 stacks[id(model)] = stack
                 closing.push_async_callback(stack.aclose)
         models = {role: stacks[id(model)] for role, model in self.bare.items()}

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
@@ -109,8 +108,8 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
     with errors_as_exits():
         run = _prepare(trees, options)
         try:
-            with interruptible("Interrupted. Finished replies are kept; the same command goes on."):
-                code = anyio.run(run.go) if run.setup else run.go_without_models()
+            with interruptible("Interrupted. Finished replies are kept; the same command goes on.") as interrupts:
+                code = interrupts.run(run.go) if run.setup else run.go_without_models()
         except JournalMismatchError as error:
             hint = f"to ask models anew, choose another --work, or remove {run.work}"
             raise Failure(f"{error}; {hint}", BAD_INPUT) from error

@@ -13,10 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
-from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
+from mctsdialog.cli.exits import (
+    BAD_INPUT,
+    BUDGET_SPENT,
+    EPILOG,
+    FAILED,
+    Failure,
+    doctor_hint,
+    errors_as_exits,
+    interruptible,
+)
 from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import (
     ModelSetup,
@@ -101,8 +109,8 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
     with errors_as_exits():
         run = _prepare(files, options)
         kept = f"Everything so far is kept in {run.output.folder}"
-        with interruptible(f"Interrupted. {kept}; the same command goes on."):
-            code = anyio.run(run.go)
+        with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
+            code = interrupts.run(run.go)
     sys.exit(code)
 
 
@@ -263,6 +271,9 @@ class Run:
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
+        hint = doctor_hint(*(each.error or "" for each in report.failures))
+        if hint:
+            echo(hint, err=True)
 
     def _best(self, report: CorpusReport) -> None:
         """The best path of all trees, as a conversation."""

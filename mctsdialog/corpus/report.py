@@ -139,6 +139,8 @@ class CorpusReport:
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
     :param prices: money per million tokens, by model.
+    :param removed: by role, what this run took out of utterances beside labels: "echoes" of the prompt, further "turns"
+        and "paragraphs".
     """
 
     out: Path
@@ -161,6 +163,7 @@ class CorpusReport:
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
     prices: Mapping[str, Price] = field(default_factory=dict)
+    removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def trees(self) -> int:
@@ -218,6 +221,7 @@ class CorpusReport:
             "money": self.counts.money,
             "costs": self.counts.parts(self.prices),
             "seconds": round(self.seconds, 3),
+            "removed": {role: dict(kinds) for role, kinds in self.removed.items()},
             "config": dict(self.config),
             "roles": {name: dict(each) for name, each in self.roles.items()},
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
 from contextlib import aclosing
 from dataclasses import replace
@@ -158,19 +158,30 @@ class _Here:
     def __init__(self, roles_factory: Callable[[Scenario], Roles], on_tree: Callable[[str, Tree], object] | None):
         self._roles_factory = roles_factory
         self._on_tree = on_tree
+        self._removed: dict[int, tuple[str, Counter[str]]] = {}  # several searches may share a role
 
     async def search(
         self, start: Scenario, domain: Domain, config: SearchConfig, output: Output, *, restart: bool
     ) -> TreeRecord:
-        show = self._on_tree
+        show, roles = self._on_tree, self._roles_factory(start)
         progress = None if show is None else lambda tree: show(start.id, tree)
-        return await output.search(start, self._roles_factory(start), config, restart=restart, on_progress=progress)
+        try:
+            return await output.search(start, roles, config, restart=restart, on_progress=progress)
+        finally:
+            self._removed.update({id(kinds): (role, kinds) for role, kinds in roles.removed.items()})
 
     async def refresh(self) -> None:
         pass
 
     def counts(self) -> Counts | None:
         return None
+
+    def removed(self) -> dict[str, Counter[str]]:
+        """What was taken out of utterances, by role."""
+        found: dict[str, Counter[str]] = {}
+        for role, kinds in self._removed.values():
+            found.setdefault(role, Counter()).update(kinds)
+        return found
 
 
 class _Run:
@@ -232,6 +243,8 @@ class _Run:
             raise
         finally:
             report.seconds, report.counts = time.monotonic() - self._began, self._spent()
+            if isinstance(self._executor, _Here):
+                report.removed = self._executor.removed()
             if self._total is not None:
                 report.not_begun = max(0, self._total - report.trees - len(report.failures))
             report.write(self._output.summary)
@@ -258,6 +271,9 @@ class _Run:
                 record = None
                 if start.id in index and not self._restart:
                     record = await to_thread.run_sync(index.find, start.id, fingerprint)
+                    if record is None:  # of version 0.1
+                        former = self._fingerprints.of(start, roles.with_prompts(1))
+                        record = await to_thread.run_sync(index.find, start.id, former)
                 if record is None:
                     yield start, domain, fingerprint
                 else:

@@ -150,6 +150,25 @@ class OpenAIChat(ClosingModel):
         return self._manners.step_downs
 
     @property
+    def ways(self) -> Ways:
+        """How requests are written now: what was learnt of the model and its server so far."""
+        return self._manners.ways
+
+    def body(self, request: ChatRequest) -> dict[str, Any]:
+        """The JSON body that a call has, as it would be written now."""
+        return self._manners.body(request, self._manners.ways)
+
+    @property
+    def address(self) -> str:
+        """The server, as it may be shown."""
+        return self._shown
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether a key, or a user and password, goes with each call."""
+        return bool(self._key or self._userinfo)
+
+    @property
     def identity(self) -> str:
         """What tells this model from others in the cache: name and address; the name alone where ``name`` was given."""
         return self._identity

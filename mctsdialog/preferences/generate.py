@@ -22,7 +22,7 @@ from mctsdialog.preferences.extract import blank_record
 from mctsdialog.preferences.paths import Family, ValidPaths
 from mctsdialog.preferences.record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles, checked_text
-from mctsdialog.search import Closure, Engine, History, Journal, Players, play_probe
+from mctsdialog.search import Closure, Engine, History, Journal, Players, play_probe, roles_for
 from mctsdialog.search.play import read_outcome
 from mctsdialog.settings import lasting
 from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
@@ -95,6 +95,7 @@ async def probe_siblings(
     settings = search_config(tree)
     settings = settings if horizon is None else settings.replace(horizon=horizon)
     engine = Engine(tree, settings)
+    roles, prompts = roles_for(journal, roles)
     players = Players(roles.bind(tree.scenario), tree.domain)
     tasks = [
         _Task(node.id, tree.history(node), node.strategy)
@@ -111,7 +112,7 @@ async def probe_siblings(
         refused = _refused(record)
         engine.probe(task.node, read_outcome(record, tree.domain) if refused is None else refused)
 
-    header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias})
+    header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias}) | prompts
     return await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
 
 
@@ -134,6 +135,7 @@ async def random_record(
     :raises MctsDialogError: as :func:`probe_siblings`; the tree is not changed.
     """
     config = config or PreferenceConfig()
+    roles, prompts = roles_for(journal, roles)
     players = Players(roles.bind(tree.scenario), tree.domain)
     families = list(ValidPaths(tree, config).families())
     pairs = [
@@ -156,7 +158,7 @@ async def random_record(
         if _refused(record) is None:
             replies[task.node] = checked_text(record.get("supporter"))
 
-    header = _header("random", tree, roles, {})
+    header = _header("random", tree, roles, {}) | prompts
     generated = await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
     record = blank_record(tree, [replace(family, rejected=()) for family in families])
     added = tuple(_random_node(nodes[node_id], text) for node_id, text in sorted(replies.items()))

@@ -5,12 +5,14 @@ from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_t
 from mctsdialog.roles.health import JudgeNoise, RoleHealth, check_roles
 from mctsdialog.roles.judge import JudgeScoring, LLMJudge
 from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
-from mctsdialog.roles.prompts import END_TOKEN, Prompt, packaged_template
+from mctsdialog.roles.prompts import END_TOKEN, PROMPT_VERSION, Prompt, one_block, packaged_template
 from mctsdialog.roles.protocols import AveragedScores, Judge, JudgeScores, Seeker, Strategist, Supporter
+from mctsdialog.roles.replies import last_object
 from mctsdialog.roles.signal import JudgeSignal, SignalCase, judge_signal, signal_cases
 
 __all__ = [
     "END_TOKEN",
+    "PROMPT_VERSION",
     "ROLE_NAMES",
     "AveragedScores",
     "Judge",
@@ -35,6 +37,8 @@ __all__ = [
     "checked_scores",
     "checked_text",
     "judge_signal",
+    "last_object",
+    "one_block",
     "packaged_template",
     "role_sampling",
     "signal_cases",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
@@ -41,6 +42,14 @@ def role_sampling(
 @runtime_checkable
 class _Bindable(Protocol):
     def for_scenario(self, scenario: Scenario) -> Any: ...
+
+
+@runtime_checkable
+class _Prompted(Protocol):
+    prompts: int
+    provenance: dict[str, Any]
+
+    def for_prompts(self, version: int) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,7 @@ class Roles:
         for name in (*models, *sampling):
             if name not in ROLE_NAMES:
                 raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
+        own: dict[str, Any] = {"samples": judge_samples, "scoring": judge}
         made: dict[str, Any] = {
             kind.role: kind(
                 models.get(kind.role, model),
@@ -109,7 +119,7 @@ class Roles:
                 scenario,
                 sampling=sampling.get(kind.role),
                 attempts=attempts,
-                **({"samples": judge_samples, "scoring": judge} if kind is LLMJudge else {}),
+                **(own if kind is LLMJudge else {}),
             )
             for kind in _KINDS
         }
@@ -124,3 +134,24 @@ class Roles:
             if isinstance(role := getattr(self, name), _Bindable)
         }
         return replace(self, **bound) if bound else self
+
+    def with_prompts(self, version: int) -> Self:
+        """These roles with prompts of another version: those with a method ``for_prompts`` are asked for their like.
+
+        :param version: 1 asks as version 0.1 did, so that what it began is resumed with its own prompts.
+        """
+        changed: dict[str, Any] = {}
+        provenance = dict(self.provenance)
+        for name in ROLE_NAMES:
+            role = getattr(self, name)
+            if isinstance(role, _Prompted) and role.prompts != version:
+                changed[name] = role.for_prompts(version)
+                if provenance.get(name) == role.provenance:
+                    provenance[name] = changed[name].provenance
+        return replace(self, **changed, provenance=provenance) if changed else self
+
+    @property
+    def removed(self) -> dict[str, Counter[str]]:
+        """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
+        counts = {name: getattr(getattr(self, name), "removed", None) for name in ROLE_NAMES}
+        return {name: kinds for name, kinds in counts.items() if isinstance(kinds, Counter) and kinds}

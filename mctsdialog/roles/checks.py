@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from mctsdialog.dialogue import Domain, StrategySet
@@ -67,6 +66,6 @@ def _numbers(scores: object, best: float) -> Iterator[tuple[str, float]]:
         if not isinstance(name, str):
             raise ValueError(f"the key {shown(name)} must be text")
         number = isinstance(score, (int, float)) and not isinstance(score, bool)  # faster
-        if not (number and math.isfinite(score) and 0 <= score <= best):
+        if not (number and 0 <= score <= best):  # what is not finite does not lie there
             raise ValueError(f"the score of {shown(name)} must be a number from 0 to {best:g}, not {shown(score)}")
         yield name, float(score)

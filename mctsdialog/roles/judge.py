@@ -12,7 +12,9 @@ from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, first_error
 from mctsdialog.llm import ChatModel, Completion, Sampling
 from mctsdialog.roles._expected import expected_scores
+from mctsdialog.roles.asking import whole
 from mctsdialog.roles.llm import LLMRole, whole_numbers_schema
+from mctsdialog.roles.prompts import PROMPT_VERSION
 from mctsdialog.roles.protocols import AveragedScores
 from mctsdialog.roles.replies import parse_judgement
 
@@ -47,6 +49,7 @@ class LLMJudge(LLMRole):
         *,
         sampling: Sampling | None = None,
         attempts: int = 3,
+        prompts: int = PROMPT_VERSION,
         samples: int = 1,
         scoring: JudgeScoring = "digits",
     ) -> None:
@@ -61,7 +64,7 @@ class LLMJudge(LLMRole):
         if scoring == "expected" and domain.max_score > _MOST_DIGIT:
             reason = f"judge='expected' reads scores of one digit, and this rubric goes up to {domain.max_score}"
             raise ConfigError(reason, field="judge")
-        super().__init__(model, domain, scenario, sampling=sampling, attempts=attempts)
+        super().__init__(model, domain, scenario, sampling=sampling, attempts=attempts, prompts=prompts)
         self.samples = samples
         self.scoring = scoring
 
@@ -107,7 +110,7 @@ class LLMJudge(LLMRole):
         logprobs = max(_TOP_LOGPROBS, self.domain.max_score + 1) if expected else 0
 
         def parse(completion: Completion) -> Mapping[str, float] | None:
-            scores = parse_judgement(completion.text, self.domain)
+            scores = parse_judgement(whole(completion), self.domain)
             if not expected:
                 return scores
             if not completion.logprobs:
@@ -119,6 +122,7 @@ class LLMJudge(LLMRole):
             parse,
             whole_numbers_schema(self.domain.criteria, self.domain.max_score),
             sample=number,
+            step=self.samples,  # another draw of one that was refused is none of the others
             logprobs=logprobs,
         )
         if scores is None:

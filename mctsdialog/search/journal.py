@@ -21,6 +21,8 @@ from typing import Any, Self
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError, JournalMismatchError
 from mctsdialog.inputs import check_regular, parse_json
+from mctsdialog.roles import Roles
+from mctsdialog.roles.prompts import PROMPT_VERSION
 from mctsdialog.search.config import STOPPING_FIELDS, SearchConfig
 from mctsdialog.settings import lasting
 
@@ -36,6 +38,32 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for a device, which is refused once i
 _SYNC = getattr(os, "fdatasync", os.fsync)
 _PREFIX = b'{"crc":"'
 _MIDDLE = b'","record":'
+
+
+def roles_for(journal: str | Path | None, roles: Roles) -> tuple[Roles, dict[str, int]]:
+    """The roles with the prompts that a journal was made with, and what its header says of these.
+
+    A header that says nothing was written by version 0.1: its roles go on with the prompts of that version, so that
+    nothing is asked twice. Without a journal, the present prompts are used.
+
+    :raises JournalError: for prompts of a later version.
+    """
+    header = _written_header(Path(journal)) if journal is not None else None
+    version = PROMPT_VERSION if header is None else header.get("prompts", 1)
+    if type(version) is not int or not 1 <= version <= PROMPT_VERSION:
+        raise JournalError(f"was made with prompts of version {version!r}; update mctsdialog to go on", file=journal)
+    return roles.with_prompts(version), {} if version == 1 else {"prompts": version}
+
+
+def _written_header(path: Path) -> dict[str, Any] | None:
+    """The header of a journal; None where there is none. Opening the journal says what is wrong with it."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return _decode(file.readline())
+    except OSError:
+        return None
 
 
 def _encode(record: Mapping[str, Any]) -> bytes:
@@ -60,7 +88,7 @@ class Journal:
     """A journal that is open for appending. Only one process may have it open.
 
     :param path: the file; made, with its folders, where it is absent.
-    :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ...}``, JSON values.
+    :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ..., "prompts": ...}``, JSON values.
     :raises JournalMismatchError: where the file belongs to another dialogue, domain, config or set of roles. Fields
         that only say when to stop may differ; empty roles are not compared. Fields of config and domain that the file
         lacks count as their defaults.
@@ -269,3 +297,22 @@ def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str,
             yield from _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
     elif found != wanted:
         yield path, (found, wanted)
+
+
+def read_journal(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header and the records of a journal, up to the first line that is not whole. Nothing is changed.
+
+    :raises JournalError: where it cannot be read, or is no journal.
+    """
+    records: list[dict[str, Any]] = []
+    try:
+        with Path(path).open("rb") as file:
+            for _, record in _lines(file):
+                if record is None:
+                    break
+                records.append(record)
+    except OSError as error:
+        raise JournalError(f"cannot be read: {error.strerror or error}", file=path) from error
+    if not records or records[0].get("format") != FORMAT:
+        raise JournalError("is not a journal", file=path)
+    return records[0], records[1:]

@@ -5,7 +5,7 @@ The judge's calls run beside the rest of the simulation and do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -81,35 +81,47 @@ class Players:
 
     async def seeker(self, history: History) -> str | None:
         """The seeker's answer, or None for the end."""
-        reply = await self._answer("seeker", self._roles.seeker.reply(history.plain))
+        self.calls += 1
+        try:
+            reply = await self._roles.seeker.reply(history.plain)
+        except ModelRefusedError as refused:
+            refused.role = "seeker"
+            raise
         return None if reply is None else _checked("seeker", reply, checked_text)
 
     async def supporter(self, history: History, strategy: str) -> str:
         """The supporter's turn that carries out ``strategy``."""
-        reply = await self._answer("supporter", self._roles.supporter.reply(history.plain, strategy))
+        self.calls += 1
+        try:
+            reply = await self._roles.supporter.reply(history.plain, strategy)
+        except ModelRefusedError as refused:
+            refused.role = "supporter"
+            raise
         return _checked("supporter", reply, checked_text)
 
     async def scores(self, history: History) -> dict[str, float]:
         """The strategist's raw scores, in the order of the domain's set."""
-        scores = await self._answer("strategist", self._roles.strategist.score(history.full))
+        self.calls += 1
+        try:
+            scores = await self._roles.strategist.score(history.full)
+        except ModelRefusedError as refused:
+            refused.role = "strategist"
+            raise
         return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
 
     async def judgement(self, history: History) -> Judgement:
         """The judge's scores of the last turn."""
-        scores = await self._answer("judge", self._roles.judge.judge(history.full))
+        self.calls += 1
+        try:
+            scores = await self._roles.judge.judge(history.full)
+        except ModelRefusedError as refused:
+            refused.role = "judge"
+            raise
         drawn = scores.draws if isinstance(scores, AveragedScores) else ()
         mean, *draws = [
             _checked("judge", each, lambda given: checked_judgement(given, self._domain)) for each in (scores, *drawn)
         ]
         return Judgement(mean, tuple(draws))
-
-    async def _answer(self, role: str, reply: Awaitable[T]) -> T:
-        self.calls += 1
-        try:
-            return await reply
-        except ModelRefusedError as refused:
-            refused.role = role
-            raise
 
 
 class Judging:
@@ -185,7 +197,17 @@ def most_calls(horizon: int, judge_samples: int = 1) -> int:
     The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
     scores, exchange and judgement (4). A judgement takes ``judge_samples`` calls to the judge's model.
     """
-    return 5 + 3 * horizon + judge_samples * (1 + horizon)
+    return sum(most_calls_by_role(horizon, judge_samples).values())
+
+
+def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
+    """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
+    return {
+        "seeker": 2 + horizon,
+        "supporter": 2 + horizon,
+        "strategist": 1 + horizon,
+        "judge": judge_samples * (1 + horizon),
+    }
 
 
 async def play(

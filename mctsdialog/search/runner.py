@@ -16,7 +16,7 @@ from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedErr
 from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
-from mctsdialog.search.journal import Journal
+from mctsdialog.search.journal import Journal, roles_for
 from mctsdialog.search.play import History, Players, play, read_outcome
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.start import GoldTurn, Start
@@ -62,11 +62,13 @@ async def search(
     config = config or SearchConfig()
     domain = domain or roles.domain or ESC
     begin = Start.of(start, domain)
+    roles, prompts = roles_for(journal, roles)
     header = {
         "dialogue": _adapter(type(start)).dump_python(start, mode="json"),
         "domain": lasting(domain),
         "config": config.defining(),
         "roles": dict(roles.provenance),
+        **prompts,
     }
     players = Players(roles.bind(begin.scenario), domain)
     with Journal(journal, header) if journal is not None else nullcontext() as log:

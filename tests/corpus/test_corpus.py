@@ -51,6 +51,22 @@ def documents(folder):
     return {path.stem: path.read_text("utf-8") for path in (folder / "trees").glob("*.json")}
 
 
+async def test_what_was_taken_out_of_utterances_is_counted(corpus, factory, domain, tmp_path):
+    """Once, though the searches share the roles that count."""
+
+    def speak(request):
+        return "Well.\n\nThat was my reply." if "Hm." in request.messages[-1].content else "Hm. Supporter: Yes."
+
+    model = mctsdialog.ScriptedModel(speak)
+    others = factory(None)
+    made = mctsdialog.Roles.from_model(model, domain=domain)
+    shared = replace(others, seeker=made.seeker, supporter=made.supporter)
+    report = await mctsdialog.search_corpus(corpus(3), lambda start: shared, CONFIG, out=tmp_path, concurrency=3)
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert summary["removed"] == report.removed == shared.removed
+    assert sum(sum(kinds.values()) for kinds in report.removed.values()) == model.calls > 0
+
+
 async def test_every_dialogue_has_the_tree_of_a_search_alone(corpus, factory, tmp_path):
     made = await mctsdialog.search_corpus(corpus(7), factory, CONFIG, out=tmp_path, concurrency=3)
     assert (made.done, made.skipped, made.complete, made.stop_reason) == (7, 0, True, None)

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cso_train.evaluation.judging import json_object
 from mctsdialog.dialogue import ESC, Turn
 from mctsdialog.errors import ReplyError
 from mctsdialog.llm import ScriptedModel
 from mctsdialog.roles import LLMJudge
-from mctsdialog.roles.replies import is_end, parse_judgement, parse_scores, parse_utterance
+from mctsdialog.roles.replies import is_end, last_object, parse_judgement, parse_scores, parse_utterance
 
 NAMES = ("seeker", "supporter", *ESC.strategies.names)
 PARSERS = [
@@ -19,7 +18,7 @@ PARSERS = [
     lambda text: parse_utterance(text, NAMES, cut=True),
     lambda text: parse_scores(text, ESC.strategies),
     lambda text: parse_judgement(text, ESC),
-    json_object,
+    lambda text: last_object(text, ESC.criteria, lambda value: isinstance(value, int)),
     is_end,
 ]
 UNITS = [

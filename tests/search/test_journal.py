@@ -18,7 +18,7 @@ import mctsdialog
 from mctsdialog.corpus.output import Fingerprints
 from mctsdialog.dialogue import Domain, Strategy, StrategySet
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError
-from mctsdialog.search import Journal, SearchConfig
+from mctsdialog.search import Journal, SearchConfig, roles_for
 from mctsdialog.settings import lasting
 from mctsdialog.tree import tree_to_document
 from mctsdialog.worlds import World
@@ -49,6 +49,50 @@ def test_records_come_back(tmp_path):
     assert read(path) == RECORDS
     assert len(data.splitlines()) >= 7
     assert all(json.loads(line)["record"] for line in data.decode().strip().split("\n"))
+
+
+def test_a_search_goes_on_with_the_prompts_of_its_journal(tmp_path, domain):
+    """Roles that say nothing of themselves too: the header says it."""
+    path = tmp_path / "j.jsonl"
+    made = mctsdialog.Roles.from_model(mctsdialog.ScriptedModel([]), domain=domain)
+    bare = mctsdialog.Roles(made.seeker, made.supporter, made.strategist, made.judge, domain=domain)
+    for version, header in ((2, {"prompts": 2}), (1, {})):
+        Journal(path, {**HEADER, **header}).close()
+        found, known = roles_for(path, bare)
+        assert [getattr(found, name).prompts for name in mctsdialog.roles.ROLE_NAMES] == [version] * 4
+        assert known == header
+        path.unlink()
+    assert roles_for(path, bare) == roles_for(None, bare) == (bare, {"prompts": 2})
+    for version in (3, 0, "2", True, None):
+        Journal(path, {**HEADER, "prompts": version}).close()
+        with pytest.raises(JournalError, match="update mctsdialog"):
+            roles_for(path, bare)
+        path.unlink()
+    path.write_bytes(b"no journal")
+    assert roles_for(path, bare)[0] is bare
+    assert roles_for(tmp_path, bare)[0] is bare
+
+
+@pytest.mark.anyio
+async def test_a_journal_of_another_server_is_another_search(tmp_path, domain):
+    def search(identity):
+        replies = {"empathy": 2, "information": 2, "humanoid": 2, "strategy": 2}
+        scores = dict.fromkeys(domain.strategies.names, 3)
+
+        def reply(request):
+            if request.schema is None:
+                return "Hm."
+            return json.dumps(replies if "empathy" in request.schema["required"] else scores)
+
+        model = mctsdialog.ScriptedModel(reply, name="m", identity=identity)
+        roles = mctsdialog.Roles.from_model(model, domain=domain)
+        config = SearchConfig(max_iterations=1, min_iterations=1, horizon=0)
+        return mctsdialog.search(mctsdialog.Scenario(scene="s"), roles, config, journal=tmp_path / "j.jsonl")
+
+    await search("m@https://a.example/v1")
+    await search("m@https://a.example/v1")
+    with pytest.raises(JournalMismatchError, match=r"identity: 'm@https://a\.example/v1' there, 'm@https://b"):
+        await search("m@https://b.example/v1")
 
 
 def test_cut_at_every_byte_the_whole_records_before_it_come_back(tmp_path):
