@@ -221,7 +221,9 @@ def test_a_strategist_that_fills_in_a_form_is_told(doctor, stub_server):
 def test_replies_are_kept_where_asked(doctor, stub_server, place):
     assert doctor("--judge-pairs", 1, "--cache", "kept")[0] == 0
     count = len(stub_server.requests)
-    assert doctor("--judge-pairs", 1, "--cache", "kept")[0] == 0
+    code, output = doctor("--judge-pairs", 1, "--cache", "kept")
+    assert code == 0
+    assert output.count("come from the cache") == 2  # neither what the server takes nor its speed is known
     assert len(stub_server.requests) == count
     assert (place / "kept").is_dir()
 
