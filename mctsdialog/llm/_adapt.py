@@ -201,8 +201,12 @@ class Manners:
         if not self._roomy or room <= self.ways.room:
             return
         self.ways = replace(self.ways, room=room)
-        advice = "--max-reply-tokens and --reasoning-effort (Sampling) set it yourself"
-        _log.warning("%s reasons: its replies may take %d times the tokens from now on; %s", self._model, room, advice)
+        _log.warning(
+            "%s reasons: its replies may take %d times the tokens from now on; to choose yourself, set "
+            "--max-reply-tokens or --reasoning-effort",
+            self._model,
+            room,
+        )
 
     def narrow(self, used: Ways) -> None:
         """The server refuses so much room: go back."""
