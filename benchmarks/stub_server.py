@@ -25,7 +25,7 @@ def answer(body):
     """What a well-behaved model says: a pure function of the request."""
     request = json.loads(body)
     text = "".join(message["content"] for message in request["messages"])
-    key = zlib.crc32(text.encode())
+    key = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     schema = request.get("response_format", {}).get("json_schema", {}).get("schema")
     if schema is None:
         return f"This is what I think of it, number {key}."

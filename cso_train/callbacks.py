@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mctsdialog.cli.terminal import echo
 from mctsdialog.files import write_atomically
 from mctsdialog.folders import inside
+from mctsdialog.inputs import parse_foreign_json
 
 
 class MetricsLog(TrainerCallback):
@@ -87,8 +88,8 @@ _SHOWN = (
 
 def _step(line: str) -> int | None:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return int(parse_foreign_json(line)["step"])
+    except (ValueError, OverflowError, KeyError, TypeError):
         return None
 
 

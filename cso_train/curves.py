@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from mctsdialog.inputs import parse_foreign_json
 from mctsdialog.preferences.plots import save_figure
 
 _PANELS = (
@@ -19,9 +19,9 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     """The logged values by name, as (step, value)."""
     found: dict[str, list[tuple[int, float]]] = {}
     for line in path.read_text("utf-8").splitlines():
-        entry = json.loads(line)
+        entry = parse_foreign_json(line)
         for name, value in entry.items():
-            if name not in ("step", "epoch"):
+            if name not in ("step", "epoch") and isinstance(value, int | float):
                 found.setdefault(name, []).append((entry["step"], float(value)))
     return found
 

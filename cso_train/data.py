@@ -190,7 +190,7 @@ class _Reader:
             if not isinstance(row, dict):
                 raise place.error(f"must be an object, not {type(row).__name__}")
             if row.get("schema") == "mctsdialog.tree_record":
-                records.append(TreeRecord.from_json(json.dumps(row), file=str(path), item=place.item))
+                records.append(TreeRecord.from_dict(row, file=str(path), item=place.item))
                 continue
             for each in self._converted(row, place):
                 self._add(each, place)
@@ -307,6 +307,14 @@ def _prompt(row: Row, place: _Place) -> list[dict[str, str]]:
     return _checked_turns(_messages(row["prompt"], place, "prompt"), place, "prompt", "user")
 
 
+def checked_prompt(value: object, file: str | Path, item: str) -> list[dict[str, str]]:
+    """A conversation that ends with the user: messages of role and content, the sides alternating.
+
+    :raises TrainDataError: for anything else, naming file, item and field.
+    """
+    return _prompt({"prompt": value}, _Place(str(file), item))
+
+
 def _check_preference(row: Row, place: _Place) -> Row:
     sides = {key: _reply(row, key, place) for key in ("chosen", "rejected")}
     return {"prompt": _prompt(row, place), **sides}
@@ -334,4 +342,4 @@ def _rank(seed: int, key: str) -> bytes:
     return hashlib.blake2b(json.dumps([seed, key]).encode()).digest()
 
 
-__all__ = ["KINDS", "Kind", "Row", "TrainingData", "leaks", "load_data", "seed_of", "trained_seeds"]
+__all__ = ["KINDS", "Kind", "Row", "TrainingData", "checked_prompt", "leaks", "load_data", "seed_of", "trained_seeds"]

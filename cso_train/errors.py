@@ -19,6 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mctsdialog._text import visible
+from mctsdialog.errors import shortened
 
 
 class CsoTrainError(Exception):
@@ -47,8 +48,8 @@ class TrainConfigError(CsoTrainError, ValueError):
         line: int | None = None,
     ) -> None:
         place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
-        super().__init__(place + message)
-        self.reason = message
+        self.reason = shortened(message)
+        super().__init__(place + self.reason)
         self.field = field
         self.file = None if file is None else str(file)
         self.line = line
@@ -93,11 +94,11 @@ class TrainDataError(CsoTrainError, ValueError):
     ) -> None:
         where = [str(file)] if file is not None else []
         if item is not None:
-            where.append(f"item {item}" if isinstance(item, int) else item)
+            where.append(f"item {item}" if isinstance(item, int) else shortened(item, 200))
         if field is not None:
-            where.append(field)
-        super().__init__(": ".join([*where, message]))
-        self.reason = message
+            where.append(shortened(field, 200))
+        self.reason = shortened(message)
+        super().__init__(": ".join([*where, self.reason]))
         self.file = None if file is None else str(file)
         self.item = item
         self.field = field

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from cso_train.command_parts import domain_option, errors_as_lines, server_model
@@ -129,8 +128,8 @@ def evaluate_command(**options: Any) -> None:
             raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
         if _served(options) and options["adapters"]:
             raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
-        with interruptible("Interrupted."):
-            evaluations, replies = anyio.run(_evaluate, options, cases, examples, domain)
+        with interruptible("Interrupted.") as interrupts:
+            evaluations, replies = interrupts.run(_evaluate, options, cases, examples, domain)
         echo(markdown_table(evaluations))
         written = write_report(options["out"], evaluations, replies, cases)
         if options["figures"]:

@@ -9,11 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
 import click
 
 from cso_train.command_parts import domain_option, errors_as_lines, server_model
-from cso_train.data import load_data
+from cso_train.data import checked_prompt, load_data
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation.pairwise import (
     HUMAN_CRITERIA,
@@ -206,7 +205,7 @@ def _pairs(options: Mapping[str, Any], domain: Domain) -> tuple[list[PairToJudge
     for place, row, said in _replies(options["replies"]):
         missing = [name for name in names if name not in said]
         if missing:
-            message = f"has no reply of {missing[0]!r}; there are: {', '.join(said) or 'none'}"
+            message = f"has no reply of {missing[0]!r:.60}; there are: {', '.join(said) or 'none'}"
             raise TrainDataError(message, file=options["replies"], item=place)
         pairs.append(_pair(row["prompt"], said[names[0]], said[names[1]], domain))
     return pairs[:limit], names[0], names[1]
@@ -223,7 +222,7 @@ def _items(options: Mapping[str, Any], domain: Domain) -> list[ReplyToRate]:
     for _, row, said in [*_replies(options["replies"])][: options["limit"]]:
         gold = row.get("gold")
         if isinstance(gold, dict):
-            items.append(ReplyToRate("gold", _history(row["prompt"]), str(gold["text"]), gold.get("strategy")))
+            items.append(ReplyToRate("gold", _history(row["prompt"]), gold["text"], gold.get("strategy")))
         items += [_item(name, row["prompt"], reply, domain) for name, reply in said.items()]
     return items
 
@@ -237,13 +236,22 @@ def _replies(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]
     """Place, row and replies by model, of what 'evaluate' wrote."""
     empty = True
     for number, row in enumerate(read_rows(path), start=1):
-        empty = False
+        empty, item = False, f"row {number}"
         said = row.get("replies") if isinstance(row, dict) else None
         if not isinstance(said, dict) or not isinstance(row.get("prompt"), list):
+            raise TrainDataError("is no row of 'evaluate': it has no prompt and replies", file=path, item=item)
+        checked_prompt(row["prompt"], path, item)
+        for name, reply in said.items():
+            if not isinstance(reply, str):
+                raise TrainDataError("must be a text", file=path, item=item, field=f"replies.{name}")
+        gold = row.get("gold")
+        if isinstance(gold, dict) and not (
+            isinstance(gold.get("text"), str) and isinstance(gold.get("strategy"), str | None)
+        ):
             raise TrainDataError(
-                "is no row of 'evaluate': it has no prompt and replies", file=path, item=f"row {number}"
+                "must have a text, and a strategy that is text or null", file=path, item=item, field="gold"
             )
-        yield f"row {number}", row, said
+        yield item, row, said
     if empty:
         raise TrainDataError("has no rows", file=path)
 
@@ -287,8 +295,8 @@ def _judged(
             with progress_bar("judgements") as show:
                 return await ask(judges, show)
 
-    with interruptible("Interrupted; the judges' answers so far are kept."):
-        return anyio.run(run)
+    with interruptible("Interrupted; the judges' answers so far are kept.") as interrupts:
+        return interrupts.run(run)
 
 
 # -- what comes out ------------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from cso_train.zero import (
 from mctsdialog._text import visible
 from mctsdialog.files import sweep, sync_files, sync_folder, write_atomically
 from mctsdialog.folders import inside, remove_file, remove_folder
+from mctsdialog.inputs import parse_foreign_json, read_input
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -274,19 +275,23 @@ def _check_links(folder: Path) -> None:
 
 def _same(file: Path, identity: Mapping[str, Any]) -> bool:
     """Whether a run's file tells of this run."""
-    return bool(json.loads(file.read_bytes()) == json.loads(json.dumps(identity)))
+    return bool(_json(file) == json.loads(json.dumps(identity)))
+
+
+def _json(file: Path) -> Any:
+    return parse_foreign_json(read_input(file).decode())  # a loss may be NaN
 
 
 def _finished(folder: Path, identity: Mapping[str, Any]) -> RunResult | None:
     """What this very run left, where it is finished."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = _json(folder / "manifest.json")
         if not _same(folder / "run.json", identity):
             return None
         return RunResult(folder, int(manifest["steps"]), manifest["loss"], finished=True)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"its manifest cannot be read: {error}; --restart trains again", folder=folder) from error
 
 
@@ -298,7 +303,7 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 def _whole(state: Path) -> bool:
     try:
-        return bool(json.loads(state.read_bytes()))
+        return state.parent.name.rpartition("-")[2].isdecimal() and bool(_json(state))
     except (OSError, ValueError):
         return False
 

@@ -15,7 +15,10 @@ import anyio
 from cso_train.evaluation.replies import TransformersReplies
 from cso_train.models import load_for_answers
 from mctsdialog.dialogue import Domain, Turn
+from mctsdialog.errors import ReplyError
 from mctsdialog.preferences import chat_messages, system_prompt
+from mctsdialog.roles.llm import supporter_labels
+from mctsdialog.roles.replies import read_utterance
 
 
 class TrainedSupporter:
@@ -31,6 +34,7 @@ class TrainedSupporter:
 
     def __init__(self, model: Any, tokenizer: Any, domain: Domain, **options: Any) -> None:
         self._replies = TransformersReplies(model, tokenizer, **options)
+        self._labels = supporter_labels(domain)
         self._system = {"role": "system", "content": system_prompt(domain)}
         self._one_at_a_time = anyio.Lock()
 
@@ -45,8 +49,15 @@ class TrainedSupporter:
         return cls(*load_for_answers(model, adapter), domain, **options)
 
     async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
-        """The supporter's turn that carries out ``strategy``."""
+        """The supporter's turn that carries out ``strategy``; "" where the model says nothing.
+
+        A reply that ``max_tokens`` cuts is kept up to its last whole sentence.
+        """
         async with self._one_at_a_time:
             prompt = [self._system, *chat_messages(history)]
-            (text,) = await self._replies.answer([prompt], beginnings=[f"({strategy}) "])
-        return " ".join(text.split())
+            (completion,) = await self._replies.complete([prompt], beginnings=[f"({strategy}) "])
+        try:
+            said = read_utterance(completion.text, self._labels, cut=completion.finish_reason == "length")
+        except ValueError as error:
+            raise ReplyError(str(error), role="supporter", last_reply=completion.text) from error
+        return " ".join(said.text.split())

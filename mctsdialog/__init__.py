@@ -105,7 +105,7 @@ from mctsdialog.preferences import (
     valid_paths,
     write_dataset,
 )
-from mctsdialog.roles import Judge, JudgeScores, Roles, Seeker, Strategist, Supporter
+from mctsdialog.roles import Judge, JudgeScores, RoleHealth, Roles, Seeker, Strategist, Supporter, check_roles
 from mctsdialog.search import Engine, Plan, SearchConfig, plan, search
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode
 
@@ -163,6 +163,7 @@ __all__ = [
     "ReplyError",
     "ResponseCache",
     "Retry",
+    "RoleHealth",
     "Roles",
     "RootNode",
     "Sampling",
@@ -188,6 +189,7 @@ __all__ = [
     "__version__",
     "build_stack",
     "chat_model",
+    "check_roles",
     "dataset_statistics",
     "domains",
     "get_domain",

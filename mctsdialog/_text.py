@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, lone surrogates, line and paragraph separators
@@ -48,3 +49,24 @@ def _joinable(letter: str) -> bool:
 def _escape(letter: str) -> str:
     code = ord(letter)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def spoken(text: str) -> str:
+    r"""``text`` without what cannot be spoken: control characters, and those that hide or reorder others.
+
+    Every form of a line's end becomes ``\n``. What joins letters or belongs to a script stays.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    lines = "\n".join(_LINE_END.split(text))
+    return "".join(
+        letter
+        for at, letter in enumerate(lines)
+        if letter in "\n\t" or letter in _SIGNS or not _acts(letter) or _joins(lines, at)
+    )
+
+
+_LINE_END = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_SIGNS = (
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2\U000110bd\U000110cd"  # of the format category, but seen
+)

@@ -33,10 +33,25 @@ text of files and servers: ``str(error)`` shows characters that a terminal acts 
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any, Literal
 
 from mctsdialog._text import visible
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+_MOST = 1000  # characters of a message; a file of megabytes may be one wrong name
+
+
+def shortened(text: str, most: int = _MOST) -> str:
+    """``text``, cut where it is longer than a message may be."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """``value`` as a message shows it: its repr, cut, however long or deep the value is."""
+    return _REPR.repr(value)
 
 
 class InsecureKeyWarning(UserWarning):
@@ -67,7 +82,7 @@ class ConfigError(MctsDialogError, ValueError):
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message))
         self.field = field
 
 
@@ -91,11 +106,11 @@ class DataError(MctsDialogError, ValueError):
     ) -> None:
         where = [str(file)] if file is not None else []
         if item is not None:
-            where.append(f"item {item}" if isinstance(item, int) else item)
+            where.append(f"item {item}" if isinstance(item, int) else shortened(item, 200))
         if field is not None:
-            where.append(field)
-        super().__init__(": ".join([*where, message]))
-        self.reason = message
+            where.append(shortened(field, 200))
+        self.reason = shortened(message)
+        super().__init__(": ".join([*where, self.reason]))
         self.file = None if file is None else str(file)
         self.item = item
         self.field = field
@@ -185,6 +200,7 @@ class ModelRefusedError(ModelError):
     A search closes the branch and goes on with the others.
 
     :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
+    :ivar role: the role that was asked, where a search or another player of roles asked it.
     """
 
     def __init__(
@@ -198,6 +214,12 @@ class ModelRefusedError(ModelError):
     ) -> None:
         super().__init__(message, model=model, status=status, usage=usage)
         self.reason = reason
+        self.role: str | None = None
+
+    @property
+    def closure(self) -> str:
+        """Why a branch is closed: role and reason, such as "supporter: refusal"."""
+        return self.reason if self.role is None else f"{self.role}: {self.reason}"
 
 
 class ModelUnavailableError(ModelError):
@@ -307,7 +329,7 @@ class ReplyError(MctsDialogError):
 
     def __init__(self, message: str, *, role: str, attempts: int = 1, last_reply: str | None = None) -> None:
         shown = "" if last_reply is None else f"; last reply: {last_reply[:200]!r}"
-        super().__init__(f"{role}: {message} (after {attempts} attempt{'s' * (attempts != 1)}){shown}")
+        super().__init__(f"{role}: {shortened(message)} (after {attempts} attempt{'s' * (attempts != 1)}){shown}")
         self.role = role
         self.attempts = attempts
         self.last_reply = last_reply

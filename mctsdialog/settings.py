@@ -1,12 +1,18 @@
-"""What the settings of a search and of an extraction have in common: frozen, typed, and refused by name."""
+"""What the settings of a search and of an extraction have in common: frozen, typed, and refused by name.
+
+A setting that a later version adds must not make runs of an earlier one "another run": what identifies a run leaves it
+out where it has its default (:func:`lasting`).
+"""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mctsdialog.errors import ConfigError
+from mctsdialog.errors import ConfigError, shown
 
 
 class Settings(BaseModel):
@@ -24,9 +30,51 @@ class Settings(BaseModel):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise ConfigError(
-                f"{type(self).__name__}.{field}: {first['msg']} (given: {first['input']!r})", field=field
+                f"{type(self).__name__}.{field}: {first['msg']} (given: {shown(first['input'])})", field=field
             ) from error
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
         return type(self)(**{**self.model_dump(), **changes})
+
+
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "SearchConfig": frozenset(
+        {"c", "prior_temperature", "bias", "horizon", "gold_visits", "gold_prior", "max_iterations", "min_iterations"}
+        | {"min_ends", "max_ends", "parallelism", "deterministic"}
+    ),
+    "Domain": frozenset({"name", "title", "strategies", "seeker", "supporter", "rubric", "weights", "templates"}),
+    "StrategySet": frozenset({"strategies", "aliases"}),
+    "Strategy": frozenset({"name", "description"}),
+    "RoleDescription": frozenset({"name", "description"}),
+    "Criterion": frozenset({"name", "description", "levels"}),
+    "World": frozenset({"seed", "rounds", "judge_noise", "strategist_noise", "favourites", "bias"}),
+}
+"""The fields that version 0.1 had, by class. Names are never added: what is not here came later."""
+
+
+def lasting_fields(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of a model's or data class's fields, without later ones that have their default."""
+    first = next((FIELDS[kind.__name__] for kind in type(settings).__mro__ if kind.__name__ in FIELDS), frozenset())
+    for name, default in _defaults(settings):
+        value = getattr(settings, name)
+        if name in first or value != default:
+            yield name, value
+
+
+def lasting(value: Any) -> Any:
+    """Settings as JSON values, without later ones that have their default, at any depth."""
+    if isinstance(value, BaseModel):
+        return {name: lasting(each) for name, each in lasting_fields(value)}
+    if isinstance(value, Mapping):
+        return {name: lasting(each) for name, each in value.items()}
+    return [lasting(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _defaults(settings: Any) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(settings):
+        for field in fields(settings):
+            yield field.name, field.default if field.default_factory is MISSING else field.default_factory()
+    else:
+        for name, info in type(settings).model_fields.items():
+            yield name, info.get_default(call_default_factory=True)

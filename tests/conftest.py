@@ -4,12 +4,16 @@ import hashlib
 import http.server
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from mctsdialog.dialogue import Criterion, Dialogue, Domain, RoleDescription, Scenario, Strategy, StrategySet, Turn
 from mctsdialog.roles import JudgeScores, Roles
@@ -126,13 +130,13 @@ def domain_maker():
     return make_domain
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hash_roles():
     """The class of pure roles; call it with the strategies' names."""
     return HashRoles
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gold():
     """A gold dialogue of three supporter turns in the test domain."""
     return Dialogue(
@@ -150,7 +154,7 @@ def gold():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scenario():
     return Scenario(scene="Work", description="Too much of it.", id="scenario-1")
 
@@ -233,3 +237,100 @@ def stub_server():
     server = StubServer()
     yield server
     server.close()
+
+
+# Values of every JSON type and size, as text: some of them no writer of JSON would write.
+HOSTILE = [
+    "null", "true", "false", "0", "-1", "1", "2", "1.5", "1e15", "1e308", "1e999", "NaN", "Infinity", "1" + "0" * 30,
+    "1" + "0" * 400, "1" * 5000, '""', '" "', '"x"', '"seeker"', '"\\u0000"', '"\\ud800"', '"' + "y" * 100_000 + '"',
+    "[]", "{}", "[null]", '[["a"]]', '{"a": 1}', "[" * 150 + "]" * 150, "[" * 20_000 + "]" * 20_000,
+    '{"a":' * 5000 + "1" + "}" * 5000,
+    "{" + ", ".join(f'"{key}": {key}' for key in range(20_000)) + "}", "[" + ", ".join(["{}"] * 5000) + "]",
+]  # fmt: skip
+
+
+def places(value, above=()):
+    """The paths of a value's parts, itself left out."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*above, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*above, key))
+
+
+@pytest.fixture(scope="session")
+def spoilt():
+    """Draws a JSON document with one thing wrong: a value of another type, a key removed, added or renamed."""
+
+    def draw(data, document):
+        copy = json.loads(json.dumps(document))
+        path = data.draw(st.sampled_from(list(places(copy))), "path")
+        parent = copy
+        for key in path[:-1]:
+            parent = parent[key]
+        change = data.draw(st.sampled_from(["swap"] * 6 + ["remove", "add", "rename", "repeat"]), "change")
+        mark, key = "@@hostile@@", path[-1]
+        if change == "swap":
+            parent[key] = mark
+        elif change == "remove":
+            del parent[key]
+        elif isinstance(parent, list):
+            parent.insert(key, parent[key] if change == "repeat" else mark)
+        elif change == "rename":
+            parent["renamed"] = parent.pop(key)
+        else:
+            parent["x"] = parent[key] if change == "repeat" else mark
+        return json.dumps(copy).replace(f'"{mark}"', data.draw(st.sampled_from(HOSTILE), "value"))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def make_pipe():
+    """Makes a pipe without a writer, where the system has them."""
+
+    def make(path):
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes here")
+        os.mkfifo(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bounded():
+    """Reads files in a process of its own, each within 10 s of computing and 500 MB; gives what came of each."""
+
+    def read(code, *paths):
+        lines = ["import sys, time, traceback", "def read(path):", *(f"    {line}" for line in code.splitlines())]
+        lines += [
+            "for path in sys.argv[1:]:",
+            "    began = time.process_time()",
+            "    try:",
+            "        found = repr(read(path))",
+            "    except ValueError as error:",  # the root of every error about what was given
+            "        found = f'{type(error).__name__}: {error}'",
+            "    assert time.process_time() - began < 10, path",
+            "    print(found.replace(chr(10), ' '))",
+        ]
+        command = [sys.executable, "-c", "\n".join(lines), *map(str, paths)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            said = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        assert usage.ru_maxrss < 500 * 1024
+        assert len(said) < 3000 * len(paths)
+        return said.splitlines()
+
+    return read
+
+
+def repeated(begin, unit, end, *, between=",", size=4_900_000):
+    """A document just below 5 MB that repeats a piece."""
+    return begin + between.join([unit] * (size // (len(unit) + len(between)))) + end
+
+
+@pytest.fixture(scope="session")
+def repeat():
+    return repeated

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+
+from mctsdialog.llm import Completion, ScriptedModel, TokenLogprobs
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -54,6 +57,29 @@ def test_kills_and_damage_end_in_the_trees_of_an_undisturbed_run(tmp_path):
     assert figures["same"] is True
     assert figures["damaged"] > 0
     assert (figures["unnamed"], figures["left"]) == (0, 0)
+
+
+def test_the_signal_of_a_judge_is_measured_by_both_scorings_out_of_the_same_replies(parts):
+    benchmark = importlib.import_module("judge_signal")
+    names = ("empathy", "information", "humanoid", "strategy")
+
+    def answer(request):
+        text = json.dumps(dict.fromkeys(names, 3))
+        said = request.messages[-1].content
+        high = 0.6 if len(said) % 2 else 0.9
+        written = []
+        for part in re.split(r"(\d)", text):
+            chances = {part: high, "1": 1 - high} if part.isdigit() else {part: 1.0}
+            top = tuple((each, math.log(chance)) for each, chance in chances.items())
+            written.append(TokenLogprobs(part, top[0][1], top))
+        return Completion(text, logprobs=tuple(written))
+
+    model = ScriptedModel(answer)
+    rows = anyio.run(lambda: benchmark.measure(model, 6, 0, say=lambda text: None))
+    assert [(row["scores"], row["cases"]) for row in rows] == [("expected", 6), ("digits", 6)]
+    assert rows[1]["equal"] == 6
+    assert rows[0]["equal"] < 6
+    assert model.calls == 12  # digits and expected scores come out of the same replies
 
 
 def gpu_script(folder, *words):

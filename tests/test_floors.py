@@ -13,6 +13,7 @@ FLOORS = {
     "mctsdialog._text": -1,
     "mctsdialog.errors": 0,
     "mctsdialog.files": 0,
+    "mctsdialog.inputs": 0,
     "mctsdialog.colours": 0,
     "mctsdialog.folders": 0.5,
     "mctsdialog.settings": 0.5,  # a mezzanine: what many floors are made from

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cso_train.errors import PresetError
+from mctsdialog.inputs import parse_foreign_json, read_input
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _presets() -> dict[str, Preset]:
 
 def _folder_shape(folder: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads((folder / "config.json").read_text("utf-8"))
+        content = parse_foreign_json(read_input(folder / "config.json").decode())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -10,6 +10,10 @@ from typing import Any, NoReturn
 
 from cso_train.errors import TrainConfigError
 from mctsdialog._text import visible_line
+from mctsdialog.inputs import read_input
+
+_MOST_BYTES = 256 * 1024  # the time that YAML's numbers and scanning take grows with the square of their length
+_MOST_WHOLE = 2**63
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ def read_settings(path: str | Path) -> FileSettings:
     import yaml  # noqa: PLC0415 - comes with the extra `train`; a plain import stays light
 
     try:
-        loader = yaml.SafeLoader(Path(path).expanduser().read_text("utf-8-sig"))
+        content = read_input(Path(path).expanduser())
+        if len(content) > _MOST_BYTES:
+            raise TrainConfigError(f"has {len(content)} bytes; a file of settings has {_MOST_BYTES} at most", file=path)
+        loader = yaml.SafeLoader(content.decode("utf-8-sig"))
         try:
             return _settings(loader, loader.get_single_node(), path)
         finally:
@@ -46,9 +53,9 @@ def read_settings(path: str | Path) -> FileSettings:
     except yaml.MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
         raise TrainConfigError(f"not YAML: {error.problem}", file=path, line=line) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, TrainConfigError):
-            raise
+    except TrainConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError, RuntimeError) as error:  # of a home that nobody has; of depth
         raise TrainConfigError(f"not YAML: {error}", file=path) from error
 
 
@@ -81,6 +88,8 @@ def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
         if not all(isinstance(item, yaml.ScalarNode) for item in items):
             _refuse(f"{name}: a value is a scalar or a list of scalars", path, value, name)
         found.values[name] = loader.construct_object(value, deep=True)
+        if isinstance(found.values[name], int) and abs(found.values[name]) > _MOST_WHOLE:
+            _refuse(f"{name}: a whole number has 64 bits at most", path, value, name)
         found.lines[name] = key.start_mark.line + 1
     return found
 

@@ -9,6 +9,7 @@ from cso_train.chat import Messages
 from cso_train.evaluation.contexts import TestCase
 from cso_train.evaluation.replies import Progress, Replies
 from mctsdialog.preferences import spoken
+from mctsdialog.roles import one_block
 
 _REFINE = (
     "Improve your last answer to what I said: choose the strategy again and write a better answer. Give the new answer "
@@ -55,8 +56,10 @@ def with_example(prompts: Sequence[Messages], examples: Sequence[TestCase], seed
 
 def _shown(prompt: Messages, example: TestCase) -> Messages:
     names = {"user": "Seeker", "assistant": "Supporter"}
-    lines = [f"{names[each['role']]}: {each['content']}" for each in example.prompt if each["role"] != "system"]
-    lines.append(f"Supporter: {spoken(example.strategy, example.text)}")
+    lines = [
+        f"{names[each['role']]}: {one_block(each['content'])}" for each in example.prompt if each["role"] != "system"
+    ]
+    lines.append(f"Supporter: {spoken(example.strategy, one_block(example.text))}")
     shown = "An example from another conversation:\n" + "\n".join(lines)
     head = prompt[0]["content"] if prompt and prompt[0]["role"] == "system" else ""
     rest = [each for each in prompt if each["role"] != "system"]

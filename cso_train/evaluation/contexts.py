@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cso_train.data import seed_of
+from cso_train.data import checked_prompt, seed_of
 from cso_train.errors import TrainDataError
 from mctsdialog.dialogue import Dialogue, Domain
 from mctsdialog.files import write_atomically
@@ -93,17 +93,20 @@ def read_test_set(path: str | Path, domain: Domain) -> list[TestCase]:
     :raises mctsdialog.DataError: for a file that cannot be read.
     """
     cases = []
-    for number, row in enumerate(read_rows(path), start=1):
-        try:
-            gold = row["gold"]
-            prompt = tuple({"role": str(each["role"]), "content": str(each["content"])} for each in row["prompt"])
-            case = TestCase(str(row["id"]), prompt, str(gold["strategy"]), str(gold["text"]))
-        except (KeyError, TypeError) as error:
-            message = f"is no test case with id, prompt and gold ({error}); make one with 'testset'"
-            raise TrainDataError(message, file=path, item=f"row {number}") from error
+    for number, found in enumerate(read_rows(path), start=1):
+        item = f"row {number}"
+        row = found if isinstance(found, dict) else {}
+        gold = row["gold"] if isinstance(row.get("gold"), dict) else {}
+        name, strategy, text = row.get("id"), gold.get("strategy"), gold.get("text")
+        if not (
+            isinstance(name, str | int) and isinstance(strategy, str) and isinstance(text, str) and "prompt" in row
+        ):
+            message = "is no test case with id, prompt and gold strategy and text; make one with 'testset'"
+            raise TrainDataError(message, file=path, item=item)
+        case = TestCase(str(name), tuple(checked_prompt(row["prompt"], path, item)), strategy, text)
         if case.strategy not in domain.strategies.names:
-            message = f"{case.strategy!r} is no strategy of the domain {domain.name}"
-            raise TrainDataError(message, file=path, item=f"row {number}", field="gold.strategy")
+            message = f"{case.strategy!r:.60} is no strategy of the domain {domain.name}"
+            raise TrainDataError(message, file=path, item=item, field="gold.strategy")
         cases.append(case)
     if not cases:
         raise TrainDataError("holds no test cases", file=path)

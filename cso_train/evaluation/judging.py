@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import json_repair
-
-from mctsdialog.errors import ReplyError
+from mctsdialog.errors import ModelRefusedError, ReplyError
 from mctsdialog.llm import ChatModel, ChatRequest, Message, Sampling
+from mctsdialog.roles.asking import ask, whole
 from mctsdialog.workers import for_each
 
 I = TypeVar("I")  # noqa: E741  # an item
@@ -29,35 +28,36 @@ async def ask_judge(
 ) -> T:
     """One judgement. A reply that cannot be used is shown to the model with what is wrong.
 
+    After a refusal the same is asked again.
+
     :param parse: reads a reply; raises :class:`ValueError` for one that cannot be used.
     :param attempts: most replies asked for, 1 or more.
     :param sample: index of an independent judgement of the same thing.
     :raises ReplyError: where the replies stay unusable.
+    :raises ModelRefusedError: where the model or its provider refuses every time.
     :raises ModelError: where a call fails for good.
     """
-    messages: tuple[Message, ...] = (Message("system", system), Message("user", asked))
+    messages = (Message("system", system), Message("user", asked))
     sampling = Sampling(temperature=temperature, max_tokens=120)
-    for attempt in range(1, attempts + 1):
-        completion = await model.complete(ChatRequest(messages, sampling, schema, sample, accept=parse))
-        try:
-            return parse(completion.text)
-        except ValueError as error:
-            if attempt == attempts:
-                raise ReplyError(str(error), role="judge", attempts=attempt, last_reply=completion.text) from error
-            again = f"That cannot be used: {error}. Reply with the JSON object alone."
-            messages = (*messages[:2], Message("assistant", completion.text or "..."), Message("user", again))
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    request = ChatRequest(messages, sampling, schema, sample, role="judge")
+    return await ask(
+        model,
+        request,
+        lambda completion: parse(whole(completion)),
+        role="judge",
+        attempts=attempts,
+        correct=_correction,
+        step=_STEP,
+    )
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """The JSON object in a reply.
+_STEP = 1000
+"""Distance of another draw's sample index, beyond those of independent judgements."""
 
-    :raises ValueError: where there is none.
-    """
-    found = json_repair.loads(text)
-    if not isinstance(found, dict):
-        raise ValueError("there is no JSON object")
-    return found
+
+def _correction(reply: str, problem: str) -> tuple[Message, Message]:
+    again = f"That cannot be used: {problem}. Reply with the JSON object alone."
+    return Message("assistant", reply or "..."), Message("user", again)
 
 
 def object_schema(criteria: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ async def judge_all(
     concurrency: int = 8,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, list[T | None]]:
-    """Every judge's judgement of every item; None where its replies stay unusable.
+    """Every judge's judgement of every item; None where its replies stay unusable, or it refuses.
 
     :param judges: by name.
     :param concurrency: judgements at once, 1 or more.
@@ -91,7 +91,7 @@ async def judge_all(
     async def judge(at: tuple[str, int]) -> None:
         nonlocal done
         name, place = at
-        with suppress(ReplyError):
+        with suppress(ReplyError, ModelRefusedError):
             found[name][place] = await judges[name](items[place])
         done += 1
         if on_progress:

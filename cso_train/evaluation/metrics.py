@@ -9,23 +9,29 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from cso_train.evaluation.bias import preference_bias
 from cso_train.evaluation.rouge import rouge_l
 from mctsdialog.dialogue import StrategySet
+from mctsdialog.inputs import dotted, first_fault, parse_json
 from mctsdialog.preferences import parse_reply
+
+_Number: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]  # what a table and a figure can show
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+T = TypeVar("T")
+_Items: TypeAlias = Annotated[tuple[T, ...], FailFast()]  # the first wrong item alone is an error
 
 
 @dataclass(frozen=True)
 class Interval:
     """A number and its bootstrap confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: _Number
+    low: _Number
+    high: _Number
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,11 @@ class StrategyScore:
     """
 
     strategy: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    predicted: int
+    precision: _Number
+    recall: _Number
+    f1: _Number
+    support: _Count
+    predicted: _Count
 
 
 @dataclass(frozen=True)
@@ -64,17 +70,17 @@ class Evaluation:
     :param preferences: the preferences p behind B.
     """
 
-    count: int
+    count: _Count
     macro_f1: Interval
     weighted_f1: Interval
     bias: Interval
     bias_saturated: bool
     rouge_l: Interval
     parse_failures: Interval
-    strategies: tuple[StrategyScore, ...]
-    strategy_f1: tuple[Interval, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    preferences: tuple[float, ...]
+    strategies: _Items[StrategyScore]
+    strategy_f1: _Items[Interval]
+    confusion: _Items[tuple[_Count, ...]]
+    preferences: _Items[_Number]
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # read by from_dict
 
@@ -97,7 +103,17 @@ class Evaluation:
 
         :raises ValueError: naming the field, where one is missing, unknown or of another type.
         """
-        return TypeAdapter(cls).validate_python(values)
+        try:
+            found = TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            place, message = first_fault(error)
+            raise ValueError(f"{dotted(place) or 'the whole'}: {message}") from error
+        size = len(found.strategies)
+        if not size or any(len(each) != size for each in (found.strategy_f1, found.preferences, found.confusion)):
+            raise ValueError("strategy_f1, preferences and confusion must have an entry for each of its strategies")
+        if any(len(row) != size for row in found.confusion):
+            raise ValueError("confusion: must have a row and a column for each of its strategies")
+        return found
 
     @classmethod
     def from_json(cls, text: str) -> Evaluation:
@@ -105,7 +121,7 @@ class Evaluation:
 
         :raises ValueError: for what is no JSON, or as :meth:`from_dict` does.
         """
-        return cls.from_dict(json.loads(text))
+        return cls.from_dict(parse_json(text))
 
 
 def strategy_scores(

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cso_train.evaluation.agreement import Outcome, Verdict, compare, label_kappa, outcome, raters_agreement
-from cso_train.evaluation.judging import ask_judge, json_object, judge_all, object_schema
+from cso_train.evaluation.judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation.metrics import Interval, pooled_mean
 from mctsdialog.dialogue import Domain
 from mctsdialog.llm import ChatModel
 from mctsdialog.preferences.card import one_line
+from mctsdialog.roles import last_object, one_block
 
 HUMAN_CRITERIA: dict[str, str] = {
     "acceptance": "Which answer would the seeker accept more readily?",
@@ -77,6 +78,10 @@ class PairwiseResult:
         return {name: sum(each is None for each in judged) for name, judged in self.raters.items()}
 
 
+def _verdict(said: Any) -> Verdict | None:
+    return VERDICTS.get(said.strip().lower()) if isinstance(said, str) else None
+
+
 class PairwiseJudge:
     """A language model that says which of two replies is better by each criterion.
 
@@ -114,7 +119,8 @@ class PairwiseJudge:
         :raises ReplyError: where the model's replies stay unusable.
         :raises ModelError: where a call fails for good.
         """
-        asked = "\n".join(["The conversation so far:", *history, "", f"Answer A: {one}", "", f"Answer B: {other}"])
+        answers = [f"Answer A: {one_block(one)}", "", f"Answer B: {one_block(other)}"]
+        asked = "\n".join(["The conversation so far:", *map(one_block, history), "", *answers])
         return await ask_judge(self._model, self._system, asked, self._schema, self.parse, **self._settings)
 
     async def both_orders(self, pair: PairToJudge) -> Judged:
@@ -132,11 +138,10 @@ class PairwiseJudge:
 
         :raises ValueError: saying what is wrong.
         """
-        found = json_object(text)
+        found = last_object(text, self.criteria, lambda value: _verdict(value) is not None)
         verdicts = {}
         for name in self.criteria:
-            said = found.get(name)
-            verdict = VERDICTS.get(said.strip().lower()) if isinstance(said, str) else None
+            verdict = _verdict(found.get(name))
             if verdict is None:
                 raise ValueError(f'{name} must be "A", "B" or "tie"')
             verdicts[name] = verdict

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cso_train.evaluation.agreement import mean_weighted_kappa, raters_agreement
-from cso_train.evaluation.judging import ask_judge, json_object, judge_all, object_schema
+from cso_train.evaluation.judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation.metrics import Interval, pooled_mean
 from cso_train.evaluation.pairwise import plain_interval, raters_note
 from mctsdialog.llm import ChatModel
 from mctsdialog.preferences.card import one_line
+from mctsdialog.roles import last_object, one_block
 
 SCORES = range(1, 6)
 """From very poor to very good."""
@@ -80,7 +81,7 @@ class RatingJudge:
             "from 1 (very poor) to 5 (very good).\n\n"
             f"{questions}\n\nReply with a JSON object alone, like {json.dumps(dict.fromkeys(criteria, 3))}"
         )
-        asked = ["The conversation so far:", *item.history, "", f"Answer: {item.reply}"]
+        asked = ["The conversation so far:", *map(one_block, item.history), "", f"Answer: {one_block(item.reply)}"]
         if item.strategy is not None:
             asked += ["", f"Intended strategy: {item.strategy}"]
         schema = object_schema(criteria, {"type": "integer", "minimum": SCORES[0], "maximum": SCORES[-1]})
@@ -96,8 +97,8 @@ def criteria_of(item: ReplyToRate) -> dict[str, str]:
     return RATED if item.strategy is None else {**RATED, ALIGNMENT: ALIGNED}
 
 
-def _scores(text: str, criteria: Iterable[str]) -> dict[str, int]:
-    found = json_object(text)
+def _scores(text: str, criteria: Collection[str]) -> dict[str, int]:
+    found = last_object(text, criteria, lambda value: isinstance(value, int | float))
     scores = {}
     for name in criteria:
         score = found.get(name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import anyio.to_thread
 
 from cso_train.chat import ChatFormat, Messages
-from mctsdialog.llm import ChatModel, ChatRequest, Message, MessageRole, Sampling
+from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, MessageRole, Sampling
 from mctsdialog.workers import for_each
+
+_log = logging.getLogger("cso_train.evaluation")
 
 Progress = Callable[[int, int], object]
 
@@ -18,7 +21,7 @@ class Replies(Protocol):
     """Anything that answers conversations."""
 
     async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
-        """The replies, in the prompts' order.
+        """The replies without reasoning, in the prompts' order; "" where nothing was said.
 
         :param prompts: conversations that end with the user.
         :param on_progress: called with (done, all) as replies come.
@@ -65,7 +68,17 @@ class TransformersReplies:
 
         :param beginnings: how each reply must begin; what is returned goes on from there.
         """
-        replies: list[str] = [""] * len(prompts)
+        return [each.text for each in await self.complete(prompts, on_progress, beginnings=beginnings)]
+
+    async def complete(
+        self,
+        prompts: Sequence[Messages],
+        on_progress: Progress | None = None,
+        *,
+        beginnings: Sequence[str] | None = None,
+    ) -> list[Completion]:
+        """The replies as :meth:`answer` gives them, with their reasoning, and whether ``max_tokens`` cut them."""
+        replies = [Completion("")] * len(prompts)
         begun = [""] * len(prompts) if beginnings is None else beginnings
         order = sorted(range(len(prompts)), key=lambda place: self._chat.length(prompts[place]))
         for start in range(0, len(order), self._batch_size):
@@ -78,7 +91,7 @@ class TransformersReplies:
                 on_progress(min(start + self._batch_size, len(order)), len(order))
         return replies
 
-    def _batch(self, batch: Sequence[tuple[Messages, str]]) -> list[str]:
+    def _batch(self, batch: Sequence[tuple[Messages, str]]) -> list[Completion]:
         import torch  # noqa: PLC0415  # heavy
 
         room = self._max_length - self._max_tokens
@@ -93,7 +106,21 @@ class TransformersReplies:
                 **inputs, **drawn, max_new_tokens=self._max_tokens, pad_token_id=self._tokenizer.pad_token_id
             )
         new = tokens[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self._tokenizer.batch_decode(new, skip_special_tokens=True)]
+        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
+        return [
+            Completion(text, "length" if self._is_cut(row) else "stop").as_read()
+            for text, row in zip(texts, new.tolist(), strict=True)
+        ]
+
+    def _is_cut(self, tokens: list[int]) -> bool:
+        """Whether a reply is as long as may be and does not end in a token that ends a turn."""
+        ends = self._model.generation_config.eos_token_id
+        known = {
+            self._tokenizer.eos_token_id,
+            self._tokenizer.pad_token_id,
+            *(ends if isinstance(ends, list) else [ends]),
+        }
+        return len(tokens) >= self._max_tokens and tokens[-1] not in known
 
     def _text(self, prompt: Messages) -> str:
         options = {"tokenize": False, "add_generation_prompt": True}
@@ -117,18 +144,32 @@ class ServerReplies:
         self._sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
 
     async def answer(self, prompts: Sequence[Messages], on_progress: Progress | None = None) -> list[str]:
-        """The replies; the first error ends all."""
+        """The replies; the first error ends all. A refusal is no reply.
+
+        A warning is logged where the model ran out of tokens while it was thinking.
+        """
         replies: list[str] = [""] * len(prompts)
         done = 0
+        thinking: list[bool] = []
 
         async def ask(place: int) -> None:
             nonlocal done
             messages = tuple(Message(cast(MessageRole, each["role"]), each["content"]) for each in prompts[place])
-            completion = await self._model.complete(ChatRequest(messages, self._sampling))
-            replies[place] = completion.text.strip()
+            completion = (await self._model.complete(ChatRequest(messages, self._sampling))).as_read()
+            if completion.finish_reason not in ("refusal", "content_filter"):
+                replies[place] = completion.text
+            thinking.append(not completion.text and completion.finish_reason == "length")
             done += 1
             if on_progress:
                 on_progress(done, len(prompts))
 
         await for_each(range(len(prompts)), ask, at_once=self._concurrency)
+        if any(thinking):
+            _log.warning(
+                "%s: %d of %d replies are empty: it ran out of tokens while thinking; raise --max-tokens (now %s)",
+                self._model.name,
+                sum(thinking),
+                len(prompts),
+                self._sampling.max_tokens,
+            )
         return replies

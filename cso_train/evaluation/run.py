@@ -17,6 +17,7 @@ from cso_train.evaluation.table import json_table, latex_table, markdown_table, 
 from mctsdialog.dialogue import Domain
 from mctsdialog.files import write_atomically
 from mctsdialog.folders import inside
+from mctsdialog.inputs import parse_json, read_input
 from mctsdialog.preferences.card import one_line
 
 Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
@@ -108,7 +109,7 @@ def join_tables(files: Sequence[str | Path]) -> dict[str, Evaluation]:
     for file in files:
         for name, each in _read_table(Path(file)).items():
             if name in found:
-                raise TrainDataError(f"{name!r} is in an earlier file too", file=file)
+                raise TrainDataError(f"{name!r:.60} is in an earlier file too", file=file)
             contexts = {score.strategy: score.support for score in each.strategies}
             wanted = wanted or contexts
             if contexts != wanted:
@@ -119,14 +120,19 @@ def join_tables(files: Sequence[str | Path]) -> dict[str, Evaluation]:
 
 
 def _read_table(file: Path) -> dict[str, Evaluation]:
+    item: str | None = None
     try:
-        made = json.loads(file.read_bytes())
-        return {str(name): Evaluation.from_dict(each) for name, each in made.items()}
+        made = parse_json(read_input(file))
+        if not isinstance(made, dict):
+            raise ValueError("it must be an object of evaluations by model")
+        found = {}
+        for item, each in made.items():  # the error names the one that failed
+            found[item] = Evaluation.from_dict(each)
     except OSError as error:
         raise TrainDataError(f"cannot be read: {error.strerror or error}", file=file) from error
-    except (ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainDataError(f"is no evaluation.json of 'evaluate': {reason}", file=file) from error
+    except ValueError as error:
+        raise TrainDataError(f"is no evaluation.json of 'evaluate': {error}", file=file, item=item) from error
+    return found
 
 
 _NOTE = """

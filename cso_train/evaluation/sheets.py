@@ -14,7 +14,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from cso_train.errors import TrainDataError
 from cso_train.evaluation.agreement import Outcome
@@ -22,6 +24,7 @@ from cso_train.evaluation.pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation.ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog.files import write_atomically
 from mctsdialog.folders import inside
+from mctsdialog.inputs import dotted, first_fault, parse_json, read_input
 
 T = TypeVar("T")
 
@@ -33,6 +36,41 @@ _BEGINNING = rf"(?:\A|(?<=[{_ENDS}]))"
 # What spreadsheets run, be it behind blanks, quotes and what shows nothing; or drop before they look at what follows.
 _FORMULA = rf"(?:(?:['\"\u200b-\u200f\u2060\ufeff]|[^\S{_ENDS}])*[=+\-@＝＋－＠﹦﹢﹣﹫−]|'*[\t\r])"
 _UNSAFE, _SAFE = re.compile(_BEGINNING + f"(?={_FORMULA})"), re.compile(f"{_BEGINNING}'(?={_FORMULA})")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _KeyItem(_Part):
+    item: str
+    place: int = Field(ge=0)
+    swapped: bool
+
+
+class _KeyFile(_Part):
+    """What ``key.json`` holds."""
+
+    schema_name: Literal["cso_train.sheet_key"] = Field(alias="schema")
+    version: Literal[1]
+    kind: SheetKind
+    code: str
+    criteria: dict[str, str] = Field(min_length=1)
+    items: Annotated[list[_KeyItem], FailFast()]
+    about: dict[str, Any]
+
+
+class _PairsAbout(_Part):
+    first: str
+    second: str
+
+
+class _RatingsAbout(_Part):
+    groups: Annotated[list[str], FailFast()]
+    strategies: Annotated[list[str | None], FailFast()]
+
+
+_ABOUT: dict[SheetKind, type[_PairsAbout | _RatingsAbout]] = {"pairwise": _PairsAbout, "rate": _RatingsAbout}
 
 
 @dataclass(frozen=True)
@@ -71,20 +109,25 @@ class SheetKey:
         :raises TrainDataError: where it cannot be read or is of another kind of sheet.
         """
         try:
-            found = json.loads(Path(path).read_text("utf-8"))
-            if (found["schema"], found["version"], found["kind"]) != ("cso_train.sheet_key", 1, kind):
-                raise TrainDataError(f"this is no key of a sheet for '{kind}'", file=path)
-            items, about = found["items"], dict(found["about"])
-            places = tuple(int(each["place"]) for each in items)
-            sizes = [len(about[name]) for name in ("groups", "strategies")] if kind == "rate" else []
-            if sorted(places) != list(range(len(places))) or any(size != len(places) for size in sizes):
-                raise ValueError("its items are not complete")
-            swapped = tuple(bool(each["swapped"]) for each in items)
-            return cls(kind, str(found["code"]), dict(found["criteria"]), places, swapped, about)
+            found = _KeyFile.model_validate(parse_json(read_input(path)))
+            if found.kind != kind:
+                raise TrainDataError(f"this is no key of a sheet for '{kind}'", file=path, field="kind")
+            about = _ABOUT[kind].model_validate(found.about)
         except OSError as error:
             raise TrainDataError(f"cannot be read: {error.strerror or error}", file=path) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValidationError as error:
+            place, message = first_fault(error)
+            raise TrainDataError(f"this is no key of a sheet: {message}", file=path, field=dotted(place)) from error
+        except TrainDataError:
+            raise
+        except ValueError as error:
             raise TrainDataError(f"this is no key of a sheet: {error}", file=path) from error
+        places = tuple(each.place for each in found.items)
+        sizes = [len(about.groups), len(about.strategies)] if isinstance(about, _RatingsAbout) else []
+        if sorted(places) != list(range(len(places))) or any(size != len(places) for size in sizes):
+            raise TrainDataError("this is no key of a sheet: its items are not complete", file=path, field="items")
+        swapped = tuple(each.swapped for each in found.items)
+        return cls(kind, found.code, found.criteria, places, swapped, about.model_dump())
 
     def name(self, row: int) -> str:
         """The item number that stands in a row."""
@@ -228,10 +271,10 @@ def _read(path: Path, key: SheetKey, parse: Callable[[str], T], wanted: str) -> 
     for row in rows:
         cells = dict(zip(header, row, strict=False))
         item = cells.get(_ITEM, "").strip()
-        if not item and not any(cell.strip() for cell in row):
-            continue
         if item not in known:
-            message = f"there is no item {item!r} in the key (its items begin with {key.code}); is it another sheet's?"
+            message = (
+                f"there is no item {item!r:.60} in the key (its items begin with {key.code}); is it another sheet's?"
+            )
             raise TrainDataError(message, file=path, item=f"item {item}")
         if item in found:
             raise TrainDataError("is there twice", file=path, item=f"item {item}")
@@ -251,7 +294,7 @@ def _read(path: Path, key: SheetKey, parse: Callable[[str], T], wanted: str) -> 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a CSV file; its delimiter is the one that the header has."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_input(path).decode("utf-8-sig")
     except OSError as error:
         raise TrainDataError(f"cannot be read: {error.strerror or error}", file=path) from error
     except UnicodeDecodeError as error:
@@ -259,7 +302,8 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = [row for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise TrainDataError(f"is no CSV file: {error}", file=path) from error
     if not rows:

@@ -150,10 +150,14 @@ class Examination:
         bound = self._roles.bind(dialogue.scenario)
         assert bound.domain is not None
         players = Players(bound, bound.domain)
+
+        async def judge() -> tuple[float, ...]:
+            return (await players.judgement(after)).scores
+
         yield "supporter", partial(self._one, "supporter", lambda: players.supporter(before, turn.strategy or ""))
         yield "seeker", partial(self._one, "seeker", lambda: players.seeker(after))
         yield "strategist", partial(self._one, "strategist", lambda: players.scores(before))
-        yield "judge", partial(self._one, "judge", lambda: players.judgement(after))
+        yield "judge", partial(self._one, "judge", judge)
 
     async def _one(self, role: str, call: Callable[[], Awaitable[Answer]]) -> RoleResult:
         result = self._met_before(role) or await self._try(role, call)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeVar
 
+import anyio
 import click
 
 from mctsdialog._text import visible_line
@@ -22,6 +25,8 @@ from mctsdialog.errors import (
     ReplyError,
     TooManyFailuresError,
 )
+
+T = TypeVar("T")
 
 OK = 0
 FAILED = 1
@@ -48,32 +53,88 @@ class Failure(click.ClickException):
 
 
 @contextmanager
-def interruptible(message: str) -> Iterator[None]:
-    """Ctrl-C ends the command with a message and 130; so does SIGTERM, which schedulers send before they kill."""
-    with _sigterm_as_ctrl_c():
+def interruptible(message: str) -> Iterator[Interrupts]:
+    """Ctrl-C ends the command with a message and 130; so does SIGTERM, which schedulers send before they kill.
+
+    What comes while the command cleans up does not disturb it: SIGTERM is ignored, a second Ctrl-C ends it at once.
+    """
+    heard = Interrupts(message)
+    try:
+        with heard.sigterm():
+            yield heard
+    except KeyboardInterrupt:
+        heard.ignore()
+        echo(f"\n{message}", err=True)
+        sys.exit(INTERRUPTED)
+
+
+class Interrupts:
+    """The signals that one command hears.
+
+    :param message: what to say where it is interrupted.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._on_ctrl_c: Any = signal.default_int_handler
+        self._heard = False
+
+    def run(self, main: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Run an async function in an event loop of its own, as :func:`anyio.run` does."""
+
+        async def watched() -> T:
+            with self._ctrl_c():
+                return await main(*arguments)
+
+        return anyio.run(watched)
+
+    @contextmanager
+    def sigterm(self) -> Iterator[None]:
+        """SIGTERM is taken as Ctrl-C is."""
+        if not _can_listen():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._hear)
         try:
             yield
-        except KeyboardInterrupt:
-            echo(f"\n{message}", err=True)
-            sys.exit(INTERRUPTED)
+        finally:
+            if not self._heard:
+                signal.signal(signal.SIGTERM, before)
+
+    @contextmanager
+    def _ctrl_c(self) -> Iterator[None]:
+        """Ctrl-C goes to the event loop once: a second one would tear its clean-up apart."""
+        loops = signal.getsignal(signal.SIGINT)
+        if not _can_listen() or not callable(loops):  # in the background a shell has Ctrl-C ignored
+            yield
+            return
+        self._on_ctrl_c = loops
+        signal.signal(signal.SIGINT, self._hear)
+        try:
+            yield
+        finally:
+            if not self._heard:
+                signal.signal(signal.SIGINT, loops)
+                self._on_ctrl_c = signal.default_int_handler
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if not self._heard:
+            self._heard = True
+            self._on_ctrl_c(signal.SIGINT, frame)
+        elif number == signal.SIGINT:
+            os.write(2, f"\n{self._message}\n".encode())
+            os._exit(INTERRUPTED)
+
+    def ignore(self) -> None:
+        """Let nothing disturb the end, the interpreter's own included."""
+        self._heard = True
+        if _can_listen():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
 
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    def on_sigterm(_: int, frame: FrameType | None) -> None:
-        on_ctrl_c = signal.getsignal(signal.SIGINT)  # the event loop's own, while one runs
-        if not callable(on_ctrl_c):
-            raise KeyboardInterrupt
-        on_ctrl_c(signal.SIGINT, frame)
-
-    if threading.current_thread() is not threading.main_thread():  # where none can be heard
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, on_sigterm)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _can_listen() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 _OF_SERVERS = (ModelRequestError, ModelAccountError, ModelResponseError, ModelUnavailableError, ReplyError)

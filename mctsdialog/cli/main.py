@@ -16,7 +16,7 @@ from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
 from mctsdialog.cli.stats import stats_command
 from mctsdialog.cli.terminal import Commands, confirm, echo
-from mctsdialog.cli.text import conversation_lines, headline, one_line, tree_lines
+from mctsdialog.cli.text import closed_line, conversation_lines, headline, one_line, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
@@ -113,6 +113,8 @@ def show(
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
         echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
         stopped = one_line(tree.stop_reason or "no")
+        if closed := tree.closed():
+            echo(closed_line(closed))
         echo(f"{tree.iterations} iterations, stopped: {stopped}; {one_line(tree.scenario.scene)}")
         chars = None if full else 96
         if best:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import BaseModel
@@ -31,7 +31,7 @@ from mctsdialog.llm import (
     build_stack,
 )
 from mctsdialog.llm.providers import PROVIDERS, split_provider
-from mctsdialog.roles import ROLE_NAMES, Roles, role_sampling
+from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles, role_sampling
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +66,21 @@ _OPTIONS = [
             help=f"Another model for the {role}: a name as for --model, NAME@URL, or 'local'.",
         )
         for role in ROLE_NAMES
+    ),
+    click.option(
+        "--judge",
+        type=click.Choice(get_args(JudgeScoring)),
+        default="digits",
+        show_default=True,
+        help="Scores as the judge writes them, or expected by the log-probabilities of its digits, where the server "
+        "returns them.",
+    ),
+    click.option(
+        "--judge-samples",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Ask the judge this often about each turn, at temperature 1 where it is several times, and take the mean.",
     ),
     click.option("--max-calls", type=click.IntRange(0), help="Budget of this command: model calls."),
     click.option("--max-tokens", type=click.IntRange(0), help="Budget: tokens read and written."),
@@ -207,6 +222,7 @@ class ModelSetup:
     :param cache_folder: where replies are kept; None for nowhere.
     :param replay: whether replies come from the cache alone.
     :param sampling: how each role's replies are drawn, where not by its default.
+    :param judging: how the judge is asked, as :meth:`~mctsdialog.Roles.from_model` has it.
     """
 
     bare: Mapping[str, ChatModel]
@@ -216,6 +232,7 @@ class ModelSetup:
     cache_folder: Path | None
     replay: bool
     sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], cache_folder: Path) -> ModelSetup:
@@ -259,8 +276,11 @@ class ModelSetup:
             cache_folder=None if options["no_cache"] else options["cache_folder"] or cache_folder,
             replay=options["replay"],
             sampling=role_sampling(
-                max_tokens=options["max_reply_tokens"], reasoning_effort=options["reasoning_effort"]
+                max_tokens=options["max_reply_tokens"],
+                reasoning_effort=options["reasoning_effort"],
+                judge_samples=options["judge_samples"],
             ),
+            judging={"judge": options["judge"], "judge_samples": options["judge_samples"]},
         )
 
     @property
@@ -295,7 +315,7 @@ class ModelSetup:
                 stacks[id(model)] = stack
                 closing.push_async_callback(stack.aclose)
         models = {role: stacks[id(model)] for role, model in self.bare.items()}
-        return OpenModels(models, meter, cache, self.budget, self.sampling)
+        return OpenModels(models, meter, cache, self.budget, self.sampling, self.judging)
 
 
 def _limits(options: Mapping[str, Any]) -> Limits:
@@ -316,10 +336,13 @@ class OpenModels:
     cache: ResponseCache | None
     budget: Budget
     sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
 
     def roles(self, domain: Domain) -> Roles:
         """The four roles in a domain."""
-        return Roles.from_model(self.models["seeker"], domain=domain, models=self.models, sampling=self.sampling)
+        return Roles.from_model(
+            self.models["seeker"], domain=domain, models=self.models, sampling=self.sampling, **self.judging
+        )
 
     def cost_lines(self) -> list[str]:
         """What was spent by role and model, a line each."""

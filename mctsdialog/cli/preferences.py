@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
+from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import echo
@@ -108,8 +108,8 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
     with errors_as_exits():
         run = _prepare(trees, options)
         try:
-            with interruptible("Interrupted. Finished replies are kept; the same command goes on."):
-                code = anyio.run(run.go) if run.setup else run.go_without_models()
+            with interruptible("Interrupted. Finished replies are kept; the same command goes on.") as interrupts:
+                code = interrupts.run(run.go) if run.setup else run.go_without_models()
         except JournalMismatchError as error:
             hint = f"to ask models anew, choose another --work, or remove {run.work}"
             raise Failure(f"{error}; {hint}", BAD_INPUT) from error
@@ -250,6 +250,7 @@ class Run:
     def write(self, dataset: PreferenceDataset) -> int:
         """Write the dataset and tell what became of the trees."""
         echo(str(dataset.report))
+        warn(dataset.health)
         splits = dataset.split(self.parts) if len(self.parts) > 1 else dict.fromkeys(self.parts, dataset)
         if not any(record.nodes for record in dataset.records):
             advice = "lower --theta or --min-visits, or search longer"
@@ -270,4 +271,5 @@ class Run:
 
 def _describe(done: Generated) -> str:
     stop = f", stopped: {done.stop_reason}" if done.stop_reason else ""
-    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{stop}"
+    refused = f", {done.closed} refused" if done.closed else ""
+    return f"{done.done} of {done.asked} replies, {done.replayed} from the journal{refused}{stop}"

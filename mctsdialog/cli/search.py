@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from mctsdialog.cli.exits import (
@@ -26,6 +25,7 @@ from mctsdialog.cli.exits import (
     errors_as_exits,
     interruptible,
 )
+from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import (
     ModelSetup,
     OpenModels,
@@ -38,7 +38,7 @@ from mctsdialog.cli.models import (
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import conversation_lines, one_line
+from mctsdialog.cli.text import closed_line, conversation_lines, one_line
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
@@ -109,8 +109,8 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
     with errors_as_exits():
         run = _prepare(files, options)
         kept = f"Everything so far is kept in {run.output.folder}"
-        with interruptible(f"Interrupted. {kept}; the same command goes on."):
-            code = anyio.run(run.go)
+        with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
+            code = interrupts.run(run.go)
     sys.exit(code)
 
 
@@ -263,8 +263,11 @@ class Run:
         if report.damaged:
             more = f" and {len(report.damaged) - _NAMED} more" if len(report.damaged) > _NAMED else ""
             echo(f"{len(report.damaged)} damaged, rebuilt: {', '.join(report.damaged[:_NAMED])}{more}")
+        if report.closed:
+            echo(closed_line(report.closed))
         for line in [cost, *parts]:
             echo(line)
+        warn(report.health)
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
@@ -334,7 +337,8 @@ def describe(record: TreeRecord) -> str:
     if record.status == "not begun":
         return "not begun"
     value = "none" if record.best is None else f"{record.best:+.3f}"
+    closed = f"{sum(record.closed.values())} closed, " if record.closed else ""
     return (
-        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, best path {value}, "
+        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, {closed}best path {value}, "
         f"stopped: {one_line(record.stop_reason or 'no')}"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
 from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
@@ -65,8 +64,8 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
         scorer = _scorer(options, options["out"])
         statistics = dataset_statistics(dataset)
         if scorer is not None:
-            with interruptible("Interrupted. Scores so far are kept; the same command goes on."):
-                statistics = anyio.run(_rate, statistics, dataset, scorer)
+            with interruptible("Interrupted. Scores so far are kept; the same command goes on.") as interrupts:
+                statistics = interrupts.run(_rate, statistics, dataset, scorer)
         echo(str(statistics))
         out: Path = options["out"]
         written = [

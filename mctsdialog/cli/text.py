@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mctsdialog._text import visible
 from mctsdialog.tree import ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
@@ -21,7 +21,7 @@ def one_line(text: str) -> str:
 def tree_lines(tree: Tree, start: Node, *, unexpanded: bool, max_depth: int | None, chars: int | None) -> Iterator[str]:
     """The subtree of ``start``, a node a line: id, strategy, Q, N, P, and the texts below.
 
-    :param unexpanded: whether strategies that were not tried are shown.
+    :param unexpanded: whether strategies that were not tried are shown; closed ones always are.
     :param max_depth: most edges below ``start``; None for all.
     :param chars: characters of each text; None for all.
     """
@@ -29,7 +29,8 @@ def tree_lines(tree: Tree, start: Node, *, unexpanded: bool, max_depth: int | No
     for node in tree.walk(start):
         depth = depths[node.id]
         depths.update(dict.fromkeys(node.children, depth + 1))
-        if (max_depth is not None and depth > max_depth) or (isinstance(node, UnexpandedNode) and not unexpanded):
+        hidden = isinstance(node, UnexpandedNode) and node.closed is None and not unexpanded
+        if hidden or (max_depth is not None and depth > max_depth):
             continue
         yield from _indented(node_lines(tree, node, chars), depth)
 
@@ -53,7 +54,16 @@ def headline(node: Node) -> str:
     if isinstance(node, StrategyNode):
         numbers += f"  P {node.prior:.2f}"
     marks = [mark for mark, on in (("end", node.type == "end"), ("gold", getattr(node, "gold", False))) if on]
+    if node.closed is not None:
+        marks.append(f"closed: {one_line(node.closed)}")
     return f"[{node.id}] {name}  {numbers}" + (f"  ({', '.join(marks)})" if marks else "")
+
+
+def closed_line(closed: Mapping[str, int]) -> str:
+    """How many branches models or their providers refused for good, and why."""
+    number = sum(closed.values())
+    reasons = ", ".join(f"{one_line(reason)} {count}" for reason, count in sorted(closed.items()))
+    return f"{number} branch{'es' * (number != 1)} closed: {reasons}"
 
 
 def name_of(tree: Tree, speaker: str) -> str:

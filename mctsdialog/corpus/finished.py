@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -18,6 +18,7 @@ from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
 from mctsdialog.files import Mark, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.folders import inside
+from mctsdialog.roles import RoleHealth, check_roles
 
 if TYPE_CHECKING:
     from mctsdialog.corpus.output import Output
@@ -47,6 +48,8 @@ class TreeRecord:
     :param stop_reason: why its search stopped.
     :param error: what it failed with.
     :param seconds: of its search.
+    :param closed: branches that models or their providers refused for good, by reason ("supporter: refusal").
+    :param health: what the health check has counted in its tree; None without one.
     """
 
     id: str
@@ -58,6 +61,8 @@ class TreeRecord:
     stop_reason: str | None = None
     error: str | None = None
     seconds: float = 0.0
+    closed: Mapping[str, int] = field(default_factory=dict)
+    health: RoleHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +127,17 @@ class FinishedIndex:
             return None
         file = self._output.tree(dialogue_id)
         graph = file.with_suffix(".graphml")
-        whole = self._is_whole(file, line)
+        whole, record = self._is_whole(file, line), line.record
         if whole and (line.files is None or mark_of(graph) != line.files.get(".graphml")):
             if line.files is not None:
                 self._report(self._name(graph))
-            save_graphml(load_tree(file), graph)
-            self.add(line.record, fingerprint)
+            tree = load_tree(file)
+            save_graphml(tree, graph)
+            record = replace(record, health=check_roles(tree))
+            self.add(record, fingerprint)
         if not whole:
             self._report(self._name(file))
-        return line.record if whole else None
+        return record if whole else None
 
     def add(self, record: TreeRecord, fingerprint: str) -> None:
         """Append a finished tree, with the marks of its files; it is on the disk when this returns.
@@ -214,6 +221,8 @@ def _decode(line: bytes) -> _Line | None:
         found = json.loads(text)
         if not isinstance(found, dict):
             return None
+        found.setdefault("closed", {})  # version 0.1 counted neither
+        found["health"] = None if found.get("health") is None else RoleHealth.from_dict(found["health"])
         record = TreeRecord(**{each.name: found[each.name] for each in fields(TreeRecord)})
         fingerprint = found["fingerprint"]
     except (ValueError, KeyError, RecursionError):
@@ -235,6 +244,8 @@ def _is_sound(record: TreeRecord) -> bool:
         and record.status == "done"
         and all(type(count) is int and 0 <= count < _MOST for count in counts)
         and all(text is None or isinstance(text, str) for text in texts)
+        and isinstance(record.closed, dict)
+        and all(type(count) is int and 0 <= count < _MOST for count in record.closed.values())
         and (record.best is None or _is_number(record.best))
         and _is_number(record.seconds)
     )

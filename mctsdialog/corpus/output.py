@@ -19,8 +19,9 @@ from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.export import save_graphml, save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem
 from mctsdialog.folders import inside, remove_file
-from mctsdialog.roles import Roles
+from mctsdialog.roles import RoleHealth, Roles, check_roles
 from mctsdialog.search import SearchConfig, search
+from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
 
 __all__ = ["Fingerprints", "FinishedIndex", "Output", "Status", "TreeRecord"]
@@ -113,7 +114,7 @@ class Output:
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
         tree = await search(start, roles, config, journal=journal, on_progress=on_progress)
-        await to_thread.run_sync(_save, tree, file)
+        health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()
         return TreeRecord(
             start.id,
@@ -124,12 +125,15 @@ class Output:
             best=None if best is None else best[1],
             stop_reason=tree.stop_reason,
             seconds=time.monotonic() - began,
+            closed=tree.closed(),
+            health=health,
         )
 
 
-def _save(tree: Tree, file: Path) -> None:
+def _save(tree: Tree, file: Path) -> RoleHealth:
     save_tree(tree, file)
     save_graphml(tree, file.with_suffix(".graphml"))
+    return check_roles(tree)
 
 
 def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:
@@ -167,14 +171,14 @@ class Fingerprints:
     """What decides finished trees of one configuration, as 32 hexadecimal digits."""
 
     def __init__(self, config: SearchConfig) -> None:
-        self._config = config.model_dump()
+        self._config = lasting(config)
         self._domains: dict[int, tuple[Domain, str]] = {}  # a domain has no hash; holding it keeps its id
 
     def of(self, start: Scenario, roles: Roles) -> str:
         """Dialogue, domain, settings, and roles where they are known."""
         domain = roles.domain or ESC
         if id(domain) not in self._domains:
-            self._domains[id(domain)] = (domain, _digest(domain.model_dump(mode="json")))
+            self._domains[id(domain)] = (domain, _digest(lasting(domain)))
         dialogue = _adapter(type(start)).dump_python(start, mode="json")
         return _digest([dialogue, self._domains[id(domain)][1], self._config, dict(roles.provenance)])
 

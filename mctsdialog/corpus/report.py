@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from mctsdialog.corpus.output import TreeRecord
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Budget, Meter, Price, Tally
 from mctsdialog.llm.budget import cost, price_of
+from mctsdialog.roles import RoleHealth
 
 SCHEMA = "mctsdialog.corpus_summary"
 VERSION = 1
@@ -129,11 +131,16 @@ class CorpusReport:
     :param failures: dialogues that failed.
     :param damaged: files of finished trees that were damaged or missing, and lines of an index that cannot be read.
         Their trees were rebuilt from the journals.
+    :param closed: branches of all trees that models or their providers refused for good, by reason, and dialogues whose
+        beginning was refused.
     :param best: the tree with the best path.
+    :param health: what the health check of the roles has counted in these trees.
     :param stop_reason: why it ended before all was done; None where it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
     :param prices: money per million tokens, by model.
+    :param removed: by role, what this run took out of utterances beside labels: "echoes" of the prompt, further "turns"
+        and "paragraphs".
     """
 
     out: Path
@@ -149,11 +156,14 @@ class CorpusReport:
     nodes: int = 0
     ends: int = 0
     iterations: int = 0
+    closed: Counter[str] = field(default_factory=Counter)
     best: TreeRecord | None = None
+    health: RoleHealth = field(default_factory=RoleHealth)
     stop_reason: str | None = None
     counts: Counts = field(default_factory=Counts)
     seconds: float = 0.0
     prices: Mapping[str, Price] = field(default_factory=dict)
+    removed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def trees(self) -> int:
@@ -167,6 +177,7 @@ class CorpusReport:
 
     def add(self, record: TreeRecord) -> None:
         """Count what became of a dialogue."""
+        self.closed.update(record.closed)
         if record.status == "failed":
             self.failures.append(record)
             return
@@ -175,6 +186,8 @@ class CorpusReport:
         self.nodes += record.nodes
         self.ends += record.ends
         self.iterations += record.iterations
+        if record.health is not None:
+            self.health += record.health
         if record.best is not None and (self.best is None or record.best > (self.best.best or 0.0)):
             self.best = record
 
@@ -198,7 +211,9 @@ class CorpusReport:
             "nodes": self.nodes,
             "ends": self.ends,
             "iterations": self.iterations,
+            "closed": dict(self.closed),
             "best": None if self.best is None else {"id": self.best.id, "mean_q": self.best.best},
+            "health": self._health(),
             "calls": self.counts.calls,
             "failed_calls": self.counts.failures,
             "prompt_tokens": self.counts.prompt_tokens,
@@ -206,8 +221,17 @@ class CorpusReport:
             "money": self.counts.money,
             "costs": self.counts.parts(self.prices),
             "seconds": round(self.seconds, 3),
+            "removed": {role: dict(kinds) for role, kinds in self.removed.items()},
             "config": dict(self.config),
             "roles": {name: dict(each) for name, each in self.roles.items()},
+        }
+
+    def _health(self) -> dict[str, Any]:
+        noise = self.health.judge_noise
+        return {
+            "warnings": list(self.health.warnings),
+            "judge_noise": None if noise is None else asdict(noise),
+            **self.health.to_dict(),
         }
 
     def write(self, path: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
 from contextlib import aclosing
 from dataclasses import replace
@@ -29,6 +29,7 @@ from mctsdialog.errors import (
     MctsDialogError,
     ModelAccountError,
     ModelNotFoundError,
+    ModelRefusedError,
     ModelRequestError,
     TooManyFailuresError,
     first_error,
@@ -95,7 +96,8 @@ async def search_corpus(
     :param concurrency: model calls to keep under way over all trees, 1 or more; or the limits that the models share,
         whose number is followed as it changes.
     :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
-    :param max_failures: dialogues that may fail before the run is given up; None for any number.
+    :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
+        refuse to begin do not count.
     :param restart: begin every search anew.
     :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
     :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
@@ -156,19 +158,30 @@ class _Here:
     def __init__(self, roles_factory: Callable[[Scenario], Roles], on_tree: Callable[[str, Tree], object] | None):
         self._roles_factory = roles_factory
         self._on_tree = on_tree
+        self._removed: dict[int, tuple[str, Counter[str]]] = {}  # several searches may share a role
 
     async def search(
         self, start: Scenario, domain: Domain, config: SearchConfig, output: Output, *, restart: bool
     ) -> TreeRecord:
-        show = self._on_tree
+        show, roles = self._on_tree, self._roles_factory(start)
         progress = None if show is None else lambda tree: show(start.id, tree)
-        return await output.search(start, self._roles_factory(start), config, restart=restart, on_progress=progress)
+        try:
+            return await output.search(start, roles, config, restart=restart, on_progress=progress)
+        finally:
+            self._removed.update({id(kinds): (role, kinds) for role, kinds in roles.removed.items()})
 
     async def refresh(self) -> None:
         pass
 
     def counts(self) -> Counts | None:
         return None
+
+    def removed(self) -> dict[str, Counter[str]]:
+        """What was taken out of utterances, by role."""
+        found: dict[str, Counter[str]] = {}
+        for role, kinds in self._removed.values():
+            found.setdefault(role, Counter()).update(kinds)
+        return found
 
 
 class _Run:
@@ -230,6 +243,8 @@ class _Run:
             raise
         finally:
             report.seconds, report.counts = time.monotonic() - self._began, self._spent()
+            if isinstance(self._executor, _Here):
+                report.removed = self._executor.removed()
             if self._total is not None:
                 report.not_begun = max(0, self._total - report.trees - len(report.failures))
             report.write(self._output.summary)
@@ -256,6 +271,9 @@ class _Run:
                 record = None
                 if start.id in index and not self._restart:
                     record = await to_thread.run_sync(index.find, start.id, fingerprint)
+                    if record is None:  # of version 0.1
+                        former = self._fingerprints.of(start, roles.with_prompts(1))
+                        record = await to_thread.run_sync(index.find, start.id, former)
                 if record is None:
                     yield start, domain, fingerprint
                 else:
@@ -296,7 +314,8 @@ class _Run:
                 raise
             if not isinstance(error, MctsDialogError):
                 _log.exception("%s: its search failed", start.id)
-            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}")
+            closed = {error.closure: 1} if isinstance(error, ModelRefusedError) else {}
+            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}", closed=closed)
 
     def _take(self, record: TreeRecord) -> None:
         if record.status == "stopped":
@@ -304,7 +323,7 @@ class _Run:
         self._report.add(record)
         self._ended.append(record)
         self._show()
-        failed = len(self._report.failures)
+        failed = sum(not each.closed for each in self._report.failures)  # a refusal says nothing of the others
         if self._max_failures is not None and failed > self._max_failures:
             error = TooManyFailuresError(failed, limit=self._max_failures, last=record.error or "")
             self._report.stop_reason = f"{type(error).__name__}: {error}"  # no other tree is begun meanwhile

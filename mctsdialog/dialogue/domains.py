@@ -15,7 +15,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from mctsdialog.dialogue.model import Domain
-from mctsdialog.errors import DomainError
+from mctsdialog.errors import DomainError, shortened
+from mctsdialog.inputs import dotted, faults, parse_json, read_input
 
 _SHOWN_ERRORS = 3
 
@@ -70,15 +71,13 @@ def load_domain(path: str | os.PathLike[str]) -> Domain:
     """
     file = Path(path)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DomainError(f"is not UTF-8 at byte {error.start}; save it as UTF-8", file=file) from error
-    except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
-        raise DomainError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=file) from error
-    try:
-        return Domain.model_validate_json(text)
+        return Domain.model_validate(parse_json(read_input(file)))
+    except OSError as error:
+        raise DomainError(f"cannot be read: {error.strerror or error}", file=file) from error
     except ValidationError as error:
         raise _as_domain_error(error, file) from error
+    except ValueError as error:
+        raise DomainError(f"not JSON: {error}", file=file) from error
 
 
 def named_domain(name: str) -> Domain:
@@ -90,14 +89,11 @@ def named_domain(name: str) -> Domain:
 
 
 def _as_domain_error(error: ValidationError, file: Path) -> DomainError:
-    problems = [(_field(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+    problems = [(dotted(place), message) for place, message in faults(error)]
     field, message = problems[0]
-    more = [f"{where or 'the whole'}: {what}" for where, what in problems[1:_SHOWN_ERRORS]]
+    more = [
+        f"{shortened(where, 200) or 'the whole'}: {shortened(what, 200)}" for where, what in problems[1:_SHOWN_ERRORS]
+    ]
     if len(problems) > _SHOWN_ERRORS:
         more.append(f"and {len(problems) - _SHOWN_ERRORS} more")
-    return DomainError("; ".join([message, *more]), file=file, field=field or None)
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return "".join(parts).removeprefix(".")
+    return DomainError("; ".join([shortened(message, 400), *more]), file=file, field=field or None)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, field_validator, model_validator
 
 from mctsdialog import views
 
@@ -34,6 +34,29 @@ class Turn:
     speaker: Speaker
     text: str
     strategy: str | None = None
+
+
+def turns_fault(turns: Sequence[Turn]) -> str | None:
+    """What is wrong with a conversation's turns: an unknown or repeated side, a blank text, a seeker's strategy."""
+    for index, turn in enumerate(turns):
+        if turn.speaker not in ("seeker", "supporter"):
+            return f"turn {index}: speaker must be seeker or supporter, not {turn.speaker!r:.40}"
+        if not turn.text.strip():
+            return f"turn {index}: the text is blank"
+        if index and turns[index - 1].speaker == turn.speaker:
+            return f"turns {index - 1} and {index} are both the {turn.speaker}'s; join them"
+        if turn.speaker == "seeker" and turn.strategy is not None:
+            return f"turn {index}: a seeker turn has no strategy"
+    return None
+
+
+T = TypeVar("T")
+_Items: TypeAlias = Annotated[
+    tuple[T, ...],
+    FailFast(),  # the first wrong item alone is an error
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # what JSON has
+]
+_MOST_WEIGHT = 1e9
 
 
 class _Frozen(BaseModel):
@@ -70,7 +93,7 @@ class StrategySet(_Frozen, Sequence[Strategy]):
     :param aliases: other names found in data or replies, mapped to a name of the set.
     """
 
-    strategies: tuple[Strategy, ...] = Field(min_length=1)
+    strategies: _Items[Strategy] = Field(min_length=1)
     aliases: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -143,7 +166,7 @@ class Criterion(_Frozen):
 
     name: str = Field(min_length=1)
     description: str = ""
-    levels: tuple[str, ...] = Field(min_length=2)
+    levels: _Items[str] = Field(min_length=2)
 
 
 class Domain(_Frozen):
@@ -165,7 +188,7 @@ class Domain(_Frozen):
     strategies: StrategySet
     seeker: RoleDescription
     supporter: RoleDescription
-    rubric: tuple[Criterion, ...] = Field(min_length=1)
+    rubric: _Items[Criterion] = Field(min_length=1)
     weights: dict[str, float]
     templates: dict[str, str] = Field(default_factory=dict)
 
@@ -177,8 +200,8 @@ class Domain(_Frozen):
         if set(self.weights) != set(names):
             raise ValueError(f"weights are for {sorted(self.weights)}, the rubric has {sorted(names)}")
         for name, weight in self.weights.items():
-            if not (math.isfinite(weight) and weight > 0):
-                raise ValueError(f"the weight of {name!r} must be above 0, not {weight}")
+            if not 0 < weight <= _MOST_WEIGHT:
+                raise ValueError(f"the weight of {name!r} must be above 0, at most {_MOST_WEIGHT:g}, not {weight}")
         if len({len(criterion.levels) for criterion in self.rubric}) != 1:
             raise ValueError("all criteria of a rubric need the same number of levels")
         unknown = set(self.templates) - set(TEMPLATE_NAMES)
@@ -232,15 +255,8 @@ class Dialogue(Scenario):
     @field_validator("turns")
     @classmethod
     def _alternate(cls, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-        for index, turn in enumerate(turns):
-            if turn.speaker not in ("seeker", "supporter"):
-                raise ValueError(f"turn {index}: speaker must be seeker or supporter, not {turn.speaker!r}")
-            if not turn.text.strip():
-                raise ValueError(f"turn {index}: the text is blank")
-            if index and turns[index - 1].speaker == turn.speaker:
-                raise ValueError(f"turns {index - 1} and {index} are both the {turn.speaker}'s; join them")
-            if turn.speaker == "seeker" and turn.strategy is not None:
-                raise ValueError(f"turn {index}: a seeker turn has no strategy")
+        if fault := turns_fault(turns):
+            raise ValueError(fault)
         return turns
 
     @property

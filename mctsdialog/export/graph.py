@@ -27,6 +27,7 @@ _STYLES = {
     "expanded": 'shape=box, style="rounded,filled", fillcolor="#cfe3f5"',
     "end": 'shape=box, style="filled,bold", fillcolor="#f6dfb8"',
 }
+_CLOSED = 'shape=box, style="filled,dashed", color="#888888", fillcolor="#eeeeee", fontcolor="#666666"'
 
 
 def xml_text(text: str) -> str:
@@ -38,7 +39,8 @@ def to_networkx(tree: Tree) -> nx.DiGraph[int]:
     """The tree as a directed graph from parents to children; nodes are ids.
 
     Node attributes: ``label``, ``type``, ``depth``, ``value``, ``visits``, and where the node has them ``strategy``,
-    ``score``, ``prior``, ``gold``, ``probe``, ``supporter``, ``seeker``. Attributes that a node has not are left out.
+    ``score``, ``prior``, ``gold``, ``probe``, ``supporter``, ``seeker``, ``closed``. Attributes that a node has not are
+    left out.
     """
     graph: nx.DiGraph[int] = nx.DiGraph(tree_id=tree.id, domain=tree.domain.name, iterations=tree.iterations)
     depths: list[int] = []
@@ -71,6 +73,8 @@ def _attributes(node: Node) -> dict[str, Any]:
             attributes["probe"] = True
     if isinstance(node, ExpandedNode):
         attributes["seeker"] = node.seeker
+    if node.closed is not None:
+        attributes["closed"] = node.closed
     return attributes
 
 
@@ -94,9 +98,9 @@ def save_graphml(tree: Tree, path: str | Path) -> Path:
 
 
 def to_dot(tree: Tree, *, unexpanded: bool = True, width: int = 32, max_chars: int = 160) -> str:
-    """The tree in Graphviz's DOT language: strategy, Q, N and the supporter's words in each node.
+    """The tree in Graphviz's DOT language: strategy, Q, N and the supporter's words in each node; closed ones in grey.
 
-    :param unexpanded: whether unexpanded nodes are drawn.
+    :param unexpanded: whether unexpanded nodes are drawn that are not closed.
     :param width: characters a line of text, 8 or more.
     :param max_chars: characters of text a node; longer texts end in an ellipsis.
     """
@@ -104,9 +108,10 @@ def to_dot(tree: Tree, *, unexpanded: bool = True, width: int = 32, max_chars: i
         raise ConfigError(f"width must be 8 or more, not {width}", field="width")
     lines = ["digraph tree {", "  rankdir=TB;", '  node [fontname="Helvetica", fontsize=10, margin="0.12,0.06"];']
     for node in tree:
-        if isinstance(node, UnexpandedNode) and not unexpanded:
+        if isinstance(node, UnexpandedNode) and node.closed is None and not unexpanded:
             continue
-        lines.append(f"  n{node.id} [label={_quoted(_label(node, width, max_chars))}, {_STYLES[node.type]}];")
+        style = _STYLES[node.type] if node.closed is None else _CLOSED
+        lines.append(f"  n{node.id} [label={_quoted(_label(node, width, max_chars))}, {style}];")
         if node.parent >= 0:
             lines.append(f"  n{node.parent} -> n{node.id};")
     return "\n".join([*lines, "}", ""])
@@ -118,6 +123,8 @@ def _label(node: Node, width: int, max_chars: int) -> str:
         head += f"P {node.prior:.2f}  "
     head += f"Q {node.value:.2f}  N {node.visits}"
     text = node.supporter if isinstance(node, SpokenNode) else node.turns[-1].text if isinstance(node, RootNode) else ""
+    if node.closed is not None:
+        text = f"closed: {node.closed}. {text}"
     short = textwrap.shorten(xml_text(text), max_chars, placeholder=" …")
     return head + "".join(f"\n{line}" for line in textwrap.wrap(short, width))
 

@@ -47,6 +47,10 @@ def _summary(tree: Tree) -> str:
         f"{_count(len(tree), 'node')}: {counts['expanded']:,} expanded, {_count(counts['end'], 'end')}, "
         f"{counts['unexpanded']:,} not tried; {_count(tree.iterations, 'iteration')}"
     )
+    if closed := tree.closed():
+        line += (
+            f"; closed: {', '.join(f'{escape(encodable(name))} {count:,}' for name, count in sorted(closed.items()))}"
+        )
     stop = "" if tree.stop_reason is None else f"; stopped: {escape(encodable(tree.stop_reason))}"
     return f"<strong>{name}</strong><br>{line}{stop}<br>{_best(tree)}"
 

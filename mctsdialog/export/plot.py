@@ -43,10 +43,10 @@ def plot_tree(
     """Draw a tree: from left to right, one column a supporter turn.
 
     The shape is the node's type, the fill Q (never visited: white), the area N (logarithmic), the ring the strategy;
-    a star is a gold turn.
+    a star is a gold turn, a cross a closed branch.
 
     :param ax: axes to draw on; a new figure of a fitting size by default.
-    :param unexpanded: whether strategies that were not tried are drawn.
+    :param unexpanded: whether strategies that were not tried are drawn; closed ones always are.
     :param theta: threshold at which valid paths (paper eq. 5) are drawn thick and green; None draws none so.
     :param min_visits: least visits of a valid path's end node, 0 or more.
     :param path_rule: "all" nodes of a path must reach theta, or its "end" alone.
@@ -59,7 +59,7 @@ def plot_tree(
     except ImportError as error:
         raise ConfigError('plots need matplotlib: pip install "mctsdialog[notebook]"') from error
     check_settings(0.0 if theta is None else theta, min_visits, path_rule)
-    shown = [node for node in tree if unexpanded or not isinstance(node, UnexpandedNode)]
+    shown = [node for node in tree if unexpanded or not isinstance(node, UnexpandedNode) or node.closed is not None]
     places = _layout(tree, shown)
     valid = set() if theta is None else valid_nodes(tree, theta, min_visits, path_rule)
     if ax is None:
@@ -80,7 +80,7 @@ def valid_nodes(tree: Tree, theta: float, min_visits: int, path_rule: Rule) -> s
         good.append(above and node.value >= theta)
     found: set[int] = set()
     for node in tree:
-        if isinstance(node, EndNode) and good[node.id] and node.visits >= min_visits:
+        if isinstance(node, EndNode) and good[node.id] and node.visits >= min_visits and node.closed is None:
             at: Node | None = node
             while at is not None and at.id not in found:
                 found.add(at.id)
@@ -161,6 +161,10 @@ def _draw_nodes(ax: Axes, tree: Tree, shown: Sequence[Node], places: dict[int, P
         style: dict[str, Any] = {"marker": "*", "s": 60, "color": _GOLD, "edgecolors": _PLAIN, "linewidths": 0.6}
         ax.scatter([x for x, _ in gold], [y + 0.48 for _, y in gold], zorder=4, **style)
 
+    closed = [places[node.id] for node in shown if node.closed is not None]
+    if closed:
+        ax.scatter([x for x, _ in closed], [y for _, y in closed], marker="x", s=40, color=_PLAIN, zorder=5)
+
 
 def _area(node: Node, most: int) -> float:
     if isinstance(node, UnexpandedNode):
@@ -200,6 +204,8 @@ def _draw_legend(ax: Axes, tree: Tree, shown: Sequence[Node], valid: set[int]) -
     ]
     if any(isinstance(node, SpokenNode) and node.gold for node in shown):
         entries.append(dot("gold turn", "*", markerfacecolor=_GOLD, markeredgecolor=_PLAIN))
+    if any(node.closed is not None for node in shown):
+        entries.append(dot("closed", "x", markeredgecolor=_PLAIN))
     if valid:
         entries.append(Line2D([], [], color=_VALID, linewidth=3, label="valid path"))
     for name, colour in strategy_colours(tree.domain.strategies.names).items():

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from mctsdialog.colours import strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
 from mctsdialog.files import write_atomically
+from mctsdialog.roles import check_roles
 from mctsdialog.tree import EndNode, ExpandedNode, Rollout, SpokenNode, StrategyNode, Tree
 
 Rule: TypeAlias = Literal["all", "end"]
@@ -63,7 +64,9 @@ def to_html(
     low, high = reward_range(tree)
     settings = {"theta": min(max(float(theta), low), high), "minVisits": min_visits, "pathRule": path_rule}
     heading = title if title is not None else tree.id or "Conversation tree"
-    data = {"title": heading, "settings": settings, "range": [low, high], **_head(tree), **_nodes(tree)}
+    warnings = check_roles(tree).warnings
+    data = {"title": heading, "settings": settings, "range": [low, high], "warnings": warnings}
+    data |= {**_head(tree), **_nodes(tree)}
     style, script = _asset("viewer.css"), _asset("viewer.js")
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
@@ -159,6 +162,7 @@ def _nodes(tree: Tree) -> dict[str, Any]:
         "n": [node.visits for node in spoken],
         "say": [node.supporter for node in spoken],
         "reply": [node.seeker if isinstance(node, ExpandedNode) else None for node in spoken],
+        "closed": [[node.id, node.closed] for node in tree if node.closed is not None],
         "rollouts": [[node.id, *_rollout(tree, node.rollout)] for node in spoken if node.rollout is not None],
     }
 

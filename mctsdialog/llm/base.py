@@ -9,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
 from mctsdialog.errors import ConfigError
+from mctsdialog.llm.reading import read_reply
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
 ReasoningEffort: TypeAlias = Literal["none", "low", "medium", "high"]
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "refusal", "other"]
+
+PARAGRAPH_STOP = ("\n\n",)
+"""What ends a paragraph. Version 0.1 sent it as ``stop`` for every utterance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class ChatRequest:
     :param accept: raises :class:`ValueError` for a reply that is of no use. Not part of the cache key: the cache
         asks it before it stores a reply as good.
     :param role: who asks ("judge", ...), for the count of costs. Not part of the cache key.
+    :param logprobs: how many of the likeliest tokens to ask for at each place of the reply, with their
+        log-probabilities; 0 asks for none. Part of the cache key.
+    :param prompt_version: version of the package's prompts that the messages follow; 1 for messages of your own.
+    :param first_paragraph: whether only the first paragraph of the reply is used. A hint, not part of the cache key:
+        a model that can stop there without harm saves the rest.
     """
 
     messages: tuple[Message, ...]
@@ -86,6 +95,9 @@ class ChatRequest:
     sample: int = 0
     accept: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
     role: str = field(default="", compare=False, repr=False)
+    logprobs: int = 0
+    prompt_version: int = 1
+    first_paragraph: bool = field(default=False, compare=False)
     _key: tuple[str, str] | None = field(default=None, init=False, compare=False, repr=False)  # model and its key
 
     def is_good(self, completion: Completion) -> bool:
@@ -100,35 +112,77 @@ class ChatRequest:
         return True
 
 
-def request_key(model: str, request: ChatRequest) -> str:
-    """SHA-256 (hexadecimal) of the canonical JSON of model, messages, parameters, schema and sample index.
+def identity_of(model: ChatModel) -> str:
+    """What tells a model apart from others in the cache: its ``identity``, or its name if it has none."""
+    identity: str | None = getattr(model, "identity", None)
+    return identity or model.name
 
-    Transport settings (server address, key, time-outs) are not part of it. A request keeps it: several layers ask.
+
+def request_key(identity: str, request: ChatRequest) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON of model, messages, prompt version, parameters, schema and sample.
+
+    Keys and time-outs are not part of it. A request keeps its key, because several layers ask for it.
+
+    :param identity: the model's (:func:`identity_of`): its name and, for a model at a server, address and options.
     """
-    if request._key is None or request._key[0] != model:
-        object.__setattr__(request, "_key", (model, _digest(model, request)))
+    if request._key is None or request._key[0] != identity:
+        object.__setattr__(request, "_key", (identity, _digest(identity, request)))
     assert request._key is not None
     return request._key[1]
 
 
-def _digest(model: str, request: ChatRequest) -> str:
+def _digest(identity: str, request: ChatRequest) -> str:
     # Put together by hand, in the order of the names, at half of what it takes as a whole.
-    messages = ",".join([f"[{_quoted(each.role)},{_quoted(each.content)}]" for each in request.messages])
+    begin = f'{{"logprobs":{request.logprobs},' if request.logprobs else "{"
     text = (
-        f'{{"messages":[{messages}],"model":{_quoted(model)},"sample":{request.sample},'
-        f'"sampling":{_sampling_text(request.sampling)},"schema":{_canonical(request.schema)}}}'
+        f'{begin}"messages":{_messages_text(request)},"model":{_quoted(identity)},"prompts":{request.prompt_version},'
+        f'"sample":{request.sample},"sampling":{_sampling_text(request.sampling)},'
+        f'"schema":{_canonical(request.schema)},"version":2}}'
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def former_keys(model: str, request: ChatRequest) -> list[str]:
+    """The keys under which version 0.1 stored the reply to the same question; the first is the likelier.
+
+    Version 0.1 knew the model by its name alone, and sent ``stop`` for an utterance unless told otherwise.
+
+    :returns: empty for a request that version 0.1 could not make.
+    """
+    plain = _former_sampling_text(request.sampling)
+    if plain is None or request.logprobs:
+        return []
+    samplings = [plain]
+    if request.first_paragraph and not request.sampling.stop:
+        samplings.insert(0, _former_sampling_text(replace(request.sampling, stop=PARAGRAPH_STOP)) or plain)
+    begin = f'{{"messages":{_messages_text(request)},"model":{_quoted(model)},"sample":{request.sample},"sampling":'
+    end = f',"schema":{_canonical(request.schema)}}}'
+    return [hashlib.sha256(f"{begin}{sampling}{end}".encode()).hexdigest() for sampling in samplings]
+
+
+def _messages_text(request: ChatRequest) -> str:
+    return f"[{','.join([f'[{_quoted(each.role)},{_quoted(each.content)}]' for each in request.messages])}]"
+
+
 @lru_cache(maxsize=256)
 def _sampling_text(sampling: Sampling) -> str:
-    numbers = (sampling.temperature, sampling.top_p, sampling.frequency_penalty)
-    floats = [None if number is None else float(number) + 0.0 for number in numbers]  # 1 and 1.0, 0.0 and -0.0 are one
-    effort = [] if sampling.reasoning_effort is None else [sampling.reasoning_effort]
-    return _canonical([*floats, sampling.max_tokens, sampling.seed, list(sampling.stop), *effort])
+    values = [getattr(sampling, name) for name in _SAMPLING]
+    # 1 and 1.0, 0.0 and -0.0 are one
+    values[:3] = [None if number is None else float(number) + 0.0 for number in values[:3]]
+    while len(values) > _FORMER_SETTINGS and values[-1] is None:  # a setting that comes later changes no key
+        values.pop()
+    return _canonical(values)
 
 
+@lru_cache(maxsize=256)
+def _former_sampling_text(sampling: Sampling) -> str | None:
+    """The same of version 0.1; None where a setting is used that it did not have."""
+    values = json.loads(_sampling_text(sampling))
+    return None if len(values) > _FORMER_SETTINGS else _canonical(values)
+
+
+_SAMPLING = tuple(each.name for each in fields(Sampling))  # temperature, top_p and frequency_penalty come first
+_FORMER_SETTINGS = 6
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict).encode
 
 
@@ -180,6 +234,20 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One token of a reply, and what else the model might have written in its place.
+
+    :param text: the token's text.
+    :param logprob: its natural log-probability, at most 0.
+    :param top: the likeliest tokens at this place with their log-probabilities; the token itself may be among them.
+    """
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A model's reply.
 
@@ -191,6 +259,8 @@ class Completion:
     :param model: the model that gave it.
     :param cached: whether it came out of the response cache or from an equal request in flight.
     :param thought: the model's reasoning, where it came with the reply. It is kept, and is never part of a turn.
+    :param logprobs: the tokens of the reply as it was written, reasoning in its text included; empty where they were
+        not asked for, or the server returns none.
     """
 
     text: str
@@ -200,6 +270,15 @@ class Completion:
     model: str = ""
     cached: bool = False
     thought: str = ""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+    def as_read(self) -> Completion:
+        """This reply with reasoning and special tokens out of its text. Reading it once more changes nothing."""
+        reading = read_reply(self.text)
+        if reading.said == self.text:
+            return self
+        thoughts = [each for each in (self.thought, reading.thought) if each]
+        return replace(self, text=reading.said, thought="\n\n".join(thoughts))
 
     def as_cached(self) -> Completion:
         """This reply as one that cost nothing."""
@@ -210,7 +289,8 @@ class Completion:
 class ChatModel(Protocol):
     """Anything that answers chat requests, on asyncio and on trio.
 
-    ``name`` identifies the model in the cache: two models with one name must give interchangeable replies.
+    ``identity`` tells the model apart from others in the cache; a model without it is known by its ``name``. Two models
+    of one identity must give interchangeable replies.
     """
 
     @property
@@ -262,6 +342,11 @@ class ModelLayer(ClosingModel):
     def name(self) -> str:
         """Name of the wrapped model."""
         return self.inner.name
+
+    @property
+    def identity(self) -> str:
+        """Identity of the wrapped model."""
+        return identity_of(self.inner)
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request through the wrapped model."""

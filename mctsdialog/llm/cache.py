@@ -11,17 +11,31 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias, cast, get_args
 
 import anyio
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from mctsdialog.errors import CacheMissError, ConfigError
 from mctsdialog.files import seal, sealed
-from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, FinishReason, ModelLayer, Usage, request_key
+from mctsdialog.llm.base import (
+    ChatModel,
+    ChatRequest,
+    Completion,
+    FinishReason,
+    ModelLayer,
+    TokenLogprobs,
+    Usage,
+    former_keys,
+    identity_of,
+    request_key,
+)
 from mctsdialog.llm.budget import Price, cost, price_of
 from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
 from mctsdialog.llm.loop_local import LoopLocal
 
 CacheMode: TypeAlias = Literal["read-write", "read-only"]
 
-_VERSION = 2  # with a checksum; version 1, of mctsdialog 0.1, had none
+_VERSION = 2  # with a checksum and reasoning; version 1, of mctsdialog 0.1, had neither
+_USAGE = {1: 3, 2: 4}
+"""Numbers in an entry's usage, by the entry's version."""
 
 
 @dataclass(slots=True)
@@ -62,10 +76,16 @@ class CacheInfo:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A stored reply, and whether it was whole and accepted when it was stored."""
+    """A stored reply.
+
+    :param completion: what was said and thought; the text of version 0.1 is read as a server's reply.
+    :param good: whether it was whole and accepted when it was stored.
+    :param owner: identity of the model that took over an entry of version 0.1; None for other entries.
+    """
 
     completion: Completion
     good: bool
+    owner: str | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +109,11 @@ class ResponseCache:
 
     Safe to share between threads and processes. Nothing is ever evicted. Entries are JSON text and hold the reply
     alone: no request, header or key. Opening a folder from a stranger runs no code.
+
+    Keys know a model by its identity (:func:`~mctsdialog.llm.base.identity_of`), so two servers with one model name do
+    not answer for each other. Entries of version 0.1 do not say which server they came from: each belongs to the first
+    model of its name that uses it, and no other gets it. In read-only mode, which calls no server, an entry that nobody
+    has used yet answers any model of its name.
 
     :param directory: the folder; made when missing, in read-write mode.
     :param mode: "read-write"; or "read-only", which replays: nothing is written, and a request that is not there
@@ -114,6 +139,7 @@ class ResponseCache:
         self._stats = CacheStats()
         self._writer: LoopLocal[_Writer] = LoopLocal(_Writer)
         self._store: Store = DiskStore(self.path) if mode == "read-write" else ReadOnlyStore(self.path)
+        self._may_be_former = self._store.size()[0] > 0  # what is new has no entry of version 0.1
 
     @property
     def stats(self) -> CacheStats:
@@ -130,23 +156,28 @@ class ResponseCache:
             self._stats.corrupt += 1
         return entry
 
-    def fetch(self, model: str, request: ChatRequest) -> Completion | None:
+    def fetch(self, model: str, request: ChatRequest, *, identity: str | None = None) -> Completion | None:
         """The reply to ``request``, or None for a miss.
 
         In read-write mode only good replies that the request still accepts; in read-only mode every one, so that a
         replay meets the bad replies of the run too.
 
+        :param model: the model's name.
+        :param identity: the model's identity; None for its name.
         :raises CacheMissError: for a miss in read-only mode.
+        :raises DataError: when an entry of version 0.1 cannot be taken over.
         """
-        key = request_key(model, request)
-        entry = self.lookup(key)
-        replay = self.mode == "read-only"
-        if entry is None or not (replay or (entry.good and request.is_good(entry.completion))):
+        identity = identity or model
+        key = request_key(identity, request)
+        entry = self.lookup(key) or self._take_over(model, identity, key, request)
+        if entry is None or not self._serves(entry, request):
             self._stats.misses += 1
-            if replay:
+            if self.mode == "read-only":
                 reason = f"{model}: the cache {self.path} holds no reply to this request ({key[:12]}…)"
                 raise CacheMissError(
-                    f"{reason}; model, prompts, settings or code differ from the recorded run", model=model, key=key
+                    f"{reason}; model, server, prompts, settings or code differ from the recorded run",
+                    model=model,
+                    key=key,
                 )
             return None
         self._stats.hits += 1
@@ -155,21 +186,35 @@ class ResponseCache:
         self._stats.money_saved += cost(entry.completion.usage, price) if price is not None else 0.0
         return entry.completion.as_cached()
 
-    def keep(self, model: str, request: ChatRequest, completion: Completion) -> None:
+    def _serves(self, entry: Entry, request: ChatRequest) -> bool:
+        return self.mode == "read-only" or (entry.good and request.is_good(entry.completion))
+
+    def _take_over(self, model: str, identity: str, key: str, request: ChatRequest) -> Entry | None:
+        """An entry of version 0.1 that answers the request; it belongs to ``identity`` from now on."""
+        for former in former_keys(model, request) if self._may_be_former else ():
+            entry = self.lookup(former)
+            if entry is None or entry.owner not in (None, identity) or not self._serves(entry, request):
+                continue
+            if self.mode == "read-write":
+                self._store.put({key: _encode(key, entry), former: _encode(former, replace(entry, owner=identity))})
+            return entry
+        return None
+
+    def keep(self, identity: str, request: ChatRequest, completion: Completion) -> None:
         """Store a reply. One that was cut or is not accepted never takes the place of a good one.
 
         :raises DataError: when it cannot be written.
         """
-        self._write([(request_key(model, request), Entry(completion, request.is_good(completion)))])
+        self._write([(request_key(identity, request), Entry(completion, request.is_good(completion)))])
 
-    async def store(self, model: str, request: ChatRequest, completion: Completion) -> None:
+    async def store(self, identity: str, request: ChatRequest, completion: Completion) -> None:
         """Store a reply as :meth:`keep` does, in one transaction with those that come in at the same moment.
 
         It is written when this returns, and also where the caller is cancelled meanwhile.
 
         :raises DataError: when it cannot be written.
         """
-        reply = (request_key(model, request), Entry(completion, request.is_good(completion)))
+        reply = (request_key(identity, request), Entry(completion, request.is_good(completion)))
         writer = self._writer.get()
         batch = writer.batch
         if batch is not None:
@@ -253,26 +298,33 @@ class CachedModel(ModelLayer):
 
         :raises CacheMissError: for a miss in read-only mode.
         """
-        known = self.cache.fetch(self.name, request)
+        identity = identity_of(self.inner)
+        known = self.cache.fetch(self.name, request, identity=identity)
         if known is not None:
             return known
         completion = await self.inner.complete(request)
-        await self.cache.store(self.name, request, completion)
+        await self.cache.store(identity, request, completion)
         return completion
 
 
 def _encode(key: str, entry: Entry) -> str:
     completion, usage = entry.completion, entry.completion.usage
-    content = {
+    content: dict[str, object] = {
         "v": _VERSION,
         "model": completion.model,
         "text": completion.text,
         "finish_reason": completion.finish_reason,
-        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens],
+        "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens],
         "latency": completion.latency,
         "good": entry.good,
         "created": time.time(),
     }
+    if completion.thought:
+        content["thought"] = completion.thought
+    if entry.owner is not None:
+        content["owner"] = entry.owner
+    if completion.logprobs:
+        content["logprobs"] = [[each.text, each.logprob, each.top] for each in completion.logprobs]
     return seal(json.dumps(content, ensure_ascii=True), key)  # SQLite text cannot hold half a surrogate pair
 
 
@@ -284,17 +336,35 @@ def _decode(key: str, text: str) -> Entry | None:
         return None
     if not isinstance(data, dict) or not _is_whole(data.get("v"), text, key) or not isinstance(data.get("good"), bool):
         return None
-    usage, words = data.get("usage"), (data.get("text"), data.get("model"))
-    if not isinstance(usage, list) or len(usage) != 3 or not all(type(n) is int and n >= 0 for n in usage):
+    version, usage = data.get("v"), data.get("usage")
+    if type(version) is not int or not isinstance(usage, list):
         return None
+    if len(usage) != _USAGE.get(version) or not all(type(n) is int and n >= 0 for n in usage):
+        return None
+    words = (data.get("text"), data.get("model"), data.get("thought", ""), data.get("owner", ""))
     latency, finish = data.get("latency"), data.get("finish_reason")
-    if not all(isinstance(word, str) for word in words):
+    logprobs = _read_logprobs(data.get("logprobs"))
+    known = finish in get_args(FinishReason) and isinstance(latency, int | float)
+    if not known or logprobs is None or not all(isinstance(word, str) for word in words):
         return None
-    if finish not in get_args(FinishReason) or not isinstance(latency, int | float):
+    said, model, thought, owner = map(str, words)
+    reason, seconds = cast(FinishReason, finish), float(cast(float, latency))
+    completion = Completion(said, reason, Usage(*usage), seconds, model, thought=thought, logprobs=logprobs)
+    return Entry(completion if version > 1 else completion.as_read(), data["good"], owner or None)
+
+
+_LOGPROBS = TypeAdapter(list[tuple[str, FiniteFloat, list[tuple[str, FiniteFloat]]]])
+
+
+def _read_logprobs(data: object) -> tuple[TokenLogprobs, ...] | None:
+    """The tokens of a stored reply; None for what are none."""
+    if data is None:
+        return ()
+    try:
+        found = _LOGPROBS.validate_json(json.dumps(data), strict=True)
+    except ValidationError:
         return None
-    reason = cast(FinishReason, finish)
-    completion = Completion(data["text"], reason, Usage(*usage), float(latency), data["model"])
-    return Entry(completion, data["good"])
+    return tuple(TokenLogprobs(text, logprob, tuple(top)) for text, logprob, top in found)
 
 
 def _is_whole(version: object, text: str, key: str) -> bool:

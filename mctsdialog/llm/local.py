@@ -28,7 +28,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, request_key
+from mctsdialog.llm.base import PARAGRAPH_STOP, ChatRequest, ClosingModel, Completion, former_keys, request_key
 from mctsdialog.llm.loop_local import LoopLocal
 from mctsdialog.llm.providers import effort_fields
 from mctsdialog.llm.wire import parse_completion, request_body
@@ -120,7 +120,8 @@ class LocalChat(ClosingModel):
     """The embedded model.
 
     The file is found when the object is made and loaded at the first call, once, in a worker thread. A request
-    without a seed gets one made from its content, so that runs repeat. A cancelled call stops at its next token.
+    without a seed gets one made from its content, so that runs repeat. A cancelled call stops at its next token. A
+    reply of which only the first paragraph is used ends there, unless the model reasons first.
 
     :param path: a GGUF file; None looks as :func:`find_model_file` does.
     :param name: name in the cache; by default the file's, without its suffix.
@@ -154,6 +155,7 @@ class LocalChat(ClosingModel):
         self._name = name or self.path.stem
         self._lock = threading.Lock()
         self._server: Any = None
+        self._thinks = False  # a stop would end its reasoning
         self._limiter: LoopLocal[anyio.CapacityLimiter] = LoopLocal(lambda: anyio.CapacityLimiter(self.slots))
 
     @property
@@ -183,8 +185,20 @@ class LocalChat(ClosingModel):
     def _answer_now(self, request: ChatRequest, stop: threading.Event) -> Completion:
         server = self._loaded()
         if request.sampling.seed is None:
-            seed = int(request_key(self.name, request)[:8], 16) >> 1  # the sample index is part of the key
-            request = replace(request, sampling=replace(request.sampling, seed=seed), sample=0)
+            # The sample index is part of the key. The former key keeps the replies of version 0.1.
+            key = next(iter(former_keys(self.name, request)), None) or request_key(self.name, request)
+            request = replace(request, sampling=replace(request.sampling, seed=int(key[:8], 16) >> 1), sample=0)
+        if request.first_paragraph and not request.sampling.stop and not self._thinks:
+            stopping = replace(request, sampling=replace(request.sampling, stop=PARAGRAPH_STOP))
+            first = self._answer_once(server, stopping, stop)
+            if first.text or stop.is_set():
+                return first
+            self._thinks = bool(first.thought)  # the stop came inside of its reasoning
+            again = self._answer_once(server, request, stop)
+            return replace(again, usage=first.usage + again.usage, latency=first.latency + again.latency)
+        return self._answer_once(server, request, stop)
+
+    def _answer_once(self, server: Any, request: ChatRequest, stop: threading.Event) -> Completion:
         started = time.monotonic()
         reply = _Stream(stop)
         body = request_body(self.name, request)
@@ -256,6 +270,8 @@ class _Stream:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._parts: list[str] = []
+        self._logprobs: list[Any] = []
+        self._thoughts: list[str] = []
         self._finish: object = None
         self._usage: object = None
         self._error: object = None
@@ -271,9 +287,11 @@ class _Stream:
         self._error = part.get("error") or self._error
         self._usage = part.get("usage") or self._usage
         for choice in part.get("choices") or ():
-            content = (choice.get("delta") or {}).get("content")
-            if isinstance(content, str):
-                self._parts.append(content)
+            delta = choice.get("delta") or {}
+            for name, parts in (("content", self._parts), ("reasoning_content", self._thoughts)):
+                if isinstance(delta.get(name), str):
+                    parts.append(delta[name])
+            self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
             self._finish = choice.get("finish_reason") or self._finish
 
     def completion(self, direct: object, *, model: str, latency: float) -> Completion:
@@ -287,8 +305,10 @@ class _Stream:
             raise _error_for(self._error, model)
         if self._finish is None:
             raise ModelResponseError(f"{model}: llama.cpp broke the reply off", model=model)
-        message = {"role": "assistant", "content": "".join(self._parts)}
-        data = {"choices": [{"message": message, "finish_reason": self._finish}], "usage": self._usage}
+        thought = "".join(self._thoughts)
+        message = {"role": "assistant", "content": "".join(self._parts), "reasoning_content": thought}
+        choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._logprobs}}
+        data = {"choices": [choice], "usage": self._usage}
         return parse_completion(data, model=model, latency=latency)
 
 

@@ -264,7 +264,8 @@ class OpenAIChat(ClosingModel):
         thought = self._redactor.reply(completion.thought)
         if (text, thought) == (completion.text, completion.thought):
             return completion
-        return replace(completion, text=text, thought=thought)
+        whole = thought == completion.thought and completion.text.startswith(text)  # else a secret is in the tokens
+        return replace(completion, text=text, thought=thought, logprobs=completion.logprobs if whole else ())
 
     def _clean(self, text: str) -> str:
         return self._redactor.message(text)

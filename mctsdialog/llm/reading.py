@@ -23,11 +23,12 @@ class Reading(NamedTuple):
 
 
 _WORDS = "think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|inner_?thoughts?|inner_?monologue"
-_OPENS = rf"<(?:\w+:)?(?:{_WORDS})(?:\s[^<>]{{0,80}})?>|\[THINK\]|◁think▷"
-_OPENS += r"|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
-_OPENS += r"|<\|channel>\s*(?:thought|analysis)?|<unused94>(?:thought)?"
-_CLOSES = rf"</(?:\w+:)?(?:{_WORDS})\s*>|\[/THINK\]|◁/think▷|<\|(?:END_THINKING|end_of_thought|inner_suffix)\|>"
-_CLOSES += r"|<channel\|>|<unused95>"
+_OPENS = rf"<(?:(?:\w{{1,20}}:)?(?:{_WORDS})(?:\s[^<>]{{0,80}})?>|\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
+_OPENS += r"|\|channel>\s*(?:thought|analysis)?|unused94>(?:thought)?)|\[THINK\]|◁think▷"
+_CLOSES = (
+    rf"<(?:/(?:\w{{1,20}}:)?(?:{_WORDS})\s*>|\|(?:END_THINKING|end_of_thought|inner_suffix)\|>|channel\|>|unused95>)"
+)
+_CLOSES += r"|\[/THINK\]|◁/think▷"
 _MARKS = re.compile(rf"(?P<open>{_OPENS})|(?P<close>{_CLOSES})", re.IGNORECASE)
 
 # OpenAI's Harmony: <|channel|>NAME ...<|message|>TEXT, up to the next mark of its kind.
@@ -62,7 +63,7 @@ def read_reply(text: str) -> Reading:
     """
     said, thoughts = text.strip(), []
     for _ in range(_MOST_LAYERS):
-        if not _MAY_HOLD_MARKS.search(said):
+        if not ("<" in said or "[" in said or "◁" in said or _BEGINS.match(said)):
             break
         before = said
         said, *more = _unwrapped(said)
@@ -73,7 +74,7 @@ def read_reply(text: str) -> Reading:
 
 
 _MOST_LAYERS = 8  # of marks in marks; a reply has one or two
-_MAY_HOLD_MARKS = re.compile(r"[<◁\[]|\A\s*(?:analysis|commentary|Here)")
+_BEGINS = re.compile(r"analysis|commentary|Here")
 
 
 def _unwrapped(text: str) -> tuple[str, str, str]:
@@ -88,7 +89,8 @@ def _of_channels(text: str) -> tuple[str, str]:
     found = _BARE_CHANNELS.match(text) or _IN_WORDS.match(text)
     if found is not None:
         return text[found.end() :], found[1]
-    said, thought = [], []
+    said: list[str] = []
+    thought: list[str] = []
     starts = list(_CHANNEL.finditer(text))
     if not starts:
         return text, ""

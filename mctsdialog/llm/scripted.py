@@ -23,13 +23,17 @@ class ScriptedModel(ClosingModel):
     :param replies: the replies in order, or a function (plain or async) from request to reply.
     :param name: name of the model.
     :param latency: seconds that each call takes.
+    :param identity: what the cache knows it by; by default its name.
     """
 
-    def __init__(self, replies: Replies, *, name: str = "scripted", latency: float = 0.0) -> None:
+    def __init__(
+        self, replies: Replies, *, name: str = "scripted", latency: float = 0.0, identity: str | None = None
+    ) -> None:
         if isinstance(replies, str):
             raise TypeError("replies must be a sequence of replies or a function, not one str")
         self._replies = replies if callable(replies) else list(replies)
         self._name = name
+        self.identity = identity or name
         self.latency = latency
         self.requests: list[ChatRequest] = []
         self.in_flight = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, request_key
+from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, identity_of, request_key
 from mctsdialog.llm.loop_local import LoopLocal
 
 
@@ -43,7 +43,7 @@ class SingleFlight(ModelLayer):
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request, by an equal one's call where there is one."""
         flights = self._flights.get()
-        key = request_key(self.name, request)
+        key = request_key(identity_of(self.inner), request)
         while (flight := flights.get(key)) is not None:
             await flight.wait()
             if flight.error is not None:

@@ -5,11 +5,13 @@ Shared by the HTTP client and the embedded llama.cpp, which speak the same forma
 
 from __future__ import annotations
 
+import codecs
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from mctsdialog.errors import ModelResponseError
-from mctsdialog.llm.base import ChatRequest, Completion, FinishReason, Usage
+from mctsdialog.llm.base import ChatRequest, Completion, FinishReason, TokenLogprobs, Usage
 from mctsdialog.llm.reading import read_reply
 
 ResponseFormat: TypeAlias = Literal["json_schema", "json_object", "none"]
@@ -69,6 +71,8 @@ def request_body(
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif request.schema is not None and response_format == "json_object":
         body["response_format"] = {"type": "json_object"}
+    if request.logprobs:
+        body |= {"logprobs": True, "top_logprobs": request.logprobs}
     return body
 
 
@@ -136,6 +140,7 @@ def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Compl
         latency=latency,
         model=model,
         thought=whole_text("\n\n".join(each.strip() for each in thoughts if each.strip())),
+        logprobs=parse_logprobs(choice.get("logprobs")),
     )
     if not completion.text and (_word(choice.get("finish_reason")) in _TOOLS or message.get("tool_calls")):
         reason = f"{model}: the reply calls a tool instead of saying something; use a model or server without tools"
@@ -204,6 +209,43 @@ def whole_text(text: str) -> str:
 
 def _word(value: object) -> str:
     return value.strip().lower().replace("-", "_") if isinstance(value, str) else ""
+
+
+def parse_logprobs(value: object) -> tuple[TokenLogprobs, ...]:
+    """The tokens of a reply with their log-probabilities; empty where the server gives none, or what makes no sense.
+
+    A character that is cut into several tokens belongs to the last of them.
+    """
+    content = value.get("content") if isinstance(value, Mapping) else None
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    tokens = []
+    for entry in content if isinstance(content, list) else ():
+        found = _token(entry)
+        if found is None:
+            return ()
+        text, logprob = found
+        raw = entry.get("bytes")
+        if isinstance(raw, list) and all(type(byte) is int and 0 <= byte < 256 for byte in raw):
+            text = decoder.decode(bytes(raw))
+        top = entry.get("top_logprobs")
+        others = map(_token, top if isinstance(top, list) else ())
+        tokens.append(TokenLogprobs(whole_text(text), logprob, tuple(each for each in others if each is not None)))
+    return tuple(tokens)
+
+
+def _token(entry: object) -> tuple[str, float] | None:
+    """A token's text and its log-probability; one that is too small for a number counts as a very small one."""
+    if not isinstance(entry, Mapping):
+        return None
+    text, logprob = entry.get("token"), entry.get("logprob")
+    if not isinstance(text, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float | None):
+        return None
+    if logprob is None or math.isnan(logprob):
+        return whole_text(text), _LEAST_LOGPROB
+    return whole_text(text), float(min(0.0, max(_LEAST_LOGPROB, logprob)))
+
+
+_LEAST_LOGPROB = -9999.0  # as OpenAI writes "not among the likeliest"
 
 
 def parse_finish_reason(value: object) -> FinishReason:

@@ -39,6 +39,7 @@ def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, in
         _counts(splits),
         _files(files),
         _settings(first),
+        *_health(first),
         "## Strategies\n\n" + "\n".join(f"- {one_line(name)}" for name in first.domain.strategies.names) + "\n",
         f"## Licence\n\n{one_line(licence) if licence else _NO_LICENCE}\n",
         f"## Intended use\n\n{_USE}\n",
@@ -115,3 +116,11 @@ def _settings(data: PreferenceDataset) -> str:
         cells = (name, str(getattr(data.config, name)), field.description or "")
         lines.append(f"| {' | '.join(map(one_line, cells))} |")
     return "\n".join([*lines, ""])
+
+
+def _health(data: PreferenceDataset) -> list[str]:
+    """What the health check found wrong with the roles that the data comes from."""
+    warnings = data.health.warnings
+    if not warnings:
+        return []
+    return ["\n".join(["## Warnings\n", *(f"- {one_line(each)}" for each in warnings), ""])]

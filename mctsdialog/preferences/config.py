@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from mctsdialog.errors import ConfigError
+from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.search import SearchConfig
 from mctsdialog.settings import Settings
 from mctsdialog.tree import Tree
@@ -55,5 +55,11 @@ def reward_range(tree: Tree) -> tuple[float, float]:
 
 
 def search_config(tree: Tree) -> SearchConfig:
-    """The settings that the tree was searched with; the defaults for a tree that no search grew."""
-    return SearchConfig(**{name: tree.config[name] for name in SearchConfig.model_fields if name in tree.config})
+    """The settings that the tree was searched with; the defaults for a tree that no search grew.
+
+    :raises DataError: for a tree from a file whose settings are none of a search.
+    """
+    try:
+        return SearchConfig(**{name: tree.config[name] for name in SearchConfig.model_fields if name in tree.config})
+    except ConfigError as error:
+        raise DataError(str(error), item=f"tree {tree.id!r}", field="config") from error

@@ -18,6 +18,7 @@ from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.extract import Extraction
 from mctsdialog.preferences.prompts import system_prompt
 from mctsdialog.preferences.record import PreferencePair, TreeRecord
+from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.tree import Tree
 
 
@@ -28,6 +29,7 @@ class PreferenceReport:
     :param trees: how many there were.
     :param without_path: trees without a valid path, by reason.
     :param counts: turns and pairs, and how many pairs were left out, by reason.
+    :param closed: nodes that models or their providers refused for good, and so in no pair, by reason.
     :param unreadable: files that a lenient reader skipped, with what was wrong.
     """
 
@@ -35,6 +37,7 @@ class PreferenceReport:
     without_path: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    closed: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.trees} trees, {self.trees - sum(self.without_path.values())} with a valid path"]
@@ -47,6 +50,9 @@ class PreferenceReport:
         gone = {name: count for name, count in self.counts.items() if name in _REASONS and count}
         lines.append(f"pairs: {found - sum(gone.values())} of {found} kept")
         lines += [f"  {count} left out: {name}" for name, count in gone.items()]
+        if self.closed:
+            reasons = ", ".join(f"{visible_line(name)} {count}" for name, count in sorted(self.closed.items()))
+            lines.append(f"closed nodes, in no pair: {sum(self.closed.values())} ({reasons})")
         if self.unreadable:
             lines.append(f"files skipped: {len(self.unreadable)}")
             lines += [f"  {visible_line(each)}" for each in self.unreadable]
@@ -64,12 +70,15 @@ class PreferenceDataset:
     :param domain: the trees' domain.
     :param config: what counted as a valid path and as a pair.
     :param report: what became of the trees; empty for a split, a subset or data that was read.
+    :param health: what the health check of the roles has counted in all trees that the data comes from; a split or
+        subset has that of the whole.
     """
 
     records: tuple[TreeRecord, ...]
     domain: Domain
     config: PreferenceConfig
     report: PreferenceReport = PreferenceReport()
+    health: RoleHealth = field(default_factory=RoleHealth)
 
     @classmethod
     def from_trees(cls, trees: Iterable[Tree], config: PreferenceConfig | None = None) -> PreferenceDataset:
@@ -114,7 +123,7 @@ class PreferenceDataset:
 
     def replace(self, records: Sequence[TreeRecord]) -> PreferenceDataset:
         """Other records under the same domain and config."""
-        return PreferenceDataset(tuple(records), self.domain, self.config)
+        return PreferenceDataset(tuple(records), self.domain, self.config, health=self.health)
 
     def subset(self, dialogues: int) -> PreferenceDataset:
         """That many of the valid paths, drawn by the config's seed, and their pairs (paper section 5.4).
@@ -214,6 +223,8 @@ class DatasetBuilder:
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._without: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
+        self._health = RoleHealth()
         self._first: tuple[Domain, str] | None = None
 
     def add(self, tree: Tree, record: TreeRecord | None = None) -> TreeRecord:
@@ -234,7 +245,9 @@ class DatasetBuilder:
         else:
             self._counts["turns"] += sum(1 for _ in extraction.paths.families())
             self._counts["pairs found"] += len(record.pairs)
+        self._closed.update(tree.closed())
         self._records.append(record)
+        self._health += check_roles(tree)
         return record
 
     def build(self, unreadable: Sequence[str] = ()) -> PreferenceDataset:
@@ -245,8 +258,9 @@ class DatasetBuilder:
         """
         if self._first is None:
             raise DataError("there are no trees to make a dataset of")
-        report = PreferenceReport(len(self._records), dict(self._without), dict(self._counts), tuple(unreadable))
-        return PreferenceDataset(tuple(self._records), self._first[0], self._config, report)
+        counts = [dict(each) for each in (self._without, self._counts, self._closed)]
+        report = PreferenceReport(len(self._records), counts[0], counts[1], tuple(unreadable), counts[2])
+        return PreferenceDataset(tuple(self._records), self._first[0], self._config, report, self._health)
 
     def _check_domain(self, tree: Tree) -> None:
         if self._first is None:

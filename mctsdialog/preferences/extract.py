@@ -30,7 +30,8 @@ def preference_pairs(
     """The preference pairs of a tree (paper eq. 6).
 
     For every node w on a valid path (see :func:`valid_paths`), every expanded or end sibling l on no valid path with
-    ``Q(l) < theta`` and at least one visit. A pair of two paths that share a beginning is there once.
+    ``Q(l) < theta`` and at least one visit. A closed node is in no pair. A pair of two paths that share a beginning is
+    there once.
 
     :param min_margin: keep only pairs whose ``Q(w) - Q(l)`` is above this; None keeps all.
     :param max_per_turn: most pairs of one turn, drawn by ``seed``.

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog.dialogue import Turn
-from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, TreeError, TrialError
+from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.preferences.config import PreferenceConfig, search_config
 from mctsdialog.preferences.extract import blank_record
 from mctsdialog.preferences.paths import Family, ValidPaths
 from mctsdialog.preferences.record import RecordNode, TreeRecord
-from mctsdialog.roles import Roles
-from mctsdialog.search import Engine, History, Journal, Outcome, Players, play_probe
+from mctsdialog.roles import Roles, checked_text
+from mctsdialog.search import Closure, Engine, History, Journal, Players, play_probe, roles_for
+from mctsdialog.search.play import read_outcome
+from mctsdialog.settings import lasting
 from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
 from mctsdialog.workers import for_each
 
@@ -33,7 +35,8 @@ class Generated:
 
     :param asked: replies that were wanted.
     :param done: of them, those that are there now.
-    :param replayed: of those, taken from the journal.
+    :param closed: of them, those that models or their providers refused for good: there is no such reply.
+    :param replayed: of those that are there, taken from the journal.
     :param stop_reason: why it stopped early ("budget: calls"); None where it did not.
     """
 
@@ -41,6 +44,7 @@ class Generated:
     done: int
     replayed: int
     stop_reason: str | None
+    closed: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ async def probe_siblings(
 
     A sibling gets what the best child of a leaf gets in a search: its turn, at most ``horizon`` greedy rounds after
     it, and as Q the mean reward over these turns; N is 1. It is a *probe*: its reward stays its own and is not
-    backpropagated, so that the valid paths stay what they were. The tree grows in place, by finished probes alone.
+    backpropagated, so that the valid paths stay what they were. The tree grows in place, by finished probes alone. A
+    sibling that a model refuses is closed.
 
     :param tree: a searched tree; its bias is used.
     :param roles: as for the search.
@@ -90,6 +95,7 @@ async def probe_siblings(
     settings = search_config(tree)
     settings = settings if horizon is None else settings.replace(horizon=horizon)
     engine = Engine(tree, settings)
+    roles, prompts = roles_for(journal, roles)
     players = Players(roles.bind(tree.scenario), tree.domain)
     tasks = [
         _Task(node.id, tree.history(node), node.strategy)
@@ -100,12 +106,13 @@ async def probe_siblings(
 
     async def play(task: _Task) -> dict[str, Any]:
         outcome = await play_probe(task.history, task.strategy, players, tree.domain, settings.horizon)
-        return outcome.to_dict()
+        return {"closed": outcome.reason} if isinstance(outcome, Closure) else outcome.to_dict()
 
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
-        engine.probe(task.node, Outcome.from_dict(record))
+        refused = _refused(record)
+        engine.probe(task.node, read_outcome(record, tree.domain) if refused is None else refused)
 
-    header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias})
+    header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias}) | prompts
     return await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
 
 
@@ -124,10 +131,11 @@ async def random_record(
     and the Supporter writes the reply that carries it out. Nothing is judged: these replies have no Q, and N is 0.
 
     :returns: the record, whose pairs are (preferred, random), and what was done. A turn at which every strategy is
-        preferred has no pair; nor has one whose reply is missing because a budget was spent.
+        preferred or closed has no pair; nor has one whose reply was refused, or is missing because a budget was spent.
     :raises MctsDialogError: as :func:`probe_siblings`; the tree is not changed.
     """
     config = config or PreferenceConfig()
+    roles, prompts = roles_for(journal, roles)
     players = Players(roles.bind(tree.scenario), tree.domain)
     families = list(ValidPaths(tree, config).families())
     pairs = [
@@ -141,12 +149,16 @@ async def random_record(
     replies: dict[int, str] = {}
 
     async def play(task: _Task) -> dict[str, Any]:
-        return {"supporter": await players.supporter(History.of(task.history), task.strategy)}
+        try:
+            return {"supporter": await players.supporter(History.of(task.history), task.strategy)}
+        except ModelRefusedError as refused:
+            return {"closed": refused.closure}
 
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
-        replies[task.node] = record["supporter"]
+        if _refused(record) is None:
+            replies[task.node] = checked_text(record.get("supporter"))
 
-    header = _header("random", tree, roles, {})
+    header = _header("random", tree, roles, {}) | prompts
     generated = await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
     record = blank_record(tree, [replace(family, rejected=()) for family in families])
     added = tuple(_random_node(nodes[node_id], text) for node_id, text in sorted(replies.items()))
@@ -155,15 +167,20 @@ async def random_record(
 
 
 def _least_likely(family: Family, most: int | None) -> list[StrategyNode]:
-    untried = [node for node in family.others if isinstance(node, UnexpandedNode)]
+    untried = [node for node in family.others if isinstance(node, UnexpandedNode) and node.closed is None]
     return sorted(sorted(untried, key=lambda node: node.prior)[:most], key=lambda node: node.id)
 
 
 def _draw(tree: Tree, family: Family, chosen: int, seed: int) -> StrategyNode | None:
     preferred = {node.id for node in family.chosen}
-    others = [node for node in tree.children(family.parent) if node.id not in preferred]
+    others = [node for node in tree.children(family.parent) if node.id not in preferred and node.closed is None]
     generator = random.Random(f"{seed}/{tree.id}/random/{chosen}")  # noqa: S311  # no secret
     return generator.choice(others) if others else None
+
+
+def _refused(record: Mapping[str, Any]) -> Closure | None:
+    """The closure that a record holds in place of a reply."""
+    return Closure.from_dict({"reason": record["closed"]}) if "closed" in record else None
 
 
 def _before(tree: Tree, node: StrategyNode) -> tuple[Turn, ...]:
@@ -188,7 +205,7 @@ def _header(kind: str, tree: Tree, roles: Roles, config: Mapping[str, Any]) -> d
     return {
         "kind": kind,
         "scenario": tree.scenario.model_dump(mode="json"),
-        "domain": tree.domain.model_dump(mode="json"),
+        "domain": lasting(tree.domain),
         "config": dict(config),
         "roles": dict(roles.provenance),
     }
@@ -212,32 +229,32 @@ class _Run:
         self._commit = commit
         self._concurrency = concurrency
         self._on_progress = on_progress or (lambda done, asked: None)
-        self._done = 0
+        self._done = self._closed = 0
         self._stop_reason: str | None = None
 
     async def go(self, journal: str | Path | None, header: Mapping[str, Any]) -> Generated:
         """Take what the journal has, and play the rest."""
         with Journal(journal, header) if journal is not None else nullcontext() as log:
             waiting = self._replay(log)
-            replayed = self._done
+            replayed = self._done - self._closed
             self._on_progress(self._done, len(self._tasks))
             await for_each(waiting, partial(self._work, log=log), at_once=self._concurrency)
-        return Generated(len(self._tasks), self._done, replayed, self._stop_reason)
+        done = self._done - self._closed
+        return Generated(len(self._tasks), done, replayed, self._stop_reason, self._closed)
 
     def _replay(self, log: Journal | None) -> list[_Task]:
-        known = {record.get("digest"): record for record in log.records} if log else {}
+        known = {str(record.get("digest")): record for record in log.records} if log else {}
         waiting = []
         for task in self._tasks:
             if task.digest not in known:
                 waiting.append(task)
                 continue
             try:
-                self._commit(task, known[task.digest])
-            except (TrialError, TreeError, KeyError, TypeError, ValueError) as error:
+                self._take(task, known[task.digest])
+            except (TrialError, TreeError, ValueError) as error:
                 path = None if log is None else log.path
                 message = f"a record on it does not fit the tree: {error}; move the file away to start anew"
                 raise JournalError(message, file=path) from error
-            self._done += 1
         if log:
             log.forget()
         return waiting
@@ -252,6 +269,10 @@ class _Run:
             return
         if log:
             log.append({"type": "reply", "node": task.node, "digest": task.digest, **record})
+        self._take(task, record)
+        self._on_progress(self._done, len(self._tasks))
+
+    def _take(self, task: _Task, record: Mapping[str, Any]) -> None:
         self._commit(task, record)
         self._done += 1
-        self._on_progress(self._done, len(self._tasks))
+        self._closed += "closed" in record

@@ -17,7 +17,7 @@ class Family:
     :param parent: the node whose children these are.
     :param chosen: children on a valid path, in the order of the strategy set; at least one.
     :param rejected: expanded or end children on no valid path, with ``Q < theta`` and a visit (eq. 6).
-    :param others: the other children: not tried, not visited, or good but on no valid path.
+    :param others: the other children: not tried, not visited, closed, or good but on no valid path.
     """
 
     parent: Node
@@ -41,7 +41,7 @@ class ValidPaths:
         self.tree = tree
         self.config = config
         good = _good(tree, config)
-        finished = [node for node in tree if isinstance(node, EndNode)]
+        finished = [node for node in tree if isinstance(node, EndNode) and node.closed is None]
         visited = [node for node in finished if node.visits >= config.min_visits]
         self.ends: list[EndNode] = [node for node in visited if good[node.id]]
         self.reason = None if self.ends else self._reason(finished, visited)
@@ -73,7 +73,7 @@ class ValidPaths:
                 yield Family(parent, chosen, rejected, tuple(child for child in children if child.id not in taken))
 
     def _rejected(self, node: SpokenNode) -> bool:
-        return node not in self and node.visits >= 1 and node.value < self.config.theta
+        return node not in self and node.visits >= 1 and node.value < self.config.theta and node.closed is None
 
     def _reason(self, finished: list[EndNode], visited: list[EndNode]) -> str:
         if not finished:
@@ -101,7 +101,7 @@ def valid_paths(
     """The valid paths of a tree (paper eq. 5), in the order of their end nodes' ids.
 
     A path is valid if it ends in an end node of at least ``min_visits`` visits and every node on it, from the root
-    to the end, has ``Q >= theta``; with ``path_rule="end"`` the end node alone must.
+    to the end, has ``Q >= theta``; with ``path_rule="end"`` the end node alone must. A closed end node ends none.
 
     :param theta: threshold of Q, within the rewards of the tree's judge (paper: 0.5 in -3 to 1).
     :raises ConfigError: for a setting out of range.
@@ -112,6 +112,8 @@ def valid_paths(
 
 def gold_dialogue(tree: Tree) -> Dialogue | None:
     """The gold dialogue that the tree grew from; None for a tree that began without gold turns.
+
+    Where the strategist refused a gold turn, it ends before that turn.
 
     A seeker turn after the last supporter turn is not in the tree, and so not in the dialogue.
     """

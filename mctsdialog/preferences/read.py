@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,11 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from mctsdialog.dialogue import Domain
-from mctsdialog.errors import ConfigError, DataError
+from mctsdialog.errors import DataError
+from mctsdialog.inputs import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
 from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset
+from mctsdialog.preferences.parquet import parquet_rows
 from mctsdialog.preferences.record import TreeRecord
 from mctsdialog.preferences.rows import FORMATS
+from mctsdialog.roles import RoleHealth
 from mctsdialog.tree import Tree, load_tree
 
 MANIFEST = "dataset.json"
@@ -36,7 +38,7 @@ def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_dir():
-            if not path.is_file():
+            if not path.exists():
                 raise DataError("there is no such file or folder", file=path)
             files.append(path)
             continue
@@ -55,8 +57,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     file = Path(folder) / MANIFEST
     try:
-        manifest = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        manifest = parse_json(read_input(file))
+    except (OSError, ValueError) as error:
         raise DataError(f"is no manifest of a preference dataset: {error}", file=file) from error
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
@@ -120,19 +122,30 @@ def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
     if not manifest.get("complete", True):  # version 0.1 did not say it
         raise DataError("was not written to its end; write the dataset again", file=folder / MANIFEST)
     try:
-        domain = Domain.model_validate_json(json.dumps(manifest.get("domain")))
+        domain = Domain.model_validate(manifest.get("domain"))
         config = PreferenceConfig(**dict(manifest.get("config") or {}))
-    except (ValidationError, ConfigError, TypeError, ValueError) as error:
-        raise DataError(f"its domain or config is malformed: {error}", file=folder / MANIFEST) from error
+    except ValidationError as error:
+        place, message = first_fault(error)
+        raise DataError(message, file=folder / MANIFEST, field=f"domain.{dotted(place)}".rstrip(".")) from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"is malformed: {error}", file=folder / MANIFEST, field="config") from error
+    try:
+        health = RoleHealth.from_dict(manifest.get("health", {}))  # version 0.1 had none
+    except ValidationError as error:
+        place, message = first_fault(error)
+        raise DataError(message, file=folder / MANIFEST, field=f"health.{dotted(place)}".rstrip(".")) from error
     places = [Path(name) for name in manifest["files"] if Path(name).parent.as_posix() == "tree"]
     if not places:
         raise DataError("holds no tree records; write them with the form 'tree'", file=folder)
-    return {place.stem: PreferenceDataset(tuple(_records(folder / place)), domain, config) for place in places}
+    return {
+        place.stem: PreferenceDataset(tuple(_records(folder / place)), domain, config, health=health)
+        for place in places
+    }
 
 
 def _records(path: Path) -> Iterator[TreeRecord]:
-    for number, row in _raw_rows(path):
-        yield TreeRecord.from_json(row, file=str(path), item=f"line {number}")
+    for number, row in _numbered_rows(path):
+        yield TreeRecord.from_dict(row, file=str(path), item=f"line {number}")
 
 
 def read_rows(path: str | Path) -> Iterator[Any]:
@@ -141,44 +154,39 @@ def read_rows(path: str | Path) -> Iterator[Any]:
     :raises DataError: for another suffix, a file that cannot be read, and a line that is not JSON.
     :raises ConfigError: for Parquet where pyarrow is not installed.
     """
-    path = Path(path)
-    for number, row in _raw_rows(path):
+    for number, row in _numbered_rows(Path(path)):
         try:
-            yield json.loads(row)
-        except (ValueError, RecursionError) as error:
+            check_numbers(row)
+        except ValueError as error:
             raise DataError(f"not JSON: {error}", file=path, item=f"line {number}") from error
+        yield row
 
 
-def _raw_rows(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Rows as JSON text with their numbers, from 1; blank lines are counted and left out."""
+def _numbered_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Rows with their numbers, from 1; blank lines are counted and left out."""
     if not path.exists():
         raise DataError("there is no such file or folder", file=path)
     if path.suffix not in _READERS:
         raise DataError(f"is no file of rows: its name must end in {' or '.join(_READERS)}", file=path)
     try:
-        yield from ((number, row) for number, row in enumerate(_READERS[path.suffix](path), start=1) if row.strip())
+        yield from _READERS[path.suffix](path)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", file=path) from error
 
 
-def _json_lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from file
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    with open_input(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = parse_json(line, checked=False)
+                    check_width(row)
+                except ValueError as error:
+                    raise DataError(f"not JSON: {error}", file=path, item=f"line {number}") from error
+                yield number, row
 
 
-def _parquet_rows(path: Path) -> Iterator[bytes]:
-    try:
-        import pyarrow as pa  # noqa: PLC0415  # optional
-        import pyarrow.parquet as pq  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError("Parquet needs pyarrow: pip install pyarrow", field="file_type") from error
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    yield json.dumps(row).encode()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"is not a sound Parquet file: {error}", file=path) from error
-
-
-_READERS: dict[str, Callable[[Path], Iterator[bytes]]] = {".jsonl": _json_lines, ".parquet": _parquet_rows}
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
+    ".jsonl": _json_lines,
+    ".parquet": lambda path: enumerate(parquet_rows(path), start=1),
+}

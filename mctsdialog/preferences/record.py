@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
+from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import DataError
+from mctsdialog.inputs import check_width, first_fault, parse_json
 
 SCHEMA_NAME = "mctsdialog.tree_record"
 SCHEMA_VERSION = 1
@@ -24,6 +26,10 @@ SCHEMA_VERSION = 1
 Polarity: TypeAlias = Literal["chosen", "rejected"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_Id: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]  # what a column of whole numbers holds
+_Value: TypeAlias = Annotated[float, Field(ge=-1e12, le=1e12)]
+T = TypeVar("T")
+_Items: TypeAlias = Annotated[tuple[T, ...], FailFast()]  # the first wrong item alone is an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +49,13 @@ class RecordNode:
 
     __pydantic_config__ = _STRICT
 
-    id: int
-    parent: int
+    id: _Id
+    parent: _Id
     strategy: str
     supporter: str
     seeker: str | None
-    value: float | None
-    visits: int
+    value: _Value | None
+    visits: _Id
     gold: bool
     polarity: Polarity
 
@@ -72,12 +78,12 @@ class TreeRecord:
 
     scenario: Scenario
     domain: str
-    strategies: tuple[str, ...]
+    strategies: _Items[str]
     system: str
-    opening: tuple[Turn, ...]
-    seed: tuple[Turn, ...] | None
-    nodes: tuple[RecordNode, ...]
-    pairs: tuple[tuple[int, int], ...]
+    opening: _Items[Turn]
+    seed: Annotated[tuple[Turn, ...] | None, FailFast()]
+    nodes: _Items[RecordNode]
+    pairs: _Items[tuple[int, int]]
 
     @property
     def id(self) -> str:
@@ -194,21 +200,30 @@ class TreeRecord:
         :raises DataError: for anything but a sound record, with the field at fault.
         """
         try:
-            content = json.loads(data)
-        except (ValueError, RecursionError) as error:
+            content = parse_json(data, checked=False)
+            check_width(content)
+        except ValueError as error:
             raise DataError(f"not JSON: {error}", file=file, item=item) from error
-        if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA_NAME:
+        return cls.from_dict(content, file=file, item=item)
+
+    @classmethod
+    def from_dict(cls, content: Any, *, file: str | None = None, item: int | str | None = None) -> TreeRecord:
+        """Read JSON values that :meth:`to_dict` gave; nothing in them is trusted.
+
+        :raises DataError: as :meth:`from_json`.
+        """
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA_NAME:
             raise DataError(f'not a tree record: "schema" must be {SCHEMA_NAME!r}', file=file, item=item)
+        content = {name: value for name, value in content.items() if name != "schema"}
         version = content.pop("version", None)
         if version != SCHEMA_VERSION:
-            message = f"version {version!r} cannot be read; this release reads {SCHEMA_VERSION}"
+            message = f"version {version!r:.40} cannot be read; this release reads {SCHEMA_VERSION}"
             raise DataError(message, file=file, item=item, field="version")
         try:
             record = _ADAPTER.validate_json(json.dumps(content))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DataError(first["msg"], file=file, item=item, field=where) from error
+            place, message = first_fault(error)
+            raise DataError(message, file=file, item=item, field=".".join(map(str, place)) or None) from error
         fault = record.fault()
         if fault is not None:
             raise DataError(fault[1], file=file, item=item, field=fault[0])
@@ -218,21 +233,37 @@ class TreeRecord:
         """The first thing that does not hold in the record, as (field, what is wrong); None for a sound one."""
         known: dict[int, RecordNode | None] = {0: None}
         for index, node in enumerate(self.nodes):
-            parent = known.get(node.parent)
-            if node.id in known or node.parent not in known:
-                return f"nodes.{index}", f"node {node.id} is there twice, or its parent {node.parent} is not before it"
-            if parent is not None and (parent.seeker is None or parent.polarity == "rejected"):
-                return f"nodes.{index}.parent", f"node {node.parent} can have no node after it"
+            if fault := _node_fault(node, known):
+                return f"nodes.{index}{fault[0]}", fault[1]
             known[node.id] = node
         for index, (first, second) in enumerate(self.pairs):
-            chosen, rejected = known.get(first), known.get(second)
-            if chosen is None or rejected is None or chosen.parent != rejected.parent:
-                return f"pairs.{index}", f"{first} and {second} are not siblings of this record"
-            if (chosen.polarity, rejected.polarity) != ("chosen", "rejected"):
-                return f"pairs.{index}", f"{first} must be a chosen node and {second} a rejected one"
+            if message := _pair_fault(known.get(first), known.get(second), first, second):
+                return f"pairs.{index}", message
         if not self.opening or self.opening[-1].speaker != "seeker":
             return "opening", "must end with a turn of the seeker"
+        for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
+            if message := turns_fault(turns):
+                return name, message
         return None
+
+
+def _node_fault(node: RecordNode, known: Mapping[int, RecordNode | None]) -> tuple[str, str] | None:
+    if node.id in known or node.parent not in known:
+        return "", f"node {node.id} is there twice, or its parent {node.parent} is not before it"
+    parent = known[node.parent]
+    if parent is not None and (parent.seeker is None or parent.polarity == "rejected"):
+        return ".parent", f"node {node.parent} can have no node after it"
+    texts = {".supporter": node.supporter, ".seeker": node.seeker}
+    blank = [name for name, text in texts.items() if text is not None and not text.strip()]
+    return (blank[0], "must be a text that is not blank") if blank else None
+
+
+def _pair_fault(chosen: RecordNode | None, rejected: RecordNode | None, first: int, second: int) -> str | None:
+    if chosen is None or rejected is None or chosen.parent != rejected.parent:
+        return f"{first} and {second} are not siblings of this record"
+    if (chosen.polarity, rejected.polarity) != ("chosen", "rejected"):
+        return f"{first} must be a chosen node and {second} a rejected one"
+    return None
 
 
 _ADAPTER = TypeAdapter(TreeRecord)

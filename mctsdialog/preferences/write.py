@@ -120,6 +120,7 @@ def _write_manifest(
         "domain": first.domain.model_dump(mode="json"),
         "config": first.config.model_dump(mode="json"),
         "licence": licence,
+        "health": first.health.to_dict(),
         **({} if complete else {"complete": False}),
         "files": dict(files),
     }

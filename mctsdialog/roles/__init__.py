@@ -2,28 +2,44 @@
 
 from mctsdialog.roles.bundle import ROLE_NAMES, Roles, role_sampling
 from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
-from mctsdialog.roles.llm import LLMJudge, LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
-from mctsdialog.roles.prompts import END_TOKEN, Prompt, packaged_template
-from mctsdialog.roles.protocols import Judge, JudgeScores, Seeker, Strategist, Supporter
+from mctsdialog.roles.health import JudgeNoise, RoleHealth, check_roles
+from mctsdialog.roles.judge import JudgeScoring, LLMJudge
+from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles.prompts import END_TOKEN, PROMPT_VERSION, Prompt, one_block, packaged_template
+from mctsdialog.roles.protocols import AveragedScores, Judge, JudgeScores, Seeker, Strategist, Supporter
+from mctsdialog.roles.replies import last_object
+from mctsdialog.roles.signal import JudgeSignal, SignalCase, judge_signal, signal_cases
 
 __all__ = [
     "END_TOKEN",
+    "PROMPT_VERSION",
     "ROLE_NAMES",
+    "AveragedScores",
     "Judge",
+    "JudgeNoise",
     "JudgeScores",
+    "JudgeScoring",
+    "JudgeSignal",
     "LLMJudge",
     "LLMRole",
     "LLMSeeker",
     "LLMStrategist",
     "LLMSupporter",
     "Prompt",
+    "RoleHealth",
     "Roles",
     "Seeker",
+    "SignalCase",
     "Strategist",
     "Supporter",
+    "check_roles",
     "checked_judgement",
     "checked_scores",
     "checked_text",
+    "judge_signal",
+    "last_object",
+    "one_block",
     "packaged_template",
     "role_sampling",
+    "signal_cases",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
@@ -9,7 +10,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import ChatModel, ReasoningEffort, Sampling
-from mctsdialog.roles.llm import LLMJudge, LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles.judge import JudgeScoring, LLMJudge
+from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
 from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
@@ -19,22 +21,35 @@ _KINDS: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLM
 
 
 def role_sampling(
-    *, max_tokens: int | None = None, reasoning_effort: ReasoningEffort | None = None
+    *,
+    max_tokens: int | None = None,
+    reasoning_effort: ReasoningEffort | None = None,
+    judge_samples: int = 1,
 ) -> dict[str, Sampling]:
     """The sampling of every LLM role, with another limit or amount of reasoning; for :meth:`Roles.from_model`.
 
     :param max_tokens: most tokens in a reply, reasoning included; None keeps each role's own limit.
     :param reasoning_effort: how much a reasoning model thinks before it answers; None leaves it to the server.
+    :param judge_samples: as :meth:`Roles.from_model` has it; above 1 the judge's temperature is 1.
     :raises ConfigError: for a value out of range.
     """
     given = {"max_tokens": max_tokens, "reasoning_effort": reasoning_effort}
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return {kind.role: replace(kind.default_sampling, **changed) for kind in _KINDS}
+    defaults = {kind.role: kind.default_sampling for kind in _KINDS} | {"judge": LLMJudge.sampling_for(judge_samples)}
+    return {role: replace(sampling, **changed) for role, sampling in defaults.items()}
 
 
 @runtime_checkable
 class _Bindable(Protocol):
     def for_scenario(self, scenario: Scenario) -> Any: ...
+
+
+@runtime_checkable
+class _Prompted(Protocol):
+    prompts: int
+    provenance: dict[str, Any]
+
+    def for_prompts(self, version: int) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,8 @@ class Roles:
         models: Mapping[str, ChatModel] | None = None,
         sampling: Mapping[str, Sampling] | None = None,
         attempts: int = 3,
+        judge_samples: int = 1,
+        judge: JudgeScoring = "digits",
     ) -> Self:
         """LLM roles on one model, or on several.
 
@@ -84,12 +101,17 @@ class Roles:
         :param models: another model for some roles, by role name.
         :param sampling: other sampling for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
         :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
-        :raises ConfigError: for an unknown role name or attempts below 1.
+        :param judge_samples: how often the judge is asked about each turn; its scores are the mean. Above 1 the judge's
+            default temperature is 1.
+        :param judge: "digits", the scores that the judge writes; or "expected", their mean by the log-probabilities of
+            the digits, for servers that return these.
+        :raises ConfigError: for an unknown role name or a value out of range.
         """
         models, sampling = dict(models or {}), dict(sampling or {})
         for name in (*models, *sampling):
             if name not in ROLE_NAMES:
                 raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
+        own: dict[str, Any] = {"samples": judge_samples, "scoring": judge}
         made: dict[str, Any] = {
             kind.role: kind(
                 models.get(kind.role, model),
@@ -97,6 +119,7 @@ class Roles:
                 scenario,
                 sampling=sampling.get(kind.role),
                 attempts=attempts,
+                **(own if kind is LLMJudge else {}),
             )
             for kind in _KINDS
         }
@@ -111,3 +134,24 @@ class Roles:
             if isinstance(role := getattr(self, name), _Bindable)
         }
         return replace(self, **bound) if bound else self
+
+    def with_prompts(self, version: int) -> Self:
+        """These roles with prompts of another version: those with a method ``for_prompts`` are asked for their like.
+
+        :param version: 1 asks as version 0.1 did, so that what it began is resumed with its own prompts.
+        """
+        changed: dict[str, Any] = {}
+        provenance = dict(self.provenance)
+        for name in ROLE_NAMES:
+            role = getattr(self, name)
+            if isinstance(role, _Prompted) and role.prompts != version:
+                changed[name] = role.for_prompts(version)
+                if provenance.get(name) == role.provenance:
+                    provenance[name] = changed[name].provenance
+        return replace(self, **changed, provenance=provenance) if changed else self
+
+    @property
+    def removed(self) -> dict[str, Counter[str]]:
+        """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
+        counts = {name: getattr(getattr(self, name), "removed", None) for name in ROLE_NAMES}
+        return {name: kinds for name, kinds in counts.items() if isinstance(kinds, Counter) and kinds}

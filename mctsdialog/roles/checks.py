@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from mctsdialog.dialogue import Domain, StrategySet
+from mctsdialog.errors import shown
 
 MAX_STRATEGY_SCORE = 10.0
 
@@ -36,7 +36,7 @@ def checked_scores(scores: object, strategies: StrategySet) -> dict[str, float]:
     for name, score in _numbers(scores, MAX_STRATEGY_SCORE):
         resolved = strategies.resolve(name)
         if resolved is None:
-            raise ValueError(f"there is no strategy {name!r}; there are {', '.join(strategies.names)}")
+            raise ValueError(f"there is no strategy {shown(name)}; there are {', '.join(strategies.names)}")
         if resolved in found:
             raise ValueError(f"strategy {resolved!r} is scored twice")
         found[resolved] = score
@@ -55,7 +55,7 @@ def checked_judgement(scores: object, domain: Domain) -> tuple[float, ...]:
     if given.keys() != set(wanted):
         missing = [name for name in wanted if name not in given]
         unknown = sorted(given.keys() - set(wanted))
-        raise ValueError(f"criteria missing: {missing or 'none'}; unknown: {unknown or 'none'}")
+        raise ValueError(f"criteria missing: {missing or 'none'}; unknown: {shown(unknown) if unknown else 'none'}")
     return tuple(given[name] for name in wanted)
 
 
@@ -64,8 +64,8 @@ def _numbers(scores: object, best: float) -> Iterator[tuple[str, float]]:
         raise ValueError(f"the scores must be a mapping, not {type(scores).__name__}")
     for name, score in scores.items():
         if not isinstance(name, str):
-            raise ValueError(f"the key {name!r} must be text")
+            raise ValueError(f"the key {shown(name)} must be text")
         number = isinstance(score, (int, float)) and not isinstance(score, bool)  # faster
-        if not (number and math.isfinite(score) and 0 <= score <= best):
-            raise ValueError(f"the score of {name!r} must be a number from 0 to {best:g}, not {score!r}")
+        if not (number and 0 <= score <= best):  # what is not finite does not lie there
+            raise ValueError(f"the score of {shown(name)} must be a number from 0 to {best:g}, not {shown(score)}")
         yield name, float(score)

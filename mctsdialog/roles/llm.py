@@ -1,25 +1,29 @@
-"""The four roles played by language models (paper Appendix A, prompts in our own words).
+"""The roles played by language models (paper Appendix A, prompts in our own words).
 
 A reply that cannot be used is shown to the model with the reason and asked for again, a bounded number of times; then
-:class:`~mctsdialog.ReplyError` is raised. A failed reply never becomes a score.
+:class:`~mctsdialog.ReplyError` is raised. A failed reply never becomes a score, and what was not said (a refusal, a
+thought) never becomes a turn.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
 from mctsdialog.dialogue import Domain, Scenario, Turn
-from mctsdialog.errors import ConfigError, ReplyError
+from mctsdialog.errors import ConfigError, shortened
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, Sampling
-from mctsdialog.roles.prompts import Prompt
-from mctsdialog.roles.replies import is_end, parse_judgement, parse_scores, parse_utterance
+from mctsdialog.llm.base import PARAGRAPH_STOP, identity_of
+from mctsdialog.roles._utterance import Labels, Utterance, read_utterance
+from mctsdialog.roles.asking import ask, whole
+from mctsdialog.roles.checks import checked_text
+from mctsdialog.roles.prompts import PROMPT_VERSION, Prompt
+from mctsdialog.roles.replies import parse_scores
 
 T = TypeVar("T")
-
-PARAGRAPH = ("\n\n",)
-"""An utterance is one paragraph: what a model adds after it is not said."""
 
 
 class LLMRole:
@@ -30,10 +34,12 @@ class LLMRole:
     :param scenario: the scene and description that the prompts show.
     :param sampling: how replies are drawn; each role has its own default.
     :param attempts: most replies asked for before :class:`~mctsdialog.ReplyError`, 1 or more.
+    :param prompts: version of the prompts; 1 asks as version 0.1 did, to resume what it began.
     """
 
     role: ClassVar[str]
     default_sampling: ClassVar[Sampling]
+    speaks: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -43,57 +49,102 @@ class LLMRole:
         *,
         sampling: Sampling | None = None,
         attempts: int = 3,
+        prompts: int = PROMPT_VERSION,
     ) -> None:
         if attempts < 1:
             raise ConfigError(f"attempts must be 1 or more, not {attempts}", field="attempts")
         self.model = model
         self.domain = domain
-        self.sampling = sampling or self.default_sampling
         self.attempts = attempts
-        self.prompt = Prompt(self.role, domain, scenario or Scenario())
+        self.scenario = scenario or Scenario()
+        self.prompts = prompts
+        self._sampling = None if sampling == self.default_sampling else sampling
+        self.sampling = self._sampling or self._default(prompts)
+        self.prompt = Prompt(self.role, domain, self.scenario, prompts)
+        self.removed: Counter[str] = Counter()
+        """What was taken out of utterances beside labels: "echoes" of the prompt, further "turns" and "paragraphs"."""
+
+    def _default(self, prompts: int) -> Sampling:
+        stops = self.speaks and prompts == 1
+        return replace(self.default_sampling, stop=PARAGRAPH_STOP) if stops else self.default_sampling
 
     def for_scenario(self, scenario: Scenario) -> Self:
         """This role in another scenario."""
-        return type(self)(self.model, self.domain, scenario, sampling=self.sampling, attempts=self.attempts)
+        return self._like_this(scenario, self.prompts)
+
+    def for_prompts(self, version: int) -> Self:
+        """This role with prompts of another version."""
+        return self._like_this(self.scenario, version)
+
+    def _like_this(self, scenario: Scenario, prompts: int) -> Self:
+        made = type(self)(
+            self.model,
+            self.domain,
+            scenario,
+            sampling=self._sampling,
+            attempts=self.attempts,
+            prompts=prompts,
+            **self._own(),
+        )
+        made.removed = self.removed
+        return made
+
+    def _own(self) -> dict[str, Any]:
+        """Settings that this kind of role has besides, by the name of its parameter."""
+        return {}
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What decides the role's replies: model, sampling, a fingerprint of the template."""
+        """What decides the role's replies: model, sampling, a fingerprint of the template, version of the prompts."""
         sampling = {name: value for name, value in asdict(self.sampling).items() if value not in (None, ())}
-        return {"model": self.model.name, "sampling": sampling, "template": self.prompt.digest}
+        known: dict[str, Any] = {"model": self.model.name, "sampling": sampling, "template": self.prompt.digest}
+        if self.prompts == 1:
+            return known
+        identity = identity_of(self.model)
+        return known | {"prompts": self.prompts} | ({"identity": identity} if identity != self.model.name else {})
 
     async def _ask(
         self,
         messages: tuple[Message, ...],
         parse: Callable[[Completion], T],
         schema: Mapping[str, Any] | None = None,
+        *,
+        sample: int = 0,
+        step: int = 1,
+        logprobs: int = 0,
     ) -> T:
-        asked = messages
-        parsed: dict[str, T] = {}
+        request = ChatRequest(
+            messages,
+            self.sampling,
+            schema,
+            sample,
+            role=self.role,
+            logprobs=logprobs,
+            prompt_version=self.prompts,
+            first_paragraph=self.speaks,
+        )
+        return await ask(
+            self.model, request, parse, role=self.role, attempts=self.attempts, correct=_correction, step=step
+        )
 
-        def accept(text: str) -> None:
-            parsed[text] = parse(Completion(text))
+    async def _say(self, messages: tuple[Message, ...], labels: Labels, echoes: tuple[str, ...]) -> Utterance:
+        """One utterance; what was taken out of it is counted."""
 
-        for attempt in range(1, self.attempts + 1):
-            request = ChatRequest(asked, self.sampling, schema, accept=accept, role=self.role)
-            completion = await self.model.complete(request)
-            if completion.text in parsed and completion.finish_reason == "stop":
-                return parsed[completion.text]
-            try:
-                return parse(completion)
-            except ValueError as error:
-                problem = str(error)
-                if attempt == self.attempts:
-                    raise ReplyError(problem, role=self.role, attempts=attempt, last_reply=completion.text) from error
-            asked = (*messages, *_correction(completion.text, problem))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        def parse(completion: Completion) -> Utterance:
+            said = read_utterance(completion.text, labels, echoes=echoes, cut=completion.finish_reason == "length")
+            return said if said.ended and self.role == "seeker" else said._replace(text=checked_text(said.text))
+
+        said = await self._ask(messages, parse)
+        if said.removed:
+            self.removed.update(said.removed)
+        return said
 
 
 def _correction(reply: str, problem: str) -> tuple[Message, Message]:
     """The bad reply and what is wrong with it, shown to the model."""
     return (
         Message("assistant", reply[:2000] or "(nothing)"),
-        Message("user", f"That reply cannot be used: {problem}. Answer again, in the form asked for."),
+        Message("user", f"That reply cannot be used: {shortened(problem)}. Answer again, in the form asked for."),
     )
 
 
@@ -101,42 +152,63 @@ class LLMSeeker(LLMRole):
     """The seeker: one utterance, or ``</end/>``. A reply cut by the token limit is kept up to its last sentence."""
 
     role = "seeker"
-    default_sampling = Sampling(temperature=0.7, frequency_penalty=0.4, max_tokens=160, stop=PARAGRAPH)
+    speaks = True
+    default_sampling = Sampling(temperature=0.7, frequency_penalty=0.4, max_tokens=160)
 
     async def reply(self, history: Sequence[Turn], /) -> str | None:
         """The next seeker utterance, or None where the model ends the dialogue.
 
         :raises ReplyError: where no utterance came.
+        :raises ModelRefusedError: where the model or its provider refuses every time.
         """
-        names = (self.domain.seeker.name, self.domain.supporter.name, "seeker", "supporter")
+        said = await self._say(self.prompt.chat(history, "seeker"), self._labels, self.prompt.echoes())
+        return None if said.ended else said.text
 
-        def parse(completion: Completion) -> str | None:
-            if is_end(completion.text):
-                return None
-            return parse_utterance(completion.text, names, cut=completion.finish_reason == "length")
-
-        return await self._ask(self.prompt.chat(history, "seeker"), parse)
+    @cached_property
+    def _labels(self) -> Labels:
+        return seeker_labels(self.domain)
 
 
 class LLMSupporter(LLMRole):
     """The supporter: one utterance. A reply cut by the token limit is kept up to its last sentence."""
 
     role = "supporter"
-    default_sampling = Sampling(temperature=0.7, frequency_penalty=0.4, max_tokens=192, stop=PARAGRAPH)
+    speaks = True
+    default_sampling = Sampling(temperature=0.7, frequency_penalty=0.4, max_tokens=192)
 
     async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
         """The supporter's next utterance, carrying out ``strategy``.
 
         :raises ReplyError: where no utterance came.
+        :raises ModelRefusedError: where the model or its provider refuses every time.
         """
-        sides = (self.domain.seeker.name, self.domain.supporter.name, "seeker", "supporter")
-        names = (*sides, *self.domain.strategies.names)
-        messages = self.prompt.chat(history, "supporter", strategy=self.domain.strategies[strategy])
+        carried_out = self.domain.strategies[strategy]
+        messages = self.prompt.chat(history, "supporter", strategy=carried_out)
+        echoes = self.prompt.echoes(carried_out)
+        if echoes[0]:
+            echoes = (messages[-1].content, *echoes)  # the seeker's turn with the instruction after it
+        return (await self._say(messages, self._labels, echoes)).text
 
-        def parse(completion: Completion) -> str:
-            return parse_utterance(completion.text, names, cut=completion.finish_reason == "length")
+    @cached_property
+    def _labels(self) -> Labels:
+        return supporter_labels(self.domain)
 
-        return await self._ask(messages, parse)
+
+def seeker_labels(domain: Domain) -> Labels:
+    """Names that may stand before a seeker's utterance."""
+    strategies = (*domain.strategies.names, *domain.strategies.aliases)
+    return Labels(_names_of(domain, "seeker"), _names_of(domain, "supporter"), bracketed=strategies)
+
+
+def supporter_labels(domain: Domain) -> Labels:
+    """Names that may stand before a supporter's utterance."""
+    strategies = (*domain.strategies.names, *domain.strategies.aliases)
+    return Labels(_names_of(domain, "supporter"), _names_of(domain, "seeker"), strategies)
+
+
+def _names_of(domain: Domain, side: str) -> tuple[str, ...]:
+    name = domain.seeker.name if side == "seeker" else domain.supporter.name
+    return tuple(dict.fromkeys((name, side)))
 
 
 class LLMStrategist(LLMRole):
@@ -149,29 +221,12 @@ class LLMStrategist(LLMRole):
         """Raw scores by strategy, in the set's order.
 
         :raises ReplyError: where no whole set of scores came.
+        :raises ModelRefusedError: where the model or its provider refuses every time.
         """
         return await self._ask(
             self.prompt.transcript(history),
-            lambda completion: parse_scores(completion.text, self.domain.strategies),
+            lambda completion: parse_scores(whole(completion), self.domain.strategies),
             whole_numbers_schema(self.domain.strategies.names, 10),
-        )
-
-
-class LLMJudge(LLMRole):
-    """The judge: a whole number from 0 to the best score for every criterion, as JSON."""
-
-    role = "judge"
-    default_sampling = Sampling(temperature=0.0, max_tokens=128)
-
-    async def judge(self, history: Sequence[Turn], /) -> Mapping[str, float]:
-        """Scores of the last supporter turn by criterion.
-
-        :raises ReplyError: where no whole set of scores came.
-        """
-        return await self._ask(
-            self.prompt.transcript(history),
-            lambda completion: parse_judgement(completion.text, self.domain),
-            whole_numbers_schema(self.domain.criteria, self.domain.max_score),
         )
 
 

@@ -15,11 +15,17 @@ from importlib import resources
 
 from mctsdialog.dialogue import Domain, Scenario, Strategy, Turn
 from mctsdialog.errors import DomainError
-from mctsdialog.llm import Message, MessageRole
+from mctsdialog.llm import Message
 from mctsdialog.roles._template import Template, TemplateError, Value, plain
 
 END_TOKEN = "</end/>"  # noqa: S105  # the seeker's end-of-dialogue token, no secret
 """What the seeker says to end a dialogue."""
+
+PROMPT_VERSION = 2
+"""Version of the messages that roles send. It is part of a request's key and of the roles' provenance.
+
+In version 1, of mctsdialog 0.1, a line break in a turn's text could look like the beginning of another turn.
+"""
 
 _BLOCKS = {
     "seeker": ("system", "opening", "instruction"),
@@ -41,10 +47,12 @@ class Prompt:
     :param role: "seeker", "supporter", "strategist" or "judge".
     :param domain: its strategies, names and rubric, and its own template for the role where it has one.
     :param scenario: the scene and description shown.
+    :param version: of the messages' form: :data:`PROMPT_VERSION`, or 1 to resume what version 0.1 began.
     :raises DomainError: for a template with a fault or without a block it needs.
     """
 
-    def __init__(self, role: str, domain: Domain, scenario: Scenario) -> None:
+    def __init__(self, role: str, domain: Domain, scenario: Scenario, version: int = PROMPT_VERSION) -> None:
+        self.version = version
         self._role = role
         self._domain = domain
         self.text = domain.templates.get(role) or packaged_template(role)
@@ -91,12 +99,18 @@ class Prompt:
         if not history or history[0].speaker == speaker:
             messages.append(Message("user", self._once("opening", strategy)))
         for turn in history:
-            own: MessageRole = "assistant" if turn.speaker == speaker else "user"
-            messages.append(Message(own, turn.text))
+            if turn.speaker == speaker:
+                messages.append(Message("assistant", turn.text))
+            else:
+                messages.append(Message("user", self._shown(turn)))
         instruction = self._once("instruction", strategy)
         if instruction:
             messages = _with_instruction(messages, instruction)
         return tuple(messages)
+
+    def echoes(self, strategy: Strategy | None = None) -> tuple[str, ...]:
+        """What of the prompt a model may repeat: the instruction, and what stands in for a first turn."""
+        return self._once("instruction", strategy), self._once("opening", strategy)
 
     def transcript(self, history: Sequence[Turn]) -> tuple[Message, ...]:
         """The history as one transcript with strategies, the instruction at the end."""
@@ -104,9 +118,22 @@ class Prompt:
         lines = []
         for turn in history:
             strategy = f" ({turn.strategy})" if turn.strategy else ""
-            lines.append(f"{names[turn.speaker].capitalize()}{strategy}: {turn.text}")
+            lines.append(f"{names[turn.speaker].capitalize()}{strategy}: {self._shown(turn)}")
         conversation = "\n".join(["The conversation so far:", *lines, "", self._once("instruction")])
         return (Message("system", self.system), Message("user", conversation))
+
+    def _shown(self, turn: Turn) -> str:
+        return turn.text if self.version == 1 else one_block(turn.text)
+
+
+def one_block(text: str) -> str:
+    """``text`` as one turn in a prompt: further lines are indented and blank ones left out.
+
+    So no line of it can be taken for another turn or for an instruction. A text of one line stays as it is.
+    """
+    if text.isprintable() or (lines := text.splitlines()) == [text]:
+        return text
+    return "\n  ".join(line.strip() for line in lines if line.strip())
 
 
 def _with_instruction(messages: list[Message], instruction: str) -> list[Message]:

@@ -6,6 +6,7 @@ conversation so far. Seeker and Supporter see it without strategy names, Strateg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -45,7 +46,10 @@ class Judge(Protocol):
     """Rates the last supporter turn of a history."""
 
     async def judge(self, history: Sequence[Turn], /) -> Mapping[str, float]:
-        """Scores by criterion name (the emotional-support rubric: :class:`JudgeScores`), each from 0 to 4."""
+        """Scores by criterion name (the emotional-support rubric: :class:`JudgeScores`), each from 0 to 4.
+
+        A judge that was asked several times gives :class:`AveragedScores`.
+        """
         ...
 
 
@@ -75,3 +79,24 @@ class JudgeScores(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self.__dataclass_fields__)
+
+
+@dataclass(frozen=True, eq=False)
+class AveragedScores(Mapping[str, float]):
+    """The mean of several independent judgements of one turn; a mapping by criterion name.
+
+    A search keeps the draws beside the mean, so that the judge's noise is known.
+
+    :param draws: the single judgements, one or more, all with the same criteria.
+    """
+
+    draws: tuple[Mapping[str, float], ...]
+
+    def __getitem__(self, key: str) -> float:
+        return math.fsum(draw[key] for draw in self.draws) / len(self.draws)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.draws[0])
+
+    def __len__(self) -> int:
+        return len(self.draws[0])

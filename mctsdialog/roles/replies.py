@@ -1,21 +1,21 @@
-"""Reading what models reply: JSON that may be fenced, noisy or cut, and utterances with a model's habits around."""
+"""Reading what models reply: scores out of JSON, and utterances without a model's habits around them."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
-import json_repair
-
 from mctsdialog.dialogue import Domain, StrategySet
+from mctsdialog.errors import shown
+from mctsdialog.roles._objects import last_object
+from mctsdialog.roles._utterance import Labels, has_end_token, read_utterance
 from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
-from mctsdialog.roles.prompts import END_TOKEN
 
-_SENTENCE_END = re.compile("[.!?\u2026][\"'\u201d\u2019)]*(?=\\s|$)")
-_WHOLE_NUMBER = re.compile(r"\s*(\d{1,3})(?:\.0+)?\s*")
+__all__ = ["is_end", "last_object", "parse_judgement", "parse_scores", "parse_utterance", "read_utterance"]
+
+_WHOLE_NUMBER = re.compile(r"\s*(\d{1,3})(?:\.0*)?\s*")
+_NUMBER_LIKE = re.compile(r"\s*[-+~]?\d")
 
 
 def parse_scores(text: str, strategies: StrategySet) -> dict[str, float]:
@@ -23,7 +23,7 @@ def parse_scores(text: str, strategies: StrategySet) -> dict[str, float]:
 
     :raises ValueError: saying what is wrong, in words that a model can act on.
     """
-    scores = checked_scores(_whole_numbers(_object(text, strategies.names)), strategies)
+    scores = checked_scores(_whole_numbers(last_object(text, strategies.names, _is_score)), strategies)
     missing = [name for name in strategies.names if name not in scores]
     if missing:
         raise ValueError(f"there is no rating for {', '.join(missing)}")
@@ -35,78 +35,40 @@ def parse_judgement(text: str, domain: Domain) -> dict[str, float]:
 
     :raises ValueError: saying what is wrong, in words that a model can act on.
     """
-    scores = checked_judgement(_whole_numbers(_object(text, domain.criteria)), domain)
+    scores = checked_judgement(_whole_numbers(last_object(text, domain.criteria, _is_score)), domain)
     return dict(zip(domain.criteria, scores, strict=True))
 
 
 def parse_utterance(text: str, names: Iterable[str], *, cut: bool = False) -> str:
-    """An utterance without what models put around it: a speaker's name, quotation marks, the other side's turn.
+    """An utterance without what models put around it.
 
-    :param names: the speakers' names and the strategy's, as they may stand in front.
+    :param names: names of either side and of strategies, as they may stand in front.
     :param cut: whether a length limit cut the reply; it is then taken up to its last whole sentence.
     :raises ValueError: where nothing is left.
     """
-    before, other_turn = _label_patterns(tuple(names))
-    clean = other_turn.split(before.sub("", text), maxsplit=1)[0].strip()
-    if len(clean) > 1 and (clean[0], clean[-1]) in {('"', '"'), ("“", "”")} and '"' not in clean[1:-1]:
-        clean = clean[1:-1]
-    if cut:
-        ends = [match.end() for match in _SENTENCE_END.finditer(clean)]
-        if not ends:
-            raise ValueError("the reply is too long; say it in one or two short sentences")
-        clean = clean[: ends[-1]]
-    return checked_text(clean)
-
-
-@lru_cache(maxsize=64)
-def _label_patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What stands before an utterance, and what begins another's."""
-    labels = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    label = rf"[\[(*]*(?:{labels})[\])*]*\s*"
-    before = rf"^\s*(?:(?:{label})+:\**\s*|[\[(](?:{labels})[\])]:?\s*)+"
-    return re.compile(before, re.IGNORECASE), re.compile(rf"\n\s*(?:{label})+:", re.IGNORECASE)
+    names = tuple(names)
+    return checked_text(read_utterance(text, Labels(own=names, other=names), cut=cut).text)
 
 
 def is_end(text: str) -> bool:
     """Whether a seeker's reply ends the dialogue."""
-    return END_TOKEN in "".join(text.split()).casefold()
+    return has_end_token(text)
 
 
-def _object(text: str, keys: Iterable[str]) -> Mapping[Any, Any]:
-    """The JSON object in a reply, itself or one level inside another."""
-    found = _json(text)
-    candidates: list[Any] = [found, *(found if isinstance(found, list) else [])]
-    for candidate in list(candidates):
-        if isinstance(candidate, Mapping):
-            candidates.extend(candidate.values())
-    wanted = {key.casefold() for key in keys}
-    for candidate in candidates:
-        if isinstance(candidate, Mapping) and any(str(key).strip().casefold() in wanted for key in candidate):
-            return candidate
-    raise ValueError("the reply has no JSON object with the keys that were asked for")
+def _is_score(value: Any) -> bool:
+    """Whether a value is meant as a score, in whatever form."""
+    return type(value) is int or _NUMBER_LIKE.match(str(value)) is not None
 
 
-def _json(text: str) -> Any:
-    """The first object in the text: as it stands where it is sound JSON, else repaired.
-
-    What stands before it is cut off, because the repair would take a ``#`` there for a comment.
-    """
-    start = text.find("{")
-    try:
-        return json.JSONDecoder().raw_decode(text, max(start, 0))[0]
-    except (RecursionError, ValueError):
-        pass
-    try:
-        return json_repair.loads(text[max(start, 0) :])
-    except (RecursionError, ValueError) as error:
-        raise ValueError("the reply is not JSON") from error
-
-
-def _whole_numbers(scores: Mapping[Any, Any]) -> dict[str, int]:
+def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for key, value in scores.items():
-        match = None if isinstance(value, bool) else _WHOLE_NUMBER.fullmatch(str(value))
+        if type(value) is int and 0 <= value < 1000:  # as nearly always
+            numbers[key] = value
+            continue
+        plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+        match = _WHOLE_NUMBER.fullmatch(str(value)) if plain else None
         if match is None:
-            raise ValueError(f"the value of {str(key)!r} must be a whole number, not {str(value)[:40]!r}")
-        numbers[str(key)] = int(match[1])
+            raise ValueError(f"the value of {shown(key)} must be a whole number, not {shown(value)}")
+        numbers[key] = int(match[1])
     return numbers

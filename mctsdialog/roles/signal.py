@@ -60,7 +60,7 @@ class JudgeSignal:
         centre = share + _Z**2 / (2 * count)
         half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
         low, high = ((centre + sign * half) / (1 + _Z**2 / count) for sign in (-1, 1))
-        return max(0.0, low), min(1.0, high)
+        return min(share, max(0.0, low)), max(share, min(1.0, high))  # whatever rounding does
 
     @property
     def tells_apart(self) -> bool:

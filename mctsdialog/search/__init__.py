@@ -2,15 +2,16 @@
 
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
-from mctsdialog.search.journal import Journal
+from mctsdialog.search.journal import Journal, roles_for
 from mctsdialog.search.plan import Plan, plan
 from mctsdialog.search.play import History, Players, most_calls, most_calls_by_role, play, play_probe
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.runner import search
-from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Exchange, Growth, Outcome, Trial
 
 __all__ = [
     "BackupRule",
+    "Closure",
     "Engine",
     "Exchange",
     "Growth",
@@ -28,6 +29,7 @@ __all__ = [
     "play",
     "play_probe",
     "pucb",
+    "roles_for",
     "running_mean",
     "search",
 ]

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from mctsdialog.errors import MctsDialogError
 from mctsdialog.llm import ResponseCache, Sampling
 from mctsdialog.llm.exchanges import Exchange, RecordedModel, RecordingModel
-from mctsdialog.roles import ROLE_NAMES, LLMRole, Roles
+from mctsdialog.roles import PROMPT_VERSION, ROLE_NAMES, LLMRole, Roles
 from mctsdialog.search.play import History, Players
 from mctsdialog.search.rules import highest
 from mctsdialog.tree import EndNode, ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
@@ -143,7 +143,9 @@ class RecordedRoles:
             self._models[role] = RecordingModel(RecordedModel(name, cache, identity=identity))
         sampling = {role: found for role in ROLE_NAMES if (found := self._sampling(role)) is not None}
         models: dict[str, Any] = dict(self._models)
-        roles = Roles.from_model(models["judge"], domain=tree.domain, models=models, sampling=sampling)
+        roles = Roles.from_model(
+            models["judge"], domain=tree.domain, models=models, sampling=sampling, **self._judging()
+        ).with_prompts(self._prompts())
         for role in ROLE_NAMES:
             if role not in self._problems:
                 self._compare(role, getattr(roles, role))
@@ -159,6 +161,19 @@ class RecordedRoles:
             return name, identity if isinstance(identity, str) else None
         self._problems[role] = "the tree does not say which model played this role"
         return "unknown", None
+
+    def _prompts(self) -> int:
+        """The version of the prompts; version 0.1 did not say it."""
+        found = {self._known(role).get("prompts", 1) for role in ROLE_NAMES}
+        return PROMPT_VERSION if PROMPT_VERSION in found else 1
+
+    def _judging(self) -> dict[str, Any]:
+        known = self._known("judge")
+        samples, scoring = known.get("samples"), known.get("scoring")
+        return {
+            "judge_samples": samples if isinstance(samples, int) and samples > 0 else 1,
+            "judge": "expected" if scoring == "expected" else "digits",
+        }
 
     def _sampling(self, role: str) -> Sampling | None:
         found = self._known(role).get("sampling")
@@ -201,7 +216,7 @@ class RecordedRoles:
             return await self._players.seeker(question.history)
         if question.role == "strategist":
             return await self._players.scores(question.history)
-        return await self._players.judgement(question.history)
+        return (await self._players.judgement(question.history)).scores
 
     def _fits(self, question: Question, answer: Any) -> bool:
         if question.role == "strategist" and isinstance(question.answer, str):

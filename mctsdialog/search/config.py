@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mctsdialog.settings import Settings
+from mctsdialog.settings import Settings, lasting
 
 STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "max_ends"})
 """Fields that say when to stop. They change no trial, so a search may be resumed with others."""
@@ -23,7 +23,10 @@ class SearchConfig(Settings):
         default=5.0, gt=0.0, description="temperature T of the softmax over strategy scores, above 0"
     )
     bias: float = Field(
-        default=-3.0, description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)"
+        default=-3.0,
+        ge=-1e9,
+        le=1e9,
+        description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)",
     )
     horizon: int = Field(default=4, ge=0, description="H, most simulated rounds after a new node, 0 or more")
     gold_visits: int = Field(default=100, ge=0, description="N that a gold node starts with, 0 or more")
@@ -46,4 +49,5 @@ class SearchConfig(Settings):
 
     def defining(self) -> dict[str, Any]:
         """The settings that a search cannot be gone on with changed, stopping fields aside."""
-        return self.model_dump(exclude=set() if self.deterministic else {"parallelism"})
+        left_out = set() if self.deterministic else {"parallelism"}
+        return {name: value for name, value in lasting(self).items() if name not in left_out}

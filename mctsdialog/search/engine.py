@@ -23,7 +23,7 @@ from mctsdialog.search.rules import (
     softmax,
     with_gold,
 )
-from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial, TrialKind
+from mctsdialog.search.trial import Closure, Exchange, Growth, Outcome, Trial, TrialKind
 from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode, shared_scores
 
 
@@ -54,7 +54,12 @@ class Engine:
         self._at: dict[int, int] = {}  # the node that a trial under way is counted and blocked at
         self._told: set[int] = set()
         self._unobserved: Counter[int] = Counter()
-        self._blocked: set[int] = set()
+        self._blocked: set[int] = set()  # what selection must not enter now: under way or closed
+        self._shut: set[int] = set()  # of them, for good: closed, or with every child shut
+        self._closures = 0
+        for node in reversed(list(tree)):
+            if node.closed is not None:
+                self._shut_out(node)
 
     # -- ask ---------------------------------------------------------------------------------------------------
 
@@ -63,19 +68,21 @@ class Engine:
         """Trials asked and neither told nor released."""
         return len(self._under_way)
 
-    def ask(self) -> Trial | None:
+    def ask(self, expected: int | None = None) -> Trial | None:
         """Select a leaf and open a trial on it.
 
         None where no trial can start now: the search may stop, the iterations left are all under way, or every
         leaf is being played already. A leaf under way is never given twice, but for an end node, which is only judged
         again, as at every visit.
+
+        :param expected: give a trial of this leaf alone, while others are under way: of a search that is resumed.
         """
         if self.tree.iterations + self.in_flight >= self.config.max_iterations:
             return None
-        if self.tree.root.id in self._blocked:
+        if self.tree.root.id in self._blocked or self._closures >= self.config.max_iterations:
             return None
         leaf = self.select()
-        if self._may_stop(leaf):
+        if self._may_stop(leaf) or (expected is not None and self._under_way and leaf.id != expected):
             return None
         trial = self._trial(leaf)
         self._under_way[trial.number] = trial
@@ -85,7 +92,8 @@ class Engine:
     def select(self) -> Node:
         """The leaf of the next trial: from the root, the child of highest PUCB until a node has none.
 
-        Ties go to the first child. Selecting changes nothing.
+        Ties go to the first child. Closed nodes, and those with closed ones alone below them, are left out. Selecting
+        changes nothing.
         """
         node: Node = self.tree.root
         while node.children:
@@ -95,11 +103,14 @@ class Engine:
     def stop_reason(self) -> str | None:
         """Why the search may stop now, or None. Asking changes nothing.
 
-        "max_iterations"; "enough_ends" (min_iterations and min_ends are reached) or "max_ends", both only when the
-        next selection is not an end node.
+        "max_iterations"; "closed" (no branch is left open, or as many were closed as iterations are allowed);
+        "enough_ends" (min_iterations and min_ends are reached) or "max_ends", both only when the next selection is not
+        an end node.
         """
         if self.tree.iterations >= self.config.max_iterations:
             return "max_iterations"
+        if self.tree.root.id in self._shut or self._closures >= self.config.max_iterations:
+            return "closed"
         return None if self.tree.root.id in self._blocked else self._may_stop(self.select())
 
     def _may_stop(self, leaf: Node) -> str | None:
@@ -144,7 +155,7 @@ class Engine:
         if not children or any(isinstance(child, SpokenNode) and child.gold for child in children):
             return None
         best = max(children, key=lambda child: child.prior)
-        return best.id if isinstance(best, UnexpandedNode) else None
+        return best.id if isinstance(best, UnexpandedNode) and best.closed is None else None
 
     def _open(self, trial: Trial, at: Node) -> None:
         """Count a trial under way on the path to a node, and block what has nothing else to offer."""
@@ -156,12 +167,25 @@ class Engine:
             if node.children and all(child in self._blocked for child in node.children):
                 self._blocked.add(node.id)
 
-    def _close(self, trial: Trial) -> None:
+    def _leave(self, trial: Trial) -> None:
         for node in self.tree.path(self.tree[self._at.pop(trial.number)]):
-            self._blocked.discard(node.id)
+            if node.id not in self._shut:
+                self._blocked.discard(node.id)
             self._unobserved[node.id] -= 1
             if not self._unobserved[node.id]:
                 del self._unobserved[node.id]
+
+    def _shut_out(self, node: Node) -> None:
+        """Keep selection from a closed node, and from every node above it that has nothing else to offer."""
+        self._closures += 1
+        self._shut.add(node.id)
+        self._blocked.add(node.id)
+        for kind in (self._shut, self._blocked):  # for good; and while others are under way
+            above = self.tree.parent(node)
+            while above is not None and all(child in kind for child in above.children):
+                self._blocked.add(above.id)
+                kind.add(above.id)
+                above = self.tree.parent(above)
 
     # -- tell --------------------------------------------------------------------------------------------------
 
@@ -175,7 +199,7 @@ class Engine:
         if self._under_way.get(trial.number) is not trial or self._at[trial.number] != trial.leaf:
             raise TrialError(f"trial {trial.number} is not under way in this search, or has grown its leaf already")
         self._check_growth(trial.kind, growth)
-        self._close(trial)
+        self._leave(trial)
         self._open(trial, self.tree[self._expand(trial.leaf, growth)])
 
     def replay_growth(self, leaf: int, growth: Growth) -> None:
@@ -184,8 +208,8 @@ class Engine:
         :raises TrialError: where it cannot have grown so.
         """
         node = self.tree[leaf]
-        if node.children:
-            raise TrialError(f"node {leaf} is not a leaf")
+        if node.children or node.closed is not None:
+            raise TrialError(f"node {leaf} is not an open leaf")
         self._check_growth(self._kind(node), growth)
         self._expand(leaf, growth)
 
@@ -196,10 +220,12 @@ class Engine:
         """
         if self._under_way.get(trial.number) is trial:
             del self._under_way[trial.number]
-            self._close(trial)
+            self._leave(trial)
 
-    def tell(self, trial: Trial, outcome: Outcome) -> bool:
+    def tell(self, trial: Trial, outcome: Outcome | Closure) -> bool:
         """Commit what a trial found. Trials may be told in any order.
+
+        A closure closes one node: selection never enters it again. It is no iteration, and no Q or N changes.
 
         :returns: False, with nothing changed, where the trial was told before.
         :raises TrialError: for a trial that is not under way (released, or of another search), or an outcome that
@@ -210,13 +236,15 @@ class Engine:
         if self._under_way.get(trial.number) is not trial:
             raise TrialError(f"trial {trial.number} is not under way in this search")
         self._check(trial.kind, outcome)
+        if self._at[trial.number] != trial.leaf and outcome.scores is None:
+            raise TrialError(f"trial {trial.number} has grown its leaf, and the outcome has no scores: {outcome}")
         del self._under_way[trial.number]
-        self._close(trial)
+        self._leave(trial)
         self._told.add(trial.number)
         self._commit(trial.leaf, outcome)
         return True
 
-    def replay(self, leaf: int, outcome: Outcome) -> None:
+    def replay(self, leaf: int, outcome: Outcome | Closure) -> None:
         """Commit a journalled trial on the leaf it was played on.
 
         :raises TrialError: where the leaf cannot have had that outcome.
@@ -225,30 +253,55 @@ class Engine:
         grown = self._unfinished(node) is not None
         if node.children and not (grown and outcome.scores is not None):
             raise TrialError(f"node {leaf} is not a leaf")
-        if not grown:
-            self._check(self._kind(node), outcome)
+        if node.closed is not None and not isinstance(node, EndNode):  # an end may be judged twice at a time
+            raise TrialError(f"node {leaf} is closed")
+        played: TrialKind = "expand" if outcome.generated is None else "generate"  # before a growth gave it children
+        self._check(played if grown else self._kind(node), outcome)
         self._commit(leaf, outcome)
 
-    def probe(self, node_id: int, outcome: Outcome) -> SpokenNode:
+    def probe(self, node_id: int, outcome: Outcome | Closure) -> StrategyNode:
         """Give an unexpanded node its turn and one reward apart from the search: nothing is backpropagated.
 
-        :param outcome: what :func:`~mctsdialog.search.play_probe` found.
-        :raises TreeError: for a node that is not unexpanded.
+        :param outcome: what :func:`~mctsdialog.search.play_probe` found; a closure closes the node.
+        :raises TreeError: for a node that is not unexpanded, or closed.
         :raises TrialError: for an outcome that is not a probe's.
         """
+        if isinstance(outcome, Closure):
+            return self._closed_probe(node_id, outcome)
         fits = outcome.child is not None and outcome.scores is None and outcome.generated is None
+        fits = fits and len(outcome.draws) in (0, len(outcome.judgements))
         if outcome.child is None or not fits or len(outcome.judgements) != 1 + len(outcome.steps):
             raise TrialError(f"the outcome does not fit a probe: {outcome}")
         node = self.tree.speak(node_id, outcome.child.supporter, outcome.child.seeker)
         total = self._reward(outcome)
-        node.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
+        node.rollout = _rollout(outcome, total)
         node.value, node.visits, node.probe = total, 1, True
         return node
+
+    def _closed_probe(self, node_id: int, closure: Closure) -> StrategyNode:
+        node = self.tree[node_id]
+        if not isinstance(node, UnexpandedNode) or closure.generated is not None or closure.scores is not None:
+            raise TrialError(f"the closure does not fit a probe of {node.type} node {node_id}: {closure}")
+        self.close(node_id, closure.reason)
+        return node
+
+    def close(self, node_id: int, reason: str) -> None:
+        """Close a leaf: selection never enters it again. A closed one keeps its first reason.
+
+        :param reason: who refuses, and how.
+        :raises TreeError: for a node with children.
+        """
+        if self.tree[node_id].closed is None:
+            self.tree.close(node_id, reason)
+            self._shut_out(self.tree[node_id])
 
     def _reward(self, outcome: Outcome) -> float:
         return mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])
 
-    def _check(self, kind: TrialKind, outcome: Outcome) -> None:
+    def _check(self, kind: TrialKind, outcome: Outcome | Closure) -> None:
+        if isinstance(outcome, Closure):
+            self._check_closure(kind, outcome)
+            return
         ended = kind == "end" or (outcome.generated is not None and outcome.generated.seeker is None)
         fits = (outcome.generated is not None) == (kind == "generate")
         fits = fits and (outcome.scores is not None) == (not ended and kind != "finish")
@@ -257,21 +310,40 @@ class Engine:
         fits = fits and not (outcome.steps and (ended or child_ended))
         fits = fits and len(outcome.steps) <= self.config.horizon
         fits = fits and len(outcome.judgements) == 1 + len(outcome.steps)
+        fits = fits and len(outcome.draws) in (0, len(outcome.judgements))
         if not fits:
             raise TrialError(f"the outcome does not fit a trial of kind {kind!r}: {outcome}")
+
+    def _check_closure(self, kind: TrialKind, closure: Closure) -> None:
+        said, scored = closure.generated, closure.scores is not None
+        fits = said is None or (kind == "generate" and said.seeker is not None)
+        if not fits or (scored and kind != "expand" and said is None):
+            raise TrialError(f"the closure does not fit a trial of kind {kind!r}: {closure}")
 
     def _check_growth(self, kind: TrialKind, growth: Growth) -> None:
         ended = growth.generated is not None and growth.generated.seeker is None
         if kind not in ("generate", "expand") or ended or (growth.generated is not None) != (kind == "generate"):
             raise TrialError(f"the growth does not fit a trial of kind {kind!r}: {growth}")
 
-    def _commit(self, leaf_id: int, outcome: Outcome) -> None:
+    def _commit(self, leaf_id: int, outcome: Outcome | Closure) -> None:
+        if isinstance(outcome, Closure):
+            self._commit_closure(leaf_id, outcome)
+            return
         evaluated = self._evaluated(leaf_id, outcome)
         total = self._reward(outcome)
         if evaluated.rollout is None and not evaluated.gold:
-            evaluated.rollout = Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total)
+            evaluated.rollout = _rollout(outcome, total)
         self._backpropagate(evaluated, total)
         self.tree.iterations += 1
+
+    def _commit_closure(self, leaf_id: int, closure: Closure) -> None:
+        node_id = leaf_id
+        if closure.scores is not None:
+            grown = self._unfinished(self.tree[leaf_id])
+            node_id = self._expand(leaf_id, Growth(closure.generated, closure.scores)) if grown is None else grown
+        elif closure.generated is not None:
+            self.tree.speak(leaf_id, closure.generated.supporter, closure.generated.seeker)
+        self.close(node_id, closure.reason)
 
     def _evaluated(self, leaf_id: int, outcome: Outcome) -> SpokenNode:
         """Add what was generated, and give the node that was evaluated."""
@@ -319,3 +391,8 @@ class Engine:
             node.visits = self.config.gold_visits
             node.value = self.tree.domain.max_score + self.config.bias if node.visits else 0.0
         return child
+
+
+def _rollout(outcome: Outcome, total: float) -> Rollout:
+    draws = tuple(tuple(map(shared_scores, each)) for each in outcome.draws)
+    return Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total, draws)

@@ -1,7 +1,8 @@
 """The journal: an append-only log of one search, a line a record, synced, that survives a kill at any byte.
 
 The first line says what is searched (dialogue, domain, config, roles); the others hold what was asked of the roles
-and committed: the opening, the scores at gold turns, and one record a trial. Reading it rebuilds the very same tree.
+and committed: the opening, the scores at gold turns, and one record a trial ("closed" where a model refused it).
+Reading it rebuilds the very same tree.
 A line is ``{"crc": "xxxxxxxx", "record": ...}``; the CRC-32 is of the record's own bytes.
 """
 
@@ -12,12 +13,18 @@ import os
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError, JournalMismatchError
-from mctsdialog.search.config import STOPPING_FIELDS
+from mctsdialog.inputs import check_regular, parse_json
+from mctsdialog.roles import Roles
+from mctsdialog.roles.prompts import PROMPT_VERSION
+from mctsdialog.search.config import STOPPING_FIELDS, SearchConfig
+from mctsdialog.settings import lasting
 
 try:
     import fcntl
@@ -27,9 +34,36 @@ except ImportError:  # not on Windows, where two writers are not noticed
 FORMAT = "mctsdialog.journal"
 VERSION = 1
 
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for a device, which is refused once it is open
 _SYNC = getattr(os, "fdatasync", os.fsync)
 _PREFIX = b'{"crc":"'
 _MIDDLE = b'","record":'
+
+
+def roles_for(journal: str | Path | None, roles: Roles) -> tuple[Roles, dict[str, int]]:
+    """The roles with the prompts that a journal was made with, and what its header says of these.
+
+    A header that says nothing was written by version 0.1: its roles go on with the prompts of that version, so that
+    nothing is asked twice. Without a journal, the present prompts are used.
+
+    :raises JournalError: for prompts of a later version.
+    """
+    header = _written_header(Path(journal)) if journal is not None else None
+    version = PROMPT_VERSION if header is None else header.get("prompts", 1)
+    if type(version) is not int or not 1 <= version <= PROMPT_VERSION:
+        raise JournalError(f"was made with prompts of version {version!r}; update mctsdialog to go on", file=journal)
+    return roles.with_prompts(version), {} if version == 1 else {"prompts": version}
+
+
+def _written_header(path: Path) -> dict[str, Any] | None:
+    """The header of a journal; None where there is none. Opening the journal says what is wrong with it."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return _decode(file.readline())
+    except OSError:
+        return None
 
 
 def _encode(record: Mapping[str, Any]) -> bytes:
@@ -44,8 +78,8 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"}\n") or line != b"%s%08x%s%s}\n" % (_PREFIX, zlib.crc32(body), _MIDDLE, body):
         return None
     try:
-        record = json.loads(body)
-    except (ValueError, RecursionError):
+        record = parse_json(body)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
 
@@ -54,9 +88,10 @@ class Journal:
     """A journal that is open for appending. Only one process may have it open.
 
     :param path: the file; made, with its folders, where it is absent.
-    :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ...}``, JSON values.
+    :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ..., "prompts": ...}``, JSON values.
     :raises JournalMismatchError: where the file belongs to another dialogue, domain, config or set of roles. Fields
-        that only say when to stop may differ; empty roles are not compared.
+        that only say when to stop may differ; empty roles are not compared. Fields of config and domain that the file
+        lacks count as their defaults.
     :raises JournalError: where it cannot be read or written, is open elsewhere, or is damaged before its end.
     """
 
@@ -68,8 +103,9 @@ class Journal:
         """The records that were there, header aside, until :meth:`forget`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_WAIT, 0o666)
             self._syncer = _Syncer(self._descriptor)
+            check_regular(self._descriptor, self.path)
             self._lock()
             self._recover()
         except OSError as error:
@@ -162,7 +198,10 @@ class Journal:
             _sync_folder(self.path.parent)
 
     def _compare(self, found: Mapping[str, Any]) -> None:
-        differences = dict(_differences(found, json.loads(json.dumps(self._header))))
+        wanted = json.loads(json.dumps(self._header))
+        differences = dict(_differences(found, wanted))
+        if differences:
+            differences = dict(_differences(_filled(found, wanted), wanted))
         if not differences:
             return
         lines = [f"{field}: {was!r:.80} there, {now!r:.80} now" for field, (was, now) in differences.items()]
@@ -233,6 +272,18 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A header with the settings that it lacks, for a later version has added them, at their defaults."""
+    header = dict(found)
+    if isinstance(config := found.get("config"), dict):
+        fields = SearchConfig.model_fields
+        defaults = {name: fields[name].default for name in wanted.get("config", {}) if name in fields}
+        header["config"] = {**defaults, **config}
+    with suppress(ValueError):  # else it is compared as it stands
+        header["domain"] = lasting(Domain.model_validate_json(json.dumps(found.get("domain"))))
+    return header
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import anyio
 from anyio.abc import TaskGroup
 
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
-from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, first_error
+from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ModelRefusedError, first_error
 from mctsdialog.roles import Roles
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
 from mctsdialog.search.play import Players, most_calls, play
-from mctsdialog.search.trial import Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.search.trials import Trials
 from mctsdialog.tree import ExpandedNode, Node, SpokenNode, Tree
 
@@ -31,7 +32,7 @@ class Plan:
     :param tree: what was searched; its root is the conversation so far, the root's children are the strategies.
     :param calls: calls to roles that this plan took.
     :param reused: visits that came from the plan before.
-    :param stopped: why the search ended: "max_iterations", "enough_ends", "max_ends", "seconds", "calls" or
+    :param stopped: why the search ended: "max_iterations", "enough_ends", "max_ends", "closed", "seconds", "calls" or
         "budget: ...".
     """
 
@@ -73,6 +74,7 @@ async def plan(
     :raises DialogueError: for a history that does not end with the seeker.
     :raises ReplyError: where a role's answer stayed unusable.
     :raises ModelError: where a model call failed for good.
+    :raises ModelRefusedError: where models refuse every reply; a single refused branch is closed.
     :raises BudgetExceededError: only where the budget was spent before there was a reply.
     """
     config = config or SearchConfig()
@@ -83,7 +85,8 @@ async def plan(
     run = _Run(Engine(tree, config), partial(Players, roles.bind(tree.scenario), domain), calls)
     stopped = await run.search(seconds)
     node = _best(tree)
-    assert node is not None, "the first trial gives a reply"
+    if node is None:
+        raise _all_refused(tree)
     return Plan(node.strategy, node.supporter, node.value, node.visits, tree, run.calls, reused, stopped)
 
 
@@ -99,7 +102,8 @@ def _begin(
     if previous is not None:
         if previous.tree.domain != domain:
             raise ConfigError(f"the previous plan is of the domain {previous.tree.domain.name!r}, not {domain.name!r}")
-        if (node := _follow(previous.tree, turns)) is not None:
+        node = _follow(previous.tree, turns)
+        if node is not None and node.closed is None:
             tree = previous.tree.subtree(node.id)
             return tree, tree.root.visits
     return Tree(scenario or (previous.tree.scenario if previous else Scenario()), domain, turns), 0
@@ -132,9 +136,18 @@ def _check_limits(config: SearchConfig, seconds: float | None, calls: int | None
 
 
 def _best(tree: Tree) -> SpokenNode | None:
-    """The root's most visited child that has words; among equals the one of highest Q."""
+    """The root's most visited child that has words; among equals the one of highest Q, an open one first."""
     spoken = [child for child in tree.children(tree.root) if isinstance(child, SpokenNode) and child.visits]
-    return max(spoken, key=lambda child: (child.visits, child.value), default=None)
+    return max(spoken, key=lambda child: (child.closed is None, child.visits, child.value), default=None)
+
+
+def _all_refused(tree: Tree) -> ModelRefusedError:
+    closed = tree.closed()
+    shown = ", ".join(f"{reason} ({count})" for reason, count in closed.items())
+    reason: Literal["content_filter", "refusal"] = "refusal"
+    if all(each.endswith("content_filter") for each in closed):
+        reason = "content_filter"
+    return ModelRefusedError(f"models refuse every reply to this conversation: {shown}", reason=reason)
 
 
 class _Run:
@@ -187,7 +200,7 @@ class _Run:
         self._late = True
         group.cancel_scope.cancel()
 
-    async def _play(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome:
+    async def _play(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome | Closure:
         players = self._under_way[trial.number] = self._players()
         try:
             return await play(trial, players, self._engine.tree.domain, self._engine.config.horizon, on_growth)

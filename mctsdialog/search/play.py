@@ -5,18 +5,18 @@ The judge's calls run beside the rest of the simulation and do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from mctsdialog.dialogue import Domain, Turn
-from mctsdialog.errors import ReplyError, first_error
-from mctsdialog.roles import Roles, checked_judgement, checked_scores, checked_text
+from mctsdialog.errors import ModelRefusedError, ReplyError, first_error
+from mctsdialog.roles import AveragedScores, Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.search.rules import highest
-from mctsdialog.search.trial import Exchange, Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Exchange, Growth, Outcome, Trial
 from mctsdialog.tree import RolloutStep
 
 T = TypeVar("T")
@@ -48,11 +48,23 @@ class History(NamedTuple):
         return History((*self.full, turn), (*self.plain, turn))
 
 
+class Judgement(NamedTuple):
+    """What the judge said of one turn, in the order of the domain's criteria.
+
+    :param scores: the scores; of several draws their mean.
+    :param draws: the scores of each draw, where the judge was asked several times.
+    """
+
+    scores: tuple[float, ...]
+    draws: tuple[tuple[float, ...], ...] = ()
+
+
 class Players:
     """The roles as the search calls them: each sees its own view of the history, and each answer is checked.
 
     :ivar calls: how often a role was asked.
     :raises ReplyError: from every call, where the role's answer cannot be used.
+    :raises ModelRefusedError: from every call, where the role's model refuses; its ``role`` says which.
     """
 
     def __init__(self, roles: Roles, domain: Domain) -> None:
@@ -70,48 +82,80 @@ class Players:
     async def seeker(self, history: History) -> str | None:
         """The seeker's answer, or None for the end."""
         self.calls += 1
-        reply = await self._roles.seeker.reply(history.plain)
+        try:
+            reply = await self._roles.seeker.reply(history.plain)
+        except ModelRefusedError as refused:
+            refused.role = "seeker"
+            raise
         return None if reply is None else _checked("seeker", reply, checked_text)
 
     async def supporter(self, history: History, strategy: str) -> str:
         """The supporter's turn that carries out ``strategy``."""
         self.calls += 1
-        reply = await self._roles.supporter.reply(history.plain, strategy)
+        try:
+            reply = await self._roles.supporter.reply(history.plain, strategy)
+        except ModelRefusedError as refused:
+            refused.role = "supporter"
+            raise
         return _checked("supporter", reply, checked_text)
 
     async def scores(self, history: History) -> dict[str, float]:
         """The strategist's raw scores, in the order of the domain's set."""
         self.calls += 1
-        scores = await self._roles.strategist.score(history.full)
+        try:
+            scores = await self._roles.strategist.score(history.full)
+        except ModelRefusedError as refused:
+            refused.role = "strategist"
+            raise
         return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
 
-    async def judgement(self, history: History) -> tuple[float, ...]:
-        """The judge's scores of the last turn, in the order of the domain's criteria."""
+    async def judgement(self, history: History) -> Judgement:
+        """The judge's scores of the last turn."""
         self.calls += 1
-        scores = await self._roles.judge.judge(history.full)
-        return _checked("judge", scores, lambda given: checked_judgement(given, self._domain))
+        try:
+            scores = await self._roles.judge.judge(history.full)
+        except ModelRefusedError as refused:
+            refused.role = "judge"
+            raise
+        drawn = scores.draws if isinstance(scores, AveragedScores) else ()
+        mean, *draws = [
+            _checked("judge", each, lambda given: checked_judgement(given, self._domain)) for each in (scores, *drawn)
+        ]
+        return Judgement(mean, tuple(draws))
 
 
 class Judging:
-    """Judge calls under way beside the simulation; leaving the block waits for them."""
+    """Judge calls under way beside the simulation; leaving the block waits for them.
+
+    :ivar refused: what the judge refused with, by place in the order that calls were started.
+    """
 
     def __init__(self, players: Players) -> None:
         self._players = players
         self._group: TaskGroup = anyio.create_task_group()
-        self._judgements: list[tuple[float, ...]] = []
+        self._judgements: list[Judgement] = []
+        self.refused: dict[int, ModelRefusedError] = {}
 
     def start(self, history: History) -> None:
         """Have the last turn of ``history`` judged."""
-        self._judgements.append(())
+        self._judgements.append(Judgement(()))
         self._group.start_soon(self._judge, len(self._judgements) - 1, history)
 
     async def _judge(self, index: int, history: History) -> None:
-        self._judgements[index] = await self._players.judgement(history)
+        try:
+            self._judgements[index] = await self._players.judgement(history)
+        except ModelRefusedError as refused:
+            self.refused[index] = refused
 
-    @property
-    def results(self) -> tuple[tuple[float, ...], ...]:
-        """The judgements in the order they were started; whole once the block is left."""
-        return tuple(self._judgements)
+    def results(self, most: int) -> tuple[Judgement, ...]:
+        """The first judgements in the order they were started, up to one that was refused; once the block is left.
+
+        :param most: most judgements.
+        :raises ModelRefusedError: where the very first was refused.
+        """
+        if 0 in self.refused:
+            raise self.refused[0]
+        return tuple(self._judgements[: min(most, *self.refused)] if self.refused else self._judgements[:most])
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -129,18 +173,41 @@ class Judging:
             raise first_error(group) from None
 
 
-def most_calls(horizon: int) -> int:
-    """The most calls to roles that one trial can take.
+def read_outcome(data: Mapping[str, Any], domain: Domain) -> Outcome:
+    """What :meth:`Outcome.to_dict` wrote, where the roles of the domain may have said it.
+
+    :raises ValueError: where they may not.
+    """
+    outcome = Outcome.from_dict(data)
+    if outcome.scores is not None:
+        checked_scores(outcome.scores, domain.strategies)
+    for scores in (*outcome.judgements, *(draw for draws in outcome.draws for draw in draws)):
+        if len(scores) != len(domain.criteria):
+            raise ValueError(f"{len(scores)} scores for {len(domain.criteria)} criteria")
+        checked_judgement(dict(zip(domain.criteria, scores, strict=True)), domain)
+    unknown = [step.strategy for step in outcome.steps if step.strategy not in domain.strategies.names]
+    if unknown:
+        raise ValueError(f"there is no strategy {unknown[0]!r:.60}")
+    return outcome
+
+
+def most_calls(horizon: int, judge_samples: int = 1) -> int:
+    """The most calls that one trial can take, refused replies that are asked for again left out.
 
     The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
-    scores, exchange and judgement (4).
+    scores, exchange and judgement (4). A judgement takes ``judge_samples`` calls to the judge's model.
     """
-    return sum(most_calls_by_role(horizon).values())
+    return sum(most_calls_by_role(horizon, judge_samples).values())
 
 
-def most_calls_by_role(horizon: int) -> dict[str, int]:
+def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
     """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
-    return {"seeker": 2 + horizon, "supporter": 2 + horizon, "strategist": 1 + horizon, "judge": 1 + horizon}
+    return {
+        "seeker": 2 + horizon,
+        "supporter": 2 + horizon,
+        "strategist": 1 + horizon,
+        "judge": judge_samples * (1 + horizon),
+    }
 
 
 async def play(
@@ -149,57 +216,82 @@ async def play(
     domain: Domain,
     horizon: int,
     on_growth: Callable[[Growth], object] = lambda growth: None,
-) -> Outcome:
+) -> Outcome | Closure:
     """Generate the leaf, expand it, simulate from its best child, and have the turns judged.
+
+    A model that refuses a simulated round ends the simulation before it.
 
     :param horizon: H, most simulated rounds.
     :param on_growth: called once the leaf can be given its children, before one of them is played.
+    :returns: a closure where a model refuses what the evaluated node itself needs.
     :raises ReplyError: where a role's answer cannot be used; errors of the roles themselves pass through.
     """
     names = domain.strategies.names
     history = History.of(trial.history)
     generated, scores, child = None, None, None
     steps: tuple[RolloutStep, ...] = ()
-    async with Judging(players) as judging:
-        if trial.kind == "generate":
-            assert trial.strategy is not None
-            generated, history = await _exchange(players, history, trial.strategy)
-        if trial.kind == "end" or (generated is not None and generated.seeker is None):
-            judging.start(history)
-        elif trial.kind == "finish":
-            assert trial.strategy is not None
-            child, steps = await _simulate(players, history, trial.strategy, names, horizon, judging)
-        else:
-            scores = await players.scores(history)
-            on_growth(Growth(generated, scores))
-            child, steps = await _simulate(players, history, highest(names, scores), names, horizon, judging)
-    return Outcome(judging.results, generated, scores, child, steps)
+    try:
+        async with Judging(players) as judging:
+            if trial.kind == "generate":
+                assert trial.strategy is not None
+                generated, history = await _exchange(players, history, trial.strategy)
+            if trial.kind == "end" or (generated is not None and generated.seeker is None):
+                judging.start(history)
+            elif trial.kind == "finish":
+                assert trial.strategy is not None
+                child, steps = await _simulate(players, history, trial.strategy, names, horizon, judging)
+            else:
+                scores = await players.scores(history)
+                on_growth(Growth(generated, scores))
+                child, steps = await _simulate(players, history, highest(names, scores), names, horizon, judging)
+        judgements = judging.results(1 + len(steps))
+    except ModelRefusedError as refused:
+        going_on = generated is not None and generated.seeker is not None
+        return Closure(refused.closure, generated if going_on else None, scores)
+    return _outcome(judgements, steps, generated=generated, scores=scores, child=child)
 
 
 async def play_probe(
     history: tuple[Turn, ...], strategy: str, players: Players, domain: Domain, horizon: int
-) -> Outcome:
+) -> Outcome | Closure:
     """Generate the turn that carries out ``strategy`` and simulate from it, as the best child of a leaf would be.
 
-    :returns: an outcome with ``child``, ``steps`` and ``judgements``.
+    :returns: an outcome with ``child``, ``steps`` and ``judgements``; a closure where a model refuses the turn.
     :raises ReplyError: as :func:`play`.
     """
-    async with Judging(players) as judging:
-        names = domain.strategies.names
-        child, steps = await _simulate(players, History.of(history), strategy, names, horizon, judging)
-    return Outcome(judging.results, child=child, steps=steps)
+    names = domain.strategies.names
+    try:
+        async with Judging(players) as judging:
+            child, steps = await _simulate(players, History.of(history), strategy, names, horizon, judging)
+        judgements = judging.results(1 + len(steps))
+    except ModelRefusedError as refused:
+        return Closure(refused.closure)
+    return _outcome(judgements, steps, child=child)
+
+
+def _outcome(judgements: tuple[Judgement, ...], steps: tuple[RolloutStep, ...], **found: Any) -> Outcome:
+    """What was found up to the last turn that was judged."""
+    draws = tuple(each.draws for each in judgements)
+    scores = tuple(each.scores for each in judgements)
+    return Outcome(scores, steps=steps[: len(judgements) - 1], draws=draws if any(draws) else (), **found)
 
 
 async def _simulate(
     players: Players, history: History, strategy: str, names: tuple[str, ...], horizon: int, judging: Judging
 ) -> tuple[Exchange, tuple[RolloutStep, ...]]:
-    """The exchange that carries out ``strategy``, and at most ``horizon`` greedy rounds after it, until the end."""
+    """The exchange that carries out ``strategy``, and at most ``horizon`` greedy rounds after it.
+
+    It stops at the end of the dialogue, and before a round that a model refuses; a judge who refuses ends it, too.
+    """
     first, history = await _exchange(players, history, strategy, judging)
     ended = first.seeker is None
     steps: list[RolloutStep] = []
-    while not ended and len(steps) < horizon:
-        strategy = highest(names, await players.scores(history))
-        exchange, history = await _exchange(players, history, strategy, judging)
+    while not ended and len(steps) < horizon and not judging.refused:
+        try:
+            strategy = highest(names, await players.scores(history))
+            exchange, history = await _exchange(players, history, strategy, judging)
+        except ModelRefusedError:
+            break
         steps.append(RolloutStep(strategy, exchange.supporter, exchange.seeker))
         ended = exchange.seeker is None
     return first, tuple(steps)

@@ -12,16 +12,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
-from mctsdialog.errors import BudgetExceededError, JournalError, TreeError, TrialError
-from mctsdialog.roles import Roles
+from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
+from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.search.config import SearchConfig
 from mctsdialog.search.engine import Engine
-from mctsdialog.search.journal import Journal
-from mctsdialog.search.play import History, Players, play
+from mctsdialog.search.journal import Journal, roles_for
+from mctsdialog.search.play import History, Players, play, read_outcome
 from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog.search.start import GoldTurn, Start
-from mctsdialog.search.trial import Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.search.trials import Trials
+from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
 from mctsdialog.workers import for_each
 
@@ -51,7 +52,8 @@ async def search(
     :returns: the tree, with ``stop_reason`` set. A spent budget is a clean stop with everything kept.
     :raises DialogueError: for a gold turn without a strategy of the domain.
     :raises ReplyError: where a role's answer stayed unusable.
-    :raises ModelError: where a model call failed for good.
+    :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
+        and the search goes on; only where the seeker refuses to speak first is there no tree.
     :raises JournalError: for a journal that cannot be used, or of another search.
     :raises BudgetExceededError: only where the budget was spent before there was a tree.
 
@@ -60,15 +62,17 @@ async def search(
     config = config or SearchConfig()
     domain = domain or roles.domain or ESC
     begin = Start.of(start, domain)
+    roles, prompts = roles_for(journal, roles)
     header = {
         "dialogue": _adapter(type(start)).dump_python(start, mode="json"),
-        "domain": domain.model_dump(mode="json"),
+        "domain": lasting(domain),
         "config": config.defining(),
         "roles": dict(roles.provenance),
+        **prompts,
     }
     players = Players(roles.bind(begin.scenario), domain)
     with Journal(journal, header) if journal is not None else nullcontext() as log:
-        tape = _Tape(log)
+        tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
         tree.config, tree.roles = config.model_dump(), dict(roles.provenance)
         engine = Engine(tree, config, score=score, backup=backup)
@@ -116,25 +120,34 @@ async def _opening(start: Start, players: Players, tape: _Tape) -> tuple[Turn, .
     if record is None:
         record = {"type": "opening", "seeker": await players.open(History.of(start.opening))}
         tape.write(record)
-    return (*start.opening, Turn("seeker", record["seeker"]))
+    return (*start.opening, Turn("seeker", tape.text(record, "seeker")))
 
 
 async def _seed(engine: Engine, start: Start, players: Players, tape: _Tape) -> None:
-    """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far."""
+    """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far.
+
+    Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
+    """
     gold, end, laid = start.gold, engine.tree.root.id, 0
     histories = _gold_histories(engine.tree.history(engine.tree.root), gold)
-    scores = tape.gold_scores()
+    scores, refused = tape.gold_scores()
 
     async def score(turn: int) -> None:
         nonlocal end, laid
-        if turn not in scores:
-            scores[turn] = await players.scores(histories[turn])
-            tape.write({"type": "gold", "turn": turn, "scores": scores[turn]})
+        if turn not in scores and turn not in refused and turn < min(refused, default=len(gold)):
+            try:
+                scores[turn] = await players.scores(histories[turn])
+                tape.write({"type": "gold", "turn": turn, "scores": scores[turn]})
+            except ModelRefusedError as error:
+                refused[turn] = error.closure
+                tape.write({"type": "gold", "turn": turn, "closed": refused[turn]})
         while laid in scores and laid < len(gold):
             end = engine.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
             laid += 1
 
     await for_each(range(len(gold)), score, at_once=engine.config.parallelism)
+    if laid in refused:
+        engine.close(end, refused[laid])
 
 
 def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> list[History]:
@@ -151,8 +164,9 @@ def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> li
 class _Tape:
     """The journal as the search sees it: first what is on it, then what is written."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, domain: Domain) -> None:
         self._journal = journal
+        self._domain = domain
         self._records = deque(journal.records if journal else ())
         if journal:
             journal.forget()
@@ -168,17 +182,22 @@ class _Tape:
             raise self.error(f"a record of type {kind!r} is missing")
         return self._records.popleft()
 
-    def gold_scores(self) -> dict[int, dict[str, float]]:
-        """The strategist's scores by gold turn.
+    def gold_scores(self) -> tuple[dict[int, dict[str, float]], dict[int, str]]:
+        """The strategist's scores by gold turn, and with what it refused others.
 
-        :raises JournalError: for a record without them.
+        :raises JournalError: for a record without either.
         """
-        found = {}
+        found: dict[int, dict[str, float]] = {}
+        refused: dict[int, str] = {}
         while self._records and self._records[0].get("type") == "gold":
             record = self._records.popleft()
             with self._read("a gold turn"):
-                found[int(record["turn"])] = dict(record["scores"])
-        return found
+                turn = _number(record, "turn")
+                if "closed" in record:
+                    refused[turn] = Closure.from_dict({"reason": record["closed"]}).reason
+                else:
+                    found[turn] = checked_scores(record.get("scores"), self._domain.strategies)
+        return found, refused
 
     def replay(self, engine: Engine) -> None:
         """Commit the growths and trials that are on the tape, in its order."""
@@ -186,32 +205,59 @@ class _Tape:
             if self._records[0].get("type") == "growth":
                 growth = self._records.popleft()
                 with self._read("a growth"):
-                    engine.replay_growth(growth["leaf"], Growth.from_dict(growth))
-            elif (record := self.next("trial")) is not None:
+                    found = Growth.from_dict(growth)
+                    checked_scores(found.scores, self._domain.strategies)
+                    engine.replay_growth(_number(growth, "leaf"), found)
+            else:
+                leaf, outcome = self._trial()[1]
                 with self._read("a trial"):
-                    engine.replay(record["leaf"], Outcome.from_dict(record))
+                    engine.replay(leaf, outcome)
 
-    def trials(self) -> dict[int, tuple[int, Outcome]]:
+    def trials(self) -> dict[int, tuple[int, Outcome | Closure]]:
         """(leaf, outcome) by number of the trials on the tape."""
         found = {}
-        while (record := self.next("trial")) is not None:
-            with self._read("a trial"):
-                found[int(record["number"])] = (record["leaf"], Outcome.from_dict(record))
+        while self._records:
+            number, played = self._trial()
+            found[number] = played
         return found
 
-    def write_trial(self, trial: Trial, outcome: Outcome) -> None:
+    def _trial(self) -> tuple[int, tuple[int, Outcome | Closure]]:
+        """Number, leaf and outcome of the next trial."""
+        closed = self._records[0].get("type") == "closed"
+        record = self._records.popleft() if closed else self.next("trial")
+        assert record is not None, "there is one"
+        with self._read("a trial"):
+            outcome = self._closure(record) if closed else read_outcome(record, self._domain)
+            return _number(record, "number"), (_number(record, "leaf"), outcome)
+
+    def _closure(self, record: Mapping[str, Any]) -> Closure:
+        closure = Closure.from_dict(record)
+        if closure.scores is not None:
+            checked_scores(closure.scores, self._domain.strategies)
+        return closure
+
+    def write_trial(self, trial: Trial, outcome: Outcome | Closure) -> None:
         """Append what a trial found."""
-        self.write({"type": "trial", "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
+        kind = "closed" if isinstance(outcome, Closure) else "trial"
+        self.write({"type": kind, "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
 
     def write_growth(self, trial: Trial, growth: Growth) -> None:
         """Append what a trial under way has grown."""
         self.write({"type": "growth", "number": trial.number, "leaf": trial.leaf, **growth.to_dict()})
 
+    def text(self, record: Mapping[str, Any], field: str) -> str:
+        """A text of a record.
+
+        :raises JournalError: where it is none.
+        """
+        with self._read("the opening"):
+            return checked_text(record.get(field))
+
     @contextmanager
     def _read(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (TrialError, TreeError, KeyError, TypeError, ValueError) as error:
+        except (TrialError, TreeError, ValueError) as error:
             raise self.error(f"{what} on it does not fit the tree: {error}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -223,3 +269,10 @@ class _Tape:
         """What is wrong with the journal, and what to do."""
         path = None if self._journal is None else self._journal.path
         return JournalError(f"{message}; move the file away to start this search anew", file=path)
+
+
+def _number(record: Mapping[str, Any], field: str) -> int:
+    value = record.get(field)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{field}: must be a whole number, not {value!r:.40}")
+    return value

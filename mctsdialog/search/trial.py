@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from mctsdialog.dialogue import Turn
-from mctsdialog.tree import RolloutStep
+from mctsdialog.tree import MOST_REASON, RolloutStep
 
 TrialKind: TypeAlias = Literal["generate", "expand", "end", "finish"]
 
@@ -58,9 +58,43 @@ class Growth:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Growth:
-        """The growth that :meth:`to_dict` wrote."""
-        generated = data["generated"]
-        return cls(None if generated is None else Exchange(*generated), dict(data["scores"]))
+        """The growth that :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        return cls(_exchange(data, "generated"), _scores(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """What a trial found that a model or its provider refused for good: one node is closed, none is rewarded.
+
+    It is the leaf; where there are scores, the leaf's child of highest prior.
+
+    :param reason: role and reason, such as "supporter: refusal" or "judge: content_filter".
+    :param generated: the leaf's own exchange, for "generate" where that much was said and the dialogue goes on.
+    :param scores: the strategist's raw scores at the leaf, where it gave some.
+    """
+
+    reason: str
+    generated: Exchange | None = None
+    scores: Mapping[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The closure as JSON values, exact."""
+        scores = None if self.scores is None else dict(self.scores)
+        return {"reason": self.reason, "generated": _pair(self.generated), "scores": scores}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Closure:
+        """The closure that :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        reason = _text("reason", data.get("reason"))
+        if len(reason) > MOST_REASON:
+            raise ValueError(f"reason: has {len(reason)} characters; {MOST_REASON} is the most")
+        return cls(reason, _exchange(data, "generated"), None if data.get("scores") is None else _scores(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +107,7 @@ class Outcome:
     :param steps: the simulated rounds after that child.
     :param judgements: the judge's scores in the order of the domain's criteria: for the evaluated node's own turn
         (the leaf where the dialogue ended there, else the child), then for each step.
+    :param draws: for each judgement the scores of the single draws, where the judge was asked several times.
     """
 
     judgements: tuple[tuple[float, ...], ...]
@@ -80,28 +115,83 @@ class Outcome:
     scores: Mapping[str, float] | None = None
     child: Exchange | None = None
     steps: tuple[RolloutStep, ...] = ()
+    draws: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON values, exact."""
+        drawn = {"draws": [[list(draw) for draw in draws] for draws in self.draws]} if self.draws else {}
         return {
             "generated": _pair(self.generated),
             "scores": None if self.scores is None else dict(self.scores),
             "child": _pair(self.child),
             "steps": [[step.strategy, step.supporter, step.seeker] for step in self.steps],
             "judgements": [list(scores) for scores in self.judgements],
+            **drawn,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
-        """The outcome that :meth:`to_dict` wrote."""
+        """The outcome that :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        steps = [_spoken("steps", step[1:]) for step in _lists(data, "steps", 3)]
+        names = [_text("steps", step[0]) for step in _lists(data, "steps", 3)]
         return cls(
-            judgements=tuple(tuple(scores) for scores in data["judgements"]),
-            generated=None if data["generated"] is None else Exchange(*data["generated"]),
-            scores=data["scores"],
-            child=None if data["child"] is None else Exchange(*data["child"]),
-            steps=tuple(RolloutStep(*step) for step in data["steps"]),
+            judgements=tuple(
+                tuple(_number("judgements", score) for score in each) for each in _lists(data, "judgements")
+            ),
+            generated=_exchange(data, "generated"),
+            scores=None if data.get("scores") is None else _scores(data),
+            child=_exchange(data, "child"),
+            steps=tuple(
+                RolloutStep(name, step.supporter, step.seeker) for name, step in zip(names, steps, strict=True)
+            ),
+            draws=tuple(
+                tuple(tuple(_number("draws", score) for score in each) for each in _lists({"draws": draws}, "draws"))
+                for draws in (_lists(data, "draws") if "draws" in data else ())
+            ),
         )
 
 
 def _pair(exchange: Exchange | None) -> list[str | None] | None:
     return None if exchange is None else [exchange.supporter, exchange.seeker]
+
+
+def _exchange(data: Mapping[str, Any], field: str) -> Exchange | None:
+    value = data.get(field)
+    return None if value is None else _spoken(field, value)
+
+
+def _spoken(field: str, value: object) -> Exchange:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{field}: what was said is a pair of texts")
+    return Exchange(_text(field, value[0]), None if value[1] is None else _text(field, value[1]))
+
+
+def _scores(data: Mapping[str, Any]) -> dict[str, float]:
+    value = data.get("scores")
+    if not isinstance(value, dict) or not value:
+        raise ValueError("scores: must be numbers by strategy")
+    return {name: _number("scores", score) for name, score in value.items()}
+
+
+def _lists(data: Mapping[str, Any], field: str, length: int | None = None) -> list[list[Any]]:
+    value = data.get(field)
+    if not isinstance(value, list) or not all(isinstance(each, list) for each in value):
+        raise ValueError(f"{field}: must be a list of lists")
+    if length is not None and any(len(each) != length for each in value):
+        raise ValueError(f"{field}: each must have {length} entries")
+    return value
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{field}: must be a text that is not blank, not {value!r:.40}")
+    return value
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{field}: must be a number, not {value!r:.40}")
+    return value

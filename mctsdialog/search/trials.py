@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
 from mctsdialog.search.engine import Engine
-from mctsdialog.search.trial import Growth, Outcome, Trial
+from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.workers import rare_collections
 
 
@@ -29,19 +29,19 @@ class Trials:
     :param told: called after each trial that the tree has taken in.
     :param room: asked before a trial is begun; where it says no, none is until the next one ends.
     :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
-        deterministic search.
+        deterministic search. A trial that a limit on iterations held back then is held back again.
     """
 
     def __init__(
         self,
         engine: Engine,
-        play: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome]],
+        play: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome | Closure]],
         *,
-        finished: Callable[[Trial, Outcome], object],
+        finished: Callable[[Trial, Outcome | Closure], object],
         grown: Callable[[Trial, Growth], object] = lambda trial, growth: None,
         told: Callable[[], object],
         room: Callable[[], bool] = lambda: True,
-        known: Mapping[int, tuple[int, Outcome]] | None = None,
+        known: Mapping[int, tuple[int, Outcome | Closure]] | None = None,
     ) -> None:
         self._engine = engine
         self._play = play
@@ -52,7 +52,8 @@ class Trials:
         self._known = dict(known or {})
         self._line: deque[Trial] = deque()
         self._begun: deque[Trial] = deque()  # asked, and about to be played
-        self._outcomes: dict[int, Outcome] = {}
+        self._asked = 0
+        self._outcomes: dict[int, Outcome | Closure] = {}
         self._failures: list[Exception] = []
         self._group: TaskGroup
 
@@ -88,9 +89,10 @@ class Trials:
     def _ask(self) -> None:
         config = self._engine.config
         while not self._failures and self._engine.in_flight < config.parallelism and self._room():
-            trial = self._engine.ask()
+            trial = self._engine.ask(self._known.get(self._asked, (None, None))[0])
             if trial is None:
                 return
+            self._asked += 1
             if config.deterministic:
                 self._line.append(trial)
             if trial.number in self._known:
@@ -110,7 +112,7 @@ class Trials:
             self._start()
             await self._attempt(trial)
 
-    def _recall(self, trial: Trial) -> Outcome:
+    def _recall(self, trial: Trial) -> Outcome | Closure:
         leaf, outcome = self._known.pop(trial.number)
         if leaf != trial.leaf:
             raise TrialError(f"trial {trial.number} was played on node {leaf}, and is now one of node {trial.leaf}")

@@ -3,6 +3,7 @@
 from mctsdialog.tree.document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
 from mctsdialog.tree.json_file import load_tree, save_tree
 from mctsdialog.tree.nodes import (
+    MOST_REASON,
     EndNode,
     ExpandedNode,
     Node,
@@ -18,6 +19,7 @@ from mctsdialog.tree.nodes import (
 from mctsdialog.tree.tree import Tree, own_visits
 
 __all__ = [
+    "MOST_REASON",
     "SCHEMA_VERSION",
     "EndNode",
     "ExpandedNode",

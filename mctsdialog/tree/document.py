@@ -6,17 +6,18 @@ domain and settings are in it.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from mctsdialog.dialogue import Domain, Scenario, Turn
+from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import TreeError, TreeFormatError
+from mctsdialog.inputs import check_numbers, check_width, first_fault, parse_json
 from mctsdialog.tree.nodes import (
+    MOST_REASON,
     NO_CHILDREN,
     EndNode,
     ExpandedNode,
@@ -30,12 +31,32 @@ from mctsdialog.tree.nodes import (
     shared_scores,
 )
 from mctsdialog.tree.tree import Tree
+from mctsdialog.workers import rare_collections
 
 SCHEMA_NAME = "mctsdialog.tree"
 SCHEMA_VERSION = 1
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From a version to the next: ``MIGRATIONS[n]`` turns a document of version n into one of version n + 1."""
+
+
+_MOST_VALUE = 1e12  # the sums of rewards that a tree is checked by stay finite
+_MOST_COUNT = 2**53
+_USUAL_KEYS = 12
+
+Number: TypeAlias = Annotated[float, Field(ge=-_MOST_VALUE, le=_MOST_VALUE)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=_MOST_COUNT)]
+Closed: TypeAlias = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=MOST_REASON,
+        description="why the branch is closed: who refuses, and how; absent where it is open",
+    ),
+]
+T = TypeVar("T")
+Items: TypeAlias = Annotated[list[T], FailFast()]
+"""A list of which the first wrong item alone is an error: those of a file of wrong nodes would take gigabytes."""
 
 
 class _Part(BaseModel):
@@ -61,38 +82,43 @@ class StepDocument(_Part):
 class RolloutDocument(_Part):
     """What was judged on a node's first own visit: the node's own turn, then each step."""
 
-    steps: list[StepDocument]
-    judgements: list[dict[str, float]] = Field(min_length=1)
-    reward: float
+    steps: Items[StepDocument]
+    judgements: Items[dict[str, Number]] = Field(min_length=1)
+    reward: Number
+    draws: Items[Items[dict[str, Number]]] = Field(
+        default=[], description="for each judgement the single draws whose mean it is, where the judge was asked often"
+    )
 
 
 class RootDocument(_Part):
     """The root: opening turns, Q and N."""
 
     type: Literal["root"]
-    id: int = Field(ge=0)
-    value: float
-    visits: int = Field(ge=0)
-    turns: list[TurnDocument] = Field(min_length=1)
+    id: Count
+    value: Number
+    visits: Count
+    turns: Items[TurnDocument] = Field(min_length=1)
+    closed: Closed = None
 
 
 class UnexpandedDocument(_Part):
-    """A strategy that has not been tried."""
+    """A strategy that has not been tried, or was refused."""
 
     type: Literal["unexpanded"]
-    id: int = Field(ge=0)
-    parent: int = Field(ge=0)
+    id: Count
+    parent: Count
     strategy: str
-    score: float | None = Field(description="the strategist's raw score, 0 to 10; null where it gave none")
+    score: Number | None = Field(description="the strategist's raw score, 0 to 10; null where it gave none")
     prior: float = Field(ge=0.0, le=1.0)
+    closed: Closed = None
 
 
 class EndDocument(UnexpandedDocument):
     """A supporter turn after which the dialogue ended."""
 
     type: Literal["end"]  # type: ignore[assignment]  # the discriminator of the union
-    value: float = Field(description="Q, the mean reward")
-    visits: int = Field(ge=0, description="N, the number of rewards")
+    value: Number = Field(description="Q, the mean reward")
+    visits: Count = Field(description="N, the number of rewards")
     supporter: str = Field(min_length=1)
     gold: bool
     rollout: RolloutDocument | None
@@ -122,9 +148,9 @@ class TreeDocument(_Part):
     domain: Domain
     config: dict[str, Any] = Field(description="the search's settings")
     roles: dict[str, Any] = Field(description="models that played the roles, where known")
-    iterations: int = Field(ge=0)
+    iterations: Count
     stop_reason: str | None
-    nodes: list[NodeDocument] = Field(min_length=1)
+    nodes: Items[NodeDocument] = Field(min_length=1)
 
 
 def tree_to_document(tree: Tree) -> dict[str, Any]:
@@ -161,18 +187,25 @@ def _node_to_document(tree: Tree, node: Node) -> dict[str, Any]:
         document["rollout"] = _rollout_to_document(tree.domain.criteria, node.rollout)
         if node.probe:
             document["probe"] = True
+    if node.closed is not None:
+        document["closed"] = node.closed
     return document
 
 
 def _rollout_to_document(criteria: tuple[str, ...], rollout: Rollout | None) -> dict[str, Any] | None:
     if rollout is None:
         return None
+
+    def named(scores: tuple[float, ...]) -> dict[str, float]:
+        return dict(zip(criteria, scores, strict=True))
+
     return {
         "steps": [
             {"strategy": step.strategy, "supporter": step.supporter, "seeker": step.seeker} for step in rollout.steps
         ],
-        "judgements": [dict(zip(criteria, scores, strict=True)) for scores in rollout.judgements],
+        "judgements": [named(scores) for scores in rollout.judgements],
         "reward": rollout.reward,
+        **({"draws": [[named(draw) for draw in draws] for draws in rollout.draws]} if rollout.draws else {}),
     }
 
 
@@ -184,7 +217,11 @@ def document_to_tree(data: str | bytes, *, file: str | None = None) -> Tree:
     :raises TreeFormatError: for anything but a sound document: wrong JSON or types, another schema or a newer
         version, missing or dangling parents, cycles, an invariant that does not hold. Nothing in it is evaluated.
     """
-    document = _parse(data, file)
+    with rare_collections():  # many new objects and no cycle
+        return _to_tree(_parse(data, file), file)
+
+
+def _to_tree(document: TreeDocument, file: str | None) -> Tree:
     for position, node in enumerate(document.nodes):
         if node.id != position:
             raise TreeFormatError(
@@ -196,13 +233,13 @@ def document_to_tree(data: str | bytes, *, file: str | None = None) -> Tree:
     root = document.nodes[0]
     if not isinstance(root, RootDocument):
         raise TreeFormatError(f"the first node must be the root, not {root.type}", file=file, item="nodes[0]")
+    opening = [Turn(turn.speaker, turn.text, turn.strategy) for turn in root.turns]
+    if fault := turns_fault(opening):
+        raise TreeFormatError(fault, file=file, item="nodes[0]", field="turns")
     try:
-        tree = Tree(
-            document.scenario,
-            document.domain,
-            [Turn(turn.speaker, turn.text, turn.strategy) for turn in root.turns],
-        )
+        tree = Tree(document.scenario, document.domain, opening)
         tree.root.value, tree.root.visits = root.value, root.visits
+        tree.root.closed = root.closed
         _add_nodes(tree, document, file)
         tree.config, tree.roles = document.config, document.roles
         tree.iterations, tree.stop_reason = document.iterations, document.stop_reason
@@ -214,20 +251,42 @@ def document_to_tree(data: str | bytes, *, file: str | None = None) -> Tree:
 
 def _parse(data: str | bytes, file: str | None) -> TreeDocument:
     try:
-        head = pydantic_core.from_json(data)
+        found = parse_json(data, checked=False)
+        check_width(list(_wide_parts(found)))
     except ValueError as error:
         raise TreeFormatError(f"not JSON: {error}", file=file) from error
-    if not isinstance(head, dict) or head.get("schema") != SCHEMA_NAME:
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA_NAME:
         raise TreeFormatError(f'not a conversation tree: "schema" must be {SCHEMA_NAME!r}', file=file)
-    version = head.get("version")
+    version = found.get("version")
     if not isinstance(version, int) or isinstance(version, bool):
         raise TreeFormatError("must be a whole number", file=file, field="version")
     if version != SCHEMA_VERSION:
-        data = json.dumps(_migrate(head, version, file))
+        found = _migrate(found, version, file)
     try:
-        return TreeDocument.model_validate_json(data)
+        document = TreeDocument.model_validate(found)
     except ValidationError as error:
         raise _format_error(error, file) from error
+    for field in ("config", "roles"):  # of any shape: the numbers of the rest are checked by their types
+        try:
+            check_numbers(found[field])
+        except ValueError as error:
+            raise TreeFormatError(str(error), file=file, field=field) from error
+    return document
+
+
+def _wide_parts(found: Any) -> Iterator[Any]:
+    """The parts in which a key too many is an error each; most of a large file is in none of them."""
+    nodes = found.get("nodes") if isinstance(found, dict) else None
+    if not isinstance(nodes, list):
+        yield found
+        return
+    yield {**found, "nodes": None}
+    for node in nodes:
+        if type(node) is dict:
+            if len(node) > _USUAL_KEYS:
+                yield node
+            elif node.get("rollout") is not None:
+                yield node["rollout"]
 
 
 def _migrate(document: dict[str, Any], version: int, file: str | None) -> dict[str, Any]:
@@ -245,14 +304,13 @@ def _migrate(document: dict[str, Any], version: int, file: str | None) -> dict[s
 
 
 def _format_error(error: ValidationError, file: str | None) -> TreeFormatError:
-    first = error.errors(include_url=False)[0]
-    location = [part for part in first["loc"] if part not in ("root", "unexpanded", "expanded", "end")]
+    place, message = first_fault(error)
+    location = [part for part in place if part not in ("root", "unexpanded", "expanded", "end")]
     item = None
     if location[:1] == ["nodes"] and len(location) > 1:
         item, location = f"nodes[{location[1]}]", location[2:]
-    more = f" (and {error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
     field = ".".join(str(part) for part in location) or None
-    return TreeFormatError(first["msg"] + more, file=file, item=item, field=field)
+    return TreeFormatError(message, file=file, item=item, field=field)
 
 
 def _add_nodes(tree: Tree, document: TreeDocument, file: str | None) -> None:
@@ -272,6 +330,7 @@ def _add_nodes(tree: Tree, document: TreeDocument, file: str | None) -> None:
         score = math.nan if entry.score is None else entry.score
         strategy = names.get(entry.strategy, entry.strategy)
         origin = UnexpandedNode(entry.id, entry.parent, strategy, score, entry.prior)
+        origin.closed = entry.closed
         nodes.append(_spoken(tree, origin, entry, file) if isinstance(entry, EndDocument) else origin)
 
 
@@ -304,7 +363,7 @@ def _spoken(tree: Tree, origin: UnexpandedNode, entry: EndDocument, file: str | 
 
 
 def _rollout(criteria: tuple[str, ...], entry: RolloutDocument, item: str, file: str | None) -> Rollout:
-    for scores in entry.judgements:
+    for scores in (*entry.judgements, *(draw for draws in entry.draws for draw in draws)):
         if set(scores) != set(criteria):
             raise TreeFormatError(
                 f"scores are for {sorted(scores)}, the rubric has {sorted(criteria)}",
@@ -316,6 +375,7 @@ def _rollout(criteria: tuple[str, ...], entry: RolloutDocument, item: str, file:
         tuple(RolloutStep(step.strategy, step.supporter, step.seeker) for step in entry.steps),
         tuple(shared_scores(tuple(scores[name] for name in criteria)) for scores in entry.judgements),
         entry.reward,
+        tuple(tuple(shared_scores(tuple(draw[name] for name in criteria)) for draw in draws) for draws in entry.draws),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mctsdialog.errors import TreeFormatError
 from mctsdialog.files import atomic_file
+from mctsdialog.inputs import open_input
 from mctsdialog.tree.document import document_to_tree, tree_to_document
 from mctsdialog.tree.tree import Tree
 
@@ -51,13 +53,14 @@ def load_tree(path: str | Path) -> Tree:
     :raises TreeFormatError: naming file, node and field, for anything that is not a sound tree.
     """
     file = Path(path)
-    if file.is_dir():
-        raise TreeFormatError("is a folder; name a tree file in it", file=file)
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise TreeFormatError(f"is {size} bytes; trees are read up to {MAX_BYTES}", file=file)
-        data = file.read_bytes()
+        with open_input(file) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size > MAX_BYTES:
+                raise TreeFormatError(f"is {size} bytes; trees are read up to {MAX_BYTES}", file=file)
+            data = opened.read()
+    except IsADirectoryError as error:
+        raise TreeFormatError("is a folder; name a tree file in it", file=file) from error
     except OSError as error:
         raise TreeFormatError(f"cannot be read: {error.strerror or error}", file=file) from error
     return document_to_tree(data, file=str(file))

@@ -13,6 +13,8 @@ from mctsdialog.dialogue import Turn
 NodeType: TypeAlias = Literal["root", "unexpanded", "expanded", "end"]
 
 NO_CHILDREN: Final = range(0)
+MOST_REASON: Final = 200
+"""Most characters of the reason that a branch is closed for."""
 
 _SHARED: Final = {float(number): float(number) for number in range(-10, 101)}
 
@@ -54,11 +56,14 @@ class Rollout:
     :param judgements: scores in the order of the domain's criteria, first for the node's own supporter turn and
         then one for each step.
     :param reward: mean reward over the judged turns (paper eq. 3).
+    :param draws: for each judgement the scores of the single draws whose mean it is; empty where the judge was asked
+        once.
     """
 
     steps: tuple[RolloutStep, ...]
     judgements: tuple[tuple[float, ...], ...]
     reward: float
+    draws: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
 
 class Node:
@@ -68,9 +73,11 @@ class Node:
     :ivar parent: id of the parent; -1 for the root.
     :ivar value: Q, the mean reward of the visits, 0.0 before the first.
     :ivar visits: N, how many rewards were backpropagated through the node.
+    :ivar closed: why the branch is closed, such as "supporter: refusal": a model or its provider refuses for good what
+        comes next here. A closed node has no children, and is on no valid path and in no pair. None where it is open.
     """
 
-    __slots__ = ("id", "parent", "value", "visits")
+    __slots__ = ("closed", "id", "parent", "value", "visits")
 
     type: ClassVar[NodeType]
 
@@ -79,6 +86,7 @@ class Node:
         self.parent = parent
         self.value = value
         self.visits = visits
+        self.closed: str | None = None
 
     @property
     def children(self) -> range:
@@ -155,6 +163,7 @@ class SpokenNode(StrategyNode):
         super().__init__(origin.id, origin.parent, origin.strategy, origin.score, origin.prior)
         self.value = origin.value
         self.visits = origin.visits
+        self.closed = origin.closed
         self.supporter = supporter
         self.gold = gold
         self.probe = False

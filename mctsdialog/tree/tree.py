@@ -6,6 +6,7 @@ Look-up of a node is O(1). Nothing recurses, so depth has no limit.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -14,6 +15,7 @@ from mctsdialog import views
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import TreeError
 from mctsdialog.tree.nodes import (
+    MOST_REASON,
     EndNode,
     ExpandedNode,
     Node,
@@ -137,10 +139,14 @@ class Tree:
             counts[node.type] += 1
         return counts
 
+    def closed(self) -> dict[str, int]:
+        """How many branches are closed, by reason: refused for good by a model or its provider."""
+        return dict(Counter(node.closed for node in self._nodes if node.closed is not None))
+
     def best_path(self) -> tuple[list[Node], float] | None:
         """The path to an end node with the highest mean Q over its nodes below the root, and that mean.
 
-        None where no end node was visited. Ties go to the end node made first.
+        None where no end node was visited; a closed one does not count. Ties go to the end node made first.
         """
         sums = [0.0] * len(self._nodes)
         depths = [0] * len(self._nodes)
@@ -149,8 +155,9 @@ class Tree:
         for node in self._nodes[1:]:
             sums[node.id] = sums[node.parent] + node.value
             depths[node.id] = depths[node.parent] + 1
-            if isinstance(node, EndNode) and node.visits and sums[node.id] / depths[node.id] > best_mean:
-                best, best_mean = node, sums[node.id] / depths[node.id]
+            mean = sums[node.id] / depths[node.id]
+            if isinstance(node, EndNode) and node.visits and node.closed is None and mean > best_mean:
+                best, best_mean = node, mean
         return None if best is None else (self.path(best), best_mean)
 
     def __repr__(self) -> str:
@@ -176,10 +183,10 @@ class Tree:
         :param scores: raw scores by strategy; one left out is kept as NaN.
         :param priors: P by strategy; one left out is 0.
         :returns: the ids of the children.
-        :raises TreeError: for a node that cannot have children or already has some.
+        :raises TreeError: for a node that cannot have children, already has some or is closed.
         """
         node = self[node_id]
-        if not isinstance(node, RootNode | ExpandedNode) or node.children:
+        if not isinstance(node, RootNode | ExpandedNode) or node.children or node.closed is not None:
             raise TreeError("only a root or expanded node without children can be expanded", node_id=node_id)
         first = len(self._nodes)
         for offset, name in enumerate(self.domain.strategies.names):
@@ -191,11 +198,12 @@ class Tree:
     def speak(self, node_id: int, supporter: str, seeker: str | None, *, gold: bool = False) -> ExpandedNode | EndNode:
         """Turn an unexpanded node into an expanded one, or into an end node where ``seeker`` is None.
 
-        :raises TreeError: for a node that is not unexpanded.
+        :raises TreeError: for a node that is not unexpanded, or closed.
         """
         origin = self[node_id]
-        if not isinstance(origin, UnexpandedNode):
-            raise TreeError(f"only an unexpanded node can be generated; this is {origin.type}", node_id=node_id)
+        if not isinstance(origin, UnexpandedNode) or origin.closed is not None:
+            state = origin.type if origin.closed is None else "closed"
+            raise TreeError(f"only an unexpanded node can be generated; this is {state}", node_id=node_id)
         node: ExpandedNode | EndNode
         if seeker is None:
             node = EndNode(origin, supporter, gold=gold)
@@ -204,6 +212,20 @@ class Tree:
             node = ExpandedNode(origin, supporter, seeker, gold=gold)
         self._nodes[node_id] = node
         return node
+
+    def close(self, node_id: int, reason: str) -> None:
+        """Mark a leaf as closed: what comes next at it is refused for good. A closed one keeps its first reason.
+
+        :param reason: who refuses, and how: "supporter: refusal", "judge: content_filter".
+        :raises TreeError: for a node with children, or a reason that is blank or above 200 characters.
+        """
+        node = self[node_id]
+        if not reason.strip() or len(reason) > MOST_REASON:
+            raise TreeError(f"a reason of {len(reason)} characters, or a blank one", node_id=node_id)
+        if node.children:
+            raise TreeError("only a leaf can be closed", node_id=node_id)
+        if node.closed is None:
+            node.closed = reason
 
     def subtree(self, node_id: int) -> Tree:
         """The part of the tree below a node, as a tree of its own whose root is the conversation down to that node.
@@ -217,6 +239,7 @@ class Tree:
             raise TreeError(f"no conversation goes on from it; it is {top.type}", node_id=node_id)
         part = Tree(self.scenario, self.domain, self.history(top))
         part.config, part.roles = self.config, self.roles
+        part.root.closed = top.closed
         kept = sorted(node.id for node in self.walk(top))
         places = {old: new for new, old in enumerate(kept)}
         for old in kept[1:]:
@@ -248,7 +271,7 @@ class Tree:
         for position, node in enumerate(self._nodes):
             if node.id != position:
                 raise TreeError(f"stands at position {position}", node_id=node.id)
-            _check_numbers(node)
+            _check_node(node)
         expected = 1
         for node in self._nodes:
             if node.children:
@@ -263,6 +286,8 @@ class Tree:
 
     def _check_family(self, node: Node) -> None:
         children = self.children(node)
+        if node.closed is not None:
+            raise TreeError("is closed but has children", node_id=node.id)
         if not (node.id < node.children.start <= node.children.stop <= len(self._nodes)):
             raise TreeError(f"children {node.children} are out of range", node_id=node.id)
         if tuple(child.strategy for child in children) != self.domain.strategies.names:
@@ -295,7 +320,7 @@ class Tree:
             raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
 
 
-def _check_numbers(node: Node) -> None:
+def _check_node(node: Node) -> None:
     if not math.isfinite(node.value) or node.visits < 0:
         raise TreeError(f"Q = {node.value}, N = {node.visits}", node_id=node.id)
     if node.visits == 0 and node.value != 0.0:
@@ -306,6 +331,10 @@ def _check_numbers(node: Node) -> None:
         raise TreeError("is a probe, but has no reward of its own", node_id=node.id)
     if isinstance(node, StrategyNode) and not 0.0 <= node.prior <= 1.0:
         raise TreeError(f"prior {node.prior}", node_id=node.id)
+    if isinstance(node, SpokenNode) and not node.supporter.strip():
+        raise TreeError("the supporter's text is blank", node_id=node.id)
+    if isinstance(node, ExpandedNode) and not node.seeker.strip():
+        raise TreeError("the seeker's text is blank", node_id=node.id)
 
 
 def own_visits(tree: Tree, node: Node) -> int:

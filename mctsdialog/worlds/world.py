@@ -15,6 +15,7 @@ from typing import Any, Self
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.roles import JudgeScores, Roles
+from mctsdialog.settings import lasting_fields
 from mctsdialog.worlds.language import TOPICS, reply, strategy_of, utterance
 from mctsdialog.worlds.state import (
     EMOTIONS,
@@ -151,7 +152,10 @@ class World:
         """Seeker, supporter, strategist and judge of this world; pure functions of what they are given."""
         kinds = {"seeker": _Seeker, "supporter": _Supporter, "strategist": _Strategist, "judge": _Judge}
         made: dict[str, Any] = {name: kind(self) for name, kind in kinds.items()}
-        return Roles(**made, domain=self.domain, provenance={"world": repr(self)})
+        return Roles(**made, domain=self.domain, provenance={"world": self._identity()})
+
+    def _identity(self) -> str:
+        return f"World({', '.join(f'{name}={value!r}' for name, value in lasting_fields(self))})"
 
     def dialogue(self, scenario: Scenario, policy: Callable[[SeekerState, int], str] | None = None) -> Dialogue:
         """A dialogue of the scenario, its supporter turns labelled.

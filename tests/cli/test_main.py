@@ -60,6 +60,17 @@ def test_show(tree_file):
     assert "supporter (" in best
 
 
+def test_show_says_what_is_closed_and_why(tree_file, tmp_path):
+    tree = mctsdialog.load_tree(tree_file)
+    node = next(node for node in tree if node.type == "unexpanded")
+    tree.close(node.id, "judge: \x1b[2Jcontent_filter")
+    output = invoke("show", mctsdialog.save_tree(tree, tmp_path / "closed.json")).output
+    assert f"[{node.id}] " in output, "it was tried, so it is shown"
+    assert "(closed: judge: \\x1b[2Jcontent_filter)" in output
+    assert "1 branches closed" not in output
+    assert "1 branch closed: judge: \\x1b[2Jcontent_filter 1" in output
+
+
 def test_show_of_a_node_that_is_not_there_and_of_no_tree(tree_file, tmp_path):
     result = invoke("show", tree_file, "--node", 9999)
     assert (result.exit_code, "9999" in result.output) == (1, True)

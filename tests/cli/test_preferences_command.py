@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog.cli import main
+from mctsdialog.preferences.card import one_line
 from mctsdialog.search import SearchConfig
 
 SECRET = "sk-very-secret-key"
@@ -196,6 +197,37 @@ def test_random_pairs_call_the_supporter_alone(call, esc_folder, tmp_path, stub_
         assert origin["rejected_value"] is None
         assert origin["chosen_strategy"] != origin["rejected_strategy"]
         assert row["chosen"] != row["rejected"]
+
+
+def test_roles_without_a_signal_are_warned_of_in_output_card_and_manifest(run, domain, gold, tmp_path):
+    class Form:
+        """Fills in the form."""
+
+        async def judge(self, history):
+            return {name: 4 - place for place, name in enumerate(domain.criteria)}
+
+        async def score(self, history):
+            return dict.fromkeys(domain.strategies.names, 5)
+
+        async def reply(self, history, *strategy):
+            return f"({len(history)}) {' '.join(strategy) or 'seeker'} says something of its own."
+
+    roles = mctsdialog.Roles(Form(), Form(), Form(), Form(), domain=domain)
+    tree = anyio.run(mctsdialog.search, gold, roles, SearchConfig(max_iterations=12))
+    mctsdialog.save_tree(tree, tmp_path / "trees" / "tree.json")
+    code, output = run("trees", "--min-visits", "0", "--theta", "-2")
+    assert code == 0, output
+    warnings = mctsdialog.check_roles(tree).warnings
+    assert any("pairs say only which turns were gold" in each for each in warnings)
+    card = (tmp_path / "preferences" / "README.md").read_text("utf-8")
+    assert "## Warnings" in card
+    for warning in warnings:
+        assert f"Warning: {warning}" in output
+        assert f"- {one_line(warning)}" in card
+    (data,) = mctsdialog.load_preferences(tmp_path / "preferences").values()
+    assert data.health == mctsdialog.check_roles(tree)
+    mctsdialog.write_dataset({"train": data}, tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text("utf-8") == card
 
 
 def test_journals_that_version_0_1_named_are_gone_on_with(call, esc_folder, tmp_path, stub_server):

@@ -160,6 +160,31 @@ def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_
     assert (tmp_path / "parts" / "trees" / whole.name).read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("pause", [0, 0.02, 0.1])
+@pytest.mark.parametrize("sent", [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGTERM", "SIGINT")])
+def test_signals_during_the_clean_up_change_nothing(run, stub_server, sent, pause):
+    gate = threading.Event()
+
+    def reply(body, number):
+        if number >= 20:
+            gate.wait(60)
+        return stub_server.good(body)
+
+    stub_server.reply = reply
+    process = run("gold.json", "--out", "o", "--limit", "1", wait=False)
+    deadline = time.monotonic() + 60
+    while len(stub_server.requests) <= 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for name in sent:
+        process.send_signal(getattr(signal, name))
+        time.sleep(pause)
+    _, err = process.communicate(timeout=30)
+    gate.set()
+    assert process.returncode == 130
+    assert err.count("the same command goes on") == 1
+    assert "Traceback" not in err
+
+
 def test_a_spent_budget_exits_3_and_a_larger_one_goes_on(run):
     code, out, _ = run(*FEW, "--max-calls", "30")
     assert code == 3
@@ -308,3 +333,67 @@ def test_file_stems_are_safe_and_distinct():
     assert stems[0] == "sample-00"
     assert len(set(stems)) == len(stems)
     assert all(stem and "/" not in stem and not stem.startswith(".") and len(stem) < 120 for stem in stems)
+
+
+def without_a_signal(good):
+    """Replies of a model whose judge and strategist fill in the form."""
+
+    def reply(body, number):
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        if schema is None:
+            return good(body)
+        names = schema["required"]
+        return json.dumps({name: 4 - place if len(names) == 4 else place for place, name in enumerate(names)})
+
+    return reply
+
+
+def test_roles_without_a_signal_are_warned_of_at_the_end_and_in_the_summary(run, tmp_path, stub_server):
+    stub_server.reply = without_a_signal(stub_server.good)
+    words = ("gold.json", "--out", "o", "--max-iterations", "4", "--min-iterations", "4")
+    for limit in ("2", "3"):  # the second run skips what the first has finished
+        code, out, _ = run(*words, "--limit", limit)
+        assert code == 0
+        warnings = [line for line in out.splitlines() if line.startswith("Warning: ")]
+        found = json.loads((tmp_path / "o" / "summary.json").read_text("utf-8"))["health"]
+        turns = sum(found["counts"]["judge.scores"].values())
+        assert found["counts"]["judge.scores"] == {"4, 3, 2, 1": turns}
+        assert f"same scores (4, 3, 2, 1) to {turns} of {turns} turns" in warnings[0]
+        assert "The strategist gave" in warnings[1]
+        assert [f"Warning: {each}" for each in found["warnings"]] == warnings
+        assert found["trees"] == int(limit)
+
+
+def test_sound_roles_are_not_warned_of(run, tmp_path):
+    code, out, _ = run(*FEW)
+    assert code == 0
+    assert "Warning" not in out
+    assert json.loads((tmp_path / "o" / "summary.json").read_text("utf-8"))["health"]["warnings"] == []
+
+
+def test_the_judge_is_asked_several_times_and_its_noise_is_shown(run, tmp_path, stub_server):
+    def reply(body, number):
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+        if "empathy" not in schema.get("properties", {}):
+            return stub_server.good(body)
+        assert body["temperature"] == 1.0
+        return json.dumps(dict.fromkeys(schema["required"], 1 + number % 3))
+
+    stub_server.reply = reply
+    code, out, err = run(*FEW, "--judge-samples", "2")
+    assert code == 0, err
+    noise = json.loads((tmp_path / "o" / "summary.json").read_text("utf-8"))["health"]["judge_noise"]
+    assert noise["deviation"] > 0
+    assert f"judge's noise: {noise['deviation']:.3f} of reward" in out
+    calls = len(stub_server.requests)
+    code, _, err = run(*FEW, "--judge-samples", "2")  # every draw is in the cache, every trial in the journal
+    assert (code, len(stub_server.requests)) == (0, calls), err
+    code, _, err = run(*FEW)
+    assert code == 2
+    assert "samples" in err
+
+
+def test_expected_scores_without_log_probabilities_end_the_run_with_one_clear_error(run, stub_server):
+    code, _, err = run(*FEW, "--judge", "expected")
+    assert code == 2
+    assert "judge='expected' needs log-probabilities, and stub returned none" in err

@@ -127,10 +127,10 @@ def first_spoken(data):
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda data: data["roles"]["supporter"].update(template="0" * 12), "asks otherwise than the tree's did (template)"),
+        (lambda data: data["roles"]["supporter"].update(template="0" * 12), "asks otherwise than the tree's did"),
         (lambda data: data["roles"]["supporter"].update(model="another"), "the cache holds no reply to this request"),
         (lambda data: data["roles"]["supporter"]["sampling"].update(temperature=0.1), "the cache holds no reply"),
-        (lambda data: data["roles"]["supporter"]["sampling"].update(temperature=-1), "how the replies of this role were drawn"),
+        (lambda data: data["roles"]["supporter"]["sampling"].update(temperature=-1), "replies of this role were drawn"),
         (lambda data: data["roles"]["supporter"]["sampling"].update(mood=1), "how the replies of this role were drawn"),
         (lambda data: data["roles"]["supporter"].update(model=[]), "does not say which model"),
         (lambda data: data["roles"].update(supporter=None), "does not say which model"),

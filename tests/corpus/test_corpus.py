@@ -19,6 +19,7 @@ from mctsdialog.errors import (
     DialogueError,
     JournalError,
     JournalMismatchError,
+    ModelRefusedError,
     ModelRequestError,
     ReplyError,
     TooManyFailuresError,
@@ -48,6 +49,22 @@ def factory(functions, domain):
 
 def documents(folder):
     return {path.stem: path.read_text("utf-8") for path in (folder / "trees").glob("*.json")}
+
+
+async def test_what_was_taken_out_of_utterances_is_counted(corpus, factory, domain, tmp_path):
+    """Once, though the searches share the roles that count."""
+
+    def speak(request):
+        return "Well.\n\nThat was my reply." if "Hm." in request.messages[-1].content else "Hm. Supporter: Yes."
+
+    model = mctsdialog.ScriptedModel(speak)
+    others = factory(None)
+    made = mctsdialog.Roles.from_model(model, domain=domain)
+    shared = replace(others, seeker=made.seeker, supporter=made.supporter)
+    report = await mctsdialog.search_corpus(corpus(3), lambda start: shared, CONFIG, out=tmp_path, concurrency=3)
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert summary["removed"] == report.removed == shared.removed
+    assert sum(sum(kinds.values()) for kinds in report.removed.values()) == model.calls > 0
 
 
 async def test_every_dialogue_has_the_tree_of_a_search_alone(corpus, factory, tmp_path):
@@ -435,3 +452,92 @@ def test_the_time_left_runs_down_until_the_next_tree_ends():
     assert countdown.to_end(38.0, 2, 1) == pytest.approx(1.0)
     assert countdown.to_end(45.0, 2, 1) == pytest.approx(22.5), "overdue: at the pace of all the time gone"
     assert countdown.to_end(46.0, 3, 0) == 0.0
+
+
+async def test_the_health_check_counts_finished_trees_without_looking_at_them_again(
+    corpus, factory, tmp_path, monkeypatch
+):
+    first = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+    trees = [mctsdialog.load_tree(path) for path in (tmp_path / "trees").glob("*.json")]
+    assert first.health == sum(map(mctsdialog.check_roles, trees), mctsdialog.RoleHealth())
+    monkeypatch.setattr("mctsdialog.corpus.finished.load_tree", lambda path: pytest.fail("looked at again"))
+    report = await mctsdialog.search_corpus(corpus(5), factory, CONFIG, out=tmp_path)
+    assert (report.skipped, report.health.trees) == (3, 5)
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))["health"]
+    assert summary["trees"] == 5
+    assert summary["warnings"] == list(report.health.warnings) == []
+    assert summary["judge_noise"] is None
+    turns = sum(len(node.rollout.judgements) for tree in trees for node in tree if getattr(node, "rollout", None))
+    assert 0 < turns < sum(summary["counts"]["judge.scores"].values())
+
+
+async def test_trees_that_version_0_1_finished_are_counted_once_they_are_met(corpus, factory, tmp_path):
+    made = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
+    index, lines = tmp_path / "finished.jsonl", []
+    for line in index.read_text("utf-8").splitlines():
+        found = json.loads(line)
+        lines.append(json.dumps({name: found[name] for name in found if name not in ("files", "crc", "health")}))
+    index.write_text("\n".join(lines) + "\n", "utf-8")
+    for _ in range(2):
+        report = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
+        assert (report.skipped, report.health) == (2, made.health)
+
+
+# -- what models refuse --------------------------------------------------------------------------------------------
+
+
+def refuse(functions, role, refuses):
+    """Have a role refuse for good what ``refuses`` says of its arguments."""
+    answer = getattr(functions, role)
+
+    def call(*arguments):
+        value = answer(*arguments)
+        if refuses(*arguments):
+            raise ModelRefusedError(f"{role}: the model refuses to answer", reason="refusal")
+        return value
+
+    setattr(functions, role, call)
+
+
+async def test_refused_branches_are_counted_and_a_rerun_neither_fails_nor_calls(corpus, functions, factory, tmp_path):
+    refuse(functions, "supporter", lambda history, strategy: strategy == "Plan")
+    made = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+    assert (made.done, made.failures, made.complete) == (3, [], True)
+    trees = [mctsdialog.load_tree(path) for path in (tmp_path / "trees").glob("*.json")]
+    closed = sum(sum(tree.closed().values()) for tree in trees)
+    assert closed > 3
+    assert made.closed == {"supporter: refusal": closed}
+    lines = [json.loads(line) for line in (tmp_path / "finished.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(line["closed"]["supporter: refusal"] for line in lines) == sorted(
+        tree.closed()["supporter: refusal"] for tree in trees
+    )
+    calls = len(functions.calls)
+    for _ in range(2):
+        again = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+        assert (again.skipped, again.complete, again.closed) == (3, True, made.closed)
+        assert json.loads((tmp_path / "summary.json").read_text("utf-8"))["closed"] == dict(made.closed)
+        (tmp_path / "finished.jsonl").unlink()
+        again = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
+        assert (again.done, again.complete, again.closed) == (3, True, made.closed)
+    assert len(functions.calls) == calls, "the journals have it all"
+
+
+async def test_dialogues_that_are_refused_from_the_beginning_do_not_end_the_run(functions, factory, tmp_path):
+    starts = [mctsdialog.Scenario(id=f"s{n}", scene="Work") for n in range(5)]
+    refuse(functions, "seeker", lambda history: not history)
+    report = await mctsdialog.search_corpus(starts, factory, CONFIG, out=tmp_path, max_failures=1)
+    assert sorted(each.id for each in report.failures) == [start.id for start in starts]
+    assert report.closed == {"seeker: refusal": 5}
+    assert all("seeker: the model refuses" in (each.error or "") for each in report.failures)
+    assert not report.complete
+
+
+async def test_a_strategist_that_refuses_a_gold_dialogue_closes_its_root(corpus, functions, factory, tmp_path):
+    refuse(functions, "strategist", lambda history: True)
+    for status in ("done", "skipped"):
+        report = await mctsdialog.search_corpus(corpus(2), factory, CONFIG, out=tmp_path)
+        assert (getattr(report, status), report.complete, report.nodes) == (2, True, 2)
+        assert report.closed == {"strategist: refusal": 2}
+    tree = mctsdialog.load_tree(tmp_path / "trees" / "d0.json")
+    assert (tree.stop_reason, tree.root.closed) == ("closed", "strategist: refusal")
+    assert mctsdialog.load_tree(tmp_path / "trees" / "d0.json").best_path() is None

@@ -93,3 +93,18 @@ def test_svg(tree, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match="Graphviz"):
         mctsdialog.to_svg(tree)
+
+
+def test_closed_nodes_say_why(tree):
+    assert "closed" not in mctsdialog.to_graphml(tree)
+    tree.close(3, f"judge: {HOSTILE}")
+    tree.close(2, "judge: content_filter")
+    graph = networkx.parse_graphml(mctsdialog.to_graphml(tree))
+    assert graph.nodes["3"]["closed"] == xml_text(f"judge: {HOSTILE}")
+    assert graph.nodes["2"]["closed"] == "judge: content_filter"
+    assert "closed" not in graph.nodes["1"]
+    dot = mctsdialog.to_dot(tree, unexpanded=False)
+    assert "closed: judge: content_filter" in " ".join(dot.split("\\n"))
+    assert len(re.findall(r"^  n3 .*fillcolor=\"#eeeeee\"", dot, re.MULTILINE)) == 1
+    if shutil.which("dot"):
+        assert "closed: judge:" in mctsdialog.to_svg(tree, unexpanded=False)

@@ -94,6 +94,22 @@ def test_a_tree_without_an_end_says_so(domain):
     assert "No path has reached an end yet" in Tree(Scenario(), domain, [Turn("seeker", "Hi.")])._repr_html_()
 
 
+def test_closed_branches_are_in_the_summary_escaped(tree):
+    assert "closed:" not in notebook.tree_html(tree).partition("<iframe")[0]
+    leaf = next(node for node in tree if not node.children)
+    tree.close(leaf.id, "judge: <b>refusal</b>")
+    assert "closed: judge: &lt;b&gt;refusal&lt;/b&gt; 1" in notebook.tree_html(tree).partition("<iframe")[0]
+
+
+def test_a_closed_branch_is_in_the_plot(tree, pyplot):
+    leaf = next(node for node in tree if node.type == "unexpanded")
+    before = len(tree.plot().collections)
+    tree.close(leaf.id, "judge: refusal")
+    ax = tree.plot()
+    assert len(ax.collections) > before
+    assert "closed" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 def test_a_very_large_tree_is_a_summary_alone(tree, monkeypatch):
     monkeypatch.setattr(notebook, "MOST_NODES", 6)
     shown = tree._repr_html_()

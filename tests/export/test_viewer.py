@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import save_html, to_html
+from mctsdialog.roles import check_roles
 from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import EndNode, Rollout, RolloutStep, Tree
 
@@ -677,3 +679,69 @@ def test_a_config_that_makes_no_sense_does_no_harm(visit, domain):
     tree.config = {"bias": "much", "max_iterations": None}
     page = visit(tree)
     assert page.evaluate("viewer.theta") == 0.5
+
+
+class Form:
+    """A judge that fills in the form."""
+
+    def __init__(self, criteria):
+        self.criteria = criteria
+
+    async def judge(self, history):
+        return {name: 4 - place for place, name in enumerate(self.criteria)}
+
+
+def test_warnings_of_the_health_check_stand_first_and_are_text(visit, hash_roles, gold, domain_maker):
+    hostile = "<img src=x onerror=window.hacked=1> </script>"
+    domain = domain_maker(("Ask", "Comfort", hostile, "Plan"))
+    functions = hash_roles(domain.strategies.names, end_one_in=3)
+    functions.strategist = lambda history: {
+        name: 9 if name == hostile else len(history) % 5 for name in functions.names
+    }
+    roles = replace(functions.roles(domain), judge=Form(domain.criteria))
+    with ThreadPoolExecutor(1) as thread:  # playwright's own loop runs in this one
+        tree = thread.submit(anyio.run, lambda: search(gold, roles, SearchConfig(max_iterations=60, c=8.0))).result()
+    warnings = check_roles(tree).warnings
+    assert len(warnings) == 2
+    assert hostile in warnings[1]
+    page = visit(tree)
+    shown = [each.inner_text() for each in page.query_selector_all("#panel .warning")]
+    assert shown == [f"Warning: {warning}" for warning in warnings]
+    assert page.query_selector_all("#panel img") == []
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_without_warnings_there_is_no_place_for_them(visit, searched):
+    assert visit(searched()).query_selector_all("#panel .warning") == []
+
+
+def test_closed_nodes_are_marked_and_on_no_path_and_in_no_pair(visit, searched):
+    tree = searched()
+    page = visit(tree, theta=-3.0, min_visits=0)
+    ends, pairs = page.evaluate("viewer.validEnds"), page.evaluate("viewer.pairs")
+    assert "Closed" not in page.inner_text("#panel")
+    untried = next(node.id for node in tree if node.type == "unexpanded")
+    tree.close(ends[0], HOSTILE[:150])
+    tree.close(untried, "supporter: refusal")
+    page = visit(tree, theta=-3.0, min_visits=0)
+    assert page.evaluate("viewer.validEnds") == ends[1:]
+    assert all(ends[0] not in pair for pair in page.evaluate("viewer.pairs"))
+    assert len(pairs) >= len(page.evaluate("viewer.pairs"))
+    assert f"#{untried}, supporter: refusal" in page.inner_text("#panel")
+    page.evaluate(f"viewer.select({ends[0]})")
+    assert "closed: <script>alert(1)</script>" in page.inner_text("#panel")
+    page.evaluate(f"viewer.select({untried})")
+    assert "Refused for good, so the branch is closed: supporter: refusal." in page.inner_text("#panel")
+    if page.evaluate("viewer.showsUnexpanded"):
+        page.locator("#unexpanded").uncheck()
+    assert page.evaluate(f"viewer.position({untried})") is not None, "it was tried, so it is always shown"
+    page.fill("#search", "supporter: refusal")
+    until(page, f"viewer.hits.includes({untried})")
+
+
+def test_a_closed_root_alone(visit, domain):
+    tree = Tree(Scenario(id="t"), domain, [Turn("seeker", "I am tired.")])
+    tree.close(0, "strategist: content_filter")
+    page = visit(tree)
+    page.evaluate("viewer.select(0)")
+    assert "closed: strategist: content_filter" in page.inner_text("#panel")

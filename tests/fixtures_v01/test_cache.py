@@ -64,6 +64,27 @@ def test_every_good_reply_is_a_hit(recorded, mode, address):
     anyio.run(ask)
 
 
+def test_a_reply_is_of_one_server_from_its_first_use_on(recorded):
+    """They were recorded at one address, which the cache did not note; a second server is asked itself."""
+    good = [row for row in recorded["requests"] if row["good"]]
+    names = {row["model"] for row in good}
+    one, two = "https://models.example/v1", "http://127.0.0.1:9/v1"
+
+    async def ask(address, replies=()):
+        with ResponseCache("cache") as cache:
+            models = {
+                name: CachedModel(ScriptedModel(list(replies), name=name, identity=f"{name}@{address}"), cache)
+                for name in names
+            }
+            return [(await models[row["model"]].complete(request_of(row))).text for row in good]
+
+    replies = [row["reply"] for row in good]
+    assert anyio.run(ask, one) == replies
+    assert set(anyio.run(ask, two, ["new"] * len(good))) == {"new"}
+    assert anyio.run(ask, one) == replies
+    assert set(anyio.run(ask, two)) == {"new"}
+
+
 def test_a_bad_reply_is_replayed_and_asked_for_again_otherwise(recorded):
     bad = [row for row in recorded["requests"] if not row["good"]]
     assert {row["finish_reason"] for row in bad} == {"stop", "length"}

@@ -98,6 +98,22 @@ def test_a_torn_journal_is_resumed_to_the_same_tree_by_the_missing_calls_alone(b
     assert calls() == []
 
 
+def test_what_version_0_1_began_goes_on_with_its_prompts_and_all_else_with_new_ones(begin, expected):
+    """The requests of a resumed journal have the stop of version 0.1, its tree the provenance of its header."""
+    requests = []
+    for journal in ("gold-half", "new"):
+        start, roles, _ = begin("gold")
+        tree = resume(start, roles, expected["journals"]["gold"]["resume"], f"journals/{journal}.jsonl")
+        header = json.loads(Path(f"journals/{journal}.jsonl").read_bytes().split(b"\n")[0])["record"]
+        assert header["roles"] == json.loads(json.dumps(tree_to_document(tree)["roles"]))
+        requests.append((header.get("prompts"), tree.roles["judge"].get("prompts"), roles.seeker.model.requests))
+    (old, old_judge, before), (new, new_judge, now) = requests
+    assert (old, old_judge, new, new_judge) == (None, None, 2, 2)
+    assert {each.sampling.stop for each in before if each.schema is None} == {("\n\n",)}
+    assert {each.sampling.stop for each in now} == {()}
+    assert ({each.prompt_version for each in before}, {each.prompt_version for each in now}) == ({1}, {2})
+
+
 def test_the_journals_have_records_of_every_kind(take):
     take("journals")
     kinds = set()

@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ import diskcache
 import pytest
 
 from mctsdialog.errors import CacheMissError, ConfigError, DataError, ModelUnavailableError
-from mctsdialog.llm import CachedModel, Completion, Price, ResponseCache, ScriptedModel, Usage, request_key
+from mctsdialog.llm import (
+    CachedModel,
+    Completion,
+    Price,
+    ResponseCache,
+    ScriptedModel,
+    SingleFlight,
+    Usage,
+    request_key,
+)
+from mctsdialog.llm.base import former_keys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -139,7 +150,8 @@ async def test_hostile_rows_are_misses(mode: Any, tmp_path: Path, ask: Any) -> N
         (1, 1, None, "not json"),
         (1, 1, None, "[" * 100_000),
         *((1, 1, None, json.dumps({**good, **change})) for change in (
-            {"v": 2}, {"text": 3}, {"usage": [1]}, {"usage": [1, -1, 0]}, {"usage": [True, 1, 1]},
+            {"v": 3}, {"v": 2}, {"v": True}, {"v": "1"}, {"v": []}, {"thought": 1}, {"owner": 1}, {"text": 3},
+            {"usage": [1, 1, 0, 0]}, {"usage": [1]}, {"usage": [1, -1, 0]}, {"usage": [True, 1, 1]},
             {"finish_reason": "x"}, {"finish_reason": []}, {"good": 1}, {"latency": "x"}, {"model": None},
         )),
     ]  # fmt: skip
@@ -196,6 +208,93 @@ def test_a_variable_in_the_path_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("ELSEWHERE", "other")  # diskcache would open ./other
     with pytest.raises(ConfigError, match="variable"):
         ResponseCache(tmp_path / "$ELSEWHERE")
+
+
+async def test_a_thought_is_kept_beside_the_reply(tmp_path: Path, ask: Any) -> None:
+    given = Completion("7", usage=Usage(1, 9, 0, 8), model="m", thought="Is it </end/>?")
+    with ResponseCache(tmp_path) as cache:
+        model = CachedModel(ScriptedModel([given]), cache)
+        await model.complete(ask(accept=numbers))
+        assert await model.complete(ask(accept=numbers)) == given.as_cached()
+
+
+OLD = {"v": 1, "model": "m", "finish_reason": "stop", "usage": [1, 9, 0], "latency": 0, "good": True}
+A, B = "m@https://a.example/v1", "m@https://b.example/v1"
+
+
+def old_cache(folder: Path, *entries: tuple[Any, str]) -> Path:
+    """A cache as version 0.1 left it."""
+    ResponseCache(folder).close()
+    for request, text in entries:
+        plant(folder, INSERT, former_keys("m", request)[0], 1, 1, None, json.dumps({**OLD, "text": text}))
+    return folder
+
+
+def at(identity: str, cache: ResponseCache, *replies: str) -> CachedModel:
+    return CachedModel(ScriptedModel(replies, name="m", identity=identity), cache)
+
+
+async def test_two_servers_with_one_model_name_do_not_answer_for_each_other(tmp_path: Path, ask: Any) -> None:
+    with ResponseCache(tmp_path) as cache:
+        one, two = at(A, cache, "1"), at(B, cache, "2")
+        for _ in range(2):
+            assert (await one.complete(ask())).text == "1"
+            assert (await two.complete(ask())).text == "2"
+        assert cache.info().entries == 2
+    with ResponseCache(tmp_path, mode="read-only") as cache:
+        assert [(await at(each, cache).complete(ask())).text for each in (A, B)] == ["1", "2"]
+        with pytest.raises(CacheMissError, match="server"):
+            await at("m", cache).complete(ask())
+    flights = [SingleFlight(ScriptedModel([each], identity=each, latency=0.01)) for each in (A, B)]
+    assert [(await each.complete(ask())).text for each in flights] == [A, B]
+
+
+async def test_an_entry_of_version_0_1_belongs_to_the_first_server_that_uses_it(tmp_path: Path, ask: Any) -> None:
+    old_cache(tmp_path, (ask("x"), "old x"), (ask("y"), "old y"))
+    with ResponseCache(tmp_path) as cache:
+        assert (await at(A, cache).complete(ask("x"))).text == "old x"
+        assert (await at(B, cache, "new x").complete(ask("x"))).text == "new x"
+        assert (await at(B, cache).complete(ask("y"))).text == "old y"
+        assert cache.stats.hits == 2
+    with ResponseCache(tmp_path) as cache:  # a new process
+        assert (await at(A, cache).complete(ask("x"))).text == "old x"
+        assert (await at(B, cache).complete(ask("x"))).text == "new x"
+        assert (await at(A, cache, "new y").complete(ask("y"))).text == "new y"
+        assert cache.stats.hits == 2
+
+
+async def test_a_replay_takes_entries_of_version_0_1_and_writes_nothing(tmp_path: Path, ask: Any) -> None:
+    old_cache(tmp_path, (ask("x"), "old x"), (ask("y"), "old y"))
+    with ResponseCache(tmp_path) as cache:
+        await at(A, cache).complete(ask("y"))
+    before = (tmp_path / "cache.db").read_bytes()
+    with ResponseCache(tmp_path, mode="read-only") as cache:
+        assert [(await at(each, cache).complete(ask("x"))).text for each in (A, B, "m")] == ["old x"] * 3
+        with pytest.raises(CacheMissError):
+            await at(B, cache).complete(ask("y"))  # it is known to be of the other
+    assert (tmp_path / "cache.db").read_bytes() == before
+
+
+async def test_a_reply_of_version_0_1_is_read_anew(tmp_path: Path, ask: Any) -> None:
+    """It was stored as the server gave it, thoughts and all, and counted as good."""
+    old_cache(tmp_path, (ask("x"), "<think>5, I think</think>7"), (ask("y"), "<think>"), (ask("z"), "five"))
+    with ResponseCache(tmp_path) as cache:
+        found = await at("m", cache).complete(ask("x", accept=numbers))
+        assert (found.text, found.thought, found.cached) == ("7", "5, I think", True)
+        assert (await at("m", cache).complete(ask("x", accept=numbers))).thought == "5, I think"
+        assert (await at("m", cache, "8").complete(ask("y", accept=numbers))).text == "8"
+        assert (await at("m", cache, "9").complete(ask("z", accept=numbers))).text == "9"
+
+
+async def test_an_utterance_of_version_0_1_was_asked_for_with_a_stop(tmp_path: Path, ask: Any) -> None:
+    then = replace(ask(), sampling=replace(ask().sampling, stop=("\n\n",)))
+    old_cache(tmp_path / "default", (then, "old"))
+    old_cache(tmp_path / "own", (ask(), "own"))
+    now = replace(ask(), first_paragraph=True, prompt_version=2)
+    for folder, text in (("default", "old"), ("own", "own")):
+        with ResponseCache(tmp_path / folder) as cache:
+            assert (await at(A, cache).complete(now)).text == text
+            assert (await at(A, cache, "x").complete(replace(now, messages=(*now.messages, *now.messages)))).text == "x"
 
 
 async def test_processes_share_a_cache(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from mctsdialog.llm import (
     build_stack,
     request_key,
 )
+from mctsdialog.llm.base import former_keys, identity_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -69,6 +70,7 @@ requests_ = st.builds(
     ),
     schema=st.none() | st.dictionaries(texts, st.integers() | texts | st.dictionaries(texts, texts), max_size=3),
     sample=st.integers(0, 5),
+    prompt_version=st.integers(1, 2),
 )
 
 
@@ -80,18 +82,45 @@ def test_the_key_differs_when_any_part_does(one: ChatRequest, two: ChatRequest, 
 
 @given(requests_, texts)
 def test_the_key_is_of_canonical_json(request: ChatRequest, name: str) -> None:
+    content = former_content(name, request) | {"prompts": request.prompt_version, "version": 2}
+    assert request_key(name, request) == digest(content)
+
+
+def former_content(name: str, request: ChatRequest) -> dict[str, Any]:
+    """What was part of a key in version 0.1."""
     sampling = asdict(request.sampling)
     numbers = [sampling.pop(each) for each in ("temperature", "top_p", "frequency_penalty")]
-    effort = [each for each in [sampling.pop("reasoning_effort")] if each is not None]  # keys of before it stay
-    content = {
+    values = [None if each is None else each + 0.0 for each in numbers] + list(sampling.values())
+    while len(values) > 6 and values[-1] is None:
+        values.pop()
+    return {
         "model": name,
         "messages": [[message.role, message.content] for message in request.messages],
-        "sampling": [None if each is None else each + 0.0 for each in numbers] + list(sampling.values()) + effort,
+        "sampling": values,
         "schema": request.schema,
         "sample": request.sample,
     }
+
+
+def digest(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    assert request_key(name, request) == hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@given(requests_, texts, st.booleans())
+def test_the_former_keys_are_those_of_version_0_1(request: ChatRequest, name: str, paragraph: bool) -> None:
+    """Version 0.1 had six settings, and sent a stop for an utterance."""
+    request = replace(request, first_paragraph=paragraph)
+    if request.sampling.reasoning_effort is not None:  # version 0.1 did not know it
+        assert former_keys(name, request) == []
+        return
+    content = former_content(name, request)
+    wanted = [digest(content)]
+    if paragraph and not request.sampling.stop:
+        content["sampling"][5] = ["\n\n"]
+        wanted.insert(0, digest(content))
+    assert former_keys(name, request) == wanted
+    assert request_key(name, request) not in wanted
 
 
 @given(st.dictionaries(texts, st.dictionaries(texts, texts, max_size=3), max_size=4))
@@ -107,8 +136,22 @@ def test_the_key_is_fixed_for_good() -> None:
     )
     assert request_key("m", request) == KEY
 
+    assert former_keys("m", request) == [FORMER_KEY]
 
-KEY = "0fdfeb94faea6e9f0342e67ce7db2a14b6632a2916a708b946bd1699a8abfe77"
+
+KEY = "9c2d430077ac0f123baf38dbb32fd86120623ab48d7f2f318a7d6ce804827560"
+FORMER_KEY = "0fdfeb94faea6e9f0342e67ce7db2a14b6632a2916a708b946bd1699a8abfe77"
+
+
+def test_an_identity_passes_through_layers_and_is_the_name_where_there_is_none() -> None:
+    class Plain:
+        name = "plain"
+
+    at_server = ScriptedModel([], name="m", identity="m@https://a.example/v1")
+    assert identity_of(build_stack(at_server)) == "m@https://a.example/v1"
+    assert identity_of(SingleFlight(MeteredModel(at_server, Meter()))) == "m@https://a.example/v1"
+    assert build_stack(at_server).name == "m"
+    assert identity_of(Plain()) == "plain"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,9 @@ def random_tree(maker, seed, most_nodes=400):
                 children[name] = tuple(spec)
         made = maker.family(tree, parent, children)
         leaves += [made[name] for name, spec in children.items() if "end" not in spec]
+    for node in tree:
+        if not node.children and generator.random() < 0.04:
+            tree.close(node.id, "judge: refusal")
     return tree
 
 

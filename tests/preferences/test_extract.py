@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import ConfigError
-from mctsdialog.preferences import PreferenceConfig, preference_pairs, tree_record, valid_paths
+from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, preference_pairs, tree_record, valid_paths
 from mctsdialog.tree import EndNode, ExpandedNode
 
 
@@ -23,7 +23,7 @@ def brute_force_paths(tree, theta, min_visits, path_rule):
     found = []
     for node in tree:
         path = tree.path(node)
-        if not isinstance(node, EndNode) or node.visits < min_visits:
+        if not isinstance(node, EndNode) or node.visits < min_visits or node.closed is not None:
             continue
         tested = path if path_rule == "all" else [node]
         if all(each.value >= theta for each in tested):
@@ -39,7 +39,7 @@ def brute_force_pairs(tree, theta, min_visits, path_rule):
     for path in paths:
         for w in path[1:]:
             for low in tree.children(tree[tree[w].parent]):
-                tried = isinstance(low, ExpandedNode | EndNode)
+                tried = isinstance(low, ExpandedNode | EndNode) and low.closed is None
                 if low.id != w and tried and low.id not in on_a_path and low.value < theta and low.visits >= 1:
                     found.add((w, low.id))
     return found
@@ -150,6 +150,21 @@ def test_replies_with_the_same_words_are_pairs_where_their_strategies_differ(mak
     assert len(preference_pairs(tree)) == 2
 
 
+def test_a_closed_node_is_neither_chosen_nor_rejected(maker):
+    tree = maker.tree()
+    first = maker.family(tree, 0, {"Ask": (0.8, 5), "Comfort": (0.2, 1), "Plan": (0.4, 2)})
+    second = maker.family(tree, first["Ask"], {"Ask": (0.9, 2, "end"), "Comfort": (0.9, 2, "end"), "Plan": (-2.0, 1)})
+    for closed in (first["Comfort"], second["Ask"], second["Plan"]):
+        tree.close(closed, "judge: refusal")
+    assert ids(valid_paths(tree)) == [[0, first["Ask"], second["Comfort"]]]
+    assert pair_ids(tree) == [(first["Ask"], first["Plan"])]
+    report = PreferenceDataset.from_trees([tree]).report
+    assert report.closed == {"judge: refusal": 3}
+    assert "closed nodes, in no pair: 3 (judge: refusal 3)" in str(report)
+    tree.close(second["Comfort"], "judge: refusal")
+    assert valid_paths(tree) == []
+
+
 def test_the_history_is_whole_and_ends_with_the_seeker(maker):
     tree = maker.tree()
     first = maker.family(tree, 0, {"Ask": (0.8, 5)})
@@ -208,7 +223,7 @@ def test_caps_keep_some_of_the_pairs_the_same_for_the_same_seed(make_random_tree
 
 
 def test_another_seed_draws_other_pairs(make_random_tree):
-    tree = next(tree for tree in map(make_random_tree, range(100)) if len(preference_pairs(tree)) > 20)
+    tree = next(tree for tree in map(make_random_tree, range(100)) if len(preference_pairs(tree)) > 15)
     drawn = {tuple(pair_ids(tree, max_per_tree=5, seed=seed)) for seed in range(10)}
     assert len(drawn) > 5
 

@@ -5,7 +5,15 @@ import json
 import anyio
 import pytest
 
-from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ReplyError, TreeError, TrialError
+from mctsdialog.errors import (
+    BudgetExceededError,
+    ConfigError,
+    JournalError,
+    ModelRefusedError,
+    ReplyError,
+    TreeError,
+    TrialError,
+)
 from mctsdialog.export import load_tree, save_tree, to_networkx
 from mctsdialog.preferences import (
     PreferenceConfig,
@@ -252,3 +260,70 @@ async def test_a_turn_at_which_every_strategy_is_preferred_has_no_random_pair(ma
     record, done = await random_record(tree, functions.roles(domain))
     assert (record.pairs, done.asked) == ((), 0)
     assert len(record.chosen) == 3
+
+
+class Refusing(Broken):
+    """A supporter that refuses some strategies for good."""
+
+    def __init__(self, functions, refused):
+        super().__init__(functions, None, 0)
+        self.refused = refused
+
+    async def reply(self, history, strategy):
+        self.calls += 1
+        if strategy in self.refused:
+            raise ModelRefusedError("supporter: no", reason="refusal")
+        return self.functions.supporter(history, strategy)
+
+
+async def test_a_sibling_that_is_refused_is_closed_and_not_asked_for_again(tree, functions, domain, tmp_path):
+    wanted = [node_id for each in open_turns(tree).values() for node_id in each]
+    refused = [node_id for node_id in wanted if tree[node_id].strategy == "Plan"]
+    assert 0 < len(refused) < len(wanted)
+    untouched, again, path = load_copy(tree, tmp_path), load_copy(tree, tmp_path), tmp_path / "j.jsonl"
+    supporter = Refusing(functions, {"Plan"})
+    done = await probe_siblings(tree, supporter.roles(domain), journal=path)
+    assert (done.asked, done.done, done.closed) == (len(wanted), len(wanted) - len(refused), len(refused))
+    assert {node.id for node in tree if node.closed is not None} == set(refused)
+    assert tree.closed() == {"supporter: refusal": len(refused)}
+    assert all(isinstance(tree[node_id], UnexpandedNode) for node_id in refused)
+    tree.check()
+    calls = supporter.calls
+    done = await probe_siblings(again, supporter.roles(domain), journal=path)
+    assert supporter.calls == calls
+    assert (done.done, done.replayed, done.closed) == (len(wanted) - len(refused),) * 2 + (len(refused),)
+    assert snapshot(again) == snapshot(tree)
+    assert again.closed() == tree.closed()
+    assert len(path.read_text().splitlines()) == 1 + len(wanted)
+    left = {node_id for each in open_turns(tree).values() for node_id in each}
+    assert left <= set(refused), "a turn with refused siblings alone still has no rejected one"
+    assert (await probe_siblings(load_copy(tree, tmp_path), supporter.roles(domain))).asked == 0
+    assert not untouched.closed()
+
+
+async def test_a_random_reply_that_is_refused_is_in_no_pair(tree, functions, domain, tmp_path):
+    whole, _ = await random_record(tree, functions.roles(domain))
+    refused = {pair.rejected.strategy for pair in whole.expand()} - {"Ask"}
+    supporter, path = Refusing(functions, refused), tmp_path / "j.jsonl"
+    record, done = await random_record(tree, supporter.roles(domain), journal=path)
+    assert done.closed == sum(pair.rejected.strategy in refused for pair in whole.expand())
+    assert done.done == len(record.pairs) == len(whole.pairs) - done.closed
+    calls = supporter.calls
+    again, _ = await random_record(tree, supporter.roles(domain), journal=path)
+    assert supporter.calls == calls
+    assert again == record
+    assert not tree.closed(), "the tree is not changed"
+
+
+async def test_a_closed_sibling_is_not_drawn_at_random(tree, functions, domain):
+    whole, _ = await random_record(tree, functions.roles(domain))
+    for _, rejected in whole.pairs:
+        if not isinstance(tree[rejected], SpokenNode) or not tree[rejected].children:
+            tree.close(rejected, "supporter: refusal")
+    record, _ = await random_record(tree, functions.roles(domain))
+    assert record.pairs
+    assert not {rejected for _, rejected in record.pairs} & {node.id for node in tree if node.closed is not None}
+
+
+def load_copy(tree, folder):
+    return load_tree(save_tree(tree, folder / "copy.json"))

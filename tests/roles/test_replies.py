@@ -1,9 +1,10 @@
 """Reading replies, and what a role may answer at all."""
 
 import json
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import mctsdialog
@@ -24,7 +25,6 @@ PLAIN = json.dumps(SCORES)
         json.dumps([SCORES]),
         '{"plan": 0, "COMFORT": 10, " ask ": 3}',
         '{"Ask": "3", "Comfort": "10", "Plan": 0.0}',
-        PLAIN[:-1],
         "{'Ask': 3, 'Comfort': 10, 'Plan': 0,}",
         '{"Ask": 3, // a comment\n "Comfort": 10, "Plan": 0}',
     ],
@@ -49,7 +49,8 @@ def test_scores_are_read(text, domain):
         ('{"Ask": NaN, "Comfort": 1, "Plan": 1}', "whole number"),
         ('{"Ask": [3], "Comfort": 1, "Plan": 1}', "whole number"),
         ('{"Ask": 1, "Comfort": 1}', "no rating for Plan"),
-        ('{"Ask": 1, "Comfort": 1, "Pla', "no rating for Plan|no strategy"),
+        ('{"Ask": 1, "Comfort": 1, "Pla', "cut off"),
+        (PLAIN[:-1], "cut off"),
         ('{"Ask": 1, "Comfort": 1, "Plan": 1, "Hypnosis": 1}', "no strategy 'Hypnosis'"),
         ('{"Ask": 1, "ask": 2, "Comfort": 1, "Plan": 1}', "scored twice"),
         ("[" * 5000, "JSON"),
@@ -58,6 +59,112 @@ def test_scores_are_read(text, domain):
 def test_bad_scores_say_what_is_wrong(text, problem, domain):
     with pytest.raises(ValueError, match=problem):
         parse_scores(text, domain.strategies)
+
+
+CHOICES = {
+    "a draft before it": 'First: {"Ask": 1, "Comfort": 1, "Plan": 1}. No: {good}',
+    "the form that was asked for after it": '{good} as {"Ask": <number>, "Comfort": <number>, "Plan": <number>}',
+    "the form that was asked for before it": '{"Ask": <number>, "Comfort": <number>, "Plan": <number>}\n{good}',
+    "an explanation in it": '{"scores": {good}, "why": {"Ask": "good", "Comfort": "better", "Plan": "too soon"}}',
+    "an explanation after it": '{good}\n{"Ask": "it is good", "Comfort": "it is better", "Plan": "too soon"}',
+    "a draft inside": '{"draft": {"Ask": 1, "Comfort": 1, "Plan": 1}, "final": {good}}',
+    "another object after it": '{good} {"confidence": 3}',
+    "a list": "[{good}]",
+    "a fence and prose": "Sure { here it is:\n```json\n{good}\n```\nHope it helps :}",
+    "a quotation mark in prose": 'He is 5" tall. {good} and 6".',
+    "a brace in a text": '{"note": "a } or {", "scores": {good}}',
+    "markdown": '{"**Ask**": 3, "_Comfort_": "10", " plan ": 0}',
+    "no quotes": "{Ask: 3, Comfort: 10, Plan: 0}",
+    "typographic quotes": "{“Ask”: 3, “Comfort”: 10, “Plan”: 0}",
+    "full width": "｛＂Ask＂：３，＂Comfort＂：１０，＂Plan＂：０｝",
+    "comments": '{"Ask": 3, # no\n"Comfort": 10, /* it\'s {so} */ "Plan": 0, // "Plan": 4\n}',
+    "a line break in a text": '{"scores": {good}, "why": "one\ntwo"}',
+    "in LaTeX": "\\boxed{{good}}",
+    "a long way before it": "{" + '"a": ' * 40_000 + "}} {good}",
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_last_whole_object_with_values_counts(choice, domain):
+    text = CHOICES[choice].replace("{good}", PLAIN)
+    assert parse_scores(text, domain.strategies) == {"Ask": 3, "Comfort": 10, "Plan": 0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{PLAIN} or {{"Ask": 1, "Comfort": 1',
+        f'{PLAIN} or {{"Ask": 1, "Com',
+        f"{PLAIN} or {{",
+        f'{PLAIN} or {{"Ask": 1 "Comfort": 1, "Plan": 1}}',
+        f'{PLAIN} or {{"Ask": 1, "Comfort": 1}}',
+        f'{{"draft": {PLAIN}, "final": {{"Ask": 1,',
+        f'{{"scores": {PLAIN}',
+        f"[{PLAIN}, {{'Ask': 1",
+        '{"Ask": 1, "Ask": 3, "Comfort": 10, "Plan": 0}',
+        "{'Ask': 1, 'Ask': 3, 'Comfort': 10, 'Plan': 0,}",
+        '{"Ask": 3 or 4, "Comfort": 10, "Plan": 0}',
+        '{"Ask": 1 2, "Comfort": 10, "Plan": 0}',
+        '{"Ask": 3 (good), "Comfort": 10, "Plan": 0}',
+        '{"Ask": 10%, "Comfort": 10, "Plan": 0}',
+        '{"Ask": 3-4, "Comfort": 10, "Plan": 0}',
+        '{"Ask": "3/10", "Comfort": 10, "Plan": 0}',
+        '{"Ask": ~3, "Comfort": 10, "Plan": 0}',
+        '{"Ask": , "Comfort": 10, "Plan": 0}',
+        '{"Ask": 1,000, "Comfort": 10, "Plan": 0}',
+        '{"Ask": 0x3, "Comfort": 10, "Plan": 0}',
+        '{"Ask": <number>, "Comfort": <number>, "Plan": <number>}',
+        '[{"Ask": 3}, {"Comfort": 10}, {"Plan": 0}]',
+    ],
+)
+def test_no_value_is_guessed(text, domain):
+    with pytest.raises(ValueError, match=r"."):
+        parse_scores(text, domain.strategies)
+
+
+@given(
+    st.integers(0, 10),
+    st.integers(0, 10),
+    st.integers(0, 10),
+    st.integers(0, 60),
+    st.sampled_from(["", "x", " }", '"']),
+)
+def test_a_cut_object_is_never_scores(one, two, three, length, more):
+    domain = mctsdialog.get_domain("esc")
+    whole = json.dumps(dict.fromkeys(domain.strategies.names, one) | {domain.strategies.names[0]: two})
+    cut = whole[: max(1, len(whole) - 1 - length)]
+    assume("}" not in more or length)
+    with pytest.raises(ValueError, match=r"."):
+        parse_scores(json.dumps({"draft": three}) + cut + more, domain.strategies)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "{",
+        "}",
+        '{"',
+        '{"Ask":',
+        '{"Ask":1}',
+        "{}",
+        '"',
+        "[{",
+        '{"Ask": "',
+        "\\",
+        "{'",
+        "{//",
+        "{/*",
+        "{a:",
+        '{"Ask":1,',
+        "a ",
+    ],
+)
+def test_a_hostile_reply_is_read_in_a_moment(piece, domain):
+    for text in (piece * (1_000_000 // len(piece)), piece * 5000 + "}" * 5000):
+        begun = time.process_time()
+        with pytest.raises(ValueError, match=r"."):
+            parse_scores(text, domain.strategies)
+        assert time.process_time() - begun < 1
 
 
 def test_judgements_come_in_the_order_of_the_criteria(domain):

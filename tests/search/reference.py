@@ -4,6 +4,7 @@ Nodes are dicts, the tree is nested, every number is computed anew from its defi
 package: where the last digit decides between two children, both take the same.
 """
 
+import contextlib
 import math
 
 CRITERIA = ("empathy", "information", "humanoid", "strategy")
@@ -12,8 +13,8 @@ CRITERIA = ("empathy", "information", "humanoid", "strategy")
 class Reference:
     """One tree, grown one iteration at a time with pure roles."""
 
-    def __init__(self, names, roles, dialogue=None, c=1.0, temperature=5.0, alpha=7.0, b=-3.0, horizon=4):
-        self.names, self.roles = names, roles
+    def __init__(self, names, roles, dialogue=None, c=1.0, temperature=5.0, alpha=7.0, b=-3.0, horizon=4, refusal=()):
+        self.names, self.roles, self.refusal = names, roles, refusal
         self.c, self.t, self.alpha, self.b, self.h = c, temperature, alpha, b, horizon
         self.count = 0
         self.root = self.new("root", None, None, None)
@@ -26,7 +27,7 @@ class Reference:
 
     def new(self, kind, strategy, score, prior):
         node = {"id": self.count, "kind": kind, "strategy": strategy, "score": score, "P": prior}
-        node |= {"Q": 0.0, "N": 0, "turns": [], "children": [], "parent": None}
+        node |= {"Q": 0.0, "N": 0, "turns": [], "children": [], "parent": None, "closed": None}
         self.count += 1
         return node
 
@@ -49,10 +50,14 @@ class Reference:
     def gold(self, turns, start):
         node = self.root
         supporters = [i for i in range(start, len(turns)) if turns[i][0] == "supporter"]
-        if supporters:
-            self.root["Q"], self.root["N"] = 4 + self.b, 100
         for i in supporters:
-            self.grow(node, self.roles.strategist(as_turns(turns[:i])), gold=turns[i][2])
+            try:
+                scores = self.roles.strategist(as_turns(turns[:i]))
+            except self.refusal as error:
+                node["closed"] = f"strategist: {error.reason}"
+                break
+            self.root["Q"], self.root["N"] = 4 + self.b, 100
+            self.grow(node, scores, gold=turns[i][2])
             node = next(ch for ch in node["children"] if ch["strategy"] == turns[i][2])
             last = i == supporters[-1]
             node |= {"Q": 4 + self.b, "N": 100, "kind": "end" if last else "expanded"}
@@ -68,55 +73,92 @@ class Reference:
     def pucb(self, node):
         return node["Q"] + self.c * node["P"] * math.sqrt(node["parent"]["N"]) / (1 + node["N"])
 
+    def is_open(self, node):
+        if node["closed"] is not None:
+            return False
+        return not node["children"] or any(self.is_open(child) for child in node["children"])
+
     def select(self):
         node = self.root
         while node["children"]:
-            scores = [self.pucb(child) for child in node["children"]]
-            node = node["children"][scores.index(max(scores))]
+            children = [child for child in node["children"] if self.is_open(child)]
+            scores = [self.pucb(child) for child in children]
+            node = children[scores.index(max(scores))]
         return node
 
-    def generate(self, node):
-        history = self.history(node)
-        text = self.roles.supporter(hidden(history), node["strategy"])
-        turns = [("supporter", text, node["strategy"])]
-        answer = self.roles.seeker(hidden(history + turns))
-        if answer is not None:
-            turns.append(("seeker", answer, None))
-        node["turns"] = turns
-        node["kind"] = "end" if answer is None else "expanded"
+    def ask(self, node, role, *what):
+        """A role's answer; a refusal closes the node."""
+        try:
+            return getattr(self.roles, role)(*what)
+        except self.refusal as error:
+            node["closed"] = f"{role}: {error.reason}"
+            raise
 
-    def reward(self, history):
-        s = self.roles.judge(as_turns(history))
+    def exchange(self, node, history, strategy):
+        text = self.ask(node, "supporter", hidden(history), strategy)
+        turns = [("supporter", text, strategy)]
+        answer = self.ask(node, "seeker", hidden(history + turns))
+        return turns if answer is None else [*turns, ("seeker", answer, None)]
+
+    def put(self, node, turns):
+        node["turns"] = turns
+        node["kind"] = "end" if len(turns) == 1 else "expanded"
+
+    def reward(self, node, history):
+        s = self.ask(node, "judge", as_turns(history))
         return (s["empathy"] + s["information"] + s["humanoid"] + self.alpha * s["strategy"]) / (
             3 + self.alpha
         ) + self.b
 
     def iterate(self):
-        leaf = self.select()
-        if leaf["kind"] == "unexpanded":
-            self.generate(leaf)
+        """One trial. One that a role refuses closes a node and changes no Q or N."""
+        with contextlib.suppress(self.refusal):
+            self.trial(self.select())
+
+    def trial(self, leaf):
         if leaf["kind"] == "end":
-            return self.backpropagate(leaf, self.reward(self.history(leaf)))
-        self.grow(leaf, self.roles.strategist(as_turns(self.history(leaf))))
+            return self.backpropagate(leaf, self.reward(leaf, self.history(leaf)))
+        if leaf["kind"] == "unexpanded":
+            history = self.history(leaf)
+            turns = self.exchange(leaf, history, leaf["strategy"])
+            if len(turns) == 1:
+                total = self.reward(leaf, history + turns)
+                self.put(leaf, turns)
+                return self.backpropagate(leaf, total)
+            self.put(leaf, turns)
+        history = self.history(leaf)
+        self.grow(leaf, self.ask(leaf, "strategist", as_turns(history)))
         priors = [child["P"] for child in leaf["children"]]
         child = leaf["children"][priors.index(max(priors))]
-        self.generate(child)
-        history = self.history(child)
-        upto = [history[: -1 if child["kind"] == "expanded" else None]]
-        ended = child["kind"] == "end"
+        turns = self.exchange(child, history, child["strategy"])
+        total = self.rollout(child, history, turns)
+        self.put(child, turns)
+        return self.backpropagate(child, total)
+
+    def rollout(self, child, history, turns):
+        """The mean reward of the child's own turn and of the rounds after it, up to the first that is refused."""
+        upto, ended = [history + turns[:1]], len(turns) == 1
+        history = history + turns
+        scrap = {}
         for _ in range(self.h):
             if ended:
                 break
-            scores = self.roles.strategist(as_turns(history))
-            best = max(self.names, key=lambda n: scores.get(n, -1))
-            history = [*history, ("supporter", self.roles.supporter(hidden(history), best), best)]
-            upto.append(history)
-            answer = self.roles.seeker(hidden(history))
-            ended = answer is None
-            if not ended:
-                history = [*history, ("seeker", answer, None)]
-        rewards = [self.reward(part) for part in upto]
-        return self.backpropagate(child, math.fsum(rewards) / len(rewards))
+            try:
+                scores = self.ask(scrap, "strategist", as_turns(history))
+                best = max(self.names, key=lambda n: scores.get(n, -1))
+                turns = self.exchange(scrap, history, best)
+            except self.refusal:
+                break
+            upto.append(history + turns[:1])
+            history = history + turns
+            ended = len(turns) == 1
+        rewards = [self.reward(child, upto[0])]
+        for part in upto[1:]:
+            try:
+                rewards.append(self.reward(scrap, part))
+            except self.refusal:
+                break
+        return math.fsum(rewards) / len(rewards)
 
     def backpropagate(self, node, total):
         while node is not None:
@@ -136,7 +178,8 @@ class Reference:
         return sum(node["kind"] == "end" for node in self.nodes())
 
     def stopped(self, iterations, max_iterations, min_iterations, min_ends, max_ends):
-        if iterations >= max_iterations:
+        closed = sum(node["closed"] is not None for node in self.nodes())
+        if iterations >= max_iterations or closed >= max_iterations or not self.is_open(self.root):
             return True
         if self.select()["kind"] == "end":
             return False

@@ -8,14 +8,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 import mctsdialog
+from mctsdialog.corpus.output import Fingerprints
+from mctsdialog.dialogue import Domain, Strategy, StrategySet
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError
-from mctsdialog.search import Journal, SearchConfig
+from mctsdialog.search import Journal, SearchConfig, roles_for
+from mctsdialog.settings import lasting
 from mctsdialog.tree import tree_to_document
+from mctsdialog.worlds import World
 
 SCRIPT = Path(__file__).with_name("journalled.py")
 HEADER = {"dialogue": {"id": "d"}, "domain": {"name": "x"}, "config": SearchConfig().model_dump(), "roles": {}}
@@ -43,6 +49,50 @@ def test_records_come_back(tmp_path):
     assert read(path) == RECORDS
     assert len(data.splitlines()) >= 7
     assert all(json.loads(line)["record"] for line in data.decode().strip().split("\n"))
+
+
+def test_a_search_goes_on_with_the_prompts_of_its_journal(tmp_path, domain):
+    """Roles that say nothing of themselves too: the header says it."""
+    path = tmp_path / "j.jsonl"
+    made = mctsdialog.Roles.from_model(mctsdialog.ScriptedModel([]), domain=domain)
+    bare = mctsdialog.Roles(made.seeker, made.supporter, made.strategist, made.judge, domain=domain)
+    for version, header in ((2, {"prompts": 2}), (1, {})):
+        Journal(path, {**HEADER, **header}).close()
+        found, known = roles_for(path, bare)
+        assert [getattr(found, name).prompts for name in mctsdialog.roles.ROLE_NAMES] == [version] * 4
+        assert known == header
+        path.unlink()
+    assert roles_for(path, bare) == roles_for(None, bare) == (bare, {"prompts": 2})
+    for version in (3, 0, "2", True, None):
+        Journal(path, {**HEADER, "prompts": version}).close()
+        with pytest.raises(JournalError, match="update mctsdialog"):
+            roles_for(path, bare)
+        path.unlink()
+    path.write_bytes(b"no journal")
+    assert roles_for(path, bare)[0] is bare
+    assert roles_for(tmp_path, bare)[0] is bare
+
+
+@pytest.mark.anyio
+async def test_a_journal_of_another_server_is_another_search(tmp_path, domain):
+    def search(identity):
+        replies = {"empathy": 2, "information": 2, "humanoid": 2, "strategy": 2}
+        scores = dict.fromkeys(domain.strategies.names, 3)
+
+        def reply(request):
+            if request.schema is None:
+                return "Hm."
+            return json.dumps(replies if "empathy" in request.schema["required"] else scores)
+
+        model = mctsdialog.ScriptedModel(reply, name="m", identity=identity)
+        roles = mctsdialog.Roles.from_model(model, domain=domain)
+        config = SearchConfig(max_iterations=1, min_iterations=1, horizon=0)
+        return mctsdialog.search(mctsdialog.Scenario(scene="s"), roles, config, journal=tmp_path / "j.jsonl")
+
+    await search("m@https://a.example/v1")
+    await search("m@https://a.example/v1")
+    with pytest.raises(JournalMismatchError, match=r"identity: 'm@https://a\.example/v1' there, 'm@https://b"):
+        await search("m@https://b.example/v1")
 
 
 def test_cut_at_every_byte_the_whole_records_before_it_come_back(tmp_path):
@@ -250,3 +300,96 @@ def assert_no_completed_call_was_begun_again(lines):
         else:
             assert key not in completed, "a completed call was made again"
     assert max(completed.values()) == 1
+
+
+# -- settings that a later version adds ------------------------------------------------------------------------------
+
+
+class LaterConfig(SearchConfig):
+    """The settings of a later version."""
+
+    patience: int = 3
+
+
+class LaterDomain(Domain):
+    """A domain of a later version."""
+
+    tone: str = "warm"
+    notes: dict[str, str] = Field(default_factory=dict)
+
+
+class LaterStrategy(Strategy):
+    """A strategy of a later version, deep inside a domain."""
+
+    weight: float = 1.0
+
+
+def later(domain, **changes):
+    kept = {name: getattr(domain, name) for name in type(domain).model_fields}
+    strategies = tuple(LaterStrategy(name=each.name, description=each.description) for each in domain.strategies)
+    return LaterDomain(**{**kept, "strategies": StrategySet(strategies=strategies), **changes})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("deterministic", [False, True])
+async def test_settings_that_an_old_journal_lacks_count_as_their_defaults(
+    tmp_path, domain, gold, hash_roles, deterministic
+):
+    config, path = CONFIG.replace(deterministic=deterministic), tmp_path / "j.jsonl"
+    functions = hash_roles(domain.strategies.names)
+    old = await mctsdialog.search(gold, functions.roles(), config, domain=domain, journal=path)
+    calls, kept = len(functions.calls), path.read_bytes()
+    new = LaterConfig(**config.model_dump())
+    for other in (config, new):
+        tree = await mctsdialog.search(gold, functions.roles(), other, domain=domain, journal=path)
+        assert len(functions.calls) == calls
+        assert list(map(str, tree)) == list(map(str, old))
+    with pytest.raises(JournalMismatchError) as caught:
+        await mctsdialog.search(gold, functions.roles(), new.replace(patience=4), domain=domain, journal=path)
+    assert caught.value.differences.keys() == {"config.patience"}
+    tree = await mctsdialog.search(gold, functions.roles(), config, domain=later(domain), journal=path)
+    assert len(functions.calls) == calls
+    with pytest.raises(JournalMismatchError) as caught:
+        await mctsdialog.search(gold, functions.roles(), config, domain=later(domain, tone="cold"), journal=path)
+    assert caught.value.differences.keys() == {"domain.tone"}
+    assert path.read_bytes() == kept
+
+
+def test_a_header_that_lacks_settings_is_that_of_their_defaults(tmp_path, domain):
+    """As if the field had come after the journal was written."""
+    whole = {**HEADER, "config": CONFIG.defining(), "domain": domain.model_dump(mode="json")}
+    for part, field, default in (("config", "gold_prior", 0.1), ("config", "c", 1.0), ("domain", "title", "")):
+        path = tmp_path / f"{field}.jsonl"
+        header = {**whole, part: {name: value for name, value in whole[part].items() if name != field}}
+        with Journal(path, header):
+            pass
+        with Journal(path, whole):
+            pass
+        other = {**whole, part: {**whole[part], field: "other" if default == "" else 0.5}}
+        with pytest.raises(JournalMismatchError) as caught:
+            Journal(path, other)
+        assert caught.value.differences == {f"{part}.{field}": (default, other[part][field])}
+
+
+def test_the_identity_of_a_run_leaves_out_later_settings_at_their_defaults(domain, gold, hash_roles):
+    roles = hash_roles(domain.strategies.names).roles(domain)
+    was = Fingerprints(CONFIG).of(gold, roles)
+    assert lasting(CONFIG) == CONFIG.model_dump()
+    assert lasting(domain) == domain.model_dump(mode="json")
+    assert lasting(mctsdialog.get_domain("esc")) == mctsdialog.get_domain("esc").model_dump(mode="json")
+    new = LaterConfig(**CONFIG.model_dump())
+    assert Fingerprints(new).of(gold, roles) == was
+    assert Fingerprints(new.replace(patience=4)).of(gold, roles) != was
+    assert Fingerprints(CONFIG).of(gold, replace(roles, domain=later(domain))) == was
+    for changed in (later(domain, tone="cold"), later(domain, notes={"a": "b"})):
+        assert Fingerprints(CONFIG).of(gold, replace(roles, domain=changed)) != was
+
+
+def test_a_world_of_a_later_version_is_the_same_world():
+    @dataclass(frozen=True)
+    class Later(World):
+        weather: str = "mild"
+
+    assert World(3, rounds=2).roles().provenance == {"world": repr(World(3, rounds=2))}
+    assert Later(3, rounds=2).roles().provenance == World(3, rounds=2).roles().provenance
+    assert Later(3, weather="cold").roles().provenance != World(3).roles().provenance

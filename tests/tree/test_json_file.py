@@ -64,7 +64,7 @@ def test_a_loaded_tree_can_be_searched_on(tree, tmp_path, domain, gold, hash_rol
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=3, max_size=3))
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip), min_size=3, max_size=3))
 def test_any_text_survives(domain, tmp_path, texts):
     tree = mctsdialog.Tree(mctsdialog.Scenario(id=texts[0]), domain, [mctsdialog.Turn("seeker", texts[0])])
     names = domain.strategies.names
@@ -214,3 +214,43 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tree, tmp_path, mon
         mctsdialog.save_tree(tree, path)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_closed_nodes_are_in_the_file_and_only_they(tree, tmp_path):
+    before = mctsdialog.save_tree(tree, tmp_path / "open.json").read_text("utf-8")
+    assert '"closed"' not in before
+    leaves = [node for node in tree if not node.children and not getattr(node, "gold", False)]
+    closed = {kind: next(node for node in leaves if node.type == kind) for kind in ("unexpanded", "expanded", "end")}
+    for node in closed.values():
+        tree.close(node.id, "judge: content_filter")
+        tree.close(node.id, "another reason")
+    tree.check()
+    path = mctsdialog.save_tree(tree, tmp_path / "closed.json")
+    again = mctsdialog.load_tree(path)
+    assert attributes(again) == attributes(tree)
+    assert again.closed() == {"judge: content_filter": 3}
+    assert path.read_text("utf-8").count('"closed": "judge: content_filter"') == 3
+    jsonschema.validate(json.loads(path.read_text("utf-8")), json_schema())
+
+
+@pytest.mark.parametrize(("node", "value"), [(0, "strategist: refusal"), (1, ""), (1, 3), (1, "x" * 201)])
+def test_a_closed_node_that_cannot_be_is_refused(tree, node, value):
+    content = tree_to_document(tree)
+    content["nodes"][node]["closed"] = value
+    with pytest.raises(TreeFormatError, match="closed"):
+        document.document_to_tree(json.dumps(content))
+
+
+def test_a_closed_root_alone_is_a_tree(domain, tmp_path):
+    tree = mctsdialog.Tree(mctsdialog.Scenario(id="t"), domain, [mctsdialog.Turn("seeker", "Hello.")])
+    tree.close(0, "strategist: refusal")
+    again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
+    assert again.root.closed == "strategist: refusal"
+    assert again.best_path() is None
+    with pytest.raises(mctsdialog.TreeError, match="only a root or expanded"):
+        again.expand(0, {}, dict.fromkeys(domain.strategies.names, 1 / 3))
+
+
+def test_only_a_leaf_can_be_closed(tree):
+    with pytest.raises(mctsdialog.TreeError, match="only a leaf"):
+        tree.close(0, "strategist: refusal")

@@ -16,7 +16,7 @@ from mctsdialog.dialogue.readers.chat import CHAT_KEYS, read_chat, write_dialogu
 from mctsdialog.dialogue.readers.common import Context, Draft, assemble, clip, item_id, kind_of, loose_keys
 from mctsdialog.dialogue.readers.esconv import read_esconv
 from mctsdialog.dialogue.readers.extes import read_extes
-from mctsdialog.dialogue.readers.files import RawItem, load_items, streamed_items, wrapped_list
+from mctsdialog.dialogue.readers.files import MOST_MALFORMED, RawItem, load_items, streamed_items, wrapped_list
 from mctsdialog.dialogue.readers.report import DialogueSet, DialogueStream, ReadReport, Tally
 from mctsdialog.errors import ConfigError, DialogueError, DomainError
 
@@ -58,14 +58,14 @@ def read_dialogues(
     :param format: "extes", "esconv", "chat", or "auto" to tell it from the items' keys.
     :param domain: the domain, or its name, whose strategies count. None: ESC for ExTES, ESCONV for ESConv, and for
         chat files the domain that their lines name, or else ESC.
-    :param lenient: skip and count malformed items instead of raising.
+    :param lenient: skip and count malformed items instead of raising, unless they are 10,000 and most of the file.
     :returns: the dialogues in the file's order. Each has an id: its own, or the file's stem and its index.
     :raises DialogueError: when the file cannot be read, or an item is malformed; it carries file, item and field.
     :raises DomainError: when there is no domain of the given name.
     :raises ConfigError: for an unknown ``format``.
     """
     file = Path(path)
-    items = load_items(_checked(file, format))
+    items = load_items(_checked(file, format), lenient=lenient)
     reader = _Items(file, items, format, domain, lenient)
     dialogues = tuple(reader.read_all(items))
     return DialogueSet(dialogues, reader.domain, reader.report())
@@ -87,7 +87,7 @@ def stream_dialogues(
     :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
     """
     file = Path(path)
-    items = streamed_items(_checked(file, format))
+    items = streamed_items(_checked(file, format), lenient=lenient)
     first = _Items(file, items, format, domain, lenient)
     for _ in first.read_all(items):
         pass
@@ -114,10 +114,11 @@ class _Items:
         self.format = _detected(items, file) if format == "auto" else format
         named = get_domain(domain) if isinstance(domain, str) else domain
         self.domain = named or _native_domain(items, self.format, file)
-        self._file = file
+        self._file = str(file)
+        self._stem, self._source = _writable(file.stem), _writable(file.name)
         self._lenient = lenient
         self._tally = Tally()
-        self._ids: set[str] = set()
+        self._ids: dict[str, int] = {}  # each id given out, and the last number that was tried behind it
         self._seen = self._kept = 0
 
     def read_all(self, items: Iterable[RawItem]) -> Iterator[Dialogue]:
@@ -135,7 +136,7 @@ class _Items:
 
     def read(self, index: int, item: RawItem) -> Dialogue | None:
         """The item's dialogue, or None where it was dropped or skipped, with a count."""
-        context = Context(str(self._file), item.label, self._lenient)
+        context = Context(self._file, item.label, self._lenient)
         try:
             if item.error is not None:
                 raise item.error
@@ -144,28 +145,36 @@ class _Items:
             if not self._lenient:
                 raise
             self._tally.skip(error)
+            self._give_up(error)
             return None
         self._tally.add(context.tally)
         return dialogue
 
+    def _give_up(self, last: DialogueError) -> None:
+        """Raise where most of many items are malformed: it is another kind of file."""
+        malformed = self._tally.counts["malformed", None]
+        if malformed >= MOST_MALFORMED and malformed > self._seen // 2:
+            message = f"{malformed} of its first {self._seen} items are malformed; the last: {last}"
+            raise DialogueError(message, file=self._file)
+
     def _read(self, index: int, item: RawItem, context: Context) -> Dialogue | None:
         value = context.mapping(item.value)
         draft = _READERS[self.format](value, context)
-        default = f"{_writable(self._file.stem)}-{index:04d}"
-        dialogue_id = self._unique(item_id(value, default, context), context)
+        dialogue_id = self._unique(item_id(value, f"{self._stem}-{index:04d}", context), context)
         if not draft.source:
-            draft = replace(draft, source=_writable(self._file.name))
+            draft = replace(draft, source=self._source)
         return assemble(draft, dialogue_id, self.domain, context)
 
     def _unique(self, id: str, context: Context) -> str:
-        unique, number = id, 1
+        unique, number = id, self._ids.get(id, 0)
         while unique in self._ids:
             if not self._lenient:
                 raise context.error(f"{clip(id)!r} is the id of an earlier item; ids must differ", "id")
-            number += 1
+            number = max(number, 1) + 1
             unique = f"{id}-{number}"
-        context.tally.ids_renamed += unique != id
-        self._ids.add(unique)
+        context.tally.count("ids_renamed", times=int(unique != id))
+        self._ids[id] = number
+        self._ids.setdefault(unique, 0)
         return unique
 
 
@@ -216,7 +225,7 @@ def _format_of(value: object) -> str | None:
         return "chat"
     if "dialog" in value:
         return "esconv"
-    if "content" in loose_keys(value):
+    if "content" in value or "content" in loose_keys(value):
         return "extes"
     described = "scene" in value or "description" in value
     return "scenario" if described and value.keys() <= set(CHAT_KEYS) else None
@@ -229,7 +238,8 @@ def _native_domain(items: Iterable[RawItem], format: str, file: Path) -> Domain:
     named = (value["domain"] for value in values if isinstance(value.get("domain"), str))
     names = list(dict.fromkeys(name for name in named if name.strip()))
     if len(names) > 1:
-        message = f"its lines name different domains ({', '.join(map(clip, names))}); say which one holds: domain=..."
+        shown = ", ".join(map(clip, names[:5])) + (", ..." if len(names) > 5 else "")
+        message = f"its lines name different domains ({shown}); say which one holds: domain=..."
         raise DialogueError(message, file=file, field="domain")
     try:
         return get_domain(names[0]) if names else ESC

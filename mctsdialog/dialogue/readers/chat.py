@@ -46,6 +46,8 @@ def read_chat(item: Mapping[str, object], context: Context) -> Draft:
     """
     context.ignore((key for key in item if key not in CHAT_KEYS), CHAT_KEYS)
     context.text(item.get("domain"), "domain")  # its value was looked at before, with that of the other lines
+    if not item.keys() & {"scene", "description", "turns", "messages"}:
+        raise context.error("has neither turns nor a scene or description to start from")
     if item.get("turns") is not None and item.get("messages") is not None:
         raise context.error("there are 'turns' as well; keep one of the two", "messages")
     shape = _MESSAGES if item.get("messages") is not None else _TURNS
@@ -67,7 +69,7 @@ def _utterances(value: object, shape: _Shape, context: Context) -> Iterator[Utte
         field = f"{shape.list_key}[{index}]"
         entry = context.mapping(each, field)
         if index == 0 and shape is _MESSAGES and entry.get("role") == "system":
-            context.tally.system_messages += 1
+            context.tally.count("system_messages")
         else:
             yield _utterance(entry, field, shape, context)
 

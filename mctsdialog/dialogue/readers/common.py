@@ -65,7 +65,7 @@ class Context:
             if not self.lenient:
                 where = key if field is None else f"{field}.{key}"
                 raise self.error(f"unknown key; there are {', '.join(known)}", clip(where))
-            self.tally.keys_ignored[clip(key)] += 1
+            self.tally.count("keys_ignored", clip(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,12 @@ def assemble(draft: Draft, id: str, domain: Domain, context: Context) -> Dialogu
     turns = tuple(_joined(_usable(draft.utterances, domain, context), context))
     reason = _reason_to_drop(draft, turns)
     if reason is not None:
-        context.tally.dialogues_dropped[reason] += 1
+        context.tally.count("dialogues_dropped", reason)
         return None
-    return Dialogue(scene=draft.scene, description=draft.description, id=id, source=draft.source, turns=turns)
+    start = {"scene": draft.scene, "description": draft.description, "id": id, "source": draft.source}
+    return Dialogue(
+        **{name: text for name, text in start.items() if text}, turns=turns
+    )  # what is not set takes no room
 
 
 def _reason_to_drop(draft: Draft, turns: tuple[Turn, ...]) -> str | None:
@@ -160,9 +163,7 @@ def _reason_to_drop(draft: Draft, turns: tuple[Turn, ...]) -> str | None:
 def _usable(utterances: Iterable[Utterance], domain: Domain, context: Context) -> Iterator[Turn]:
     for each in utterances:
         if not each.text:
-            seeker = each.speaker == "seeker"
-            dropped = context.tally.seeker_turns_dropped if seeker else context.tally.supporter_turns_dropped
-            dropped["no text"] += 1
+            context.tally.count(f"{each.speaker}_turns_dropped", "no text")
         elif each.speaker == "seeker":
             yield Turn("seeker", each.text)
         elif name := _strategy(each.strategy, domain, context):
@@ -172,9 +173,9 @@ def _usable(utterances: Iterable[Utterance], domain: Domain, context: Context) -
 def _strategy(label: str, domain: Domain, context: Context) -> str | None:
     name = domain.strategies.resolve(label) if label else None
     if name is None:
-        context.tally.supporter_turns_dropped[_reason_without_strategy(label)] += 1
+        context.tally.count("supporter_turns_dropped", _reason_without_strategy(label))
     elif name != label:
-        context.tally.labels_normalised[clip(label), name] += 1
+        context.tally.count("labels_normalised", (clip(label), name))
     return name
 
 
@@ -189,6 +190,6 @@ def _reason_without_strategy(label: str) -> str:
 def _joined(turns: Iterable[Turn], context: Context) -> Iterator[Turn]:
     for speaker, group in groupby(turns, key=lambda turn: turn.speaker):
         parts = list(group)
-        context.tally.turns_merged += len(parts) - 1
+        context.tally.count("turns_merged", times=len(parts) - 1)
         longest = max(parts, key=lambda part: len(part.text.split()))  # the first of equals
         yield Turn(speaker, " ".join(part.text for part in parts), longest.strategy)

@@ -47,7 +47,7 @@ def _utterances(dialog: object, context: Context) -> Iterator[Utterance]:
     for index, value in enumerate(dialog):
         field = f"dialog[{index}]"
         if value is None:
-            context.tally.empty_entries += 1
+            context.tally.count("empty_entries")
             continue
         entry = context.mapping(value, field)
         speaker = _speaker(entry.get("speaker"), f"{field}.speaker", context)

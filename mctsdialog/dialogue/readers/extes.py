@@ -26,7 +26,7 @@ def read_extes(item: Mapping[str, object], context: Context) -> Draft:
         raise context.error("there is no such key; an ExTES dialogue has its turns there", "content")
     for key in item:
         if loose_key(key) not in ("scene", "description", "content", "id", "convid", "dialogueid"):
-            context.tally.keys_ignored[clip(key)] += 1
+            context.tally.count("keys_ignored", clip(key))
     return Draft(
         utterances=tuple(
             utterance
@@ -53,7 +53,7 @@ def _entries(content: object, context: Context) -> Iterator[tuple[str, object]]:
 def _utterances(entry: object, field: str, context: Context) -> Iterator[Utterance]:
     """The one or two turns of an entry, in the order of its keys."""
     if entry is None:
-        context.tally.empty_entries += 1
+        context.tally.count("empty_entries")
         return
     item = context.mapping(entry, field)
     spoken = [key for key in item if loose_key(key) in ("user", "ai")]
@@ -61,8 +61,9 @@ def _utterances(entry: object, field: str, context: Context) -> Iterator[Utteran
     if not spoken:
         if unknown:
             raise context.error(f"has neither 'User' nor 'AI', but {clip(unknown[0])!r}", field)
-        context.tally.empty_entries += 1
-    context.tally.keys_ignored.update(map(clip, unknown))
+        context.tally.count("empty_entries")
+    for key in unknown:
+        context.tally.count("keys_ignored", clip(key))
     for key in spoken:
         where = f"{field}.{key}"
         if loose_key(key) == "user":
@@ -78,7 +79,8 @@ def _supporter(value: object, label: str, field: str, context: Context) -> Utter
     if len(texts) != 1:
         raise context.error("is an object in which the text cannot be told; name its key 'response'", field)
     unknown = [key for key in value if loose_key(key) not in (*_NESTED_TEXT_KEYS, *_STRATEGY_KEYS)]
-    context.tally.keys_ignored.update(map(clip, unknown))
+    for key in unknown:
+        context.tally.count("keys_ignored", clip(key))
     text = context.text(value[texts[0]], f"{field}.{texts[0]}")
     return Utterance("supporter", text, _label(value, field, context) or label)
 

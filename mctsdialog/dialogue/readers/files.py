@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +9,12 @@ from pathlib import Path
 
 from mctsdialog.dialogue.readers.common import kind_of
 from mctsdialog.errors import DialogueError
+from mctsdialog.inputs import open_input, parse_foreign_json, read_input
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
+
+MOST_MALFORMED = 10_000
+"""Lenient reading gives up at so many malformed items, where they are more than half of those seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def read_text(path: Path) -> str:
     :raises DialogueError: where there is no such file, it cannot be read, is not UTF-8, or is empty.
     """
     with _told(path):
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_input(path).decode("utf-8-sig")
     if not text.strip():
         raise DialogueError("is empty", file=path)
     return text
@@ -44,17 +47,15 @@ def read_text(path: Path) -> str:
 def _told(path: Path) -> Iterator[None]:
     """What may go wrong with a file, as one clear error."""
     try:
-        if path.is_dir():
-            raise DialogueError("is a folder; name one file of dialogues", file=path)
         yield
     except FileNotFoundError as error:
         raise DialogueError("there is no such file", file=path) from error
+    except IsADirectoryError as error:
+        raise DialogueError("is a folder; name one file of dialogues", file=path) from error
     except UnicodeDecodeError as error:
         raise DialogueError(_not_text(error), file=path) from error
-    except DialogueError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a path that no system accepts
-        raise DialogueError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
+    except OSError as error:
+        raise DialogueError(f"cannot be read: {error.strerror or error}", file=path) from error
 
 
 def _not_text(error: UnicodeDecodeError) -> str:
@@ -71,11 +72,12 @@ class LazyItems:
     """
 
     path: Path
+    lenient: bool = False
 
     def __iter__(self) -> Iterator[RawItem]:
         empty = True
-        with _told(self.path), self.path.open("rb") as file:
-            for item in _lines(self._decoded(file), self.path):
+        with _told(self.path), open_input(self.path) as file:
+            for item in _lines(self._decoded(file), self.path, self.lenient):
                 empty = False
                 yield item
         if empty:
@@ -89,27 +91,28 @@ class LazyItems:
                 raise DialogueError(_not_text(error), file=self.path, item=f"line {number}") from error
 
 
-def streamed_items(path: Path) -> Iterable[RawItem]:
+def streamed_items(path: Path, *, lenient: bool) -> Iterable[RawItem]:
     """The items of a file, without holding them where it is one of JSON lines, by its name's end.
 
     :raises DialogueError: as :func:`load_items`; of JSON lines only on going through them.
     """
-    return LazyItems(path) if path.suffix.lower() in _LINE_SUFFIXES else load_items(path)
+    lines = path.suffix.lower() in _LINE_SUFFIXES
+    return LazyItems(path, lenient) if lines else load_items(path, lenient=lenient)
 
 
-def load_items(path: Path) -> list[RawItem]:
+def load_items(path: Path, *, lenient: bool) -> list[RawItem]:
     """The items of a file: the members of a JSON list, the objects of JSON lines, or one object by itself.
 
-    A line that is no JSON becomes an item that carries its error; everything else wrong is raised.
+    :param lenient: a line that is no JSON becomes an item that carries its error; everything else wrong is raised.
 
     :raises DialogueError: as :func:`read_text`, and where the file is neither a JSON list nor JSON lines.
     """
     text = read_text(path)
     try:
-        value = _parsed(text)
+        value = parse_foreign_json(text)
     except ValueError as error:
         if text.lstrip().startswith("{") or path.suffix.lower() in _LINE_SUFFIXES:
-            return list(_lines(text.split("\n"), path))
+            return list(_lines(text.split("\n"), path, lenient))
         raise DialogueError(f"is not JSON: {error}", file=path) from error
     if isinstance(value, list):
         if not value:
@@ -128,26 +131,21 @@ def wrapped_list(value: object) -> str | None:
     return lists[0] if len(lists) == 1 else None
 
 
-def _lines(lines: Iterable[str], path: Path) -> Iterator[RawItem]:
+def _lines(lines: Iterable[str], path: Path, lenient: bool) -> Iterator[RawItem]:
     """The items of lines that end at line feeds alone: U+2028 may stand inside a string."""
+    malformed = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         label = f"line {number}"
         try:
-            yield RawItem(label, _parsed(line))
+            yield RawItem(label, parse_foreign_json(line))
         except ValueError as error:
-            message = f"is not JSON: {error}"
-            yield RawItem(label, error=DialogueError(message, file=path, item=label))
-
-
-def _parsed(text: str) -> object:
-    """The JSON value of ``text``.
-
-    :raises ValueError: for text that is not JSON, or is more than this machine's stack or integers hold.
-    """
-    try:
-        value: object = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    return value
+            malformed += 1
+            found = DialogueError(f"is not JSON: {error}", file=path, item=label)
+            if not lenient:
+                raise found from error
+            if malformed >= MOST_MALFORMED and malformed > number // 2:
+                message = f"{malformed} of its first {number} lines are not JSON; the last: {found}"
+                raise DialogueError(message, file=path) from error
+            yield RawItem(label, error=found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from mctsdialog._text import visible_line
@@ -109,46 +109,38 @@ class Tally:
     An item's own tally joins the file's when the item has been read whole, so a malformed item leaves no counts.
     """
 
-    dialogues_dropped: Counter[str] = field(default_factory=Counter)
-    supporter_turns_dropped: Counter[str] = field(default_factory=Counter)
-    seeker_turns_dropped: Counter[str] = field(default_factory=Counter)
-    labels_normalised: Counter[tuple[str, str]] = field(default_factory=Counter)
-    turns_merged: int = 0
-    empty_entries: int = 0
-    keys_ignored: Counter[str] = field(default_factory=Counter)
-    system_messages: int = 0
-    ids_renamed: int = 0
-    malformed: int = 0
+    counts: Counter[tuple[str, Any]] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+
+    def count(self, what: str, which: Any = None, *, times: int = 1) -> None:
+        """Count something.
+
+        :param what: name of the report's field.
+        :param which: its key, where the field is a table.
+        """
+        if times:
+            self.counts[what, which] += times
 
     def add(self, other: Tally) -> None:
         """Add the counts of ``other``."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for key, count in other.counts.items():
+            self.counts[key] += count
 
     def skip(self, error: Exception) -> None:
         """Count a malformed item."""
-        self.malformed += 1
+        self.count("malformed")
         if len(self.messages) < MAX_MESSAGES:
             self.messages.append(str(error))
 
     def report(self, items: int, kept: int) -> ReadReport:
         """The finished account; within each table the most frequent comes first."""
-        return ReadReport(
-            items=items,
-            kept=kept,
-            dialogues_dropped=dict(self.dialogues_dropped.most_common()),
-            supporter_turns_dropped=dict(self.supporter_turns_dropped.most_common()),
-            seeker_turns_dropped=dict(self.seeker_turns_dropped.most_common()),
-            labels_normalised=dict(self.labels_normalised.most_common()),
-            turns_merged=self.turns_merged,
-            empty_entries=self.empty_entries,
-            keys_ignored=dict(self.keys_ignored.most_common()),
-            system_messages=self.system_messages,
-            ids_renamed=self.ids_renamed,
-            malformed=self.malformed,
-            messages=tuple(self.messages),
-        )
+        found: dict[str, Any] = {}
+        for (what, which), count in self.counts.most_common():
+            if which is None:
+                found[what] = count
+            else:
+                found.setdefault(what, {})[which] = count
+        return ReadReport(items=items, kept=kept, messages=tuple(self.messages), **found)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -13,7 +13,7 @@
   const strategy = new Int16Array(N).fill(-1), type = new Uint8Array(N).fill(UNTRIED), place = new Int32Array(N).fill(-1);
   const q = new Float64Array(N), visits = new Float64Array(N), below = new Int32Array(N), spokenBelow = new Int32Array(N);
   const rollouts = new Map(data.rollouts.map((each) => [each[0], each]));
-  const untried = N - 1 - SPOKEN;
+  const closed = new Map(data.closed); // why a model or its provider refuses for good what comes next at a node
 
   (function load() {
     type[0] = ROOT;
@@ -33,9 +33,10 @@
     for (let id = 1; id < N; id++) depth[id] = depth[parent[id]] + 1;
     for (let id = N - 1; id > 0; id--) {
       below[parent[id]] += below[id] + 1;
-      spokenBelow[parent[id]] += spokenBelow[id] + (type[id] !== UNTRIED ? 1 : 0);
+      spokenBelow[parent[id]] += spokenBelow[id] + (type[id] !== UNTRIED || closed.has(id) ? 1 : 0);
     }
   })();
+  const untried = N - 1 - SPOKEN - [...closed.keys()].filter((id) => type[id] === UNTRIED).length;
 
   const flag = (id, bit) => place[id] >= 0 && (+data.kind[place[id]] & bit) !== 0;
   const prior = (id) => data.prior[id - 1];
@@ -74,7 +75,7 @@
     pairCount = 0;
     for (let id = 0; id < N; id++) good[id] = (id === 0 || !every || good[parent[id]]) && q[id] >= settings.theta ? 1 : 0;
     for (const id of data.spoken) {
-      if (type[id] !== END || !good[id] || visits[id] < settings.minVisits) continue;
+      if (type[id] !== END || !good[id] || visits[id] < settings.minVisits || closed.has(id)) continue;
       validEnds.push(id);
       for (let at = id; at >= 0 && !on[at]; at = parent[at]) on[at] = 1;
     }
@@ -89,7 +90,7 @@
       pairCount += chosen * losers;
     }
   }
-  const isRejected = (id) => type[id] !== UNTRIED && visits[id] >= 1 && q[id] < settings.theta;
+  const isRejected = (id) => type[id] !== UNTRIED && visits[id] >= 1 && q[id] < settings.theta && !closed.has(id);
 
   function listPairs(limit = Infinity) {
     const pairs = [];
@@ -106,7 +107,7 @@
     let best = -1, mean = -Infinity;
     for (let id = 1; id < N; id++) {
       sums[id] = sums[parent[id]] + q[id];
-      if (type[id] === END && visits[id] && sums[id] / depth[id] > mean) { best = id; mean = sums[id] / depth[id]; }
+      if (type[id] === END && visits[id] && !closed.has(id) && sums[id] / depth[id] > mean) { best = id; mean = sums[id] / depth[id]; }
     }
     return best < 0 ? null : [best, mean];
   }
@@ -115,6 +116,7 @@
 
   const open = new Uint8Array(N);
   let showUntried = N <= 400 && SPOKEN <= 40;
+  const isDot = (id) => type[id] === UNTRIED && (showUntried || closed.has(id)); // shown without having words
   const canOpen = (id) => first[id] > 0 && (showUntried || spokenBelow[id] > 0);
 
   function openInitially(room) { // as many of the most visited as make no taller a tree than the room, in pixels
@@ -138,7 +140,7 @@
     for (const end of validEnds.slice(0, 3)) if (depth[end] <= 40) reveal(end);
   }
   function reveal(id) {
-    if (type[id] === UNTRIED && !showUntried) { showUntried = true; $("unexpanded").checked = true; }
+    if (type[id] === UNTRIED && !isDot(id)) { showUntried = true; $("unexpanded").checked = true; }
     for (let at = parent[id]; at >= 0; at = parent[at]) open[at] = 1;
   }
 
@@ -197,12 +199,16 @@
     const begin = first[itemNode[item]];
     let index = 0, dots = 0;
     itemFirst[item] = items;
-    for (let kid = begin; kid < begin + K; kid++) if (type[kid] !== UNTRIED) addItem(kid, item, index++, 0);
-    if (showUntried && index < K) {
-      const row = addItem(itemNode[item], item, index, K - index);
+    for (let kid = begin; kid < begin + K; kid++) {
+      if (type[kid] !== UNTRIED) addItem(kid, item, index++, 0);
+      else if (isDot(kid)) dots++;
+    }
+    if (dots) {
+      const row = addItem(itemNode[item], item, index, dots);
       index++;
+      dots = 0;
       for (let kid = begin; kid < begin + K; kid++) {
-        if (type[kid] === UNTRIED) { itemOf[kid] = row; dotOf[kid] = dots++; visible++; }
+        if (isDot(kid)) { itemOf[kid] = row; dotOf[kid] = dots++; visible++; }
       }
     }
     itemKids[item] = index;
@@ -367,7 +373,7 @@
 
   function readInk() {
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["ground", "text", "muted", "edge", "valid", "rejected", "hit", "gold", "accent", "raised", "outline", "way"]) {
+    for (const name of ["ground", "text", "muted", "edge", "valid", "rejected", "hit", "gold", "accent", "raised", "outline", "way", "line"]) {
       ink[name] = style.getPropertyValue(`--${name}`).trim();
     }
   }
@@ -467,7 +473,7 @@
     for (let item = 0; item < items; item++) {
       if (itemRow[item] || !onScreen(item, frame)) continue;
       const id = itemNode[item];
-      buckets[visits[id] ? shadeOf(q[id]) : SHADES].push(item);
+      buckets[visits[id] && !closed.has(id) ? shadeOf(q[id]) : SHADES].push(item);
     }
     const halo = document.documentElement.dataset.theme === "dark" ? ink.muted : "";
     for (const [index, bucket] of buckets.entries()) {
@@ -511,21 +517,31 @@
     target.fillStyle = ink.ground;
     shape(target, type[id], px, py, r + 1.6 * s);
     target.fill();
-    target.fillStyle = visits[id] ? shades[shadeOf(q[id])] : ink.ground;
+    target.fillStyle = closed.has(id) ? ink.line : visits[id] ? shades[shadeOf(q[id])] : ink.ground;
     shape(target, type[id], px, py, r);
     target.fill();
     outlined(target, ring + 1.5 * s);
-    target.strokeStyle = id === 0 ? ink.text : data.strategies[strategy[id]][1];
+    target.strokeStyle = id === 0 ? ink.text : closed.has(id) ? ink.outline : data.strategies[strategy[id]][1];
     target.lineWidth = ring;
     if (flag(id, PROBE)) target.setLineDash([ring, ring]);
     target.stroke();
     target.setLineDash([]);
+    if (closed.has(id)) cross(target, px, py, r * 0.55, s);
     if (flag(id, GOLD)) star(target, px, py - r - 4 * s, 5.5 * s);
   }
 
   function outlined(target, width) { // so that every strategy's colour stands out from every ground
     target.strokeStyle = ink.outline;
     target.lineWidth = width;
+    target.stroke();
+  }
+
+  function cross(target, px, py, r, s) {
+    target.beginPath();
+    target.moveTo(px - r, py - r); target.lineTo(px + r, py + r);
+    target.moveTo(px - r, py + r); target.lineTo(px + r, py - r);
+    target.strokeStyle = ink.text;
+    target.lineWidth = Math.max(1.6 * s, 0.8);
     target.stroke();
   }
 
@@ -546,8 +562,9 @@
   function drawRow(item, frame) {
     const begin = first[itemNode[item]], r = 4.3 * Math.min(frame.s, 1.2);
     for (let kid = begin; kid < begin + K; kid++) {
-      if (type[kid] !== UNTRIED) continue;
+      if (itemOf[kid] !== item) continue;
       const at = dotAt(item, dotOf[kid]);
+      if (closed.has(kid)) { cross(context, at.x, at.y, r * 0.8, frame.s); continue; }
       context.fillStyle = ink.ground;
       shape(context, UNTRIED, at.x, at.y, r);
       context.fill();
@@ -577,7 +594,7 @@
     write(name, px, lifted ? py - 4 : py + 4, on[id] ? ink.valid : ink.text);
     if (!frame.twoLines) return;
     context.font = `11px ${FONT}`;
-    const value = visits[id] ? `${rejected[id] ? "✕ " : ""}Q ${signed(q[id])}` : "not visited";
+    const value = closed.has(id) ? "closed" : visits[id] ? `${rejected[id] ? "✕ " : ""}Q ${signed(q[id])}` : "not visited";
     const numbers = visits[id] ? `${value}  N ${visits[id]}` : value;
     const shown = shorten(numbers, room)[0] === numbers ? numbers : shorten(value, room)[0];
     write(shown, px, py + 13, rejected[id] ? ink.rejected : ink.muted);
@@ -646,7 +663,7 @@
       if (itemRow[item]) {
         const begin = first[itemNode[item]];
         for (let kid = begin; kid < begin + K; kid++) {
-          if (type[kid] !== UNTRIED) continue;
+          if (itemOf[kid] !== item) continue;
           const at = dotAt(item, dotOf[kid]), d = (at.x - px) ** 2 + (at.y - py) ** 2;
           if (d < Math.min(nearest, 81)) { nearest = d; best = { id: kid, pill: false }; }
         }
@@ -741,10 +758,13 @@
   }
   function textOf(id) {
     if (id === 0) return data.turns[data.turns.length - 1][1];
-    return type[id] === UNTRIED ? "This strategy was not tried here." : said(id);
+    const words = type[id] === UNTRIED ? "" : said(id);
+    return closed.has(id) ? `${closedText(id)} ${words}` : words || "This strategy was not tried here.";
   }
+  const closedText = (id) => `Refused for good, so the branch is closed: ${closed.get(id)}.`;
+  const typeName = (id) => (closed.has(id) ? (type[id] === UNTRIED ? "closed" : `${TYPE_NAMES[type[id]]}, closed`) : TYPE_NAMES[type[id]]);
   function numbersOf(id) {
-    const own = visits[id] ? `Q ${signed(q[id])}, N ${visits[id]}` : TYPE_NAMES[type[id]];
+    const own = visits[id] ? `Q ${signed(q[id])}, N ${visits[id]}` : typeName(id);
     return id === 0 ? own : `${own}, P ${prior(id).toFixed(3)}`;
   }
 
@@ -803,7 +823,7 @@
       `depth ${depth[id]}, option ${strategy[id] + 1} of ${K}`;
     const verdict = on[id] ? ", on a valid path" : rejected[id] ? ", rejected" : "";
     const fold = canOpen(id) ? (open[id] ? ", expanded" : ", collapsed") : "";
-    return `Node ${id}, ${nameOf(id)}, ${TYPE_NAMES[type[id]]}${flag(id, GOLD) ? ", gold" : ""}, ${numbersOf(id)}, ${where}${verdict}${fold}`;
+    return `Node ${id}, ${nameOf(id)}, ${typeName(id)}${flag(id, GOLD) ? ", gold" : ""}, ${numbersOf(id)}, ${where}${verdict}${fold}`;
   }
   function announce(text) { $("live").textContent = text; }
   function describe() {
@@ -827,7 +847,7 @@
   }
   function nodesInOrder(id) { // as they are drawn: what was said first, then what was not tried
     const kids = kidsOf(id), tried = kids.filter((kid) => type[kid] !== UNTRIED);
-    return showUntried ? [...tried, ...kids.filter((kid) => type[kid] === UNTRIED)] : tried;
+    return [...tried, ...kids.filter(isDot)];
   }
 
   // -- panel --------------------------------------------------------------------------------------------------------------
@@ -885,15 +905,18 @@
       ["Nodes", N], ["Expanded", SPOKEN - ends], ["Ends of dialogue", ends], ["Not tried", untried],
       ["Iterations", data.iterations], ["Visits of the root", visits[0]],
     ].map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value.toLocaleString("en"))));
+    if (closed.size) rows.push(el("tr", {}, el("th", { scope: "row" }, "Closed"), el("td", {}, closed.size.toLocaleString("en"))));
     if (data.stop) rows.push(el("tr", {}, el("th", { scope: "row" }, "Stopped"), el("td", {}, data.stop)));
     return [
       el("div", { class: "panel-head" }, el("h2", {}, "Overview")),
+      ...data.warnings.map((text) => el("p", { class: "warning", role: "note" }, el("b", {}, "Warning: "), text)),
       data.description ? el("p", {}, data.description) : "",
       el("table", { class: "counts-table" }, el("tbody", {}, ...rows)),
       best ? el("h3", {}, "Best path") : "",
       best ? el("div", { class: "list" }, endButton(best[0])) : "",
       el("h3", {}, verdictText()),
       ...validLists(),
+      ...closedList(),
       validEnds.length ? "" : el("p", { class: "facts" }, whyNone(ends)),
     ];
   }
@@ -902,14 +925,23 @@
     if (settings.pathRule === "all" && q[0] < settings.theta) return `The root's Q, ${signed(q[0])}, is below θ.`;
     return "No path to an end keeps θ and the least number of visits. Move the slider to see which paths would.";
   }
+  const more = (all) => (all > MOST_LISTED ? el("p", { class: "facts" }, `… and ${(all - MOST_LISTED).toLocaleString("en")} more`) : "");
   function validLists() {
     const ends = validEnds.slice(0, MOST_LISTED), pairs = listPairs(MOST_LISTED);
-    const more = (all) => (all > MOST_LISTED ? el("p", { class: "facts" }, `… and ${(all - MOST_LISTED).toLocaleString("en")} more`) : "");
     return [
       el("div", { class: "list" }, ...ends.map(endButton)), more(validEnds.length),
       pairs.length ? el("h3", {}, "Pairs: chosen over rejected") : "",
       el("div", { class: "list" }, ...pairs.slice(0, MOST_LISTED).map(pairButton)), more(pairCount),
     ];
+  }
+  function closedList() {
+    if (!closed.size) return [];
+    return [el("h3", {}, "Closed: refused by a model or its provider"), el("div", { class: "list" },
+      ...[...closed].slice(0, MOST_LISTED).map(([id, reason]) => {
+        const made = button("", () => select(id), { class: "", "aria-label": `Closed node ${id}, ${reason}` });
+        made.append(el("span", { class: "row" }, id ? chip(strategy[id]) : "Start", el("span", { class: "facts" }, `#${id}, ${reason}`)));
+        return made;
+      })), more(closed.size)];
   }
   function endButton(id) {
     const path = pathTo(id).slice(1), mean = path.reduce((sum, each) => sum + q[each], 0) / path.length;
@@ -928,7 +960,7 @@
 
   function nodePanel(id) {
     const head = el("div", { class: "row" }, id === 0 ? el("h2", {}, "Start") : chip(strategy[id]),
-      el("span", { class: "tag" }, TYPE_NAMES[type[id]]), ...tags(id), el("span", { class: "facts" }, `#${id}`));
+      id && type[id] === UNTRIED && closed.has(id) ? "" : el("span", { class: "tag" }, TYPE_NAMES[type[id]]), ...tags(id), el("span", { class: "facts" }, `#${id}`));
     const actions = el("div", { class: "row" },
       canOpen(id) ? button(open[id] ? "Collapse" : `Expand (${pillText(id)})`, () => toggle(id)) : "",
       canOpen(id) ? button("Expand subtree", () => toggle(id, true)) : "",
@@ -943,6 +975,7 @@
     const made = [];
     if (flag(id, GOLD)) made.push(el("span", { class: "tag" }, "★ gold"));
     if (flag(id, PROBE)) made.push(el("span", { class: "tag", title: "Generated and simulated apart from the search" }, "probe"));
+    if (closed.has(id)) made.push(el("span", { class: "tag", title: "Worth nothing to the search, and in no pair" }, `✕ closed: ${closed.get(id)}`));
     if (on[id]) made.push(el("span", { class: "tag good" }, "✓ valid path"));
     if (rejected[id]) made.push(el("span", { class: "tag bad" }, "✕ rejected"));
     return made;
@@ -987,7 +1020,7 @@
     const made = document.createDocumentFragment(), colour = data.strategies[strategy[id]][1];
     if (type[id] === UNTRIED) {
       made.append(el("div", { class: "turn supporter current" }, el("div", { class: "who row" }, SPEAKERS[1], chip(strategy[id])),
-        el("p", { class: "facts" }, "This strategy was not tried here: there is no text, Q or N."), siblings(id, true)));
+        el("p", { class: "facts" }, closed.has(id) ? closedText(id) : "This strategy was not tried here: there is no text, Q or N."), siblings(id, true)));
       return made;
     }
     const rollout = rollouts.get(id);
@@ -997,6 +1030,7 @@
     made.append(turn("supporter", head, said(id), { colour, extra, current: id === current, label: SPEAKERS[1] }));
     if (type[id] === EXPANDED) made.append(turn("seeker", [], replied(id), { label: SPEAKERS[0] }));
     else made.append(el("p", { class: "facts" }, "The dialogue ends here."));
+    if (closed.has(id)) made.append(el("p", { class: "facts" }, closedText(id)));
     return made;
   }
 
@@ -1030,7 +1064,7 @@
     return el("div", { class: "untried" }, el("span", { class: "facts" }, "Not tried, by prior:"),
       el("div", { class: "row" }, ...ids.sort((a, b) => prior(b) - prior(a)).map((id) => el("button",
         { type: "button", style: { "border-color": data.strategies[strategy[id]][1] }, onclick: () => select(id) },
-        `${nameOf(id)} ${prior(id).toFixed(2)}`))));
+        `${closed.has(id) ? "✕ " : ""}${nameOf(id)} ${prior(id).toFixed(2)}`))));
   }
 
   function simulation(id) {
@@ -1058,7 +1092,9 @@
       const rollout = rollouts.get(id), steps = rollout ? rollout[2].flat().filter((each) => typeof each === "string") : [];
       return [id, [nameOf(id), data.say[i], data.reply[i] || "", ...steps].join("\n").toLowerCase()];
     }));
-    spokenTexts.set(0, [data.scene, ...data.turns.flat().filter((each) => typeof each === "string")].join("\n").toLowerCase());
+    for (const [id, reason] of closed) spokenTexts.set(id, `${spokenTexts.get(id) || nameOf(id).toLowerCase()}\nclosed: ${reason.toLowerCase()}`);
+    const start = closed.has(0) ? `closed: ${closed.get(0)}` : "";
+    spokenTexts.set(0, [data.scene, start, ...data.turns.flat().filter((each) => typeof each === "string")].join("\n").toLowerCase());
     return spokenTexts;
   }
   function search(text) {
@@ -1154,7 +1190,7 @@
     $("counts").addEventListener("click", () => { setPanel(true); select(-1); });
     $("unexpanded").addEventListener("change", () => {
       showUntried = $("unexpanded").checked;
-      if (!showUntried && selected >= 0 && type[selected] === UNTRIED) select(parent[selected], false);
+      if (!showUntried && selected >= 0 && type[selected] === UNTRIED && !closed.has(selected)) select(parent[selected], false);
       relayout(selected >= 0 ? selected : 0);
       if (query) search(query);
     });
@@ -1264,7 +1300,8 @@
         group("Lines", entry(line(ink.valid, 3.5, []), "valid path"), entry(line(ink.rejected, 2, [6, 4]), "rejected"))),
       group("Shape", entry(sample(ROOT, 7, shade), "start"), entry(sample(EXPANDED, 7, shade), "expanded"),
         entry(sample(END, 7, shade), "end of dialogue"), entry(sample(UNTRIED, 5, ink.ground), "not tried"),
-        entry(picture(20, 20, (target) => star(target, 10, 10, 7)), "gold turn")),
+        entry(picture(20, 20, (target) => star(target, 10, 10, 7)), "gold turn"),
+        closed.size ? entry(picture(20, 20, (target) => cross(target, 10, 10, 5, 1)), "closed: refused") : ""),
       group("Ring: strategy", ...data.strategies.map(([name, colour]) => entry(sample(EXPANDED, 6, ink.ground, colour), name))));
   }
 
