@@ -39,22 +39,28 @@ def _is_cut(result: RoleResult) -> bool:
 
 
 def _of_errors(seen: Examination) -> Iterator[str]:
+    """What failed, roles that failed in one way together."""
+    kinds: dict[str, list[str]] = {}
     for result in seen.results.values():
         if result.error is not None and not (_is_cut(result) and isinstance(result.error, ReplyError)):
-            yield _of_error(result, result.error)
+            kinds.setdefault(_of_error(result, result.error), []).append(result.role)
+    for text, roles in kinds.items():
+        everyone = len(roles) == len(seen.results)
+        options = "--model" if everyone else " and ".join(f"--{role}-model" for role in roles)
+        yield text.format(roles=" and ".join(f"the {role}" for role in roles), another=f"choose another with {options}")
 
 
 def _of_error(result: RoleResult, error: MctsDialogError) -> str:
-    role, last = result.role, _last(result)
-    another = f"choose another model for it with --{role}-model"
+    """How a role failed, in words that do not name it."""
+    last = _last(result)
     unsaid = last is not None and last.finish_reason in ("refusal", "content_filter")
     if isinstance(error, ModelRefusedError) or unsaid:
-        return f"The model refuses to play the {role}: {another}."
+        return "The model refuses to play {roles}: {another}."
     if not isinstance(error, ReplyError):
-        return f"The {role} got no reply: do what the message above says, then give this command again."
+        return "No reply came for {roles}: do what the message above says, then give this command again."
     if last is not None and not last.text.strip():
-        return f"The {role} said nothing: {another}."
-    return f"The {role}'s replies cannot be used as they are: {another}."
+        return "The model said nothing for {roles}: {another}."
+    return "The model's replies for {roles} cannot be used: {another}."
 
 
 def _of_cuts(seen: Examination) -> Iterator[str]:

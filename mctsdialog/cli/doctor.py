@@ -35,12 +35,26 @@ _DEFAULTS = SearchConfig()
 
 
 @click.command("doctor", epilog=EPILOG)
-@click.option("--judge-pairs", type=click.IntRange(0), default=8, show_default=True, help="Pairs of turns to rate.")
-@click.option("--dialogues", type=click.IntRange(1), default=1, show_default=True, help="Dialogues of the run to plan.")
 @click.option(
-    "--max-iterations", type=click.IntRange(0), default=_DEFAULTS.max_iterations, show_default=True, help="Its trials."
+    "--judge-pairs", type=click.IntRange(0), default=8, show_default=True, help="Pairs of turns for the judge to rate."
 )
-@click.option("--horizon", type=click.IntRange(0), default=_DEFAULTS.horizon, show_default=True, help="Its horizon.")
+@click.option(
+    "--dialogues", type=click.IntRange(1), default=1, show_default=True, help="Dialogues, for the estimate of a run."
+)
+@click.option(
+    "--max-iterations",
+    type=click.IntRange(0),
+    default=_DEFAULTS.max_iterations,
+    show_default=True,
+    help="Iterations for each dialogue, for the estimate.",
+)
+@click.option(
+    "--horizon",
+    type=click.IntRange(0),
+    default=_DEFAULTS.horizon,
+    show_default=True,
+    help="Simulated rounds, for the estimate.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show prompts and replies whole instead of their beginnings.")
 @with_model_options
 def doctor_command(**options: Any) -> None:
@@ -157,6 +171,9 @@ class Doctor:
         if not answered:
             return
         echo(f"\nWhat {one_line(where(model))} takes")
+        if all(result.cached for result in answered):
+            echo("  unknown: the replies come from the cache")
+            return
         for label, text in (*takes(model), ("reasoning", reasoning(model, answered)), ("speed", speed(answered))):
             echo(f"  {label:<16}{text}")
 
@@ -182,7 +199,8 @@ class Doctor:
         at_once = self.setup.at_once
         most = at_once if isinstance(at_once, int) else at_once.concurrency or 1
         seconds = sum(calls[role] * results[role].seconds for role in ROLE_NAMES) / most
-        yield "time", f"{timedelta(seconds=round(seconds))}, if {most} calls at once take no longer than one"
+        known = f"{timedelta(seconds=round(seconds))}, if {most} calls at once take no longer than one"
+        yield "time", "unknown: replies come from the cache" if any(each.cached for each in results.values()) else known
         yield "money", self._money(seen, calls)
 
     def _money(self, seen: Examination, calls: Mapping[str, int]) -> str:

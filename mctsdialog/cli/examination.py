@@ -51,6 +51,12 @@ class RoleResult:
         return self.error is None and self.same_as is None
 
     @property
+    def cached(self) -> bool:
+        """Whether its replies come from a cache, so that they say nothing of the server."""
+        replies = [each.completion for each in self.exchanges if each.completion is not None]
+        return bool(replies) and all(reply.cached for reply in replies)
+
+    @property
     def seconds(self) -> float:
         """Of all its calls."""
         return sum(each.completion.latency for each in self.exchanges if each.completion is not None)

@@ -158,6 +158,15 @@ def test_an_account_error_stops_at_once_and_says_what_to_do(doctor, stub_server,
     assert "mctsdialog doctor" not in output
 
 
+def test_a_provider_that_refuses_is_told_once_for_all_roles(doctor, stub_server):
+    stub_server.reply = lambda body, number: (400, {"error": {"message": "filtered", "code": "content_filter"}})
+    code, output = doctor()
+    assert code == 1
+    assert len(stub_server.requests) == 4
+    whole = "The model refuses to play the supporter and the seeker and the strategist and the judge"
+    assert advised(output).startswith(f"  {whole}: choose another with --model.\n\n")
+
+
 def test_no_key_was_sent(doctor, stub_server):
     stub_server.reply = lambda body, number: (401, {"error": {"message": "missing"}})
     assert "no key was sent" in doctor()[1]
@@ -169,7 +178,7 @@ def test_a_role_that_fails_does_not_end_the_others(doctor, stub_server):
     assert code == 1
     assert "These roles cannot be played: strategist." in output
     assert "higher in" in output  # the judge was tried
-    assert "The strategist's replies cannot be used as they are" in advised(output)
+    assert "replies for the strategist cannot be used: choose another with --strategist-model" in advised(output)
     assert "A run of" not in output
 
 
@@ -221,7 +230,9 @@ def test_a_strategist_that_fills_in_a_form_is_told(doctor, stub_server):
 def test_replies_are_kept_where_asked(doctor, stub_server, place):
     assert doctor("--judge-pairs", 1, "--cache", "kept")[0] == 0
     count = len(stub_server.requests)
-    assert doctor("--judge-pairs", 1, "--cache", "kept")[0] == 0
+    code, output = doctor("--judge-pairs", 1, "--cache", "kept")
+    assert code == 0
+    assert output.count("come from the cache") == 2  # neither what the server takes nor its speed is known
     assert len(stub_server.requests) == count
     assert (place / "kept").is_dir()
 
