@@ -68,11 +68,11 @@ def _print(found: Sequence[FoundCalls], prices: Mapping[str, Price], chars: int 
             for line in exchange_lines(exchange, chars=chars, prices=prices, again=number > 0):
                 echo(line)
         if each.problem:
-            echo(field("no reply", one_line(each.problem)))
+            echo(field("of no use" if each.exchanges else "no reply", one_line(each.problem)))
         elif _FITS[each.fit]:
             echo(field("read", _FITS[each.fit]))
     exchanges = [exchange for each in found for exchange in each.exchanges]
-    missing = sum(bool(each.problem) for each in found)
+    missing = sum(not each.exchanges for each in found)
     if not found:
         echo("\nno role was asked for this node: its turns are the gold dialogue's")
         return

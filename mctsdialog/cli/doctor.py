@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,11 @@ class Doctor:
         return self._conclude(seen)
 
     def _announce(self) -> None:
-        pairs = self.options["judge_pairs"]
+        pairs, samples = self.options["judge_pairs"], self.options["judge_samples"]
         rated = f", and 2 for each of {pairs} pairs of turns that the judge rates" if pairs else ""
-        echo(f"{4 + 2 * pairs} calls: one for each role{rated}. A reply that cannot be used is asked for again.")
+        times = f", {samples} times each for the judge" if samples > 1 else ""
+        count = 3 + samples * (1 + 2 * pairs)
+        echo(f"{count} calls: one for each role{rated}{times}. A reply that cannot be used is asked for again.")
         for model in dict.fromkeys(self.setup.bare.values()):
             roles = [role for role in ROLE_NAMES if self.setup.bare[role] is model]
             key = ", with a key" if isinstance(model, OpenAIChat) and model.sends_key else ""
@@ -194,7 +196,8 @@ class Doctor:
         read = sum(calls[role] * results[role].usage.prompt_tokens for role in ROLE_NAMES)
         written = sum(calls[role] * results[role].usage.completion_tokens for role in ROLE_NAMES)
         told = "" if all(result.told for result in results.values()) else " (by their lengths: the server tells none)"
-        yield "calls", f"{sum(calls.values()):,}"
+        draws = (self.options["judge_samples"] - 1) * calls["judge"]  # they are in the judge's tokens and seconds
+        yield "calls", f"{sum(calls.values()) + draws:,}"
         yield "tokens", f"{_million(read)} read, {_million(written)} written{told}"
         at_once = self.setup.at_once
         most = at_once if isinstance(at_once, int) else at_once.concurrency or 1
@@ -227,7 +230,7 @@ class Doctor:
 
 def _roles(models: OpenModels, each: Mapping[str, ChatModel]) -> Roles:
     """The roles that a search would have, on models around its models."""
-    return OpenModels(each, models.meter, models.cache, models.budget, models.sampling).roles(ESC)
+    return replace(models, models=each).roles(ESC)
 
 
 def where(model: ChatModel) -> str:

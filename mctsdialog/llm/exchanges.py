@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mctsdialog.errors import CacheMissError, MctsDialogError
-from mctsdialog.llm.base import ChatModel, ChatRequest, ClosingModel, Completion, ModelLayer, request_key
+from mctsdialog.llm.base import ChatModel, ChatRequest, ClosingModel, Completion, ModelLayer, former_keys, request_key
 from mctsdialog.llm.cache import ResponseCache
 
 
@@ -71,8 +71,9 @@ class RecordedModel(ClosingModel):
 
         :raises CacheMissError: where the cache has none.
         """
-        key = request_key(self._name, request)
-        entry = None if self._cache is None else self._cache.lookup(key)
+        key = request_key(self.identity, request)
+        keys = [] if self._cache is None else [key, *former_keys(self._name, request)]
+        entry = next((found for each in keys if self._cache and (found := self._cache.lookup(each))), None)
         if entry is None:
             reason = f"the cache holds no reply to this request ({key[:12]}…): it was made otherwise, or is removed"
             raise CacheMissError(reason, model=self._name, key=key)

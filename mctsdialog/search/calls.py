@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
-from mctsdialog.errors import MctsDialogError
+from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.llm import ResponseCache, Sampling
 from mctsdialog.llm.exchanges import Exchange, RecordedModel, RecordingModel
 from mctsdialog.roles import PROMPT_VERSION, ROLE_NAMES, LLMRole, Roles
@@ -20,6 +20,8 @@ from mctsdialog.search.rules import highest
 from mctsdialog.tree import EndNode, ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
 
 Fit: TypeAlias = Literal["same", "other", "unknown"]
+
+_MOST_SAMPLES = 1000  # of the judge, for one turn
 
 UNKNOWN: Final = object()
 """Stands for an answer that the tree does not hold."""
@@ -55,10 +57,12 @@ def questions_behind(tree: Tree, node: Node, *, opened: bool | None = None) -> l
     parent = tree[node.parent]
     before = History.of(tree.history(parent))
     if isinstance(node, UnexpandedNode):
-        return [Question("strategist", "the score of this strategy", before, _scores(tree, parent))]
+        found = [Question("strategist", "the score of this strategy", before, _scores(tree, parent))]
+        closed = Question("supporter", "its turn, before the branch was closed", before, strategy=node.strategy)
+        return found if node.closed is None else [*found, closed]
     assert isinstance(node, SpokenNode)
     after = before.supported(node.supporter, node.strategy)
-    found: list[Question] = []
+    found = []
     if not node.gold:
         seeker = node.seeker if isinstance(node, ExpandedNode) else None
         found.append(Question("supporter", "its turn", before, node.supporter, node.strategy))
@@ -75,6 +79,10 @@ def _opening(tree: Tree, root: RootNode, opened: bool | None) -> Iterator[Questi
 
 
 def _children(tree: Tree, node: Node) -> Iterator[Question]:
+    if node.closed is not None and not isinstance(node, EndNode):
+        yield Question(
+            "strategist", "the strategies after it, before the branch was closed", History.of(tree.history(node))
+        )
     if node.children:
         yield Question("strategist", "the strategies after it", History.of(tree.history(node)), _scores(tree, node))
 
@@ -88,7 +96,9 @@ def _judgement(tree: Tree, node: SpokenNode, after: History) -> Iterator[Questio
     gold_visits = tree.config.get("gold_visits")
     if node.rollout is not None:
         yield Question("judge", "its turn", after, node.rollout.judgements[0])
-    elif isinstance(node, EndNode) and (not isinstance(gold_visits, int) or node.visits > gold_visits):
+    elif isinstance(node, EndNode) and (
+        node.closed is not None or not isinstance(gold_visits, int) or node.visits > gold_visits
+    ):
         yield Question("judge", "its turn", after)
 
 
@@ -143,9 +153,13 @@ class RecordedRoles:
             self._models[role] = RecordingModel(RecordedModel(name, cache, identity=identity))
         sampling = {role: found for role in ROLE_NAMES if (found := self._sampling(role)) is not None}
         models: dict[str, Any] = dict(self._models)
-        roles = Roles.from_model(
-            models["judge"], domain=tree.domain, models=models, sampling=sampling, **self._judging()
-        ).with_prompts(self._prompts())
+        asked: dict[str, Any] = {"domain": tree.domain, "models": models, "sampling": sampling}
+        try:
+            roles = Roles.from_model(models["judge"], **asked, **self._judging())
+        except ConfigError as error:
+            self._problems["judge"] = f"the tree does not say how the judge was asked: {error}"
+            roles = Roles.from_model(models["judge"], **asked)
+        roles = roles.with_prompts(self._prompts())
         for role in ROLE_NAMES:
             if role not in self._problems:
                 self._compare(role, getattr(roles, role))
@@ -164,16 +178,15 @@ class RecordedRoles:
 
     def _prompts(self) -> int:
         """The version of the prompts; version 0.1 did not say it."""
-        found = {self._known(role).get("prompts", 1) for role in ROLE_NAMES}
+        found = [self._known(role).get("prompts", 1) for role in ROLE_NAMES]
         return PROMPT_VERSION if PROMPT_VERSION in found else 1
 
     def _judging(self) -> dict[str, Any]:
         known = self._known("judge")
-        samples, scoring = known.get("samples"), known.get("scoring")
-        return {
-            "judge_samples": samples if isinstance(samples, int) and samples > 0 else 1,
-            "judge": "expected" if scoring == "expected" else "digits",
-        }
+        samples, scoring = known.get("samples", 1), known.get("scoring", "digits")
+        if type(samples) is not int or samples > _MOST_SAMPLES or not isinstance(scoring, str):
+            raise ConfigError(f"at most {_MOST_SAMPLES} samples are looked for", field="judge_samples")
+        return {"judge_samples": samples, "judge": scoring}
 
     def _sampling(self, role: str) -> Sampling | None:
         found = self._known(role).get("sampling")

@@ -91,6 +91,24 @@ def test_the_estimate(doctor):
     assert "unknown: give --price stub=INPUT:OUTPUT" in doctor("--judge-pairs", 0)[1]
 
 
+def test_a_judge_that_is_asked_several_times(doctor, stub_server):
+    words = ("--judge-pairs", 1, "--judge-samples", 3, "--max-iterations", 10, "--horizon", 1, "--price", "stub=0:1e3")
+    code, output = doctor(*words)
+    assert code == 0
+    assert output.startswith("12 calls: ")
+    assert len(stub_server.requests) == 12
+    calls = 10 * most_calls(1, judge_samples=3) + GOLD_TURNS
+    assert f"calls           {calls}\n" in output
+    assert f"money           {calls * 10 * 1e3 / 1e6:.2f}" in output
+
+
+def test_expected_scores_need_log_probabilities(doctor, stub_server):
+    code, output = doctor("--judge", "expected")
+    assert code == 1
+    assert "needs log-probabilities, and stub returned none" in output
+    assert "These roles cannot be played: judge." in output
+
+
 @pytest.mark.parametrize("horizon", [0, 1, 4, 9])
 def test_calls_by_role_are_all_calls(horizon):
     assert sum(most_calls_by_role(horizon).values()) == most_calls(horizon) == 6 + 4 * horizon

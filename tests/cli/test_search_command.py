@@ -207,7 +207,8 @@ def test_a_refused_key_or_model_ends_it_at_once_and_says_what_to_check(run, stub
     stub_server.reply = lambda body, number: (status, {"error": {"message": f"no, {SECRET} is wrong"}})
     code, _, err = run("gold.json", "--out", "o", "--max-iterations", "4")
     assert code == 1
-    assert err.splitlines()[-1].startswith("Error: ")
+    assert err.splitlines()[-2].startswith("Error: ")
+    assert err.splitlines()[-1].startswith("mctsdialog doctor --model ")
     assert len(stub_server.requests) <= 3 * 8  # the trees that were open
 
 
@@ -219,7 +220,7 @@ def test_a_refused_request_fails_its_dialogue_and_too_many_end_it(run, stub_serv
     assert "too long" in err
     code, _, err = run("gold.json", "--out", "o", "--max-failures", "2")
     assert code == 1
-    assert "3 dialogues failed, more than the 2 allowed" in err.splitlines()[-1]
+    assert "3 dialogues failed, more than the 2 allowed" in err.splitlines()[-2]
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert 3 <= len(summary["failures"]) <= 8  # those that were open
     assert "too long" in summary["failures"][0]["error"]

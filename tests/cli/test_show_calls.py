@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog.cli import main
-from mctsdialog.llm import ResponseCache, ScriptedModel, build_stack
+from mctsdialog.llm import Completion, ResponseCache, ScriptedModel, build_stack
 from mctsdialog.search import SearchConfig
 from mctsdialog.search.calls import RecordedRoles, questions_behind
 
@@ -133,6 +133,7 @@ def first_spoken(data):
         (lambda data: data["roles"]["supporter"]["sampling"].update(temperature=-1), "replies of this role were drawn"),
         (lambda data: data["roles"]["supporter"]["sampling"].update(mood=1), "how the replies of this role were drawn"),
         (lambda data: data["roles"]["supporter"].update(model=[]), "does not say which model"),
+        (lambda data: data["roles"]["supporter"].update(prompts=[]), "asks otherwise than the tree's did (prompts)"),
         (lambda data: data["roles"].update(supporter=None), "does not say which model"),
         (lambda data: data.update(roles={}), "does not say which model"),
         (lambda data: first_spoken(data).update(supporter="Never said."), "NOT what the tree has"),
@@ -145,6 +146,44 @@ def test_what_is_not_known_is_said_and_never_made_up(run, edit, reason):
     first = output.split("Supporter: its turn\n")[1].split("\n\n")[0]
     assert reason in first
     assert ("reply       " in first) == ("NOT" in reason)
+
+
+@pytest.mark.parametrize(
+    "known", [{"samples": 10**9}, {"samples": "x"}, {"samples": 2}, {"scoring": []}, {"scoring": "x"}]
+)
+def test_a_judge_that_cannot_have_been_asked_so(run, known):
+    """A hostile tree starts no thousand million questions, and ends in no other error."""
+    node = next(each for each in json.loads(tree_of(run).read_text())["nodes"] if each.get("rollout"))["id"]
+    code, output = invoke(
+        "show", changed(run, lambda data: data["roles"]["judge"].update(known)), "--calls", "--node", node
+    )
+    assert code == 0
+    assert "the tree does not say how the judge was asked" in output
+    assert "as it stands in the tree" in output  # the other roles
+
+
+def test_a_closed_branch_shows_the_refusals(tmp_path, domain, scenario):
+    def reply(request):
+        if request.role == "supporter" and "Comfort" in request.messages[-1].content:
+            return Completion("I cannot help with that.", "refusal")
+        if request.schema is None:
+            return f"Reply to {len(request.messages)} messages."
+        return scores(request)
+
+    async def grow():
+        with ResponseCache(tmp_path / "cache") as cache:
+            roles = mctsdialog.Roles.from_model(build_stack(ScriptedModel(reply), cache=cache), domain=domain)
+            config = SearchConfig(max_iterations=6, min_iterations=6, horizon=0)
+            return await mctsdialog.search(scenario, roles, config)
+
+    tree = anyio.run(grow)
+    file = tmp_path / "trees" / "tree.json"
+    mctsdialog.save_tree(tree, file)
+    closed = next(node for node in tree if node.closed is not None)
+    output = invoke("show", file, "--calls", "--node", closed.id)[1]
+    assert output.count("I cannot help with that. (refused)") == 3
+    assert "of no use" in output
+    assert "no reply to" not in output
 
 
 def test_a_tree_without_its_run(run, tmp_path):
