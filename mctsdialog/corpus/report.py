@@ -50,7 +50,7 @@ class Counts:
             meter.usage.prompt_tokens,
             meter.usage.completion_tokens,
             0.0 if budget is None else budget.used.money,
-            dict(meter.tallies),
+            meter.snapshot().tallies,
         )
 
     def __add__(self, other: Counts) -> Counts:

@@ -77,6 +77,7 @@ class Manners:
         self, model: str, provider: Provider, extra: Mapping[str, Any], format_: ResponseFormat, *, roomy: bool
     ) -> None:
         self._model, self._provider, self._extra, self._roomy = model, provider, extra, roomy
+        self._limited = not extra.keys() & set(_TOKENS)
         self.ways = Ways(provider.tokens, format=format_)
         self._proven = {("none", "whole")}
         self._most_room = _MOST_ROOM
@@ -93,11 +94,11 @@ class Manners:
         if effort is not None:
             sent = dict(ways.efforts).get(effort, effort)
             body |= effort_fields(self._provider.effort, sent) if sent else {}
-        if limit is not None and ways.tokens and not self._extra.keys() & set(_TOKENS):
-            thinking = body.get("thinking") or {}
-            body[ways.tokens] = _roomy(limit, ways.room) + thinking.get("budget_tokens", 0)
-        for name in ways.dropped & body.keys():
-            del body[name]
+        if limit is not None and ways.tokens and self._limited:
+            thinking = 0 if effort is None else body.get("thinking", {}).get("budget_tokens", 0)
+            body[ways.tokens] = _roomy(limit, ways.room) + thinking
+        for name in ways.dropped:
+            body.pop(name, None)
         if ways.merged:
             body["messages"] = merged_system(body["messages"])
         body.update(self._extra)

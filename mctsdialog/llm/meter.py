@@ -9,7 +9,7 @@ from mctsdialog.errors import ModelError
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, Usage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tally:
     """What the calls of one role to one model have cost.
 
@@ -52,13 +52,18 @@ class Meter:
 
     def snapshot(self) -> Meter:
         """A copy that no longer changes."""
-        return replace(self, tallies=dict(self.tallies))
+        return replace(self, tallies={key: replace(tally) for key, tally in self.tallies.items()})
 
     def count(self, role: str, model: str, usage: Usage, *, failed: bool) -> None:
         """A call has ended."""
         self.failures += failed
         self.usage += usage
-        self.tallies[role, model] = self.tallies.get((role, model), Tally()) + Tally(1, int(failed), usage)
+        tally = self.tallies.get((role, model))
+        if tally is None:
+            tally = self.tallies[role, model] = Tally()
+        tally.calls += 1
+        tally.failures += failed
+        tally.usage += usage
 
 
 class MeteredModel(ModelLayer):

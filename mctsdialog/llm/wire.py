@@ -159,7 +159,8 @@ def _first_choice(data: object, model: str, usage: Usage) -> Mapping[str, Any]:
         raise ModelResponseError(f"{model}: the reply is {_kind(data)}, not a JSON object", model=model)
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise ModelResponseError(f"{model}: the reply has no choices", model=model, usage=usage)
+        reason = f"{model}: the reply has no choices; the provider may have dropped or filtered it"
+        raise ModelResponseError(reason, model=model, usage=usage)
     choice: Mapping[str, Any] = choices[0]
     if choice.get("error") or _word(choice.get("finish_reason")) in _FAILED:
         raise ModelResponseError(f"{model}: the reply broke off at the provider", model=model, usage=usage)

@@ -212,6 +212,32 @@ def test_a_refused_key_or_model_ends_it_at_once_and_says_what_to_check(run, stub
     assert len(stub_server.requests) <= 3 * 8  # the trees that were open
 
 
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}),
+        (402, {"message": "Insufficient Balance"}),
+        (200, {"message": "Insufficient credits", "code": 402}),
+        (400, {"message": "Model Not Exist"}),
+    ],
+)
+def test_a_spent_account_or_an_unknown_model_ends_it_at_once_and_keeps_what_is_done(
+    run, stub_server, tmp_path, status, error
+):
+    stub_server.reply = lambda body, number: stub_server.good(body) if number < 60 else (status, {"error": error})
+    code, _, err = run("gold.json", "--out", "o", "--max-iterations", "4", "--concurrency", "4")
+    assert code == 1
+    assert "check the model name" in err.splitlines()[-1] or "no credit left" in err.splitlines()[-1]
+    assert len(stub_server.requests) <= 60 + 3 * 4  # the calls that were under way
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert summary["stop_reason"].startswith("ModelAccountError")
+    assert summary["failures"] == []
+    assert sum(row["calls"] for row in summary["costs"]) == summary["calls"]
+    stub_server.reply = lambda body, number: stub_server.good(body)
+    code, _, err = run("gold.json", "--out", "o", "--max-iterations", "4", "--concurrency", "4")
+    assert code == 0, err
+
+
 def test_a_refused_request_fails_its_dialogue_and_too_many_end_it(run, stub_server, tmp_path):
     stub_server.reply = lambda body, number: (400, {"error": {"message": f"too long, {SECRET}"}})
     code, out, err = run(*FEW)
