@@ -50,6 +50,9 @@ def turns_fault(turns: Sequence[Turn]) -> str | None:
     return None
 
 
+MAX_STRATEGIES = 256
+"""Most strategies of a set: a turn has a child for each, and as many pairs as their square."""
+
 T = TypeVar("T")
 _Items: TypeAlias = Annotated[
     tuple[T, ...],
@@ -89,11 +92,11 @@ def normal_name(name: str) -> str:
 class StrategySet(_Frozen, Sequence[Strategy]):
     """The ordered strategies of a domain. Children of a node are made in this order.
 
-    :param strategies: at least one; names differ in more than letter case.
+    :param strategies: at least one, at most 256; names differ in more than letter case.
     :param aliases: other names found in data or replies, mapped to a name of the set.
     """
 
-    strategies: _Items[Strategy] = Field(min_length=1)
+    strategies: _Items[Strategy] = Field(min_length=1, max_length=MAX_STRATEGIES)
     aliases: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")

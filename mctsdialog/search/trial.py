@@ -136,8 +136,6 @@ class Outcome:
 
         :raises ValueError: for data that it cannot have written.
         """
-        steps = [_spoken("steps", step[1:]) for step in _lists(data, "steps", 3)]
-        names = [_text("steps", step[0]) for step in _lists(data, "steps", 3)]
         return cls(
             judgements=tuple(
                 tuple(_number("judgements", score) for score in each) for each in _lists(data, "judgements")
@@ -145,9 +143,7 @@ class Outcome:
             generated=_exchange(data, "generated"),
             scores=None if data.get("scores") is None else _scores(data),
             child=_exchange(data, "child"),
-            steps=tuple(
-                RolloutStep(name, step.supporter, step.seeker) for name, step in zip(names, steps, strict=True)
-            ),
+            steps=tuple(map(_step, _lists(data, "steps", 3))),
             draws=tuple(
                 tuple(tuple(_number("draws", score) for score in each) for each in _lists({"draws": draws}, "draws"))
                 for draws in (_lists(data, "draws") if "draws" in data else ())
@@ -168,6 +164,11 @@ def _spoken(field: str, value: object) -> Exchange:
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"{field}: what was said is a pair of texts")
     return Exchange(_text(field, value[0]), None if value[1] is None else _text(field, value[1]))
+
+
+def _step(entry: list[Any]) -> RolloutStep:
+    said = _spoken("steps", entry[1:])
+    return RolloutStep(_text("steps", entry[0]), said.supporter, said.seeker)
 
 
 def _scores(data: Mapping[str, Any]) -> dict[str, float]:

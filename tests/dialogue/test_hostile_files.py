@@ -114,6 +114,15 @@ def test_hostile_files_below_5_mb_take_bounded_time_and_memory(tmp_path, bounded
         assert line == kept.get(name) or line.startswith("DialogueError: "), name
 
 
+def test_a_set_has_a_bounded_number_of_strategies(tmp_path):
+    path = tmp_path / "d.json"
+    plain = json.loads(ESC.model_dump_json())
+    plain["strategies"] = {"strategies": [{"name": f"s{number}"} for number in range(257)]}
+    path.write_text(json.dumps(plain))
+    with pytest.raises(DomainError, match=r"strategies.strategies: .*at most 256"):
+        load_domain(path)
+
+
 def test_hostile_domains_below_5_mb_take_bounded_time_and_memory(tmp_path, bounded, repeat):
     whole = ESC.model_dump_json()
     texts = {
