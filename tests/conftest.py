@@ -5,6 +5,8 @@ import http.server
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -293,3 +295,42 @@ def make_pipe():
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bounded():
+    """Reads files in a process of its own, each within 10 s of computing and 500 MB; gives what came of each."""
+
+    def read(code, *paths):
+        lines = ["import sys, time, traceback", "def read(path):", *(f"    {line}" for line in code.splitlines())]
+        lines += [
+            "for path in sys.argv[1:]:",
+            "    began = time.process_time()",
+            "    try:",
+            "        found = repr(read(path))",
+            "    except ValueError as error:",  # the root of every error about what was given
+            "        found = f'{type(error).__name__}: {error}'",
+            "    assert time.process_time() - began < 10, path",
+            "    print(found.replace(chr(10), ' '))",
+        ]
+        command = [sys.executable, "-c", "\n".join(lines), *map(str, paths)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            said = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        assert usage.ru_maxrss < 500 * 1024
+        assert len(said) < 3000 * len(paths)
+        return said.splitlines()
+
+    return read
+
+
+def repeated(begin, unit, end, *, between=",", size=4_900_000):
+    """A document just below 5 MB that repeats a piece."""
+    return begin + between.join([unit] * (size // (len(unit) + len(between)))) + end
+
+
+@pytest.fixture(scope="session")
+def repeat():
+    return repeated

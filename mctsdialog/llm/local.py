@@ -28,6 +28,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
+from mctsdialog.inputs import open_input
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, request_key
 from mctsdialog.llm.loop_local import LoopLocal
 from mctsdialog.llm.wire import parse_completion, request_body
@@ -86,7 +87,7 @@ def find_model_file(path: str | Path | None = None, *, repo: str = DEFAULT_REPO,
     named = path or os.environ.get("MCTSDIALOG_MODEL")
     found = Path(named).expanduser() if named else _packaged_file() or _downloaded_file(repo, filename)
     try:
-        with found.open("rb") as file:
+        with open_input(found) as file:
             magic = file.read(4)
     except OSError as error:
         raise ModelNotFoundError(f"{found}: {error.strerror or error}") from None

@@ -160,6 +160,31 @@ def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_
     assert (tmp_path / "parts" / "trees" / whole.name).read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("pause", [0, 0.02, 0.1])
+@pytest.mark.parametrize("sent", [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGTERM", "SIGINT")])
+def test_signals_during_the_clean_up_change_nothing(run, stub_server, sent, pause):
+    gate = threading.Event()
+
+    def reply(body, number):
+        if number >= 20:
+            gate.wait(60)
+        return stub_server.good(body)
+
+    stub_server.reply = reply
+    process = run("gold.json", "--out", "o", "--limit", "1", wait=False)
+    deadline = time.monotonic() + 60
+    while len(stub_server.requests) <= 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for name in sent:
+        process.send_signal(getattr(signal, name))
+        time.sleep(pause)
+    _, err = process.communicate(timeout=30)
+    gate.set()
+    assert process.returncode == 130
+    assert err.count("the same command goes on") == 1
+    assert "Traceback" not in err
+
+
 def test_a_spent_budget_exits_3_and_a_larger_one_goes_on(run):
     code, out, _ = run(*FEW, "--max-calls", "30")
     assert code == 3
