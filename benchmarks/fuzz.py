@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ def main():
     arguments = parsed()
     arguments.out.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and files do not stay behind
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if os.access(memory, os.W_OK) else None))
     try:
         with stub_server.running(0.0) as url:

@@ -75,8 +75,8 @@ def write_through_a_link():
     write_atomically("link/important.txt", "x")
 
 
-def raise_data_error(message):
-    raise mctsdialog.DataError(message)
+def refuse(message):
+    raise click.UsageError(message)
 
 
 FUNCTIONS = {
@@ -89,7 +89,7 @@ FUNCTIONS = {
     "large": (lambda: len(b"x" * 700_000_000), "memory"),
     "very large": (lambda: len(b"x" * 10**10), "memory"),
     "dies": (lambda: os._exit(0), "crash"),
-    "long message": (lambda: raise_data_error("x" * 30_000), "message"),
+    "long message": (lambda: refuse("x" * 30_000), "message"),
     "writes outside": (lambda: write_atomically("../outside/important.txt", "x"), "outside"),
     "writes through a link": (write_through_a_link, "outside"),
     "writes unseen": (lambda: subprocess.run(["touch", "../outside/new"], check=True), "outside"),

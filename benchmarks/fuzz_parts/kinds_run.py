@@ -143,7 +143,7 @@ def write_index(draw, seeds):
         Path("run/finished-1-of-2.jsonl").write_bytes(
             draw.choice((b"", b"\xff", b"[" * 30_000, seeds["run/finished.jsonl"]))
         )
-    return {"restart": draw.random() < 0.1}
+    return {"restart": draw.random() < 0.1, "forged": kind < 0.7}
 
 
 def _index_line(draw, line):
@@ -189,8 +189,8 @@ def _damage(draw, seeds, name):
 
 
 def read_index(seeds, how):
-    starts = mctsdialog.read_dialogues(seeds.folder / "messages.jsonl")
-    roles = mctsdialog.Roles.from_model(scripted(), domain=starts.domain)
+    starts = mctsdialog.read_dialogues(seeds.folder / "messages.jsonl")[:2]
+    roles = mctsdialog.Roles.from_model(scripted(), domain=mctsdialog.get_domain("esc"))
     options = {"out": "run", "concurrency": 1, "restart": how["restart"]}
     report = anyio.run(partial(mctsdialog.search_corpus, starts, lambda start: roles, _CONFIG, **options))
     str(report)
@@ -199,10 +199,18 @@ def read_index(seeds, how):
         raise BrokenPromiseError("the report does not count every dialogue")
     for start in starts:
         if start.id not in failed:
-            try:
-                mctsdialog.load_tree(Output(Path("run")).tree(start.id))
-            except mctsdialog.MctsDialogError as error:
-                raise BrokenPromiseError("a tree that counts as finished cannot be read") from error
+            _see_whole(seeds, Output(Path("run")).tree(start.id), undisturbed=not how["forged"])
+
+
+def _see_whole(seeds, file, *, undisturbed):
+    """See that a finished tree can be read, and where no line of the index was forged, that it is what it was."""
+    try:
+        mctsdialog.load_tree(file)
+    except mctsdialog.MctsDialogError as error:
+        raise BrokenPromiseError("a tree that counts as finished cannot be read") from error
+    for each in (file, file.with_suffix(".graphml")):
+        if undisturbed and each.read_bytes() != seeds[str(each)]:
+            raise BrokenPromiseError(f"{each.suffix} of a finished tree is not what it was before the damage")
 
 
 def index_words(draw, seeds, how):

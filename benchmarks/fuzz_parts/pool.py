@@ -130,6 +130,7 @@ class Pool:
             code = 1
             try:
                 os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 os.close(reading)
                 work(self._kinds[chunk.kind], chunk, self._seeds, self._seed, root, writing)
                 code = 0
