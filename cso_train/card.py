@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from cso_train.config import TrainConfig
 from cso_train.data import TrainingData
 from cso_train.methods import METHODS
 from cso_train.models import ModelSource
+from mctsdialog.preferences.card import one_line, yaml_text
 
 _USE = """\
 Research. A language model that speaks with people in distress can be wrong or harmful; this one is no substitute for
@@ -20,21 +19,25 @@ def model_card(config: TrainConfig, source: ModelSource, data: TrainingData) -> 
     base = source.gguf or source.location
     kind = "LoRA adapters" if config.lora else "all parameters"
     tags = ["trl", config.method, *(["lora", "peft"] if config.lora else [])]
-    head = ["---", f"tags: {json.dumps(tags)}", f"library_name: {'peft' if config.lora else 'transformers'}"]
+    library = "peft" if config.lora else "transformers"
+    head = ["---", f"tags: [{', '.join(map(yaml_text, tags))}]", f"library_name: {library}"]
     if source.gguf is None and "/" in source.location and not source.location.startswith("/"):
-        head.append(f"base_model: {json.dumps(source.location)}")
+        head.append(f"base_model: {yaml_text(source.location)}")
     settings = [
-        f"| {name} | {value} |"
+        f"| {one_line(name)} | {one_line(str(value))} |"
         for name, value in config.model_dump().items()
         if value is not None and name not in ("output_dir", "data", "eval_data", "model")
     ]
-    strategies = "".join(f"- {name}\n" for name in data.strategies)
+    what = (
+        f"{kind} of {one_line(base.rsplit('/', 1)[-1])}, trained with cso_train on {len(data.rows)} {data.kind} rows."
+    )
+    strategies = "".join(f"- {one_line(name)}\n" for name in data.strategies)
     return "\n".join(
         [
             *head,
             "---",
             f"\n# {config.method.upper()} on turn-level preferences\n",
-            f"{kind} of `{base.rsplit('/', 1)[-1]}`, trained with cso_train on {len(data.rows)} {data.kind} rows.",
+            what,
             f"\nThe loss: `{METHODS[config.method].loss}`.",
             "\nReplies begin with a strategy in brackets: `(Strategy) text`. The strategies:\n",
             strategies,

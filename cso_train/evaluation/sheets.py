@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,11 @@ T = TypeVar("T")
 SheetKind: TypeAlias = Literal["pairwise", "rate"]
 
 _ITEM = "item"
-_RUN = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets run as a formula
+_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029;\t"  # of lines, and of cells for a program that takes another delimiter
+_BEGINNING = rf"(?:\A|(?<=[{_ENDS}]))"
+# What spreadsheets run, be it behind blanks, quotes and what shows nothing; or drop before they look at what follows.
+_FORMULA = rf"(?:(?:['\"\u200b-\u200f\u2060\ufeff]|[^\S{_ENDS}])*[=+\-@＝＋－＠﹦﹢﹣﹫−]|'*[\t\r])"
+_UNSAFE, _SAFE = re.compile(_BEGINNING + f"(?={_FORMULA})"), re.compile(f"{_BEGINNING}'(?={_FORMULA})")
 
 
 @dataclass(frozen=True)
@@ -180,13 +185,14 @@ def _write(
 ) -> list[Path]:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([_ITEM, *shown, *key.criteria])
+    writer.writerow([_ITEM, *shown, *map(_safe, key.criteria)])
     for row in rows:
         writer.writerow([*(_safe(cell) for cell in row), *([""] * len(key.criteria))])
     questions = "".join(f"- {name}: {question}\n" for name, question in key.criteria.items())
     instructions = (
         f"{allowed}\n\n{questions}\nRows may be left empty; they are counted. Change nothing else, and save as CSV "
-        "(UTF-8).\nMake one copy of sheet.csv for each person.\n"
+        "(UTF-8).\nAn apostrophe at the beginning of a line keeps it from being taken for a formula; it is not part of "
+        "the text.\nMake one copy of sheet.csv for each person.\n"
     )
     return [
         write_atomically(
@@ -198,8 +204,13 @@ def _write(
 
 
 def _safe(cell: str) -> str:
-    """A cell that no spreadsheet runs as a formula."""
-    return f"'{cell}" if cell.startswith(_RUN) else cell
+    """A cell that no spreadsheet runs as a formula: an apostrophe stands before each that might be one."""
+    return _UNSAFE.sub("'", cell)
+
+
+def _plain(cell: str) -> str:
+    """What :func:`_safe` made the cell of."""
+    return _SAFE.sub("", cell)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -208,6 +219,7 @@ def _safe(cell: str) -> str:
 def _read(path: Path, key: SheetKey, parse: Callable[[str], T], wanted: str) -> dict[str, dict[str, T]]:
     """By item, what was written into the criteria's columns; empty cells are not there."""
     header, rows = _table(path)
+    header = [name if name in (_ITEM, *key.criteria) else _plain(name) for name in header]
     missing = [name for name in (_ITEM, *key.criteria) if name not in header]
     if missing:
         raise TrainDataError(f"has no column {', '.join(map(repr, missing))}", file=path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from cso_train.evaluation.metrics import Evaluation, Interval
+from mctsdialog._text import visible
 from mctsdialog.preferences.card import one_line
 
 COLUMNS = (
@@ -30,6 +31,8 @@ _LATEX = {
     "_": r"\_",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
+    "[": "{[}",  # after a row's end these two would be its argument
+    "*": "{*}",
 }
 
 
@@ -63,7 +66,7 @@ def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
             shown = f"{getattr(each, field).value:.2f}"
             dagger = r"$^\dagger$" if field == "bias" and each.bias_saturated else ""
             cells.append((rf"\textbf{{{shown}}}" if name in best[field] else shown) + dagger)
-        escaped = "".join(_LATEX.get(letter, letter) for letter in name)
+        escaped = "".join(_LATEX.get(letter, letter) for letter in visible(" ".join(name.split())))
         lines.append(rf"{escaped} & {' & '.join(cells)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 

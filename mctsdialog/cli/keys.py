@@ -80,7 +80,7 @@ class Servers:
         :raises ConfigError: where OpenAI's own server is meant and there is no key for it.
         """
         name, address = split_choice(choice)
-        if "://" in name:  # with a password in it, perhaps: not shown
+        if re.search(r"@[\w+.-]+://", name):  # with a password in it, perhaps: not shown
             raise ConfigError("a model is NAME, or NAME@URL with http:// or https://", field="model")
         server = address or self.main
         variable = self.variables.get(origin(server))

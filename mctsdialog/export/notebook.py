@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mctsdialog import views
+from mctsdialog._text import visible_line
 from mctsdialog.colours import strategy_colours, text_colour
 from mctsdialog.dialogue import Dialogue, Turn, domains, get_domain
 from mctsdialog.export.plot import plot_tree
@@ -179,7 +180,7 @@ class NotebookProgress:
     def _show(self, now: float) -> None:
         assert self._tree is not None
         self._shown = now
-        text = self._text(self._tree, now)
+        text = visible_line(self._text(self._tree, now))
         if self._display is not None:
             self._show_html(text)
         elif sys.stderr.isatty():

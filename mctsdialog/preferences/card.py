@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from mctsdialog._text import visible
 from mctsdialog.preferences.dataset import PreferenceDataset
 from mctsdialog.preferences.rows import FORMATS
 
@@ -50,22 +52,40 @@ _NO_LICENCE = (
 )
 
 
+_MARKUP = re.compile(
+    r"[\\`*_\[\]|#~${}]"
+    r"|^(?:[-+](?=\s|$)|-(?=[-\s]*$)|=(?=[=\s]*$)|\d+(?=[.)](?:\s|$)))"  # a list, a rule, a heading
+    r"|:(?=[\w+-]+:)"  # an emoji code
+)
+
+
 def one_line(text: str) -> str:
-    """``text`` on one line of Markdown, with nothing in it that Markdown or HTML would act on."""
-    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in escaped)
+    """``text`` on one line of Markdown, with nothing in it that Markdown or HTML would act on, or that hides."""
+    line = visible(" ".join(text.split()))
+    escaped = _MARKUP.sub(_escape, line)
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"{found[0]}\\" if found[0].isdecimal() else f"\\{found[0]}"
+
+
+def yaml_text(text: str) -> str:
+    """``text`` as a double-quoted YAML string on one line."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 
 def _metadata(files: Mapping[str, int], licence: str | None) -> str:
-    """YAML for the hub; JSON strings are YAML strings, so that nothing in them is markup."""
-    lines = ["---", f"license: {json.dumps(licence or 'unknown')}", "configs:"]
+    """YAML for the hub; nothing in its strings is markup."""
+    lines = ["---", f"license: {yaml_text(licence or 'unknown')}", "configs:"]
     configs: dict[str, list[str]] = {}
     for file in files:
         configs.setdefault(PurePosixPath(file).parent.as_posix(), []).append(file)
     for config, paths in configs.items():
-        lines += [f"- config_name: {json.dumps(config)}", "  data_files:"]
+        lines += [f"- config_name: {yaml_text(config)}", "  data_files:"]
         for path in paths:
-            lines += [f"  - split: {json.dumps(PurePosixPath(path).stem)}", f"    path: {json.dumps(path)}"]
+            lines += [f"  - split: {yaml_text(PurePosixPath(path).stem)}", f"    path: {yaml_text(path)}"]
     return "\n".join([*lines, "---", ""])
 
 
@@ -84,7 +104,7 @@ def _files(files: Mapping[str, int]) -> str:
     for file, rows in files.items():
         name, _, size = PurePosixPath(file).parent.as_posix().partition("-")
         what = next(title for form, title in titles.items() if form == name)
-        lines.append(f"| {file} | {rows} | {what}{f', from {size} dialogues' if size else ''} |")
+        lines.append(f"| {one_line(file)} | {rows} | {what}{f', from {size} dialogues' if size else ''} |")
     lines += ["", "Every pair has a `provenance`: tree and node ids, turn, depth, strategies, Q and N of both sides."]
     return "\n".join([*lines, ""])
 
@@ -92,5 +112,6 @@ def _files(files: Mapping[str, int]) -> str:
 def _settings(data: PreferenceDataset) -> str:
     lines = ["## Extraction\n", "| setting | value | meaning |", "|---|---|---|"]
     for name, field in type(data.config).model_fields.items():
-        lines.append(f"| {name} | {getattr(data.config, name)} | {one_line(field.description or '')} |")
+        cells = (name, str(getattr(data.config, name)), field.description or "")
+        lines.append(f"| {' | '.join(map(one_line, cells))} |")
     return "\n".join([*lines, ""])

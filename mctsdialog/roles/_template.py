@@ -70,11 +70,40 @@ def _at(value: Value, key: Value) -> Value:
     raise _MissingError(f"there is no {key!r} here{there}")
 
 
+def _part(value: Value, path: Value) -> Value:
+    """A part by its name, or by several with dots between them; the value itself for None."""
+    for name in () if path is None else _text(path).split("."):
+        value = _at(value, int(name) if name.isdecimal() else name)
+    return value
+
+
+def _bounded(size: int) -> None:
+    if size > MAX_OUTPUT:
+        raise TemplateError(f"makes a text of more than {MAX_OUTPUT:,} characters")
+
+
 def _joined(value: Value, separator: Value = "", attribute: Value = None) -> str:
     between, items = _text(separator), _items(value)
-    if len(between) * len(items) > MAX_OUTPUT:
-        raise TemplateError(f"joins to more than {MAX_OUTPUT:,} characters")
-    return between.join(_text(each if attribute is None else _at(each, attribute)) for each in items)
+    _bounded(len(between) * len(items))
+    return between.join(_text(_part(each, attribute)) for each in items)
+
+
+def _replaced(value: Value, old: Value, new: Value) -> str:
+    text, before, after = _text(value), _text(old), _text(new)
+    _bounded(len(text) + text.count(before) * len(after))
+    return text.replace(before, after)
+
+
+def _sorted(value: Value, reverse: Value = False, case_sensitive: Value = False, attribute: Value = None) -> Value:
+    def key(item: Value) -> Any:
+        part = _part(item, attribute)
+        return part.lower() if isinstance(part, str) and not case_sensitive else part
+
+    return tuple(sorted(_items(value), key=key, reverse=bool(reverse)))
+
+
+def _mapped(value: Value, *, attribute: Value) -> Value:
+    return tuple(_part(each, attribute) for each in _items(value))
 
 
 def _end(value: Value, place: int) -> Value:
@@ -86,12 +115,17 @@ def _end(value: Value, place: int) -> Value:
 
 FILTERS: Mapping[str, Callable[..., Value]] = {
     "capitalize": lambda value: _text(value).capitalize(),
+    "count": lambda value: len(_items(value)),
     "first": lambda value: _end(value, 0),
     "join": _joined,
     "last": lambda value: _end(value, -1),
     "length": lambda value: len(_items(value)),
+    "list": _items,
     "lower": lambda value: _text(value).lower(),
+    "map": _mapped,
+    "replace": _replaced,
     "reverse": lambda value: value[::-1] if isinstance(value, str) else _items(value)[::-1],
+    "sort": _sorted,
     "title": lambda value: _text(value).title(),
     "trim": lambda value: _text(value).strip(),
     "upper": lambda value: _text(value).upper(),
@@ -106,9 +140,10 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "in": lambda one, other: operator.contains(other, one),
     "notin": lambda one, other: not operator.contains(other, one),
 }
+_DEFAULT = ("default", "d")
 _TESTS = ("defined", "undefined", "none")
 _ALLOWED = (
-    "only output, if, for, and, or, not, comparisons, names and their parts, + and - of whole numbers, "
+    "only output, if, for, and, or, not, comparisons, names and their parts, ~, + and - of whole numbers, "
     f"and the filters default, {', '.join(FILTERS)}"
 )
 
@@ -180,7 +215,7 @@ def _problem(node: nodes.Node, names: frozenset[str]) -> str | None:
         case nodes.Filter() | nodes.Test():
             if node.dyn_args or node.dyn_kwargs:
                 return "* and ** are not allowed"
-            known = _TESTS if isinstance(node, nodes.Test) else ("default", *FILTERS)
+            known = _TESTS if isinstance(node, nodes.Test) else (*_DEFAULT, *FILTERS)
             return None if node.name in known else f"the {kind} {node.name!r} is not allowed: {_ALLOWED}"
         case nodes.For():
             if node.recursive or not isinstance(node.target, nodes.Name):
@@ -260,7 +295,7 @@ class _Rendering:
     def filtered(self, node: Any, scope: Mapping[str, Value]) -> Value:
         given = [self.value(each, scope) for each in node.args]
         named = {each.key: self.value(each.value, scope) for each in node.kwargs}
-        if node.name == "default":
+        if node.name in _DEFAULT:
             return self._default(node, scope, *given, **named)
         return FILTERS[node.name](self.value(node.node, scope), *given, **named)
 
@@ -293,6 +328,11 @@ class _Rendering:
             left = right
         return True
 
+    def concatenated(self, node: nodes.Concat, scope: Mapping[str, Value]) -> str:
+        parts = [_text(self.value(each, scope)) for each in node.nodes]
+        _bounded(sum(map(len, parts)))
+        return "".join(parts)
+
     def arithmetic(self, node: nodes.BinExpr, scope: Mapping[str, Value]) -> int:
         left, right = (self._number(each, scope) for each in (node.left, node.right))
         return left + right if node.operator == "+" else left - right
@@ -315,6 +355,7 @@ _PARTS: Mapping[type[nodes.Node], Callable[[_Rendering, Any, Mapping[str, Value]
     nodes.Filter: _Rendering.filtered,
     nodes.Test: _Rendering.test,
     nodes.Compare: _Rendering.compare,
+    nodes.Concat: _Rendering.concatenated,
     nodes.Add: _Rendering.arithmetic,
     nodes.Sub: _Rendering.arithmetic,
     nodes.Not: lambda at, node, scope: not at.value(node.node, scope),

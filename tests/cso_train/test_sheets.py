@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from cso_train.evaluation.pairwise import PairToJudge
 from cso_train.evaluation.ratings import ReplyToRate
 from cso_train.evaluation.sheets import (
     SheetKey,
+    _plain,
+    _safe,
     items_of,
     read_pair_sheet,
     read_rating_sheet,
@@ -96,10 +99,50 @@ def test_any_text_survives_the_sheet(tmp_path_factory, words, seed):
     for row, place, swapped in zip(rows, key.places, key.swapped, strict=True):
         shown = (row["answer B"], row["answer A"]) if swapped else (row["answer A"], row["answer B"])
         for cell, text in zip(shown, (pairs[place].first, pairs[place].second), strict=True):
-            assert cell.removeprefix("'") == text.removeprefix("'")
-            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+            assert _plain(cell) == text
+            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠"))
     fill(sheet, lambda row: {"warmth": "tie"})
     assert all(each.outcomes == {"warmth": "tie"} for each in read_pair_sheet(sheet, key))
+
+
+tricky = st.text(st.sampled_from("=+-@＝＋－＠'\"ab;,| \t\r\n\v\x85\u2028\u00a0\u3000\u200b\ufeff"), max_size=12)
+
+
+@given(st.one_of(tricky, texts))
+def test_reading_undoes_what_neutralised_formulas(text):
+    assert _plain(_safe(text)) == text
+    lines = re.split("[\n\r\v\x85\u2028;\t]", _safe(text))
+    runs = [line for line in lines if line.lstrip(' \u00a0\u3000\u200b\ufeff"').startswith(tuple("=+-@＝＋－＠"))]
+    assert runs == []
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("＝1+1", "'＝1+1"),
+        (" \u200b@x", "' \u200b@x"),
+        ("well\n=cmd|'/c calc'!A1", "well\n'=cmd|'/c calc'!A1"),
+        ("well;=1", "well;'=1"),
+        ("'=1", "''=1"),
+        ("\tx", "'\tx"),
+        ("a = b - c, +1", "a = b - c, +1"),
+    ],
+)
+def test_a_formula_is_text_wherever_a_cell_may_begin(text, written):
+    assert _safe(text) == written
+
+
+@pytest.mark.parametrize("written", [lambda name: name, _safe], ids=["0.1", "now"])
+def test_criteria_that_look_like_formulas_are_read_back(tmp_path, written):
+    criteria = {"=warm": "Which is warmer?", "'+use": "Which is of more use?"}
+    sheet, _, key = write_pair_sheet(tmp_path, PAIRS, criteria, names=NAMES, seed=0)
+    header, rows = sheet.read_text("utf-8-sig").split("\n", 1)
+    assert header.rstrip().split(",")[-2:] == ["'=warm", "''+use"]
+    header = header.replace("'=warm", written("=warm")).replace("''+use", written("'+use"))
+    sheet.write_text(header + "\n" + rows.replace(",,\n", ",A,tie\n"), "utf-8")
+    found = read_pair_sheet(sheet, SheetKey.read(key, "pairwise"))
+    assert all(set(each.outcomes) == {"=warm", "'+use"} for each in found)
 
 
 def test_ratings_come_back_with_their_groups(tmp_path):

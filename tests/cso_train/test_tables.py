@@ -87,6 +87,8 @@ def test_latex_has_the_same_numbers(paper):
         ("~/run^2", r"\textasciitilde{}/run\textasciicircum{}2"),
         ("C:\\run", r"C:\textbackslash{}run"),
         ("$5", r"\$5"),
+        ("[10pt]*", "{[}10pt]{*}"),
+        ("*a\n\nb\x1b", r"{*}a b\textbackslash{}x1b"),
     ],
 )
 def test_names_in_latex_are_escaped(name, shown):

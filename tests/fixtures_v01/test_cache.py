@@ -105,7 +105,7 @@ def test_a_cache_of_toxicity_needs_neither_key_nor_network(take, run, expected, 
     holds(found["toxicity"]["rows"], expected["toxicity"])
 
 
-def test_the_request_of_a_role_is_what_it_was(take, players, recorded):
+def test_the_request_of_a_role_is_what_it_was(take):
     """Own prompts: the layout of the messages decides whether a cache is of use."""
     take("search/finished", "domain.json", "dialogues.jsonl")
     domain = mctsdialog.load_domain("domain.json")

@@ -32,9 +32,12 @@ def test_a_half_finished_search_resumes_to_the_undisturbed_trees_by_the_missing_
     folder, run, server, expected, holds, state, lines
 ):
     kept = state("search/half/trees")
+    journal, begun = Path("search/half/journals/move.jsonl"), Path("search/half/journals/move.jsonl").read_bytes()
     done = run(main, *expected["search"]["command"], *folder, "--out", "search/half")
     assert server.marks() == expected["search"]["missing"]
     check_trees(holds, "search/half")
+    assert journal.read_bytes().startswith(begun)
+    assert journal.stat().st_size > len(begun)
     finished = Path("search/half/trees/work.json").absolute()
     assert any(state("search/half/trees")[path] == was for path, was in kept.items() if path.absolute() == finished)
     assert "3 trees" in done.output

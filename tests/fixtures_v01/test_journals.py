@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 import mctsdialog
-from mctsdialog import Dialogue, Roles, Scenario, ScriptedModel, SearchConfig
+from mctsdialog import Roles, Scenario, ScriptedModel, SearchConfig
 from mctsdialog.preferences import PreferenceConfig, probe_siblings, random_record
 from mctsdialog.tree import tree_to_document
 from mctsdialog.worlds import World
@@ -68,7 +68,7 @@ def begin(domain, dialogues, players):
     return begin
 
 
-def resume(start: Dialogue, roles, settings, journal):
+def resume(start, roles, settings, journal):
     return anyio.run(lambda: mctsdialog.search(start, roles, SearchConfig(**settings), journal=journal))
 
 

@@ -10,9 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from cso_train.cli import main  # noqa: E402
-from cso_train.errors import RunError  # noqa: E402
 from cso_train.models import load_for_answers  # noqa: E402
-from cso_train.packing.trainer import TreePacked  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the libraries' own warnings
 RUNS = ("lora", "full")
@@ -33,17 +31,14 @@ def losses(folder):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_stopped_run_resumes_to_the_losses_of_an_undisturbed_one_and_reuses_its_table(
-    run, expected, state, monkeypatch, name
-):
+def test_a_stopped_run_resumes_to_the_losses_of_an_undisturbed_one_and_reuses_its_table(run, expected, name):
     known, folder = expected["training"][name], f"training/{name}"
     table = Path(folder, "checkpoints", "reference.safetensors")
     kept, steps = (table.read_bytes(), table.stat().st_mtime_ns), losses(folder)
     assert set(steps) == {"1", "2"}
-    monkeypatch.setattr(TreePacked, "_computed", lambda self: pytest.fail("the reference was computed again"))
     done = run(main, *known["command"], "--output-dir", folder)
     assert f"going on from {folder}/checkpoints/checkpoint-2" in done.stderr.replace(os.sep, "/")
-    assert (table.read_bytes(), table.stat().st_mtime_ns) == kept
+    assert (table.read_bytes(), table.stat().st_mtime_ns) == kept  # a table that is computed is written
     found = losses(folder)
     assert {step: found[step] for step in steps} == steps  # not done again
     assert found == pytest.approx(known["losses"], rel=1e-4)
@@ -55,7 +50,6 @@ def test_a_table_that_is_gone_is_told_and_not_made_from_another_model(run, expec
     Path("training/full/checkpoints/reference.safetensors").unlink()
     done = run(main, *expected["training"]["full"]["command"], "--output-dir", "training/full", code=1)
     assert "the reference's log-probabilities are gone" in done.output
-    assert issubclass(RunError, Exception)
 
 
 @pytest.mark.parametrize("settings", [True, False], ids=["options", "config.yaml"])
@@ -66,14 +60,12 @@ def test_a_finished_run_is_left_as_it_is(run, expected, state, settings):
     before = state("training/finished")
     done = run(main, *words, "--output-dir", "training/finished")
     assert "this run is finished" in done.stderr
-    assert (
-        f"4 steps, mean loss {json.loads(Path('training/finished/manifest.json').read_text())['loss']:.4f}"
-        in done.output
-    )
+    loss = json.loads(Path("training/finished/manifest.json").read_text("utf-8"))["loss"]
+    assert f"4 steps, mean loss {loss:.4f}" in done.output
     assert state("training/finished") == before
 
 
-def test_its_model_answers_and_is_not_the_one_it_began_as(take):
+def test_its_model_answers_and_is_not_the_one_it_began_as():
     base, tokenizer = load_for_answers("training/model")
     trained, _ = load_for_answers("training/model", adapter="training/finished/model")
     ids = torch.tensor([tokenizer.encode("I am tired.")])

@@ -1,9 +1,15 @@
 """Datasets on disk: every form read back by the loaders that trainers use."""
 
+import html
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt  # rich brings it
 
+from mctsdialog._text import visible
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences import (
     FORMATS,
@@ -16,6 +22,7 @@ from mctsdialog.preferences import (
     tree_files,
     write_dataset,
 )
+from mctsdialog.preferences.card import one_line, yaml_text
 
 
 def two_turn_tree(maker, id):
@@ -224,3 +231,40 @@ def test_replies_are_parsed_as_they_are_written(domain, reply, strategy, text):
     assert parse_reply(reply, domain.strategies) == (strategy, text)
     if strategy:
         assert parse_reply(spoken(strategy, text), domain.strategies) == (strategy, text)
+
+
+HOSTILE = [
+    "---\nlicense: x\n---",
+    "![x](http://e.vil/a.png)",
+    "[x](javascript:alert(1))",
+    "<img src=x onerror=alert(1)>",
+    "&lt;b&gt;",
+    "a | b \\| c",
+    "`code` ``` *bold* _it_ ~~no~~ $x$ :smile: {{ x }}",
+    "- item",
+    "1. item",
+    "---",
+    "===",
+    "# head",
+    "a\r\n\r\n# head\x1b[2J\u202eb",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_free_text_is_text_in_markdown(name):
+    shown = one_line(name)
+    assert len(shown.splitlines()) == 1
+    hub = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    page = hub.render(f"- x {shown}\n- {shown}\n\n| a | b |\n|---|---|\n| {shown} | c |")
+    assert set(re.findall(r"<(\w+)", page)) == {"ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
+    assert (page.count("<td"), page.count("<li")) == (2, 2)
+    said = html.unescape(re.findall(r"<li>(.*)</li>", page)[1])
+    assert said == visible(" ".join(name.split()))
+
+
+@given(st.text())
+def test_free_text_is_one_yaml_string(text):
+    yaml = pytest.importorskip("yaml")
+    line = yaml_text(text)
+    assert len(line.splitlines()) == 1
+    assert yaml.safe_load(f"license: {line}\nother: 1") == {"license": text, "other": 1}

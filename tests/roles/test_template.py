@@ -76,13 +76,17 @@ REACHES = [
     "request",
     "__builtins__",
     "strategies|map('upper')",
+    "strategies|map(attribute='name')|map('upper')|join",
     "strategies|map(attribute='__class__')",
+    "strategies|sort(attribute='__class__')",
+    "strategies|sort(attribute='name.upper')",
+    "strategies|map(attribute='name', default=domain)|join(1, 2, 3, 4)",
+    "strategies ~ 'x'",
     "strategies|join(', ', attribute='__class__')",
     "strategies|join(attribute='name.__class__')",
     "domain|pprint",
     "domain|tojson",
     "domain|string",
-    "strategies|list",
     "strategies",
     "domain",
     "*strategies",
@@ -155,6 +159,9 @@ BOMBS = {
     + "{% for a in example if best > 100 %}{% endfor %}"
     + "{% endfor %}" * 3,
     "joined with itself": "{{ example|join(example)|join(example)|join(example)|join(example) }}",
+    "replaced by itself": "{{ example" + "|replace('e', example)" * 12 + " }}",
+    "nothing replaced by much": "{{ example" + "|replace('', example)" * 12 + " }}",
+    "concatenated in filters": "{{ (example ~ example)" + "|replace('e', example ~ example)" * 12 + " }}",
     "a long text often": "{% for a in example %}" * 3 + "{% if example in example %}{% endif %}" + "{% endfor %}" * 3,
     "text added": "{{ example + example }}",
     "numbers added": "{{ 999999 + 999999 + 999999 }}",
@@ -287,14 +294,23 @@ atoms = st.sampled_from(
 def deeper(inner):
     return st.one_of(
         st.builds(
-            "({} {} {})".format, inner, st.sampled_from(["+", "-", "==", "!=", "<", "in", "not in", "and", "or"]), inner
+            "({} {} {})".format,
+            inner,
+            st.sampled_from(["+", "-", "~", "==", "!=", "<", "in", "not in", "and", "or"]),
+            inner,
         ),
         st.builds("(not {})".format, inner),
         st.builds("({} if {} else {})".format, inner, inner, inner),
         st.builds(
             "({}|{})".format,
             inner,
-            st.sampled_from([*sorted(FILTERS), "default('d')", "default(1, true)", "join('-')"]),
+            st.sampled_from(
+                [
+                    *sorted(FILTERS.keys() - {"replace", "map"}),
+                    *("default('d')", "d(1, true)", "join('-')", "replace('e', 'xy')", "map(attribute='name')"),
+                    *("join('-', attribute='name')", "sort(true)", "sort(attribute='size', reverse=true)"),
+                ]
+            ),
         ),
         st.builds("({} is {})".format, inner, st.sampled_from(["defined", "none", "not none"])),
         st.builds("[{}, {}]".format, inner, inner),

@@ -1,0 +1,457 @@
+"""What files, models and servers wrote acts on no terminal: a hostile text through every command and error class."""
+
+import ast
+import inspect
+import io
+import json
+import logging
+import subprocess
+import sys
+import unicodedata
+import warnings
+from pathlib import Path
+
+import anyio
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import cso_train.cli
+import cso_train.errors
+import mctsdialog
+import mctsdialog.cli
+import mctsdialog.errors
+from cso_train.progress import progress_bar
+from mctsdialog._text import visible, visible_line
+from mctsdialog.cli.progress import LiveProgress
+from mctsdialog.cli.terminal import Commands, echo
+from mctsdialog.cli.text import one_line
+from mctsdialog.dialogue import DialogueSet, ReadReport, sample_dialogues_text
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = {"mctsdialog": mctsdialog.cli.main, "cso_train": cso_train.cli.main}
+EVIL = (
+    "\x1b[2J\x1b]0;title\x07\x08\r\x7f\x9b31m\x85\u2028\u2029\u202edda\u2066\u200b\u200d\ufeff\u3164\U000e0041\U000e0101"
+    "[red]:smile:[link=http://evil.example]"
+)
+IN_FILE_NAMES = EVIL.replace("//", "") + "\udc9b"
+
+
+def acting(text, hidden=("\u3164", "\U000e0101")):
+    """The characters of a text that a terminal acts on, and those that show nothing."""
+    kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return [each for each in text if each not in "\n\t" and (unicodedata.category(each) in kinds or each in hidden)]
+
+
+def commands(group, path=()):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+EVERY = [(program, path, command) for program, main in PROGRAMS.items() for path, command in commands(main)]
+NAMED = pytest.mark.parametrize(("program", "path", "command"), EVERY, ids=[" ".join((p, *c)) for p, c, _ in EVERY])
+
+
+def run(program, *words):
+    done = CliRunner().invoke(PROGRAMS[program], [str(word) for word in words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+    assert acting(done.output) == [], done.output
+    return done.output
+
+
+# -- one function ---------------------------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_nothing_acts_that_was_made_visible(text):
+    assert set(acting(visible(text))) <= set("\u200c\u200d")  # joiners, where they join
+    assert acting(visible(text).replace("\u200c", "").replace("\u200d", "")) == []
+    assert not set(visible_line(text)) & set("\n\t")
+    visible(text).encode()
+
+
+@given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs")), max_size=60))
+def test_text_that_does_not_act_is_left_alone(text):
+    hidden = set("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xE0100, 0xE01F0)}
+    if not hidden & set(text):
+        assert visible(text) == text
+
+
+@pytest.mark.parametrize("text", ["می‌خواهم", "क्‍ष", "👩‍👩‍👧", "❤️", "naïve\n\tçà", "“x” – 你好　"])
+def test_writing_and_emoji_are_whole(text):
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\u202e", r"\u202e"),
+        ("\U000e0041", r"\U000e0041"),
+        ("\ud800", r"\ud800"),
+        ("ad\u200dmin", r"ad\u200dmin"),
+        ("\u200d", r"\u200d"),
+        ("a\r\n", "a\\x0d\n"),
+    ],
+)
+def test_what_acts_is_an_escape(text, shown):
+    assert visible(text) == shown
+
+
+def test_nothing_else_prints():
+    """Only the terminal's module and the three progress displays write to a terminal."""
+    allowed = {"terminal.py", "progress.py", "notebook.py"}
+    found = []
+    for package in ("mctsdialog", "cso_train"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and file.name not in allowed:
+                    called = ast.unparse(node.func)
+                    if called == "print" or called.endswith(
+                        ("click.echo", "secho", "click.confirm", "click.prompt", "stdout.write", "stderr.write")
+                    ):
+                        found.append(f"{file}: {called}")
+    assert found == []
+
+
+# -- every command --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """Every file is in a folder of a hostile name."""
+    folder = tmp_path / IN_FILE_NAMES.replace("\r", "")
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-key-of-no-one")
+    return folder
+
+
+@NAMED
+def test_a_hostile_word_in_every_place_of_a_command_line(program, path, command, place):
+    run(program, *path, "--help")
+    run(program, *path, EVIL)
+    run(program, *path, f"--{EVIL}", "1")
+    settings = "set_" if path == ("train",) else "-"  # of training: 'config show' takes them too
+    for parameter in command.params:
+        if (
+            not parameter.name.startswith(settings)
+            and parameter.opts[0].startswith("-")
+            and not getattr(parameter, "is_flag", False)
+        ):
+            required = [EVIL] * sum(isinstance(each, click.Argument) for each in command.params)
+            run(program, *path, parameter.opts[0], EVIL, *required)
+
+
+def hostile_tree(domain_maker, gold, hash_roles):
+    """A tree in which everything that is free text is hostile."""
+    names = (f"Ask {EVIL}|", f"Comfort\n{EVIL}|", "Plan")
+    domain = domain_maker(names).model_copy(update={"title": EVIL})
+    turns = tuple(
+        turn.model_copy(
+            update={"text": f"{turn.text} {EVIL}", "strategy": None if turn.strategy is None else names[at % 2]}
+        )
+        if hasattr(turn, "model_copy")
+        else mctsdialog.Turn(turn.speaker, f"{turn.text} {EVIL}", None if turn.strategy is None else names[at % 2])
+        for at, turn in enumerate(gold.turns)
+    )
+    start = gold.model_copy(update={"id": f"id{EVIL}", "scene": EVIL, "description": EVIL, "turns": turns})
+    roles = hash_roles(names, seed=1, end_one_in=4).roles(domain)
+    config = mctsdialog.SearchConfig(max_iterations=25, min_iterations=25, horizon=1)
+    tree = anyio.run(mctsdialog.search, start, roles, config)
+    tree.stop_reason = f"because {EVIL}"
+    return tree
+
+
+@pytest.fixture
+def tree(domain_maker, gold, hash_roles, place):
+    return (
+        mctsdialog.save_tree(hostile_tree(domain_maker, gold, hash_roles), place / "tree.json") or place / "tree.json"
+    )
+
+
+def test_trees(tree, place):
+    shown = run("mctsdialog", "show", tree)
+    assert r"because \x1b[2J" in shown
+    for words in (["--full", "--unexpanded"], ["--best"], ["--node", 999]):
+        run("mctsdialog", "show", tree, *words)
+    for form in ("json", "graphml", "dot"):
+        run("mctsdialog", "export", tree, "--format", form, "--out", place / "out")
+    run("mctsdialog", "view", tree)
+    loose = ("--theta", "-3", "--min-visits", "1", "--path-rule", "end")
+    run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--licence", EVIL)
+    run("mctsdialog", "stats", tree, *loose, "--no-figures", "--out", place / "s")
+    run("mctsdialog", "stats", place / "p", "--no-figures", "--out", place / "s")
+    broken = place / "broken.json"
+    for old, new in (('"iterations"', json.dumps(EVIL)), ('"root"', json.dumps(EVIL)), ("{", "\x1b[2J{")):
+        broken.write_text(tree.read_text("utf-8").replace(old, new, 1), "utf-8")
+        assert "Error: " in run("mctsdialog", "show", broken)
+        run("mctsdialog", "preferences", broken, tree, "--lenient", *loose, "--out", place / "q")
+
+
+def test_what_a_notebook_prints(tree):
+    grown = mctsdialog.load_tree(tree)
+    dialogues = DialogueSet((), grown.domain, ReadReport(keys_ignored={EVIL: 1}, messages=(EVIL,)))
+    shown = [grown, *grown.walk(grown.root), grown.domain, grown.scenario, dialogues, *grown.history(grown.root)]
+    assert acting("".join(f"{each!r}{each}" for each in shown), hidden=()) == []
+    assert acting(str(dialogues.report)) == []
+
+
+def gold_file(place, **changes):
+    dialogues = json.loads(sample_dialogues_text())[:2]
+    file = place / "gold.json"
+    file.write_text(json.dumps([{**dialogue, **changes} for dialogue in dialogues]), "utf-8")
+    return file
+
+
+EVIL_SCENES = {"scene": EVIL, "description": EVIL, EVIL: EVIL, "id": f"x{EVIL}"}
+FEW = ("--max-iterations", 2, "--min-iterations", 2, "--horizon", 0, "--limit", 1, "--max-failures", 0)
+
+
+@pytest.mark.parametrize(
+    "said", [None, (400, {"error": {"message": EVIL}}), (401, {EVIL: EVIL}), (200, {"choices": [EVIL]}), EVIL]
+)
+def test_search(stub_server, place, said):
+    if said is not None:
+        stub_server.reply = lambda body, number: said
+    else:
+        stub_server.reply = lambda body, number: stub_server.good(body).replace("This", EVIL)
+    words = ("--model", f"m{EVIL}", "--base-url", stub_server.url, "--out", place / "o", *FEW)
+    if isinstance(said, tuple) and said[0] == 200:
+        words = (*words, "--max-calls", 1)  # not made again for half a minute
+    output = run("mctsdialog", "search", gold_file(place, **EVIL_SCENES), *words)
+    assert r"\x1b[2J" in output
+
+
+def test_labels_of_dialogues_in_the_reading_report(place):
+    dialogues = json.loads(sample_dialogues_text())[:1]
+    for turn in dialogues[0]["content"]:
+        if "AI Strategy" in turn:
+            turn["AI Strategy"] = EVIL
+    file = place / "labels.json"
+    file.write_text(json.dumps([*dialogues, {"content": EVIL}, {EVIL: 1}]), "utf-8")
+    for words in ((), ("--lenient",)):
+        run("mctsdialog", "search", file, *words)
+        run("cso_train", "testset", file, *words, "--out", place / "t.jsonl", "--domain", "esc")
+    assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient")
+
+
+def test_domain_files(place, domain):
+    made = domain.model_dump(mode="json")
+    for changes in ({"title": EVIL, "name": EVIL}, {EVIL: EVIL}, {"weights": {EVIL: EVIL}}):
+        (place / "domain.json").write_text(json.dumps(made | changes), "utf-8")
+        run("mctsdialog", "search", gold_file(place), "--domain", place / "domain.json", "--local", place / "no.gguf")
+
+
+def test_caches_and_samples(place):
+    run("mctsdialog", "sample", place / "s.json")
+    run("mctsdialog", "domains", EVIL)
+    run("mctsdialog", "cache", "stats", place)
+    with mctsdialog.ResponseCache(place / "cache"):
+        pass
+    run("mctsdialog", "cache", "stats", place / "cache")
+    run("mctsdialog", "cache", "clear", place / "cache")
+
+
+def test_settings_of_a_run(place):
+    file = place / "settings.yaml"
+    for text in (
+        "run_name: {}",
+        "{}: 1",
+        "method: {}",
+        "preset: {}",
+        "report_to: [{}]",
+        "learning_rate: {}",
+        "data: {}",
+    ):
+        file.write_text(text.format(json.dumps(EVIL)), "utf-8")
+        run("cso_train", "config", "show", "--config", file)
+        run("cso_train", "train", "--config", file, "--output-dir", place / "run")
+    run("cso_train", "config", "presets")
+
+
+def test_data_and_models_to_train_on(place):
+    pytest.importorskip("torch")
+    rows = place / "rows.jsonl"
+    for row in ({EVIL: EVIL}, {"prompt": EVIL, "chosen": EVIL, "rejected": EVIL}, EVIL):
+        rows.write_text(json.dumps(row) + "\n", "utf-8")
+        run("cso_train", "train", "--data", rows, "--output-dir", place / "run", "--model", EVIL)
+        run("cso_train", "pairwise", "--data", rows, "--model", "m", "--server", "http://127.0.0.1:1/v1")
+        run("cso_train", "rate", "--data", rows, "--model", "m", "--server", "http://127.0.0.1:1/v1")
+
+
+def replies_file(place):
+    row = {
+        "id": EVIL,
+        "prompt": [{"role": "user", "content": EVIL}],
+        "gold": {"strategy": EVIL, "text": EVIL},
+        "replies": {f"a{EVIL}": EVIL, "b": f"(Affirmation) {EVIL}"},
+    }
+    (place / "replies.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    return place / "replies.jsonl"
+
+
+def test_judges(stub_server, place):
+    replies = replies_file(place)
+    names = ("--replies", replies, "--first", f"a{EVIL}", "--second", "b", "--out", place / "out")
+    judges = ("--server", stub_server.url, "--model", f"judge{EVIL}")
+    for said in (EVIL, (400, {"error": {"message": EVIL}})):
+        stub_server.reply = lambda body, number, said=said: said
+        run("cso_train", "pairwise", *names, *judges)
+        run("cso_train", "rate", "--replies", replies, *judges, "--out", place / "out")
+    stub_server.reply = lambda body, number: json.dumps(
+        dict.fromkeys(body["response_format"]["json_schema"]["schema"]["required"], "A" if "A: " in str(body) else 3)
+    )
+    assert r"\x1b[2J" in run("cso_train", "pairwise", *names, *judges)
+    assert r"\x1b[2J" in run("cso_train", "rate", "--replies", replies, *judges, "--out", place / "out")
+    run("cso_train", "pairwise", *names[:4], "--second", EVIL, *judges)
+
+
+def test_sheets(place):
+    replies = replies_file(place)
+    run("cso_train", "rate", "--replies", replies, "--sheet", place / "people")
+    key, sheet = place / "people" / "key.json", place / "people" / "sheet.csv"
+    for text in (f"item,{EVIL}\n", f"item,acceptance,effectiveness,sensitivity,alignment\n{EVIL},1,1,1,1\n", EVIL):
+        sheet.write_text(text, "utf-8")
+        run("cso_train", "rate", "--sheets", sheet, "--key", key)
+    for changes in ({"kind": EVIL}, {"criteria": {EVIL: EVIL}}, {EVIL: EVIL}, {"items": EVIL}, {"code": EVIL}):
+        key.write_text(json.dumps(json.loads(key.read_text("utf-8")) | changes), "utf-8")
+        run("cso_train", "rate", "--sheets", sheet, "--key", key)
+
+
+def test_evaluations(stub_server, place):
+    pytest.importorskip("torch")
+    row = {
+        "id": f"{EVIL}/1",
+        "prompt": [{"role": "user", "content": EVIL}],
+        "strategy": "Affirmation",
+        "text": EVIL,
+    }
+    test = place / "test.jsonl"
+    test.write_text(json.dumps(row) + "\n", "utf-8")
+    stub_server.reply = lambda body, number: f"(Affirmation) {EVIL}"
+    models = ("--model", f"a{EVIL}", "--model", f"b{EVIL}", "--server", stub_server.url)
+    output = run("cso_train", "evaluate", "--test", test, *models, "--out", place / "e", "--no-figures")
+    assert r"\x1b[2J" in output
+    run("cso_train", "table", place / "e" / "evaluation.json", "--out", place / "t", "--no-figures")
+    run("cso_train", "table", *[place / "e" / "evaluation.json"] * 2, "--out", place / "t", "--no-figures")
+    for changed in (row | {"strategy": EVIL}, row | {EVIL: EVIL}, {EVIL: 1}):
+        test.write_text(json.dumps(changed) + "\n", "utf-8")
+        run("cso_train", "evaluate", "--test", test, *models, "--out", place / "e")
+    (place / "evaluation.json").write_text(json.dumps({EVIL: {EVIL: EVIL}}), "utf-8")
+    run("cso_train", "table", place / "evaluation.json")
+
+
+COVERED = {
+    *(
+        ("mctsdialog", name)
+        for name in ("search", "preferences", "stats", "export", "show", "view", "sample", "domains")
+    ),
+    *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
+    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate")),
+    *(("cso_train", "config", name) for name in ("show", "presets")),
+}
+
+
+def test_no_command_is_forgotten():
+    """A new command needs a test of its own above."""
+    assert {(program, *path) for program, path, _ in EVERY} == COVERED
+
+
+# -- every error class ------------------------------------------------------------------------------------------------
+
+
+def error_classes():
+    for module in (mctsdialog.errors, cso_train.errors):
+        for name, kind in vars(module).items():
+            if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__:
+                yield pytest.param(kind, id=name)
+
+
+@pytest.mark.parametrize("kind", list(error_classes()))
+def test_no_error_acts(kind):
+    values = {"str": EVIL + "\ud800", "int": 1, "float": 1.0, "Path": Path(IN_FILE_NAMES), "dict": {EVIL: (EVIL, EVIL)}}
+    parameters = [
+        each
+        for each in inspect.signature(kind.__init__).parameters.values()
+        if each.name not in ("self", "args", "kwargs")
+    ]
+    words, named = [], {}
+    for each in parameters:
+        value = values[str(each.annotation).split(" ")[0].split("[")[0]]
+        (words.append(value) if each.kind is each.POSITIONAL_OR_KEYWORD else named.update({each.name: value}))
+    error = kind(*(words or [EVIL]), **named)
+    if not issubclass(kind, Warning):
+        assert acting(str(error)) == []
+    assert acting(repr(error), hidden=()) == []
+    if isinstance(error, mctsdialog.errors.MctsDialogError):
+        error.add_note("x")
+        assert acting(str(mctsdialog.errors.first_error(ExceptionGroup("g", [error, error])))) == []
+
+
+def test_warnings_logs_and_tracebacks(caplog):
+    @click.group(cls=Commands)
+    def main():
+        pass
+
+    @main.command()
+    def warn():
+        click.echo(warnings.formatwarning(EVIL, UserWarning, EVIL, 1, EVIL))
+        logging.getLogger("mctsdialog.x").warning("%s said %s", EVIL, EVIL)
+        try:
+            raise RuntimeError(EVIL)
+        except RuntimeError:
+            logging.getLogger("mctsdialog.x").exception("failed")
+        raise click.ClickException(EVIL)
+
+    before = warnings.formatwarning, logging.getLogRecordFactory()
+    done = CliRunner().invoke(main, ["warn"])
+    assert "UserWarning" in done.output
+    assert acting(done.output + caplog.text) == []
+    assert "RuntimeError" in caplog.text
+    assert (warnings.formatwarning, logging.getLogRecordFactory()) == before
+
+
+def test_a_crash_of_the_program_itself_is_printed_clean(tmp_path):
+    code = (
+        "import click; from mctsdialog.cli.terminal import Commands\n"
+        "@click.group(cls=Commands)\ndef main(): pass\n"
+        "@main.command()\ndef crash(): raise RuntimeError('\\x1b[2J')\n"
+        "main(['crash'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert r"RuntimeError: \x1b[2J" in done.stderr
+    assert acting(done.stderr) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_cannot_show_a_character_gets_an_escape(encoding):
+    @click.command()
+    def main():
+        echo(f"κ {EVIL}")
+        echo(f"κ {EVIL}", err=True)
+
+    done = CliRunner(charset=encoding).invoke(main, [])
+    assert done.exit_code == 0
+    assert acting(done.output) == []
+
+
+def test_live_displays_show_names_as_they_are(monkeypatch):
+    """Markup and emoji codes in names are text; the display's own control codes are rich's."""
+    console = Console(record=True, width=1000, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr("mctsdialog.cli.progress.Console", lambda stderr: console)
+    with LiveProgress("trees", 1, lambda: "cost") as progress:
+        progress.note(f"x {EVIL}")
+        progress.update(f"y {EVIL}", 1, 2)
+    text = console.export_text()
+    assert acting(text) == []
+    assert "[red]:smile:[link=http://evil.example]" in text
+    assert acting(one_line(EVIL)) == []
+    with progress_bar(EVIL) as show:
+        show(1, 2)
