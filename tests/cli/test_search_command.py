@@ -112,10 +112,13 @@ def test_restart_takes_replies_from_the_cache_and_replay_never_calls(run, stub_s
 def test_a_replay_needs_no_key_and_a_search_does(run, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     run(*FEW)
-    hosted = (*FEW, "--restart", "--model", "stub")
-    code, out, _ = run(*hosted, "--replay", server=False, key=None)
+    code, out, _ = run(*FEW, "--restart", "--replay", key=None)
     assert code == 0
     assert "0 calls" in out
+    hosted = (*FEW, "--restart", "--model", "stub")
+    code, _, err = run(*hosted, "--replay", server=False, key=None)
+    assert code == 1  # no key is asked for, but another server's replies are others
+    assert "the cache o/cache holds no reply" in err
     code, _, err = run(*hosted, server=False, key=None)
     assert code == 2
     assert "set OPENAI_API_KEY" in err
