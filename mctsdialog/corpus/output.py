@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -180,7 +180,17 @@ class Fingerprints:
         if id(domain) not in self._domains:
             self._domains[id(domain)] = (domain, _digest(lasting(domain)))
         dialogue = _adapter(type(start)).dump_python(start, mode="json")
-        return _digest([dialogue, self._domains[id(domain)][1], self._config, dict(roles.provenance)])
+        return _digest([dialogue, self._domains[id(domain)][1], self._config, _without_addresses(roles.provenance)])
+
+
+def _without_addresses(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the roles' replies, less where their servers are: these may move."""
+    return {
+        role: {name: value for name, value in known.items() if name != "identity"}
+        if isinstance(known, Mapping)
+        else known
+        for role, known in provenance.items()
+    }
 
 
 def _digest(value: Any) -> str:
