@@ -230,7 +230,9 @@ def test_a_spent_account_or_an_unknown_model_ends_it_at_once_and_keeps_what_is_d
     stub_server.reply = lambda body, number: stub_server.good(body) if number < 60 else (status, {"error": error})
     code, _, err = run("gold.json", "--out", "o", "--max-iterations", "4", "--concurrency", "4")
     assert code == 1
-    assert "check the model name" in err.splitlines()[-1] or "no credit left" in err.splitlines()[-1]
+    said, hint = err.splitlines()[-2:]
+    assert "check the model name" in said or "no credit left" in said
+    assert "mctsdialog doctor" in hint
     assert len(stub_server.requests) <= 60 + 3 * 4  # the calls that were under way
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert summary["stop_reason"].startswith("ModelAccountError")
