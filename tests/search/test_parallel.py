@@ -237,7 +237,7 @@ async def test_a_deterministic_search_refuses_another_number_and_a_wrong_trial(t
 
 def _header(path):
     header = json.loads(path.read_text().splitlines()[0])["record"]
-    return {name: header[name] for name in ("dialogue", "domain", "config", "roles")}
+    return {name: header[name] for name in ("dialogue", "domain", "config", "roles", "prompts")}
 
 
 async def test_a_spent_budget_is_a_clean_stop_with_all_that_ended_kept(domain, gold, hash_roles):
