@@ -96,7 +96,7 @@ async def exchange(players, history, strategy):
 async def judged_turn(case, players, history, ended):
     """The reward of the supporter's last turn as it is judged, by what was said up to it."""
     turn = history if ended else History(history.full[:-1], history.plain[:-1])
-    return case.reward_of(await players.judgement(turn))
+    return case.reward_of((await players.judgement(turn)).scores)
 
 
 def greedily(case, players):

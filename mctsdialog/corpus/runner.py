@@ -270,10 +270,9 @@ class _Run:
                 fingerprint = self._fingerprints.of(start, roles)
                 record = None
                 if start.id in index and not self._restart:
-                    record = await to_thread.run_sync(index.find, start.id, fingerprint)
-                    if record is None:  # of version 0.1
-                        former = self._fingerprints.of(start, roles.with_prompts(1))
-                        record = await to_thread.run_sync(index.find, start.id, former)
+                    former = self._fingerprints.of(start, roles.with_prompts(1))  # of version 0.1
+                    for each in dict.fromkeys((fingerprint, former)):
+                        record = record or await to_thread.run_sync(index.find, start.id, each)
                 if record is None:
                     yield start, domain, fingerprint
                 else:

@@ -37,6 +37,8 @@ def options(stub_server, monkeypatch):
     roles = ("role_seeker", "role_supporter", "role_strategist", "role_judge")
     return {
         **dict.fromkeys((*none, *roles, "cache_folder", "max_reply_tokens", "reasoning_effort")),
+        "judge": "digits",
+        "judge_samples": 1,
         "model": "stub",
         "base_url": stub_server.url,
         "api_key_env": (),
