@@ -14,7 +14,7 @@ import mctsdialog
 from fuzz_parts import mutate
 from fuzz_parts.guard import BrokenPromiseError
 from fuzz_parts.kinds import Kind
-from fuzz_parts.seeds import PAIRS, WORLD, scripted, search_words
+from fuzz_parts.seeds import PAIRS, SHORT, WORLD, scripted, search_words
 from mctsdialog.corpus import Output
 from mctsdialog.llm import Completion
 
@@ -59,7 +59,7 @@ def write_search_journal(draw, seeds):
     number = draw.choice((0, 1))
     others = [seeds[f"search-{1 - number}.jsonl"]]
     Path("run/journals").mkdir(parents=True)
-    Path("run/journals/one.jsonl").write_bytes(_journal(draw, seeds["run/journals/one.jsonl"], others))
+    Path("run/journals/one.jsonl").write_bytes(_journal(draw, seeds[f"{seeds.run}/journals/one.jsonl"], others))
     Path("journal.jsonl").write_bytes(_journal(draw, seeds[f"search-{number}.jsonl"], others))
     return {"number": number, "deterministic": draw.random() < 0.1}
 
@@ -119,30 +119,30 @@ def probe_journal_words(draw, seeds, how):
 
 # -- the index -----------------------------------------------------------------------------------------------------
 
-_CONFIG = mctsdialog.SearchConfig(max_iterations=2, min_iterations=2, horizon=1)
-
 
 def write_index(draw, seeds):
-    names = seeds.names("run/*.json*", "run/trees/*", "run/journals/*")
-    for name in names:
+    files = {
+        f"run{name.removeprefix(seeds.run)}": seeds[name]
+        for name in seeds.names(*(f"{seeds.run}/{each}" for each in ("*.json*", "trees/*", "journals/*")))
+    }
+    for name, data in files.items():
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(seeds[name])
+        path.write_bytes(data)
+    index = files["run/finished.jsonl"]
     kind = draw.random()
     if kind < 0.7:
-        lines = seeds.lines("run/finished.jsonl")
         data = (
-            mutate.mutate_bytes(draw, seeds["run/finished.jsonl"])
+            mutate.mutate_bytes(draw, index)
             if kind < 0.1
-            else mutate.mutate_lines(draw, lines, _index_line)
+            else mutate.mutate_lines(draw, index.splitlines(), _index_line)
         )
         Path("run/finished.jsonl").write_bytes(data)
     for _ in range(draw.choice((0, 1, 2)) if kind < 0.7 else 2):
-        _damage(draw, seeds, draw.choice(names))
+        name = draw.choice(list(files))
+        _damage(draw, Path(name), files[name])
     if draw.random() < 0.1:
-        Path("run/finished-1-of-2.jsonl").write_bytes(
-            draw.choice((b"", b"\xff", b"[" * 30_000, seeds["run/finished.jsonl"]))
-        )
+        Path("run/finished-1-of-2.jsonl").write_bytes(draw.choice((b"", b"\xff", b"[" * 30_000, index)))
     return {"restart": draw.random() < 0.1, "forged": kind < 0.7}
 
 
@@ -162,12 +162,11 @@ def _changed(draw, value, fields, about):
     return mutate.sealed(text, about) if has_checksum and draw.random() < 0.9 else text
 
 
-def _damage(draw, seeds, name):
-    """A file of the run cut, emptied, zeroed, replaced or removed."""
-    path = Path(name)
+def _damage(draw, path, data):
+    """Cut, empty, zero, replace or remove a file of the run."""
     if path.is_symlink() or not path.is_file():
         return
-    data, kind = seeds[name], draw.randrange(9)
+    kind = draw.randrange(9)
     if kind == 0:
         path.write_bytes(data[: draw.randrange(len(data) + 1)])
     elif kind == 1:
@@ -192,7 +191,7 @@ def read_index(seeds, how):
     starts = mctsdialog.read_dialogues(seeds.folder / "messages.jsonl")[:2]
     roles = mctsdialog.Roles.from_model(scripted(), domain=mctsdialog.get_domain("esc"))
     options = {"out": "run", "concurrency": 1, "restart": how["restart"]}
-    report = anyio.run(partial(mctsdialog.search_corpus, starts, lambda start: roles, _CONFIG, **options))
+    report = anyio.run(partial(mctsdialog.search_corpus, starts, lambda start: roles, SHORT, **options))
     str(report)
     failed = {record.id for record in report.failures}
     if report.done + report.skipped + len(failed) != len(starts):
@@ -335,7 +334,10 @@ def _change(draw, connection, *, entries):
     for _ in range(draw.choice((1, 1, 2, 3))):
         with contextlib.suppress(sqlite3.Error, UnicodeError):
             if not entries:
-                connection.executescript(_statement(draw))
+                statement = _statement(draw)
+                connection.executescript(statement)
+                if "zeroblob" in statement:
+                    break  # more would be computed here what is meant for the reader
                 continue
             rows = connection.execute("SELECT rowid, key, value FROM Cache ORDER BY rowid").fetchall()
             for at, key, text in draw.sample(rows, min(len(rows), draw.choice((1, 5, 1000)))):

@@ -58,6 +58,8 @@ class Slot:
 def write_case(kind, chunk, seeds, seed, number):
     """Write a case into the working folder; how it is to be read, and a command's words."""
     draw = chunk.draw(seed, number)
+    if seeds is not None:
+        seeds.run = "served" if chunk.way == "command" else "run"
     how = kind.write(draw, seeds)
     return how, kind.words(draw, seeds, how) if chunk.way == "command" else None
 

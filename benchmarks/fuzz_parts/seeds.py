@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -112,21 +113,20 @@ def search_words(url):
     return [*words, "--max-iterations", "2", "--min-iterations", "2", "--horizon", "1"]
 
 
+SHORT = mctsdialog.SearchConfig(max_iterations=2, min_iterations=2, horizon=1)
+
+
 def _run(url):
-    command(
-        mctsdialog.cli.main,
-        "search",
-        "messages.jsonl",
-        "extes.json",
-        "--out",
-        "run",
-        "--limit",
-        "3",
-        *search_words(url),
-    )
-    index = Path("run/finished.jsonl")
-    index.write_text("".join(_steady(line) + "\n" for line in index.read_text("utf-8").splitlines()), "utf-8")
-    shutil.copytree("run/cache", "cache")
+    """A run by the function, and one by the command, whose index and journals name the server."""
+    words = ["search", "messages.jsonl", "--out", "served", *search_words(url)]
+    command(mctsdialog.cli.main, *words)
+    shutil.copytree("served/cache", "cache")
+    starts = mctsdialog.read_dialogues("messages.jsonl")
+    roles = mctsdialog.Roles.from_model(scripted(), domain=starts.domain)
+    anyio.run(partial(mctsdialog.search_corpus, starts, lambda start: roles, SHORT, out="run", concurrency=1))
+    for index in (Path("run/finished.jsonl"), Path("served/finished.jsonl")):
+        lines = index.read_text("utf-8").splitlines()
+        index.write_text("".join(_steady(line) + "\n" for line in lines), "utf-8")
 
 
 def _steady(line):
@@ -178,10 +178,12 @@ class Seeds:
     """The files, each read once.
 
     :ivar url: of the loopback server.
+    :ivar run: folder of the run that a case begins with: "run", or "served" for a command.
     """
 
     def __init__(self, folder, url):
         self.folder, self.url = Path(folder), url
+        self.run = "run"
         self._known = {}
 
     def __getitem__(self, name):
