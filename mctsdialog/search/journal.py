@@ -288,7 +288,7 @@ def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:
     """Where two headers differ, by dotted path."""
-    if path == "roles" and not (found and wanted):
+    if path == "prompts" or (path == "roles" and not (found and wanted)):  # the prompts are the journal's: roles_for
         return
     if path.startswith("config.") and path.removeprefix("config.") in STOPPING_FIELDS:
         return
