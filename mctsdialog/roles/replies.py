@@ -56,7 +56,11 @@ def is_end(text: str) -> bool:
 
 def _is_score(value: Any) -> bool:
     """Whether a value is meant as a score, in whatever form."""
-    return type(value) is int or _NUMBER_LIKE.match(str(value)) is not None
+    return type(value) is int or (_is_plain(value) and _NUMBER_LIKE.match(str(value)) is not None)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:
@@ -65,8 +69,9 @@ def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:
         if type(value) is int and value >= 0:  # as nearly always
             numbers[key] = value
             continue
-        match = None if isinstance(value, bool) else _WHOLE_NUMBER.fullmatch(str(value))
+        match = _WHOLE_NUMBER.fullmatch(str(value)) if _is_plain(value) else None
         if match is None:
-            raise ValueError(f"the value of {key!r} must be a whole number, not {str(value)[:40]!r}")
+            shown = str(value)[:40] if isinstance(value, int | float | str) else type(value).__name__
+            raise ValueError(f"the value of {key[:80]!r} must be a whole number, not {shown!r}")
         numbers[key] = int(match[1])
     return numbers
