@@ -250,7 +250,8 @@ def test_labels_of_dialogues_in_the_reading_report(place):
     for words in ((), ("--lenient",)):
         run("mctsdialog", "search", file, *words)
         run("cso_train", "testset", file, *words, "--out", place / "t.jsonl", "--domain", "esc")
-    assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient")
+    words = ("--model", "m", "--replay")  # which is met after the dialogues are read
+    assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient", *words)
 
 
 def test_domain_files(place, domain):
@@ -388,6 +389,7 @@ def error_classes():
 @pytest.mark.parametrize("kind", list(error_classes()))
 def test_no_error_acts(kind):
     values = {"str": EVIL + "\ud800", "int": 1, "float": 1.0, "Path": Path(IN_FILE_NAMES), "dict": {EVIL: (EVIL, EVIL)}}
+    values |= {"Any": None, "Literal": "refusal", "bool": True}
     parameters = [
         each
         for each in inspect.signature(kind.__init__).parameters.values()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import zlib
 from functools import partial
@@ -201,6 +202,9 @@ def read_index(seeds, how):
             _see_whole(seeds, Output(Path("run")).tree(start.id), undisturbed=not how["forged"])
 
 
+_ADDRESS = re.compile(rb",\s*(?:\"|&quot;)identity(?:\"|&quot;):\s*(?:\"|&quot;)[^\"&]*(?:\"|&quot;)")
+
+
 def _see_whole(seeds, file, *, undisturbed):
     """See that a finished tree can be read, and where no line of the index was forged, that it is what it was."""
     try:
@@ -208,7 +212,8 @@ def _see_whole(seeds, file, *, undisturbed):
     except mctsdialog.MctsDialogError as error:
         raise BrokenPromiseError("a tree that counts as finished cannot be read") from error
     for each in (file, file.with_suffix(".graphml")):
-        if undisturbed and each.read_bytes() != seeds[str(each)]:
+        # the seeds were made at a server, whose address their roles have
+        if undisturbed and _ADDRESS.sub(b"", each.read_bytes()) != _ADDRESS.sub(b"", seeds[str(each)]):
             raise BrokenPromiseError(f"{each.suffix} of a finished tree is not what it was before the damage")
 
 

@@ -57,7 +57,7 @@ _STEP = 1000
 
 def _correction(reply: str, problem: str) -> tuple[Message, Message]:
     again = f"That cannot be used: {problem}. Reply with the JSON object alone."
-    return Message("assistant", reply or "..."), Message("user", again)
+    return Message("assistant", reply[:2000] or "..."), Message("user", again)
 
 
 def object_schema(criteria: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, Any]:

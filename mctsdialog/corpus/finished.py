@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from xml.etree.ElementTree import ParseError
+
+import networkx
 
 from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
 from mctsdialog.files import Mark, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.folders import inside
 from mctsdialog.roles import RoleHealth, check_roles
+from mctsdialog.tree import Tree
 
 if TYPE_CHECKING:
     from mctsdialog.corpus.output import Output
@@ -132,7 +136,8 @@ class FinishedIndex:
             if line.files is not None:
                 self._report(self._name(graph))
             tree = load_tree(file)
-            save_graphml(tree, graph)
+            if line.files is not None or not _is_graph_of(tree, graph):
+                save_graphml(tree, graph)
             record = replace(record, health=check_roles(tree))
             self.add(record, fingerprint)
         if not whole:
@@ -212,6 +217,14 @@ class FinishedIndex:
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self._output.folder).as_posix()
+
+
+def _is_graph_of(tree: Tree, file: Path) -> bool:
+    """Whether a GraphML file, of which version 0.1 kept no mark, is whole: it has the tree's nodes."""
+    try:
+        return len(networkx.read_graphml(file)) == len(tree)
+    except (OSError, ParseError, networkx.NetworkXException, ValueError, KeyError, AttributeError, TypeError):
+        return False
 
 
 def _decode(line: bytes) -> _Line | None:

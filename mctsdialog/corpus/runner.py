@@ -272,7 +272,9 @@ class _Run:
                 if start.id in index and not self._restart:
                     former = self._fingerprints.of(start, roles.with_prompts(1))  # of version 0.1
                     for each in dict.fromkeys((fingerprint, former)):
-                        record = record or await to_thread.run_sync(index.find, start.id, each)
+                        record = await to_thread.run_sync(index.find, start.id, each)
+                        if record is not None:
+                            break
                 if record is None:
                     yield start, domain, fingerprint
                 else:

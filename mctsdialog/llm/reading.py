@@ -22,13 +22,13 @@ class Reading(NamedTuple):
     thought: str
 
 
-_WORDS = "think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|inner_?thoughts?|inner_?monologue"
-_OPENS = rf"<(?:(?:\w{{1,20}}:)?(?:{_WORDS})(?:\s[^<>]{{0,80}})?>|\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
-_OPENS += r"|\|channel>\s*(?:thought|analysis)?|unused94>(?:thought)?)|\[THINK\]|◁think▷"
-_CLOSES = (
-    rf"<(?:/(?:\w{{1,20}}:)?(?:{_WORDS})\s*>|\|(?:END_THINKING|end_of_thought|inner_suffix)\|>|channel\|>|unused95>)"
-)
-_CLOSES += r"|\[/THINK\]|◁/think▷"
+_WORDS = "(?:longcat_)?think|thinking|thoughts?|(?:thought|thinking)_process|reason|reasoning(?:_content)?|reflection"
+_WORDS += "|chain_of_thought|analysis|scratchpad|inner_?thoughts?|inner_?monologue"
+_OPENS = rf"<(?:(?:\w{{1,20}}:)?(?:{_WORDS})(?:\s[^<>]{{0,80}})?>"
+_OPENS += r"|\|(?:START_THINKING|begin_of_thought|inner_prefix|think)\|>"
+_OPENS += r"|\|channel>\s*(?:thought|analysis)?|(?:unused|ctrl)94>(?:thought)?)|\[THINK\]|◁think▷"
+_CLOSES = rf"<(?:/(?:\w{{1,20}}:)?(?:{_WORDS})\s*>|\|(?:END_THINKING|end_of_thought|inner_suffix|/think)\|>"
+_CLOSES += r"|channel\|>|(?:unused|ctrl)95>)|\[/THINK\]|◁/think▷"
 _MARKS = re.compile(rf"(?P<open>{_OPENS})|(?P<close>{_CLOSES})", re.IGNORECASE)
 
 # OpenAI's Harmony: <|channel|>NAME ...<|message|>TEXT, up to the next mark of its kind.

@@ -167,7 +167,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _TwiceError(f"{twice!r} is scored twice")
+        raise _TwiceError(f"{twice[:80]!r} is scored twice")
     return found
 
 
@@ -181,6 +181,6 @@ def _named(found: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any
     for key, value in found.items():
         name = wanted.get(normal_name(key.strip(" *_`#\"'“”")), key)
         if name in named:
-            raise ValueError(f"{name!r} is scored twice")
+            raise ValueError(f"{name[:80]!r} is scored twice")
         named[name] = value
     return named

@@ -62,7 +62,7 @@ async def ask(
             problem = str(error)
             if attempt == attempts:
                 raise ReplyError(problem, role=role, attempts=attempt, last_reply=completion.text) from error
-        asked = replace(asked, messages=(*request.messages, *correct(completion.text, problem)))
+        asked = replace(asked, messages=(*request.messages, *correct(completion.text, problem[:1000])))
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -252,16 +252,16 @@ def _plain(text: str) -> str:
 
 def _are_alike(one: str, other: str) -> bool:
     """Whether two texts are near duplicates: by their groups of three letters, which works in every script."""
-    if min(len(one), len(other)) < _LEAST_LETTERS or max(len(one), len(other)) > 2 * min(len(one), len(other)):
+    if min(len(one), len(other)) < _LEAST_LETTERS or max(len(one), len(other)) > 1.5 * min(len(one), len(other)):
         return False
     first, second = _groups(one), _groups(other)
     shared = len(first & second)
     return shared >= _ALIKE * (len(first) + len(second) - shared)
 
 
-def _groups(text: str) -> frozenset[str]:
+def _groups(text: str) -> frozenset[tuple[str, str, str]]:
     plain = _plain(text)
-    return frozenset(plain[start : start + 3] for start in range(max(1, len(plain) - 2)))
+    return frozenset(zip(plain, plain[1:], plain[2:], strict=False))
 
 
 # -- judging what was counted --------------------------------------------------------------------------------------

@@ -57,7 +57,11 @@ def is_end(text: str) -> bool:
 
 def _is_score(value: Any) -> bool:
     """Whether a value is meant as a score, in whatever form."""
-    return type(value) is int or _NUMBER_LIKE.match(str(value)) is not None
+    return type(value) is int or (_is_plain(value) and _NUMBER_LIKE.match(str(value)) is not None)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
 
 
 def _whole_numbers(scores: Mapping[str, Any]) -> dict[str, int]:

@@ -97,6 +97,8 @@ class Journal:
 
     def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
         self.path = Path(path)
+        self.roles: Mapping[str, Any] = header.get("roles") or {}
+        """What is known of the roles that the journal was begun with."""
         self._header = {"format": FORMAT, "version": VERSION, **header}
         self._descriptor = -1
         self.records: list[dict[str, Any]] = []
@@ -198,6 +200,7 @@ class Journal:
             _sync_folder(self.path.parent)
 
     def _compare(self, found: Mapping[str, Any]) -> None:
+        self.roles = found.get("roles") or self.roles
         wanted = json.loads(json.dumps(self._header))
         differences = dict(_differences(found, wanted))
         if differences:
@@ -288,7 +291,7 @@ def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:
     """Where two headers differ, by dotted path."""
-    if path == "roles" and not (found and wanted):
+    if path == "prompts" or (path == "roles" and not (found and wanted)):  # the prompts are the journal's: roles_for
         return
     if path.startswith("config.") and path.removeprefix("config.") in STOPPING_FIELDS:
         return

@@ -74,7 +74,7 @@ async def search(
     with Journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
-        tree.config, tree.roles = config.model_dump(), dict(roles.provenance)
+        tree.config, tree.roles = config.model_dump(), dict(roles.provenance if log is None else log.roles)
         engine = Engine(tree, config, score=score, backup=backup)
         try:
             await _seed(engine, begin, players, tape)

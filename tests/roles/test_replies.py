@@ -54,6 +54,7 @@ def test_scores_are_read(text, domain):
         ('{"Ask": 1, "Comfort": 1, "Plan": 1, "Hypnosis": 1}', "no strategy 'Hypnosis'"),
         ('{"Ask": 1, "ask": 2, "Comfort": 1, "Plan": 1}', "scored twice"),
         ("[" * 5000, "JSON"),
+        ('{"Ask": ' + "[" * 940 + "]" * 940 + ', "Comfort": 1, "Plan": 1}', "whole number|JSON"),
     ],
 )
 def test_bad_scores_say_what_is_wrong(text, problem, domain):

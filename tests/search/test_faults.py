@@ -51,7 +51,8 @@ def serve():
 
 
 async def searched(server, folder, *, timeout=0.4, **limits):
-    async with mctsdialog.OpenAIChat("m", base_url=server.url, api_key="k", timeout=timeout) as chat:
+    # a name of its own: every server of these tests has another address, and one cache
+    async with mctsdialog.OpenAIChat("m", base_url=server.url, api_key="k", name="m", timeout=timeout) as chat:
         with mctsdialog.ResponseCache(folder) as cache:
             stack = mctsdialog.build_stack(chat, cache=cache, retry=QUICK, **limits)
             roles = mctsdialog.Roles.from_model(stack)
