@@ -124,13 +124,13 @@ class Log:
     def __init__(self, arguments, kinds, seeds):
         self._arguments, self._kinds, self._seeds = arguments, kinds, seeds
         self._counts = defaultdict(Counter)
-        self._slowest, self._largest = Counter(), Counter()
+        self._slowest, self._largest = {}, Counter()
         self._found = {}
 
     def tell(self, chunk, number, result):
         key = (chunk.kind, chunk.way)
         self._counts[key][result.outcome] += 1
-        self._slowest[key] = max(self._slowest[key], result.seconds)
+        self._slowest[key] = max(self._slowest.get(key, (0.0, 0)), (result.seconds, number))
         self._largest[key] = max(self._largest[key], result.extra.get("megabytes", 0.0))
         if self._arguments.only is not None:
             print(f"{result.outcome}: {result.what}\n{result.where}\n{result.detail}\n{result.extra}")
@@ -180,12 +180,13 @@ class Log:
         print(
             "| kind | way | cases | accepted | refused |"
             + "".join(f" {name} |" for name in bad)
-            + " slowest, s | most, MB |"
+            + " slowest, s | its number | most, MB |"
         )
-        print("|---|---|" + "---:|" * (5 + len(bad)))
+        print("|---|---|" + "---:|" * (6 + len(bad)))
         for key, counts in self._counts.items():
             cells = [*key, sum(counts.values()), *(counts[name] for name in (*GOOD, *bad))]
-            print(f"| {' | '.join(map(str, cells))} | {self._slowest[key]:.1f} | {self._largest[key]:.0f} |")
+            seconds, number = self._slowest.get(key, (0.0, 0))
+            print(f"| {' | '.join(map(str, cells))} | {seconds:.1f} | {number} | {self._largest[key]:.0f} |")
         for (where, outcome, _, _), seen in sorted(self._found.items()):
             chunk, number, result = seen[0]
             print(f"\n{where or 'no frame of the packages'}: {outcome}, {len(seen)} times: {result.what}")
