@@ -288,10 +288,13 @@ def _finished(folder: Path, identity: Mapping[str, Any]) -> RunResult | None:
         manifest = _json(folder / "manifest.json")
         if not _same(folder / "run.json", identity):
             return None
-        return RunResult(folder, int(manifest["steps"]), manifest["loss"], finished=True)
+        steps, loss = manifest["steps"], manifest["loss"]
+        if type(steps) is not int or isinstance(loss, bool) or not isinstance(loss, int | float | None):
+            raise ValueError("steps must be a whole number, and loss a number")
+        return RunResult(folder, steps, None if loss is None else float(loss), finished=True)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, OverflowError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"its manifest cannot be read: {error}; --restart trains again", folder=folder) from error
 
 

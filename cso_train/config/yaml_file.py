@@ -79,7 +79,7 @@ def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
     if not isinstance(root, yaml.MappingNode):
         _refuse("settings are `name: value`, one a line", path, root)
     for key, value in root.value:
-        name = loader.construct_object(key, deep=True) if isinstance(key, yaml.ScalarNode) else None
+        name = _value(loader, key, path) if isinstance(key, yaml.ScalarNode) else None
         if not isinstance(name, str):
             _refuse(f"a setting's name is text (given: {reprlib.repr(key.value)})", path, key)
         if name in found.values:
@@ -87,11 +87,18 @@ def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
         items = value.value if isinstance(value, yaml.SequenceNode) else [value]
         if not all(isinstance(item, yaml.ScalarNode) for item in items):
             _refuse(f"{name}: a value is a scalar or a list of scalars", path, value, name)
-        found.values[name] = loader.construct_object(value, deep=True)
+        found.values[name] = _value(loader, value, path, name)
         if isinstance(found.values[name], int) and abs(found.values[name]) > _MOST_WHOLE:
             _refuse(f"{name}: a whole number has 64 bits at most", path, value, name)
         found.lines[name] = key.start_mark.line + 1
     return found
+
+
+def _value(loader: Any, node: Any, path: str | Path, field: str | None = None) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # whatever PyYAML meets there
+        _refuse(f"the value is no {visible_line(node.tag.rpartition(':')[2])[:40]}", path, node, field)
 
 
 def _refuse(reason: str, path: str | Path, node: Any, field: str | None = None) -> NoReturn:

@@ -60,6 +60,7 @@ _Items: TypeAlias = Annotated[
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # what JSON has
 ]
 _MOST_WEIGHT = 1e9
+_Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]  # patterns and prompts are made of names
 
 
 class _Frozen(BaseModel):
@@ -73,7 +74,7 @@ class Strategy(_Frozen):
     :param description: what it means, in a sentence or two.
     """
 
-    name: str = Field(min_length=1)
+    name: _Name
     description: str = ""
 
     @field_validator("name")
@@ -97,7 +98,7 @@ class StrategySet(_Frozen, Sequence[Strategy]):
     """
 
     strategies: _Items[Strategy] = Field(min_length=1, max_length=MAX_STRATEGIES)
-    aliases: dict[str, str] = Field(default_factory=dict)
+    aliases: dict[_Name, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -155,7 +156,7 @@ class StrategySet(_Frozen, Sequence[Strategy]):
 class RoleDescription(_Frozen):
     """How one side of the conversation is called and described in prompts."""
 
-    name: str = Field(min_length=1)
+    name: _Name
     description: str = ""
 
 
@@ -167,7 +168,7 @@ class Criterion(_Frozen):
     :param levels: meaning of the scores 0, 1, 2, ... in that order; the last is the best.
     """
 
-    name: str = Field(min_length=1)
+    name: _Name
     description: str = ""
     levels: _Items[str] = Field(min_length=2)
 

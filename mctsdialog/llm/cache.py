@@ -34,6 +34,7 @@ from mctsdialog.llm.loop_local import LoopLocal
 CacheMode: TypeAlias = Literal["read-write", "read-only"]
 
 _VERSION = 2  # with a checksum and reasoning; version 1, of mctsdialog 0.1, had neither
+_MOST_SECONDS = 1e9  # of a call; what is more was not measured
 _USAGE = {1: 3, 2: 4}
 """Numbers in an entry's usage, by the entry's version."""
 
@@ -344,7 +345,7 @@ def _decode(key: str, text: str) -> Entry | None:
     words = (data.get("text"), data.get("model"), data.get("thought", ""), data.get("owner", ""))
     latency, finish = data.get("latency"), data.get("finish_reason")
     logprobs = _read_logprobs(data.get("logprobs"))
-    known = finish in get_args(FinishReason) and isinstance(latency, int | float)
+    known = finish in get_args(FinishReason) and isinstance(latency, int | float) and 0 <= latency < _MOST_SECONDS
     if not known or logprobs is None or not all(isinstance(word, str) for word in words):
         return None
     said, model, thought, owner = map(str, words)

@@ -36,6 +36,7 @@ _MARK_TEXT = "The folder of this file is a response cache of mctsdialog. To remo
 _STEPS_PER_BYTE = 10  # of SQLite's machine, for a statement on all entries
 
 _FAULTS = (sqlite3.Error, diskcache.Timeout, UnicodeDecodeError)  # the last where SQLite quotes what is no UTF-8
+_MADE_UP = (*_FAULTS, ArithmeticError, TypeError, ValueError)  # where the cache's own counts are read
 _OUTER = frozenset(  # errors of SQLite that are no damage
     {
         sqlite3.SQLITE_BUSY,
@@ -173,14 +174,14 @@ class DiskStore:
         try:
             with bounded(self._cache._con, self._cache.volume() * _STEPS_PER_BYTE):
                 return int(self._cache.clear())
-        except _FAULTS as error:
+        except _MADE_UP as error:
             _refuse(self.directory, error)
 
     def size(self) -> tuple[int, int]:
         """Entries and bytes."""
         try:
             return len(self._cache), int(self._cache.volume())
-        except _FAULTS as error:
+        except _MADE_UP as error:
             _refuse(self.directory, error)
 
     def close(self) -> None:

@@ -3,15 +3,17 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cso_train.callbacks import MetricsLog
 from cso_train.cli import main
 from cso_train.config import load_preset, resolve_config
-from cso_train.errors import TrainConfigError, TrainDataError
+from cso_train.errors import RunError, TrainConfigError, TrainDataError
 from cso_train.evaluation import evaluate_replies, rouge_l
 from cso_train.evaluation.contexts import read_test_set
 from cso_train.evaluation.pairwise import PairToJudge
@@ -25,6 +27,7 @@ from cso_train.evaluation.sheets import (
     write_pair_sheet,
     write_rating_sheet,
 )
+from cso_train.run import _finished as finished_run
 from mctsdialog.dialogue import ESC
 from mctsdialog.errors import DataError
 
@@ -179,6 +182,10 @@ YAML = [
     "beta: 1e999",
     'model: "\\ud800"',
     "model: \x00",
+    "!!bool x: 1",
+    "model: !!bool x",
+    "model: !!timestamp x",
+    "epochs: !!int ''",
 ]
 
 
@@ -201,3 +208,35 @@ def test_a_file_of_settings_has_a_bounded_size(tmp_path):
 def test_a_model_folder_with_a_strange_config_fits_no_preset(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     assert not load_preset("llama3.1-8b-lora-dpo").fits(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\n", b'{"step": 1e400}\n', b"[" * 9000 + b"\n", b'{"step": true}\n'])
+def test_a_log_of_metrics_of_any_kind_goes_on(tmp_path, text):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "loss": 2.0}\n' + text)
+    state = SimpleNamespace(is_world_process_zero=True, global_step=1, epoch=1.0)
+    MetricsLog(path).on_train_begin(None, state, None)
+    assert path.read_text("utf-8").startswith('{"step": 1, "loss": 2.0}\n')
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"steps": 1e400, "loss": 1}',
+        '{"steps": "3", "loss": 1}',
+        '{"steps": 3, "loss": "1"}',
+        '{"steps": 3, "loss": true}',
+        '{"steps": 3, "loss": [1]}',
+        '{"steps": 3, "loss": 1' + "0" * 400 + "}",
+        '{"steps": 3}',
+        "[]",
+    ],
+)
+def test_a_manifest_with_wrong_types_is_one_error(tmp_path, manifest):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(RunError, match="its manifest cannot be read.*--restart trains again"):
+        finished_run(tmp_path, {})
+    (tmp_path / "manifest.json").write_text('{"steps": 3, "loss": null}')
+    found = finished_run(tmp_path, {})
+    assert (found.steps, found.loss) == (3, None)

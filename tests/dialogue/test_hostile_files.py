@@ -123,6 +123,20 @@ def test_a_set_has_a_bounded_number_of_strategies(tmp_path):
         load_domain(path)
 
 
+def test_names_have_a_bounded_length(tmp_path):
+    path = tmp_path / "d.json"
+    whole = ESC.model_dump_json()
+    for place, begin in {
+        "strategies": '"strategies":[{"name":"',
+        "aliases": '"aliases":{"',
+        "seeker": '"seeker":{"name":"',
+    }.items():
+        assert begin in whole
+        path.write_text(whole.replace(begin, begin + "x" * 500))
+        with pytest.raises(DomainError, match=rf"{place}.*at most 500 characters"):
+            load_domain(path)
+
+
 def test_hostile_domains_below_5_mb_take_bounded_time_and_memory(tmp_path, bounded, repeat):
     whole = ESC.model_dump_json()
     texts = {

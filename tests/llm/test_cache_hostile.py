@@ -225,6 +225,14 @@ def test_settings_that_are_out_of_range_are_refused(folder: Path) -> None:
                 ResponseCache(folder, mode=mode)
 
 
+def test_a_size_that_its_settings_make_up_is_refused(folder: Path) -> None:
+    with ResponseCache(folder) as cache:
+        with closing(sqlite3.connect(folder / "cache.db", isolation_level=None)) as connection:
+            connection.execute("UPDATE Settings SET value = -1 WHERE key = 'count'")
+        with pytest.raises(CacheError, match="remove the folder"):
+            cache.info()
+
+
 # -- damage --------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +272,15 @@ async def test_a_reply_that_was_changed_or_is_anothers_is_a_counted_miss(folder:
         found = [cache.lookup(request_key("m", asked(number))) for number in range(6)]
         assert [entry is not None for entry in found] == [True, False, False, True, False, True]
         assert cache.stats.corrupt == 3
+
+
+@pytest.mark.parametrize("latency", ["1" + "0" * 400, "-1", "1e300", "NaN"])
+async def test_an_entry_with_an_impossible_latency_is_a_counted_miss(folder: Path, latency: str) -> None:
+    values = {"v": 1, "model": "m", "text": "old", "finish_reason": "stop", "usage": [1, 2, 0], "latency": 0.5}
+    set_value(folder, 1, json.dumps(values).replace("0.5", latency))
+    with ResponseCache(folder) as cache:
+        assert cache.lookup(request_key("m", asked(1))) is None
+        assert cache.stats.corrupt == 1
 
 
 def test_entries_of_version_0_1_are_served(folder: Path) -> None:
