@@ -235,7 +235,7 @@ def test_a_log_of_metrics_of_any_kind_goes_on(tmp_path, text):
 def test_a_manifest_with_wrong_types_is_one_error(tmp_path, manifest):
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "manifest.json").write_text(manifest)
-    with pytest.raises(RunError, match="its manifest cannot be read.*--restart trains again"):
+    with pytest.raises(RunError, match=r"its manifest cannot be read.*--restart trains again"):
         finished_run(tmp_path, {})
     (tmp_path / "manifest.json").write_text('{"steps": 3, "loss": null}')
     found = finished_run(tmp_path, {})
