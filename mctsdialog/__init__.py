@@ -7,6 +7,7 @@ The shortest use::
 
 from importlib.metadata import version as _version
 
+from mctsdialog._search import Engine, Plan, SearchConfig, plan, search
 from mctsdialog.corpus import CorpusProgress, CorpusReport, search_corpus
 from mctsdialog.dialogue import (
     Dialogue,
@@ -106,7 +107,6 @@ from mctsdialog.preferences import (
     write_dataset,
 )
 from mctsdialog.roles import Judge, JudgeScores, RoleHealth, Roles, Seeker, Strategist, Supporter, check_roles
-from mctsdialog.search import Engine, Plan, SearchConfig, plan, search
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode
 
 __version__ = _version("mctsdialog")

@@ -11,6 +11,7 @@ import httpx
 from anyio.lowlevel import checkpoint
 from pydantic import SecretStr
 
+from mctsdialog._concurrency import for_each
 from mctsdialog.errors import ConfigError, DataError, ModelResponseError
 from mctsdialog.llm import ChatRequest, Limits, Message, ResponseCache, Retry, build_stack
 from mctsdialog.llm.address import origin, warn_of_plain_http
@@ -18,7 +19,6 @@ from mctsdialog.llm.base import ClosingModel
 from mctsdialog.llm.secret import checked_key
 from mctsdialog.preferences.toxicity.base import ATTRIBUTES, check_scores, check_texts, highest
 from mctsdialog.preferences.toxicity.perspective_http import TEXT_FIELD, PacedModel, PerspectiveModel
-from mctsdialog.workers import for_each
 
 MOST_BYTES = 20_480
 """The longest text that the API takes, in bytes of UTF-8."""
@@ -134,7 +134,7 @@ class PerspectiveScorer(ClosingModel):
             await checkpoint()  # what the cache holds comes without one
             scores[part] = await self._ask(part, parts[part])
 
-        await for_each(list(parts), ask, at_once=self._concurrency)
+        await for_each(list(parts), ask, concurrency=self._concurrency)
         return scores
 
     async def _ask(self, part: str, index: int) -> dict[str, float]:
