@@ -1,10 +1,9 @@
 """Trees to preference data: valid paths, pairs, ESC-Pro and its relatives, and their statistics."""
 
-from mctsdialog.preferences.config import PathRule, PreferenceConfig
+from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
-from mctsdialog.preferences.extract import preference_pairs, tree_record
+from mctsdialog.preferences.extract import gold_dialogue, preference_pairs, tree_record, valid_paths
 from mctsdialog.preferences.generate import Generated, probe_siblings, random_record
-from mctsdialog.preferences.paths import gold_dialogue, valid_paths
 from mctsdialog.preferences.plots import save_plots
 from mctsdialog.preferences.prompts import chat_messages, parse_reply, spoken, system_prompt
 from mctsdialog.preferences.read import load_preferences, read_rows, read_trees, tree_files
@@ -13,6 +12,7 @@ from mctsdialog.preferences.rows import FORMATS
 from mctsdialog.preferences.statistics import DatasetStatistics, ToxicityTable, dataset_statistics, toxicity_table
 from mctsdialog.preferences.toxicity import LocalToxicityScorer, PerspectiveScorer, ToxicityScorer
 from mctsdialog.preferences.write import to_dataset, write_dataset
+from mctsdialog.tree import PathRule
 
 __all__ = [
     "FORMATS",

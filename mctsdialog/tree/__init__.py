@@ -16,6 +16,7 @@ from mctsdialog.tree.nodes import (
     UnexpandedNode,
     shared_scores,
 )
+from mctsdialog.tree.paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
 from mctsdialog.tree.tree import Tree, own_visits
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "SCHEMA_VERSION",
     "EndNode",
     "ExpandedNode",
+    "Family",
     "Node",
     "NodeType",
+    "PathRule",
     "Rollout",
     "RolloutStep",
     "RootNode",
@@ -33,10 +36,13 @@ __all__ = [
     "Tree",
     "TreeDocument",
     "UnexpandedNode",
+    "ValidPaths",
+    "check_path_settings",
     "document_to_tree",
     "json_schema",
     "load_tree",
     "own_visits",
+    "reward_range",
     "save_tree",
     "shared_scores",
     "tree_to_document",
