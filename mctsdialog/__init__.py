@@ -85,27 +85,29 @@ from mctsdialog.llm import (
 )
 from mctsdialog.preferences import (
     DatasetBuilder,
-    DatasetStatistics,
-    LocalToxicityScorer,
     PreferenceConfig,
     PreferenceDataset,
     PreferencePair,
-    ToxicityScorer,
     TreeRecord,
-    dataset_statistics,
     load_preferences,
     preference_pairs,
     probe_siblings,
     random_record,
     read_trees,
-    save_plots,
     to_dataset,
-    toxicity_table,
     tree_record,
     valid_paths,
     write_dataset,
 )
 from mctsdialog.roles import Judge, JudgeScores, RoleHealth, Roles, Seeker, Strategist, Supporter, check_roles
+from mctsdialog.statistics import (
+    DatasetStatistics,
+    LocalToxicityScorer,
+    ToxicityScorer,
+    dataset_statistics,
+    save_plots,
+    toxicity_table,
+)
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode
 
 __version__ = _version("mctsdialog")
