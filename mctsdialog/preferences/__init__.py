@@ -1,5 +1,9 @@
 """Trees to preference data: valid paths, pairs, ESC-Pro and its relatives, and their statistics."""
 
+from typing import TYPE_CHECKING
+
+from mctsdialog._moved import moved_names as _moved_names
+from mctsdialog._public import publish as _publish
 from mctsdialog.preferences.config import PathRule, PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
 from mctsdialog.preferences.extract import preference_pairs, tree_record
@@ -49,3 +53,8 @@ __all__ = [
     "valid_paths",
     "write_dataset",
 ]
+
+_publish(globals())
+
+if not TYPE_CHECKING:
+    __getattr__ = _moved_names(__name__)
