@@ -4,16 +4,26 @@ The shortest use::
 
     tree = await mctsdialog.search(dialogue, mctsdialog.Roles.from_model(mctsdialog.LocalChat()))
 
-The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.preferences``, ``.export``, ``.corpus``,
-``.worlds`` and ``.errors``.
+The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``, ``.export``,
+``.corpus``, ``.worlds`` and ``.errors``.
 """
 
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
-import mctsdialog.export  # noqa: F401 - so that trees and dialogues show themselves in notebooks
 from mctsdialog import _moved
+from mctsdialog import algorithms as algorithms
+from mctsdialog import corpus as corpus
+from mctsdialog import dialogue as dialogue
+from mctsdialog import errors as errors
+from mctsdialog import export as export
+from mctsdialog import llm as llm
+from mctsdialog import preferences as preferences
+from mctsdialog import roles as roles
+from mctsdialog import tree as tree
+from mctsdialog import worlds as worlds
 from mctsdialog._public import publish as _publish
+from mctsdialog._search import Plan, SearchConfig, plan, search
 from mctsdialog._sync import run
 from mctsdialog.corpus import search_corpus
 from mctsdialog.dialogue import (
@@ -32,7 +42,6 @@ from mctsdialog.errors import DataError, MctsDialogError, ModelError, ReplyError
 from mctsdialog.llm import Budget, ChatModel, LocalChat, OpenAIChat, ResponseCache, ScriptedModel, build_stack
 from mctsdialog.preferences import PreferenceDataset, preference_pairs, write_dataset
 from mctsdialog.roles import Judge, JudgeScores, Roles, Seeker, Strategist, Supporter
-from mctsdialog.search import Plan, SearchConfig, plan, search
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode, load_tree, save_tree
 
 __version__ = _version("mctsdialog")

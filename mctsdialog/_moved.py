@@ -32,7 +32,7 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.DialogueSet": "mctsdialog.dialogue.DialogueSet",
     "mctsdialog.DialogueStream": "mctsdialog.dialogue.DialogueStream",
     "mctsdialog.DomainError": "mctsdialog.errors.DomainError",
-    "mctsdialog.Engine": "mctsdialog.search.Engine",
+    "mctsdialog.Engine": "mctsdialog.algorithms.Engine",
     "mctsdialog.JournalError": "mctsdialog.errors.JournalError",
     "mctsdialog.JournalMismatchError": "mctsdialog.errors.JournalMismatchError",
     "mctsdialog.Limits": "mctsdialog.llm.Limits",
@@ -71,6 +71,25 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.save_graphml": "mctsdialog.export.save_graphml",
     "mctsdialog.save_html": "mctsdialog.export.save_html",
     "mctsdialog.save_plots": "mctsdialog.preferences.save_plots",
+    "mctsdialog.search.BackupRule": "mctsdialog.algorithms.BackupRule",
+    "mctsdialog.search.Closure": "mctsdialog.algorithms.Closure",
+    "mctsdialog.search.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.search.Exchange": "mctsdialog.algorithms.Exchange",
+    "mctsdialog.search.Growth": "mctsdialog.algorithms.Growth",
+    "mctsdialog.search.Outcome": "mctsdialog.algorithms.Outcome",
+    "mctsdialog.search.Plan": "mctsdialog.Plan",
+    "mctsdialog.search.Players": "mctsdialog._search.CheckedRoles",
+    "mctsdialog.search.ScoreRule": "mctsdialog.algorithms.ScoreRule",
+    "mctsdialog.search.SearchConfig": "mctsdialog.SearchConfig",
+    "mctsdialog.search.Trial": "mctsdialog.algorithms.Trial",
+    "mctsdialog.search.most_calls": "mctsdialog.algorithms.most_calls",
+    "mctsdialog.search.most_calls_by_role": "mctsdialog.algorithms.most_calls_by_role",
+    "mctsdialog.search.plan": "mctsdialog.plan",
+    "mctsdialog.search.play": "mctsdialog._search.run_trial",
+    "mctsdialog.search.play_probe": "mctsdialog._search.run_probe",
+    "mctsdialog.search.pucb": "mctsdialog.algorithms.pucb",
+    "mctsdialog.search.running_mean": "mctsdialog.algorithms.running_mean",
+    "mctsdialog.search.search": "mctsdialog.search",
     "mctsdialog.stream_dialogues": "mctsdialog.dialogue.stream_dialogues",
     "mctsdialog.to_dataset": "mctsdialog.preferences.to_dataset",
     "mctsdialog.to_dot": "mctsdialog.export.to_dot",
@@ -85,7 +104,17 @@ MOVED: Final[Mapping[str, str]] = {
 }
 """Old dotted name to new dotted name, of functions and classes."""
 
-MODULES: Final[Mapping[str, str]] = {}
+MODULES: Final[Mapping[str, str]] = {
+    "mctsdialog.search": "mctsdialog._search",
+    "mctsdialog.search.config": "mctsdialog._search.config",
+    "mctsdialog.search.engine": "mctsdialog._search.engine",
+    "mctsdialog.search.journal": "mctsdialog._search.journal",
+    "mctsdialog.search.plan": "mctsdialog._search.policy",
+    "mctsdialog.search.play": "mctsdialog._search.simulate",
+    "mctsdialog.search.rules": "mctsdialog._search.rules",
+    "mctsdialog.search.runner": "mctsdialog._search.run",
+    "mctsdialog.search.trial": "mctsdialog._search.trial",
+}
 """Old module to new module. Names in :data:`MOVED` go there, others to the new module."""
 
 _PERSPECTIVE = (

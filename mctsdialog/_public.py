@@ -9,14 +9,16 @@ from typing import Any
 
 
 def publish(namespace: dict[str, Any]) -> None:
-    """Give the names in a package's ``__all__`` the package as their ``__module__``, if they come from inside it.
+    """Give the names in a module's ``__all__`` that module as their ``__module__``.
 
-    :param namespace: the package's ``globals()``, once everything is imported.
+    Those of another public package of ours keep theirs.
+
+    :param namespace: the module's ``globals()``, once everything is imported.
     """
     package = namespace["__name__"]
     for name in namespace["__all__"]:
         each = namespace[name]
-        if isinstance(each, type | FunctionType) and each.__module__.startswith(f"{package}."):
+        if isinstance(each, type | FunctionType) and each.__module__.startswith((f"{package}.", "mctsdialog._")):
             if isinstance(each, type):
                 _resolve_annotations(each)
             each.__module__ = package

@@ -44,5 +44,5 @@ def test_inside_a_running_loop_the_error_says_await_and_nothing_is_left_over():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # "coroutine was never awaited"
-        with pytest.raises(ConfigError, match="running event loop .*: use await instead"):
+        with pytest.raises(ConfigError, match=r"inside a running event loop, .*: use await instead"):
             asyncio.run(cell())

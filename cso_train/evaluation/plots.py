@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cso_train.evaluation.metrics import Evaluation
-from mctsdialog.colours import strategy_colours
+from mctsdialog._colours import strategy_colours
 from mctsdialog.preferences.plots import COUNTS_LABEL, draw_counts, new_figure, plain, save_figure, wrapped
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from mctsdialog._search import SearchConfig
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -53,7 +54,6 @@ from mctsdialog.dialogue import Dialogue, DialogueStream, Domain, Scenario, doma
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
 from mctsdialog.llm import Limits
-from mctsdialog.search import SearchConfig
 
 _NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display

@@ -16,6 +16,8 @@ import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
+from mctsdialog._concurrency import rare_collections
+from mctsdialog._search import SearchConfig
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
@@ -36,9 +38,7 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm import Budget, Limits, Meter
 from mctsdialog.roles import Roles
-from mctsdialog.search import SearchConfig
 from mctsdialog.tree import Tree
-from mctsdialog.workers import rare_collections
 
 _log = logging.getLogger("mctsdialog.corpus")
 

@@ -8,9 +8,9 @@ from html import escape
 from types import TracebackType
 from typing import Any, Final, Self
 
-from mctsdialog import views
+from mctsdialog import _repr
+from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog._text import visible_line
-from mctsdialog.colours import strategy_colours, text_colour
 from mctsdialog.dialogue import Dialogue, Turn, domains, get_domain
 from mctsdialog.export.plot import plot_tree
 from mctsdialog.export.viewer import encodable, to_html
@@ -234,5 +234,5 @@ def _notebook_display() -> Any:
     return display
 
 
-views.register(Tree, html=tree_html, plot=plot_tree)
-views.register(Dialogue, html=dialogue_html)
+_repr.register(Tree, html=tree_html, plot=plot_tree)
+_repr.register(Dialogue, html=dialogue_html)

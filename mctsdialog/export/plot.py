@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mctsdialog.colours import strategy_colours
+from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
 from mctsdialog.export.viewer import Rule, check_settings, encodable, reward_range
 from mctsdialog.tree import EndNode, Node, NodeType, SpokenNode, StrategyNode, Tree, UnexpandedNode

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from mctsdialog.colours import strategy_colours, text_colour
+from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
 from mctsdialog.files import write_atomically
 from mctsdialog.roles import check_roles

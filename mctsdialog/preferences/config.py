@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
+from mctsdialog._search import SearchConfig
+from mctsdialog._settings import Settings
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.search import SearchConfig
-from mctsdialog.settings import Settings
 from mctsdialog.tree import Tree
 
 PathRule: TypeAlias = Literal["all", "end"]

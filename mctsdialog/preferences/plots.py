@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from mctsdialog.colours import strategy_colours, text_colour
+from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
 from mctsdialog.files import atomic_file
 from mctsdialog.folders import inside

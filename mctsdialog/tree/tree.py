@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
-from mctsdialog import views
+from mctsdialog import _repr
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import TreeError
 from mctsdialog.tree.nodes import (
@@ -170,10 +170,10 @@ class Tree:
         :returns: the axes.
         :raises ConfigError: where matplotlib is not installed, or for a setting out of range.
         """
-        return views.plot(self, ax=ax, **settings)
+        return _repr.plot(self, ax=ax, **settings)
 
     def _repr_html_(self) -> str | None:
-        return views.html_of(self)
+        return _repr.html_of(self)
 
     # -- growing ---------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 import mctsdialog
+from mctsdialog._search import SearchConfig
 from mctsdialog.cli import main
 from mctsdialog.preferences.card import one_line
-from mctsdialog.search import SearchConfig
 
 SECRET = "sk-very-secret-key"
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from mctsdialog._search import SearchConfig, search
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import save_html, to_html
 from mctsdialog.roles import check_roles
-from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import EndNode, Rollout, RolloutStep, Tree
 
 HOSTILE = (

@@ -15,11 +15,11 @@ import pytest
 from pydantic import Field
 
 import mctsdialog
+from mctsdialog._search import Journal, SearchConfig, roles_for
+from mctsdialog._settings import lasting
 from mctsdialog.corpus.output import Fingerprints
 from mctsdialog.dialogue import Domain, Strategy, StrategySet
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError
-from mctsdialog.search import Journal, SearchConfig, roles_for
-from mctsdialog.settings import lasting
 from mctsdialog.tree import tree_to_document
 from mctsdialog.worlds import World
 

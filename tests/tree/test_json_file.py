@@ -59,7 +59,7 @@ def test_the_file_has_a_line_for_each_node(tree, tmp_path):
 def test_a_loaded_tree_can_be_searched_on(tree, tmp_path, domain, gold, hash_roles):
     again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
     config = mctsdialog.SearchConfig(max_iterations=99, min_iterations=99)
-    one, two = mctsdialog.search.Engine(tree, config), mctsdialog.search.Engine(again, config)
+    one, two = mctsdialog.algorithms.Engine(tree, config), mctsdialog.algorithms.Engine(again, config)
     assert one.ask() == two.ask()
 
 

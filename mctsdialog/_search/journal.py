@@ -18,13 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mctsdialog._search.config import STOPPING_FIELDS, SearchConfig
+from mctsdialog._settings import lasting
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError, JournalMismatchError
 from mctsdialog.inputs import check_regular, parse_json
 from mctsdialog.roles import Roles
 from mctsdialog.roles.prompts import PROMPT_VERSION
-from mctsdialog.search.config import STOPPING_FIELDS, SearchConfig
-from mctsdialog.settings import lasting
 
 try:
     import fcntl
@@ -102,7 +102,7 @@ class Journal:
         self._header = {"format": FORMAT, "version": VERSION, **header}
         self._descriptor = -1
         self.records: list[dict[str, Any]] = []
-        """The records that were there, header aside, until :meth:`forget`."""
+        """The records that were there, header aside, until :meth:`drop_records`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_WAIT, 0o666)
@@ -133,7 +133,7 @@ class Journal:
         except OSError as error:
             raise JournalError(f"cannot be written: {error.strerror or error}", file=self.path) from error
 
-    def forget(self) -> None:
+    def drop_records(self) -> None:
         """Free the records that were read."""
         self.records = []
 
