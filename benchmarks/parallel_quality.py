@@ -26,7 +26,7 @@ class Clock:
 
     async def wait(self):
         if self.most is not None and self.calls >= self.most:
-            raise mctsdialog.BudgetExceededError("calls", limit=self.most, used=self.calls)
+            raise mctsdialog.errors.BudgetExceededError("calls", limit=self.most, used=self.calls)
         self.calls += 1
         await anyio.sleep(self.draw.uniform(0.0005, 0.002))
 

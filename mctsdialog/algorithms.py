@@ -4,6 +4,7 @@ An :class:`Engine` holds the tree's side of the search and calls no model; :clas
 are the two rules that :func:`mctsdialog.search` takes.
 """
 
+from mctsdialog._public import publish as _publish
 from mctsdialog._search import (
     BackupRule,
     Closure,
@@ -33,3 +34,5 @@ __all__ = [
     "pucb",
     "running_mean",
 ]
+
+_publish(globals())

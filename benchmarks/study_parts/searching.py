@@ -31,7 +31,7 @@ class Calls:
 
     async def take(self):
         if self.used >= self.most:
-            raise mctsdialog.BudgetExceededError("calls", limit=self.most, used=self.used)
+            raise mctsdialog.errors.BudgetExceededError("calls", limit=self.most, used=self.used)
         self.used += 1
 
     @property

@@ -76,10 +76,10 @@ def make_data(folder, world, sizes, seed, *, by_wavering=False):
     async def make():
         golds = gold_dialogues(world, sizes, seed, by_wavering=by_wavering)
         trees = [await mctsdialog.search(gold, world.roles(), search) for gold in golds]
-        config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed)
+        config = mctsdialog.preferences.PreferenceConfig(theta=sizes.theta, seed=seed)
         at_random = DatasetBuilder(config)
         for tree in trees:
-            at_random.add(tree, (await mctsdialog.random_record(tree, world.roles(), config))[0])
+            at_random.add(tree, (await mctsdialog.preferences.random_record(tree, world.roles(), config))[0])
         return mctsdialog.PreferenceDataset.from_trees(trees, config), at_random.build()
 
     dataset, at_random = anyio.run(make)

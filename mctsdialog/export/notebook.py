@@ -33,7 +33,7 @@ def tree_html(tree: Tree) -> str:
     summary = f'<div style="font-family:system-ui,sans-serif;line-height:1.5;margin:.3em 0">{_summary(tree)}</div>'
     if len(tree) > MOST_NODES:
         hint = f"A tree of more than {MOST_NODES:,} nodes is not drawn here; write it to a file of its own with"
-        return f'{summary}<p>{hint} <code>mctsdialog.save_html(tree, "tree.html")</code>.</p>'
+        return f'{summary}<p>{hint} <code>mctsdialog.export.save_html(tree, "tree.html")</code>.</p>'
     return (
         f'{summary}<iframe sandbox="allow-scripts" title="Conversation tree" width="100%" height="{_HEIGHT}" '
         f"style=\"border:1px solid #8886;border-radius:6px\" srcdoc='{_attribute(to_html(tree))}'></iframe>"

@@ -1,5 +1,9 @@
 """Trees to preference data: valid paths, pairs, ESC-Pro and its relatives."""
 
+from typing import TYPE_CHECKING
+
+from mctsdialog._moved import moved_names as _moved_names
+from mctsdialog._public import publish as _publish
 from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
 from mctsdialog.preferences.extract import gold_dialogue, preference_pairs, tree_record, valid_paths
@@ -39,3 +43,8 @@ __all__ = [
     "valid_paths",
     "write_dataset",
 ]
+
+_publish(globals())
+
+if not TYPE_CHECKING:
+    __getattr__ = _moved_names(__name__)

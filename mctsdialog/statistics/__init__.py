@@ -4,6 +4,7 @@ The paper rated toxicity by the Perspective API, which shuts down at the end of 
 attributes without a network. Scorers are on different scales: compare corpora with one scorer.
 """
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.statistics._compute import DatasetStatistics, dataset_statistics, toxicity_table
 from mctsdialog.statistics._data import Distribution, Diversity, GroupSize, NearDuplicates, ToxicityTable
 from mctsdialog.statistics._local_toxicity import LocalToxicityScorer
@@ -26,3 +27,5 @@ __all__ = [
     "score_unique",
     "toxicity_table",
 ]
+
+_publish(globals())

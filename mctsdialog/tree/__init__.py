@@ -1,5 +1,6 @@
 """The conversation tree: four node types, statistics, invariants, and its form as plain data."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.tree.document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
 from mctsdialog.tree.json_file import load_tree, save_tree
 from mctsdialog.tree.nodes import (
@@ -47,3 +48,5 @@ __all__ = [
     "shared_scores",
     "tree_to_document",
 ]
+
+_publish(globals())

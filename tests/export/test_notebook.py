@@ -206,7 +206,7 @@ def test_valid_nodes_are_those_of_the_paths(tree):
 def test_valid_nodes_are_those_of_the_preferences(tree):
     for theta in (-1.0, 0.0, 0.5, 0.9):
         for rule in ("all", "end"):
-            paths = mctsdialog.valid_paths(tree, theta, 1, rule)
+            paths = mctsdialog.preferences.valid_paths(tree, theta, 1, rule)
             assert valid_nodes(tree, theta, 1, rule) == {node.id for path in paths for node in path}
 
 
