@@ -120,7 +120,7 @@ def trained_seeds(path: str | Path) -> frozenset[str]:
 def _kind_of_file(path: Path) -> Kind:
     """What the first row serves for."""
     first = next(iter(read_rows(path)), None)
-    if not isinstance(first, dict) or first.get("schema") == "mctsdialog.preferences.tree_record":
+    if not isinstance(first, dict) or first.get("schema") == "mctsdialog.tree_record":
         return "sft"
     found = _kind_of(first, _Place(str(path), "line 1"))
     return "preference" if found == "research" else cast("Kind", found)
@@ -198,7 +198,7 @@ class _Reader:
             place = _Place(str(path), f"line {number}")
             if not isinstance(row, dict):
                 raise place.error(f"must be an object, not {type(row).__name__}")
-            if row.get("schema") == "mctsdialog.preferences.tree_record":
+            if row.get("schema") == "mctsdialog.tree_record":
                 records.append(TreeRecord.from_dict(row, file=str(path), item=place.item))
                 continue
             for each in self._converted(row, place):

@@ -20,7 +20,7 @@ from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import DataError
 from mctsdialog.inputs import check_width, first_fault, parse_json
 
-SCHEMA_NAME = "mctsdialog.preferences.tree_record"
+SCHEMA_NAME = "mctsdialog.tree_record"
 SCHEMA_VERSION = 1
 
 Polarity: TypeAlias = Literal["chosen", "rejected"]

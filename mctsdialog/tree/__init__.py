@@ -17,11 +17,12 @@ from mctsdialog.tree.nodes import (
     UnexpandedNode,
     shared_scores,
 )
-from mctsdialog.tree.tree import Tree, own_visits
+from mctsdialog.tree.tree import BestPath, Tree, own_visits
 
 __all__ = [
     "MOST_REASON",
     "SCHEMA_VERSION",
+    "BestPath",
     "EndNode",
     "ExpandedNode",
     "Node",
