@@ -4,8 +4,8 @@ The shortest use::
 
     tree = await mctsdialog.search(dialogue, mctsdialog.Roles.from_model(mctsdialog.LocalChat()))
 
-The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``, ``.export``,
-``.corpus``, ``.worlds`` and ``.errors``.
+The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``,
+``.statistics``, ``.export``, ``.corpus``, ``.worlds`` and ``.errors``.
 """
 
 from importlib.metadata import version as _version
@@ -20,6 +20,7 @@ from mctsdialog import export as export
 from mctsdialog import llm as llm
 from mctsdialog import preferences as preferences
 from mctsdialog import roles as roles
+from mctsdialog import statistics as statistics
 from mctsdialog import tree as tree
 from mctsdialog import worlds as worlds
 from mctsdialog._public import publish as _publish

@@ -29,6 +29,8 @@ FLOORS = {
     "mctsdialog._search": 4,
     "mctsdialog.algorithms": 4.5,
     "mctsdialog.preferences": 5,
+    "mctsdialog.figures": 1,
+    "mctsdialog.statistics": 5.3,
     "mctsdialog.worlds": 5,
     "mctsdialog.export": 5,
     "mctsdialog.corpus": 5.5,  # writes trees by the export

@@ -45,7 +45,7 @@ def test_a_moved_name_is_what_the_new_place_has_and_warns_once_in_the_callers_li
 
 @pytest.mark.parametrize("old", ["mctsdialog", "mctsdialog.preferences"])
 def test_what_is_removed_says_what_to_do(old):
-    with pytest.raises(ImportError, match=r"use mctsdialog\.preferences\.LocalToxicityScorer or a scorer of your own"):
+    with pytest.raises(ImportError, match=r"use mctsdialog\.statistics\.LocalToxicityScorer or a scorer of your own"):
         exec(f"from {old} import PerspectiveScorer")
     with pytest.raises(ImportError, match=r"shuts down at the end of 2026"):
         _ = importlib.import_module(old).PerspectiveScorer

@@ -202,7 +202,7 @@ def read_tree(seeds, how):
         if any(record.nodes for record in data.records):
             mctsdialog.write_dataset({"train": data}, "data")
             mctsdialog.preferences.load_preferences("data")
-            str(mctsdialog.preferences.dataset_statistics(data))
+            str(mctsdialog.statistics.dataset_statistics(data))
     elif how["use"] == "random":
         roles = mctsdialog.Roles.from_model(scripted(), domain=tree.domain)
         record, _ = anyio.run(partial(mctsdialog.preferences.random_record, tree, roles, PAIRS, journal="random.jsonl"))

@@ -114,7 +114,7 @@ def _use(splits):
     for data in splits.values():
         for form in FORMATS.values():
             list(form.rows(data))
-        str(mctsdialog.preferences.dataset_statistics(data))
+        str(mctsdialog.statistics.dataset_statistics(data))
         mctsdialog.write_dataset({"train": data}, "copy")
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cso_train.evaluation.metrics import Evaluation
-from mctsdialog._colours import strategy_colours
-from mctsdialog.preferences.plots import COUNTS_LABEL, draw_counts, new_figure, plain, save_figure, wrapped
+from mctsdialog.figures import (
+    COUNTS_LABEL,
+    draw_counts,
+    new_figure,
+    plain,
+    save_figure,
+    strategy_colours,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

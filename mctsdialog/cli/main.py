@@ -153,7 +153,7 @@ def view(tree_file: Path, out: Path | None, theta: float, min_visits: int, path_
     """Write TREE as one HTML file to look at in a browser; it needs no network."""
     with errors_as_exits():
         tree = load_tree(tree_file)
-        PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule).check(tree)
+        PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule).valid_paths(tree)
         target = save_html(
             tree, out or tree_file.with_suffix(".html"), theta=theta, min_visits=min_visits, path_rule=path_rule
         )

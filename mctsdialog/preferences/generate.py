@@ -23,10 +23,9 @@ from mctsdialog.dialogue import Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.preferences.config import PreferenceConfig, search_config
 from mctsdialog.preferences.extract import blank_record
-from mctsdialog.preferences.paths import Family, ValidPaths
 from mctsdialog.preferences.record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles, checked_text
-from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
+from mctsdialog.tree import Family, StrategyNode, Tree, UnexpandedNode
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ async def probe_siblings(
     players = CheckedRoles(roles.bind(tree.scenario), tree.domain)
     tasks = [
         _Task(node.id, tree.history(node), node.strategy)
-        for family in ValidPaths(tree, config).families()
+        for family in config.valid_paths(tree).families()
         if not family.rejected
         for node in _least_likely(family, most_per_turn)
     ]
@@ -137,7 +136,7 @@ async def random_record(
     config = config or PreferenceConfig()
     roles, prompts = roles_for(journal, roles)
     players = CheckedRoles(roles.bind(tree.scenario), tree.domain)
-    families = list(ValidPaths(tree, config).families())
+    families = list(config.valid_paths(tree).families())
     pairs = [
         (chosen.id, drawn)
         for family in families

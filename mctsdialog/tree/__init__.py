@@ -17,6 +17,7 @@ from mctsdialog.tree.nodes import (
     UnexpandedNode,
     shared_scores,
 )
+from mctsdialog.tree.paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
 from mctsdialog.tree.tree import BestPath, Tree, own_visits
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "BestPath",
     "EndNode",
     "ExpandedNode",
+    "Family",
     "Node",
     "NodeType",
+    "PathRule",
     "Rollout",
     "RolloutStep",
     "RootNode",
@@ -35,10 +38,13 @@ __all__ = [
     "Tree",
     "TreeDocument",
     "UnexpandedNode",
+    "ValidPaths",
+    "check_path_settings",
     "document_to_tree",
     "json_schema",
     "load_tree",
     "own_visits",
+    "reward_range",
     "save_tree",
     "shared_scores",
     "tree_to_document",

@@ -16,8 +16,7 @@ from mctsdialog._search import SearchConfig, search
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import NotebookProgress, notebook, to_html
-from mctsdialog.export.plot import valid_nodes
-from mctsdialog.tree import EndNode, Tree
+from mctsdialog.tree import EndNode, Tree, ValidPaths
 
 HOSTILE = "</iframe><script>alert(1)</script>' \" & <img src=x onerror=alert(1)> \ud800 $x^$ \U0001f600"
 
@@ -189,6 +188,11 @@ def test_a_hostile_dialogue_stays_text():
 
 
 # -- pictures ------------------------------------------------------------------------------------------------
+
+
+def valid_nodes(tree, *settings):
+    paths = ValidPaths(tree, *settings)
+    return {node.id for node in tree if node in paths}
 
 
 def test_valid_nodes_are_those_of_the_paths(tree):
