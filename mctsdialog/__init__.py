@@ -4,8 +4,8 @@ The shortest use::
 
     tree = await mctsdialog.search(dialogue, mctsdialog.Roles.from_model(mctsdialog.LocalChat()))
 
-The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``, ``.statistics``,
-``.export``, ``.corpus``, ``.worlds`` and ``.errors``.
+The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``,
+``.statistics``, ``.export``, ``.corpus``, ``.worlds`` and ``.errors``.
 """
 
 from importlib.metadata import version as _version

@@ -163,7 +163,7 @@ def moved_names(module: str) -> Callable[[str], Any]:
 
 def warn(what: str) -> None:
     """Warn the caller of the function that calls this: what is old, and until when it works."""
-    warnings.warn(f"{what}; the old name works until 0.3", DeprecationWarning, stacklevel=3)
+    warnings.warn(f"{what}; the old way works until 0.3", DeprecationWarning, stacklevel=3)
 
 
 def keep_old_modules() -> None:

@@ -40,7 +40,7 @@ def test_a_moved_name_is_what_the_new_place_has_and_warns_once_in_the_callers_li
     assert found is of(new)
     (warning,) = told
     assert (warning.category, warning.filename) == (DeprecationWarning, __file__)
-    assert str(warning.message) == f"{old} moved to {new}; the old name works until 0.3"
+    assert str(warning.message) == f"{old} moved to {new}; the old way works until 0.3"
 
 
 @pytest.mark.parametrize("old", ["mctsdialog", "mctsdialog.preferences"])
@@ -93,7 +93,7 @@ def old_module(monkeypatch):
 
 
 def test_a_moved_module_is_imported_from_and_the_function_of_its_name_stays(old_module):
-    with pytest.warns(DeprecationWarning, match=r"^mctsdialog\.plan moved to mctsdialog\.worlds; the old name works"):
+    with pytest.warns(DeprecationWarning, match=r"^mctsdialog\.plan moved to mctsdialog\.worlds; the old way works"):
         exec("from mctsdialog.plan import World")
     with pytest.warns(DeprecationWarning, match=r"mctsdialog\.plan\.Way moved to mctsdialog\.Plan"):
         exec("from mctsdialog.plan import Way")

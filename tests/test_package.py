@@ -56,7 +56,7 @@ def test_every_error_is_public_and_in_the_tree_of_the_docstring():
     assert not {name for name in mctsdialog.__all__ if name.endswith("Error")} - {error.__name__ for error in errors}
 
 
-PARTS = ("corpus", "dialogue", "export", "llm", "preferences", "roles", "tree", "worlds")
+PARTS = ("corpus", "dialogue", "export", "llm", "preferences", "roles", "statistics", "tree", "worlds")
 PACKAGES = ["mctsdialog", *(f"mctsdialog.{name}" for name in PARTS)]
 
 

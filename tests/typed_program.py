@@ -68,11 +68,10 @@ def read(tree: mctsdialog.Tree) -> float:
             assert_type(node.value, float)
             total += node.prior * node.visits
         if isinstance(node, mctsdialog.UnexpandedNode):
-            _ = node.supporter  # type: ignore[attr-defined]
+            assert_type(node.supporter, None)
     best = tree.best_path()
-    if best is not None:
-        path, value = best
-        total += value + len(path)
+    if best:
+        total += best.value + len(best.nodes)
     return total
 
 

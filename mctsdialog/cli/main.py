@@ -126,14 +126,13 @@ def show(
 
 def _show_best(tree: Tree, chars: int | None) -> None:
     best = tree.best_path()
-    if best is None:
+    if not best:
         raise Failure("no end node of this tree was visited, so it has no best path")
-    path, value = best
-    echo(f"best path: mean Q {value:+.3f}, end node {path[-1].id}\n")
-    for node in path:
+    echo(f"best path: mean Q {best.value:+.3f}, end node {best.nodes[-1].id}\n")
+    for node in best.nodes:
         echo(headline(node))
     echo()
-    for line in conversation_lines(tree, path[-1], chars):
+    for line in conversation_lines(tree, best.nodes[-1], chars):
         echo(line)
 
 

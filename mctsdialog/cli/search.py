@@ -281,12 +281,11 @@ class Run:
             echo("no path has reached an end yet")
             return
         tree = load_tree(self.output.tree(report.best.id))
-        found = tree.best_path()
-        assert found is not None
-        path, value = found
-        gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
-        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
-        for line in conversation_lines(tree, path[-1], 96):
+        best = tree.best_path()
+        end = best.nodes[-1]
+        gold = " (the gold dialogue)" if getattr(end, "gold", False) else ""
+        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {best.value:+.3f} over {len(best) - 1} supporter turns")
+        for line in conversation_lines(tree, end, 96):
             echo(f"  {line}")
 
 

@@ -122,7 +122,7 @@ class Output:
             nodes=len(tree),
             ends=tree.ends,
             iterations=tree.iterations,
-            best=None if best is None else best[1],
+            best=best.value if best else None,
             stop_reason=tree.stop_reason,
             seconds=time.monotonic() - began,
             closed=tree.closed(),

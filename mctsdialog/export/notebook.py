@@ -61,15 +61,14 @@ def _count(number: int, word: str) -> str:
 
 def _best(tree: Tree) -> str:
     best = tree.best_path()
-    if best is None:
+    if not best:
         return "No path has reached an end yet."
-    path, mean = best
-    names = [getattr(node, "strategy", "") for node in path[1:]]
-    gold = " (gold)" if getattr(path[-1], "gold", False) else ""
+    names = best.strategies
+    gold = " (gold)" if getattr(best.nodes[-1], "gold", False) else ""
     colours = strategy_colours(tree.domain.strategies.names)
     chips = " ".join(_chip(name, colours.get(name, _GREY)) for name in names[:_SHOWN_CHIPS])
     more = f" … {len(names) - _SHOWN_CHIPS:,} more" if len(names) > _SHOWN_CHIPS else ""
-    return f"Best path{gold}: mean Q {mean:+.3f} over {_count(len(names), 'supporter turn')}<br>{chips}{more}"
+    return f"Best path{gold}: mean Q {best.value:+.3f} over {_count(len(names), 'supporter turn')}<br>{chips}{more}"
 
 
 def _attribute(page: str) -> str:

@@ -18,11 +18,12 @@ from mctsdialog.tree.nodes import (
     shared_scores,
 )
 from mctsdialog.tree.paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
-from mctsdialog.tree.tree import Tree, own_visits
+from mctsdialog.tree.tree import BestPath, Tree, own_visits
 
 __all__ = [
     "MOST_REASON",
     "SCHEMA_VERSION",
+    "BestPath",
     "EndNode",
     "ExpandedNode",
     "Family",

@@ -80,7 +80,7 @@ async def test_every_dialogue_has_the_tree_of_a_search_alone(corpus, factory, tm
     assert summary["trees"] == {"done": 7, "skipped": 0, "stopped": 0, "not_begun": 0, "failed": 0}
     assert summary["config"]["max_iterations"] == 6
     assert summary["nodes"] == sum(len(json.loads(text)["nodes"]) for text in documents(tmp_path).values())
-    best = mctsdialog.load_tree(tmp_path / "trees" / f"{summary['best']['id']}.json").best_path()[1]
+    best = mctsdialog.load_tree(tmp_path / "trees" / f"{summary['best']['id']}.json").best_path().value
     assert summary["best"]["mean_q"] == best
 
 
@@ -540,4 +540,4 @@ async def test_a_strategist_that_refuses_a_gold_dialogue_closes_its_root(corpus,
         assert report.closed == {"strategist: refusal": 2}
     tree = mctsdialog.load_tree(tmp_path / "trees" / "d0.json")
     assert (tree.stop_reason, tree.root.closed) == ("closed", "strategist: refusal")
-    assert mctsdialog.load_tree(tmp_path / "trees" / "d0.json").best_path() is None
+    assert mctsdialog.load_tree(tmp_path / "trees" / "d0.json").best_path().nodes == ()

@@ -336,7 +336,7 @@ async def test_a_search_in_which_a_role_always_refuses_ends(domain, scenario, ha
     assert tree.stop_reason == "closed"
     assert tree.iterations == tree.root.visits == 0
     assert {reason.partition(":")[0] for reason in tree.closed()} == {role}
-    assert tree.best_path() is None
+    assert not tree.best_path()
     assert sum(tree.closed().values()) < 10 + parallelism
 
 
@@ -456,7 +456,7 @@ def test_an_end_that_the_judge_refuses_keeps_its_visits(domain):
     search.tell(trials[1], Outcome((BEST,)))
     assert (end.visits, search.tree.iterations) == (2, 2)
     assert search.ask().leaf != end.id
-    assert search.tree.best_path() is None
+    assert not search.tree.best_path()
     search.tree.check()
 
 
@@ -660,4 +660,4 @@ async def test_a_favourite_strategy_that_is_always_refused_does_not_starve_the_s
     tree.check()
     assert tree.iterations == 30
     assert sum(tree.closed().values()) <= 30
-    assert tree.best_path() is not None
+    assert tree.best_path()

@@ -246,7 +246,7 @@ def test_a_closed_root_alone_is_a_tree(domain, tmp_path):
     tree.close(0, "strategist: refusal")
     again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
     assert again.root.closed == "strategist: refusal"
-    assert again.best_path() is None
+    assert not again.best_path()
     with pytest.raises(mctsdialog.errors.TreeError, match="only a root or expanded"):
         again.expand(0, {}, dict.fromkeys(domain.strategies.names, 1 / 3))
 
