@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
@@ -338,12 +338,12 @@ class ModelLayer(ClosingModel):
     def __init__(self, inner: ChatModel) -> None:
         self.inner = inner
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the wrapped model."""
         return self.inner.name
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Identity of the wrapped model."""
         return identity_of(self.inner)

@@ -120,10 +120,10 @@ def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Compl
     :param latency: seconds the call took.
     :raises ModelResponseError: where the reply holds no completion, or one that broke off; with the tokens billed.
     """
-    usage = parse_usage(data.get("usage") if isinstance(data, Mapping) else None)
+    usage = parse_usage(data.get("usage") if isinstance(data, dict) else None)
     choice = _first_choice(data, model, usage)
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise ModelResponseError(f"{model}: the reply's first choice has no message", model=model, usage=usage)
     finish = parse_finish_reason(choice.get("finish_reason"))
     text, thought, refusal = _parts(message.get("content"))
@@ -155,10 +155,10 @@ def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Compl
 
 
 def _first_choice(data: object, model: str, usage: Usage) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise ModelResponseError(f"{model}: the reply is {_kind(data)}, not a JSON object", model=model)
     choices = data.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         reason = f"{model}: the reply has no choices; the provider may have dropped or filtered it"
         raise ModelResponseError(reason, model=model, usage=usage)
     choice: Mapping[str, Any] = choices[0]
@@ -179,7 +179,7 @@ def _parts(content: object, nesting: int = _MOST_NESTING) -> tuple[str, str, str
     for part in content if isinstance(content, list) and nesting else ():
         if isinstance(part, str):
             found[0].append(part)
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             kind = part.get("type")
             if kind in _THOUGHT_TYPES or part.get("thought") is True:
                 found[1].append(_thought_of(part, "text", "content", "summary", nesting=nesting - 1))
@@ -193,9 +193,10 @@ def _parts(content: object, nesting: int = _MOST_NESTING) -> tuple[str, str, str
 def _thought_of(fields: Mapping[str, Any], *more: str, nesting: int = _MOST_NESTING) -> str:
     """The reasoning in the fields of a message or a part; servers repeat it under several names."""
     for name in (*_THOUGHT_FIELDS, *more):
-        text = "".join(_parts(fields.get(name), nesting)[:2])
-        if text.strip():
-            return text
+        if fields.get(name):
+            text = "".join(_parts(fields[name], nesting)[:2])
+            if text.strip():
+                return text
     return ""
 
 
@@ -217,10 +218,12 @@ def parse_logprobs(value: object) -> tuple[TokenLogprobs, ...]:
 
     A character that is cut into several tokens belongs to the last of them.
     """
-    content = value.get("content") if isinstance(value, Mapping) else None
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return ()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     tokens = []
-    for entry in content if isinstance(content, list) else ():
+    for entry in content:
         found = _token(entry)
         if found is None:
             return ()
@@ -236,7 +239,7 @@ def parse_logprobs(value: object) -> tuple[TokenLogprobs, ...]:
 
 def _token(entry: object) -> tuple[str, float] | None:
     """A token's text and its log-probability; one that is too small for a number counts as a very small one."""
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         return None
     text, logprob = entry.get("token"), entry.get("logprob")
     if not isinstance(text, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float | None):
@@ -259,33 +262,29 @@ def parse_usage(value: object) -> Usage:
 
     Some servers leave reasoning out of ``completion_tokens`` and count it in the total alone.
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return Usage()
-    prompt = _count(value.get("prompt_tokens")) or _count(value.get("input_tokens"))
-    told = _count(value.get("completion_tokens")) or _count(value.get("output_tokens"))
-    written = max(told, _count(value.get("total_tokens")) - prompt)
-    cached = [
-        *(_detail(value, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")),
-        *(_count(value.get(name)) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
-    ]
-    thought = [
-        *(_detail(value, name, "reasoning_tokens") for name in ("completion_tokens_details", "output_tokens_details")),
-        _count(value.get("reasoning_tokens")),
-        written - told if told else 0,
-    ]
-    return Usage(prompt, written, min(max(cached), prompt), min(max(thought), written))
+    prompt = _most(value, "prompt_tokens") or _most(value, "input_tokens")
+    told = _most(value, "completion_tokens") or _most(value, "output_tokens")
+    written = max(told, _most(value, "total_tokens") - prompt)
+    cached = _most(value, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+    thought = max(_most(value, "reasoning_tokens"), written - told if told else 0)
+    for name, details in value.items():
+        if isinstance(details, dict) and name in ("prompt_tokens_details", "input_tokens_details"):
+            cached = max(cached, _most(details, "cached_tokens"))
+        elif isinstance(details, dict) and name in ("completion_tokens_details", "output_tokens_details"):
+            thought = max(thought, _most(details, "reasoning_tokens"))
+    return Usage(prompt, written, min(cached, prompt), min(thought, written))
 
 
-def _detail(usage: Mapping[str, Any], name: str, count: str) -> int:
-    details = usage.get(name)
-    return _count(details.get(count)) if isinstance(details, Mapping) else 0
-
-
-def _count(value: object) -> int:
-    """A number of tokens; some servers write it with a fraction of 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_TOKENS:
-        return 0
-    return int(value)
+def _most(counts: dict[str, Any], *names: str) -> int:
+    """The largest number of tokens under one of several names. Some servers write it with a fraction of 0."""
+    most = 0
+    for name in names:
+        value = counts.get(name)
+        if isinstance(value, (int, float)) and value is not True and most < value < _MOST_TOKENS:
+            most = int(value)
+    return most
 
 
 _MOST_TOKENS = 1e12
