@@ -11,7 +11,7 @@ from mctsdialog.preferences.read import load_preferences, read_rows, read_trees,
 from mctsdialog.preferences.record import PreferencePair, RecordNode, TreeRecord
 from mctsdialog.preferences.rows import FORMATS
 from mctsdialog.preferences.statistics import DatasetStatistics, ToxicityTable, dataset_statistics, toxicity_table
-from mctsdialog.preferences.toxicity import LocalToxicityScorer, PerspectiveScorer, ToxicityScorer
+from mctsdialog.preferences.toxicity import LocalToxicityScorer, ToxicityScorer
 from mctsdialog.preferences.write import to_dataset, write_dataset
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Generated",
     "LocalToxicityScorer",
     "PathRule",
-    "PerspectiveScorer",
     "PreferenceConfig",
     "PreferenceDataset",
     "PreferencePair",
