@@ -15,7 +15,7 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm import server_words as words
-from mctsdialog.llm.http import LostConnectionError
+from mctsdialog.llm._http import LostConnectionError
 from mctsdialog.llm.secret import shorten
 from mctsdialog.llm.server_words import ServerSaid, read_words
 from mctsdialog.llm.waits import told_wait

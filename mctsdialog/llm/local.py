@@ -29,8 +29,8 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.inputs import open_input
+from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import PARAGRAPH_STOP, ChatRequest, ClosingModel, Completion, former_keys, request_key
-from mctsdialog.llm.loop_local import LoopLocal
 from mctsdialog.llm.providers import effort_fields
 from mctsdialog.llm.wire import parse_completion, request_body
 
