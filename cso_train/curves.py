@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mctsdialog.figures import save_figure
 from mctsdialog.inputs import parse_foreign_json
-from mctsdialog.preferences.plots import save_figure
 
 _PANELS = (
     ("loss", ("loss", "eval_loss")),

@@ -69,7 +69,7 @@ def test_foreign_json_may_hold_what_python_writes_but_no_endless_nesting():
 READERS = {
     "tree.json": mctsdialog.load_tree,
     "dialogues.json": mctsdialog.read_dialogues,
-    "dialogues.jsonl": lambda path: list(mctsdialog.stream_dialogues(path)),
+    "dialogues.jsonl": lambda path: list(mctsdialog.dialogue.stream_dialogues(path)),
     "domain.json": load_domain,
     "rows.jsonl": lambda path: list(read_rows(path)),
     "rows.parquet": lambda path: list(read_rows(path)),

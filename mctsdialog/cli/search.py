@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from mctsdialog._search import SearchConfig
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -53,7 +54,6 @@ from mctsdialog.dialogue import Dialogue, DialogueStream, Domain, Scenario, doma
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
 from mctsdialog.llm import Limits
-from mctsdialog.search import SearchConfig
 
 _NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
@@ -281,12 +281,11 @@ class Run:
             echo("no path has reached an end yet")
             return
         tree = load_tree(self.output.tree(report.best.id))
-        found = tree.best_path()
-        assert found is not None
-        path, value = found
-        gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
-        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
-        for line in conversation_lines(tree, path[-1], 96):
+        best = tree.best_path()
+        end = best.nodes[-1]
+        gold = " (the gold dialogue)" if getattr(end, "gold", False) else ""
+        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {best.value:+.3f} over {len(best) - 1} supporter turns")
+        for line in conversation_lines(tree, end, 96):
             echo(f"  {line}")
 
 

@@ -13,14 +13,11 @@ from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import write_atomically
 from mctsdialog.folders import inside
-from mctsdialog.preferences import (
+from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, load_preferences, read_trees
+from mctsdialog.statistics import (
     LocalToxicityScorer,
-    PreferenceConfig,
-    PreferenceDataset,
     ToxicityScorer,
     dataset_statistics,
-    load_preferences,
-    read_trees,
     save_plots,
     toxicity_table,
 )

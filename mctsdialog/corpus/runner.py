@@ -16,6 +16,8 @@ import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
+from mctsdialog._concurrency import rare_collections
+from mctsdialog._search import SearchConfig
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
@@ -36,9 +38,7 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm import Budget, Limits, Meter
 from mctsdialog.roles import Roles
-from mctsdialog.search import SearchConfig
 from mctsdialog.tree import Tree
-from mctsdialog.workers import rare_collections
 
 _log = logging.getLogger("mctsdialog.corpus")
 
@@ -85,11 +85,11 @@ async def search_corpus(
 
     Dialogues are taken in only as trees are opened. A tree that is finished with the same dialogue, domain, settings
     and roles is skipped; one that was begun goes on from its journal. As many trees are open as fill the models'
-    calls, ``concurrency`` over ``config.parallelism``; models that share a :class:`~mctsdialog.Limits` serve calls in
+    calls, ``concurrency`` over ``config.parallelism``; models that share :class:`~mctsdialog.llm.Limits` serve calls in
     the order they came, so that every open tree moves on.
 
-    :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.stream_dialogues` reads a file of
-        any size.
+    :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.dialogue.stream_dialogues` reads a
+        file of any size.
     :param roles_factory: the four roles for a dialogue; their ``domain`` is the dialogue's.
     :param config: the settings of every search.
     :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.

@@ -10,8 +10,8 @@ import pytest
 import mctsdialog
 from mctsdialog import ResponseCache
 from mctsdialog.llm import CachedModel, ChatRequest, Message, OpenAIChat, Sampling, ScriptedModel
-from mctsdialog.preferences import load_preferences, toxicity_table
-from mctsdialog.preferences.toxicity import ATTRIBUTES
+from mctsdialog.preferences import load_preferences
+from mctsdialog.statistics import ATTRIBUTES, toxicity_table
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mctsdialog.errors import ConfigError, DataError, ModelNotFoundError, ModelResponseError
-from mctsdialog.preferences.toxicity import ATTRIBUTES, LocalToxicityScorer, ToxicityScorer, score_unique
+from mctsdialog.statistics import ATTRIBUTES, LocalToxicityScorer, ToxicityScorer, score_unique
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
