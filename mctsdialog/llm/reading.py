@@ -80,6 +80,30 @@ _WRAPPED = re.compile(
 )
 
 
+# The fixed phrases by which models decline; what a person might say in a dialogue is none of them.
+_SORRY = r"\W*(?:(?:i['’]?m|i am)(?: \w+)? sorry|sorry|i apologi[sz]e|my apologies|unfortunately)\b\W*(?:but )?"
+_CANNOT = r"(?:can['’]?t|cannot|can not|won['’]?t(?: be able to)?|must decline to"
+_CANNOT += r"|(?:am|['’]?m)? ?(?:unable|not able|not allowed) to)"
+_REFUSAL = re.compile(
+    rf"(?:{_SORRY})(?:as an ai\b[^.]{{0,40}}, )?i ?{_CANNOT} (?:\w+ )?"
+    r"(?:(?:assist|help|comply|engage)(?: you)? (?:with|in)|fulfil+|process|complete|respond to|answer|continue with) "
+    r"(?:\w+ )?(?:requests?|prompts?|instructions)\b"
+    rf"|(?:{_SORRY})i ?{_CANNOT} (?:assist|help)(?: you)? with (?:that|this)\W*\Z"
+    rf"|\W*i ?{_CANNOT} (?:assist|help|comply)(?: you)? with (?:that|this|your|the) (?:request|prompt)\b"
+    rf"|(?:{_SORRY})?as an ai(?: \w+){{0,3}},? i ?(?:{_CANNOT}|do not|don['’]t)\b"
+    r"|\W*(?:非常|很)?(?:抱歉|对不起)[，,]?\s*我(?:无法|不能)[^。！？]{0,20}(?:请求|要求|该问题|这个问题|该内容|相关内容)",
+    re.IGNORECASE,
+)
+
+
+def is_refusal(said: str) -> bool:
+    """Whether what was said is a phrase by which a model declines to answer, and nothing of the role that it plays."""
+    return len(said) <= _MOST_OF_REFUSAL and _REFUSAL.match(said) is not None
+
+
+_MOST_OF_REFUSAL = 600  # characters; with the help lines that often follow
+
+
 def read_reply(text: str) -> Reading:
     """Separate what was said from what was thought.
 

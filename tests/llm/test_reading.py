@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctsdialog.llm.reading import read_reply
+from mctsdialog.llm.base import Completion
+from mctsdialog.llm.reading import is_refusal, read_reply
 
 THOUGHT = 'The person is worried.\n\nIs it time for </end/>? No. A first draft: {"empathy": 0}.'
 SAID = "I hear how hard this is for you."
@@ -187,3 +188,41 @@ def test_a_long_reply_is_read_in_linear_time(piece):
     begun = time.process_time()
     read_reply(text)
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't assist with that request.",
+        "I’m sorry, but I can’t help with that.",
+        "I am sorry, but I cannot fulfill this request.",
+        "I'm really sorry, but I won't be able to assist with that request.",
+        "I apologize, but I'm unable to comply with this request. Please call a help line.",
+        "Unfortunately, I am not able to fulfil your request.",
+        "I cannot assist with that request.",
+        "As an AI language model, I cannot have feelings.",
+        "抱歉，我无法协助您的请求。",
+    ],
+)
+def test_the_fixed_phrases_of_a_refusal_are_known(text):
+    assert is_refusal(text)
+    assert Completion(text).as_read().finish_reason == "refusal"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SAID,
+        "I'm sorry, but I can't do this anymore.",
+        "I'm so sorry you feel that way. I can't imagine how hard it is.",
+        "Sorry, I can't help with the dishes tonight.",
+        "I can't help with that right now, but I could donate later.",
+        "I cannot help you with that on my own; shall we look for a counsellor?",
+        "Unfortunately I can't answer him.",
+        "I'm sorry, I can't complete my thesis.",
+        "对不起，我不能再这样下去了。",
+    ],
+)
+def test_what_a_person_may_say_is_no_refusal(text):
+    assert not is_refusal(text)
+    assert Completion(text).as_read().finish_reason == "stop"
