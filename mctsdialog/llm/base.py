@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm.reading import read_reply
+from mctsdialog.llm.reading import is_refusal, read_reply
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
 ReasoningEffort: TypeAlias = Literal["none", "low", "medium", "high"]
@@ -268,12 +268,17 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] = ()
 
     def as_read(self) -> Completion:
-        """This reply with reasoning and special tokens out of its text. Reading it once more changes nothing."""
+        """This reply with reasoning and special tokens out of its text, and a refusal known as one.
+
+        Reading it once more changes nothing.
+        """
         reading = read_reply(self.text)
-        if reading.said == self.text:
+        refused = self.finish_reason in ("stop", "other") and is_refusal(reading.said)
+        if reading.said == self.text and not refused:
             return self
         thoughts = [each for each in (self.thought, reading.thought) if each]
-        return replace(self, text=reading.said, thought="\n\n".join(thoughts))
+        finish: FinishReason = "refusal" if refused else self.finish_reason
+        return replace(self, text=reading.said, thought="\n\n".join(thoughts), finish_reason=finish)
 
     def as_cached(self) -> Completion:
         """This reply as one that cost nothing."""

@@ -36,7 +36,7 @@ from mctsdialog.llm.http_replies import UnreadableReplyError, read_body
 from mctsdialog.llm.providers import provider_at
 from mctsdialog.llm.refused import refuses_system
 from mctsdialog.llm.secret import Redactor, checked_key
-from mctsdialog.llm.server_words import ServerSaid, holds_error, inner_status, read_words, words_of
+from mctsdialog.llm.server_words import NO_ROOM, ServerSaid, holds_error, inner_status, read_words, words_of
 from mctsdialog.llm.wire import ResponseFormat, parse_completion
 
 _MOST_BYTES = 32 * 2**20
@@ -234,7 +234,10 @@ class OpenAIChat(ClosingModel):
             except LostConnectionError as lost:
                 raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
             if reply.status != 200:
-                return self._refused(read_words(reply.status, reply.body), reply.headers)
+                said = read_words(reply.status, reply.body)
+                if said.has(NO_ROOM):
+                    return Completion("", "length", latency=time.monotonic() - started, model=self.model)
+                return self._refused(said, reply.headers)
             return self._read(reply, request, time.monotonic() - started)
         reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
         raise ModelUnavailableError(reason, model=self.model)

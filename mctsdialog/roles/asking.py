@@ -44,7 +44,7 @@ async def ask(
     def accept(text: str) -> None:
         completion = Completion(text).as_read()
         found = parse(completion)
-        if completion.text:
+        if completion.text and completion.finish_reason == "stop":
             parsed[text] = found
 
     asked = replace(request, accept=accept)
