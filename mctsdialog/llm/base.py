@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm.reading import is_refusal, read_reply
+from mctsdialog.llm._reading import is_refusal, read_reply
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
 ReasoningEffort: TypeAlias = Literal["none", "low", "medium", "high"]

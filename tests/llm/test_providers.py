@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,10 +18,10 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm import ChatRequest, Message, OpenAIChat, Sampling, Usage, chat_model
-from mctsdialog.llm.providers import PROVIDERS, effort_fields
-from mctsdialog.llm.server_words import read_words
-from mctsdialog.llm.wire import parse_usage
+from mctsdialog.llm import ChatRequest, Message, OpenAIChat, Sampling, Usage, chat_model, providers
+from mctsdialog.llm._openai.error_body import read_words
+from mctsdialog.llm._wire import parse_usage
+from mctsdialog.llm.providers import PROVIDERS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -519,7 +520,7 @@ async def test_every_family_is_told_in_its_own_way(
         await model.complete(request(sampling=Sampling(max_tokens=100, reasoning_effort=effort)))
         await model.complete(request(sampling=Sampling(max_tokens=100)))
     assert sent.items() <= server.requests[0][1].items()
-    names = effort_fields(PROVIDERS[provider].effort, effort).keys()
+    names = PROVIDERS[provider].effort_fields(effort).keys()
     assert not names & server.requests[1][1].keys()
 
 
@@ -896,6 +897,34 @@ async def test_azures_key_goes_in_a_header_of_its_own(faulty: Any, good: Any, mo
     monkeypatch.delenv("AZURE_OPENAI_ENDPOINT")
     with pytest.raises(ConfigError, match="AZURE_OPENAI_ENDPOINT"):
         chat_model("azure/gpt-mine")
+
+
+ACME = """
+from mctsdialog.llm.providers import Provider
+
+
+class Acme(Provider):
+    def effort_fields(self, effort):
+        return {"ponder": effort != "none"}
+
+
+PROVIDER = Acme("acme", "https://api.acme.example/v1", "ACME_API_KEY", tokens="max_completion_tokens")
+"""
+
+
+def test_a_provider_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "acme.py").write_text(ACME, "utf-8")
+    monkeypatch.setattr(providers, "__path__", [*providers.__path__, str(tmp_path)])
+    monkeypatch.setattr(providers, "PROVIDERS", providers.discover())
+    monkeypatch.setenv("ACME_API_KEY", "sk-key-of-acme-0123456789")
+    asked = ChatRequest((Message("user", "hello"),), Sampling(max_tokens=9, reasoning_effort="low"))
+    sent = {"model": "big", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 9}
+    for model in (chat_model("acme/big"), OpenAIChat("big", base_url="https://api.acme.example/v1/")):
+        assert model.address == "https://api.acme.example/v1"
+        assert model.body(asked) == sent | {"ponder": True}
+    with pytest.raises(ConfigError, match="acme, anthropic"):
+        OpenAIChat("big", provider="acmee")
+    assert "acme" not in PROVIDERS
 
 
 def test_two_servers_with_one_model_are_two_models() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mctsdialog.llm._reading import is_refusal, read_reply
 from mctsdialog.llm.base import Completion
-from mctsdialog.llm.reading import is_refusal, read_reply
 
 THOUGHT = 'The person is worried.\n\nIs it time for </end/>? No. A first draft: {"empathy": 0}.'
 SAID = "I hear how hard this is for you."

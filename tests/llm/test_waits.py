@@ -23,7 +23,7 @@ from mctsdialog.llm import (
     Usage,
     build_stack,
 )
-from mctsdialog.llm.waits import told_wait
+from mctsdialog.llm._openai.retry_after import told_wait
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

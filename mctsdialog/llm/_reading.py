@@ -2,7 +2,7 @@
 
 Servers leave reasoning in the text in many forms: tags around it, a closing tag alone if the prompt ended in the
 opening one, channels. This module reads plain text; reasoning in fields of its own is taken out by
-:mod:`mctsdialog.llm.wire`.
+:mod:`mctsdialog.llm._wire`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import anyio
 
 from mctsdialog.errors import ConfigError, ModelAccountError, ModelError, ModelResponseError, ModelUnavailableError
+from mctsdialog.llm._openai.errors import BUSY_STATUS
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, Usage
-from mctsdialog.llm.http_errors import BUSY_STATUS
 
 _log = logging.getLogger("mctsdialog.llm")
 

@@ -28,8 +28,8 @@ from mctsdialog.llm.base import (
     identity_of,
     request_key,
 )
-from mctsdialog.llm.budget import Price, cost, price_of
-from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
+from mctsdialog.llm.layers._budget import Price, cost, price_of
+from mctsdialog.llm.layers._cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
 
 CacheMode: TypeAlias = Literal["read-write", "read-only"]
 

@@ -14,11 +14,11 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm import server_words as words
 from mctsdialog.llm._http import LostConnectionError
-from mctsdialog.llm.secret import shorten
-from mctsdialog.llm.server_words import ServerSaid, read_words
-from mctsdialog.llm.waits import told_wait
+from mctsdialog.llm._openai import error_body as words
+from mctsdialog.llm._openai.error_body import ServerSaid, read_words
+from mctsdialog.llm._openai.retry_after import told_wait
+from mctsdialog.llm._secret import shorten
 
 _PASSING = frozenset({408, 409, 425, 429})
 BUSY_STATUS = frozenset({429, 503, 529})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from mctsdialog.llm.server_words import Field, ServerSaid, any_of
+from mctsdialog.llm._openai.error_body import Field, ServerSaid, any_of
 
 _SYSTEM = any_of(
     r"system[ _]?(?:role|messages?|prompts?|instructions?)\b[^.]{0,60}"

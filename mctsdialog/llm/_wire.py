@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from mctsdialog.errors import ModelResponseError
+from mctsdialog.llm._reading import is_refusal, read_reply
 from mctsdialog.llm.base import ChatRequest, Completion, FinishReason, TokenLogprobs, Usage
-from mctsdialog.llm.reading import is_refusal, read_reply
 
 ResponseFormat: TypeAlias = Literal["json_schema", "json_object", "none"]
 """How a reply's schema is asked for: enforced by the server, "some JSON object", or by the prompt alone."""

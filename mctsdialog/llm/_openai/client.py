@@ -20,9 +20,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm._adapt import FORMATS, Manners, Ways
-from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply, basic_auth
-from mctsdialog.llm.address import (
+from mctsdialog.llm._address import (
     OPENAI_URL,
     origin,
     secret_name,
@@ -30,14 +28,16 @@ from mctsdialog.llm.address import (
     shown_address,
     warn_of_plain_http,
 )
+from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply, basic_auth
+from mctsdialog.llm._openai.dialect import FORMATS, Manners, Ways
+from mctsdialog.llm._openai.error_body import NO_ROOM, ServerSaid, holds_error, inner_status, read_words, words_of
+from mctsdialog.llm._openai.errors import error_for_lost, error_for_words
+from mctsdialog.llm._openai.refusals import refuses_system
+from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
+from mctsdialog.llm._secret import Redactor, checked_key
+from mctsdialog.llm._wire import ResponseFormat, parse_completion
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage
-from mctsdialog.llm.http_errors import error_for_lost, error_for_words
-from mctsdialog.llm.http_replies import UnreadableReplyError, read_body
 from mctsdialog.llm.providers import provider_at
-from mctsdialog.llm.refused import refuses_system
-from mctsdialog.llm.secret import Redactor, checked_key
-from mctsdialog.llm.server_words import NO_ROOM, ServerSaid, holds_error, inner_status, read_words, words_of
-from mctsdialog.llm.wire import ResponseFormat, parse_completion
 
 _MOST_BYTES = 32 * 2**20
 _MOST_TRIES = 16  # of one call, each written otherwise; more than there is to learn

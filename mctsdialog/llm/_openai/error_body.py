@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mctsdialog.llm.secret import beginning
+from mctsdialog.llm._secret import beginning
 
 _MOST_BYTES = 20_000
 _INNER = (
