@@ -25,8 +25,8 @@ from mctsdialog.cli.text import one_line
 from mctsdialog.dialogue import ESC
 from mctsdialog.errors import BudgetExceededError
 from mctsdialog.llm import ChatModel, ChatRequest, LocalChat, OpenAIChat, Retry, Usage
-from mctsdialog.llm._adapt import FORMATS
-from mctsdialog.llm.budget import cost, price_of
+from mctsdialog.llm._openai.dialect import FORMATS
+from mctsdialog.llm.layers._budget import cost, price_of
 from mctsdialog.roles import ROLE_NAMES, Roles
 
 _PATIENCE = 60.0  # seconds that a busy server is waited for

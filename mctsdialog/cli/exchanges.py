@@ -10,8 +10,8 @@ from typing import Any
 from mctsdialog._text import visible
 from mctsdialog.cli.text import one_line, shortened
 from mctsdialog.llm import ChatRequest, Completion, Message, Price, Usage
-from mctsdialog.llm.budget import cost, price_of
-from mctsdialog.llm.exchanges import Exchange
+from mctsdialog.llm._exchanges import Exchange
+from mctsdialog.llm.layers._budget import cost, price_of
 
 CHARS = 220  # of a text that is shown in short
 _LABEL = 12  # columns of a label

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from mctsdialog._text import spoken
-from mctsdialog.llm.wire import whole_text
+from mctsdialog.llm._wire import whole_text
 from mctsdialog.roles._sentences import whole_sentences
 
 _MOST = 10_000

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm.address import OPENAI_URL
-from mctsdialog.llm.openai import OpenAIChat
-from mctsdialog.llm.providers import PROVIDERS, address_of, split_provider
+from mctsdialog.llm._address import OPENAI_URL
+from mctsdialog.llm._openai.client import OpenAIChat
+from mctsdialog.llm.providers import PROVIDERS, split_provider
 
 
 def chat_model(name: str, **options: Any) -> OpenAIChat:
@@ -30,10 +30,10 @@ def chat_model(name: str, **options: Any) -> OpenAIChat:
     variable = options.pop("api_key_env", None) or found.key_variable
     if options.get("api_key") is None and variable is not None and not os.environ.get(variable):
         raise ConfigError(f"{name}: set {variable} to your key", field="api_key")
-    return OpenAIChat(model, base_url=address_of(found, model), api_key_env=variable, provider=found.name, **options)
+    return OpenAIChat(model, base_url=found.address_of(model), api_key_env=variable, provider=found.name, **options)
 
 
 def address_of_choice(name: str) -> str:
     """The address of a model that has none of its own: its provider's, or OpenAI's."""
     provider, model = split_provider(name)
-    return OPENAI_URL if provider is None else address_of(provider, model)
+    return OPENAI_URL if provider is None else provider.address_of(model)

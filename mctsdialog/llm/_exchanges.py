@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mctsdialog.errors import CacheMissError, MctsDialogError
 from mctsdialog.llm.base import ChatModel, ChatRequest, ClosingModel, Completion, ModelLayer, former_keys, request_key
-from mctsdialog.llm.cache import ResponseCache
+from mctsdialog.llm.layers._cache import ResponseCache
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import math
 import random
 import time
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from mctsdialog.errors import ConfigError, ModelAccountError, ModelError, ModelResponseError, ModelUnavailableError
+from mctsdialog.llm._openai.errors import BUSY_STATUS
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, Usage
-from mctsdialog.llm.http_errors import BUSY_STATUS
 
 _log = logging.getLogger("mctsdialog.llm")
 
@@ -94,126 +94,112 @@ class RetryingModel(ModelLayer):
         :raises ModelResponseError: the last attempt's.
         :raises ModelAccountError: where the server limits every call for as long as is waited.
         """
-        if self._quiet_until > -math.inf:
-            await self._keep_quiet()
-        try:
-            completion = await self.inner.complete(request)  # nearly always; tenacity costs as much as all other layers
-        except (ModelUnavailableError, ModelResponseError) as error:
-            completion = await _Attempts(self, request, error).go()
-        self._answered_at = time.monotonic()
-        return completion
+        await self._keep_quiet()
+        failed = _Failures()
+        while True:
+            try:
+                completion = await self.inner.complete(request)
+            except (ModelUnavailableError, ModelResponseError) as error:
+                failed.add(error)
+                wait = self.retry.wait(failed.attempts, _asked_wait(error))
+                if self._is_last(error, failed, wait):
+                    raise self._last(error, failed) from None
+                self._before_wait(error, failed, wait)
+            else:
+                self._answered_at = time.monotonic()
+                wasted = failed.usage
+                return replace(completion, usage=completion.usage + wasted) if wasted.total_tokens else completion
+            await self._sleep(wait)
+            failed.waited += wait
 
     async def _keep_quiet(self) -> None:
         """Wait as long as the server has told another call to."""
+        if self._quiet_until == -math.inf:
+            return
         wait = self._quiet_until - time.monotonic()
         if wait > 0:
             await self._sleep(wait + self.retry.jitter * random.random() * self.retry.initial)  # noqa: S311
         else:
             self._quiet_until = -math.inf
 
-    def _say(self, wait: float, error: ModelError, attempt: int) -> None:
-        """Say that a call waits: always in the log, and as a warning now and then."""
+    def _is_last(self, error: _Passing, failed: _Failures, wait: float) -> bool:
+        """Whether no further attempt is made."""
+        most = self.retry.attempts
+        if self._asks_too_long(error) or (most is not None and failed.attempts >= most):
+            return True
+        if _is_busy(error):
+            return failed.waited + wait > self.retry.patience + self.retry.initial
+        lasting = error.lasting and self._answered_at == -math.inf
+        return most is None and failed.faults >= (_FEW if lasting else _ATTEMPTS)
+
+    def _asks_too_long(self, error: _Passing) -> bool:
+        return (_asked_wait(error) or 0.0) > self.retry.maximum_wait
+
+    def _before_wait(self, error: _Passing, failed: _Failures, wait: float) -> None:
+        """Have other calls wait too where the server says so; say that a call waits, as a warning now and then."""
+        self.retries += 1
         now = time.monotonic()
-        busy = isinstance(error, ModelUnavailableError) and error.status in BUSY_STATUS
-        if wait >= (_TOLD_FROM if busy else _LEAST_GROWING) and now - self._line_at >= _LINE_EVERY:
+        asked = _asked_wait(error)
+        if error.status == 429 and asked:
+            self._quiet_until = max(self._quiet_until, now + asked)
+        if wait >= (_TOLD_FROM if _is_busy(error) else _LEAST_GROWING) and now - self._line_at >= _LINE_EVERY:
             self._line_at = now
             _log.warning("waiting %.0f s, then asking again: %s", wait, error)
         else:
-            _log.info("attempt %d failed, next in %.1f s: %s", attempt, wait, error)
+            _log.info("attempt %d failed, next in %.1f s: %s", failed.attempts, wait, error)
 
-
-class _Attempts:
-    """One call, after its first attempt failed."""
-
-    def __init__(self, model: RetryingModel, request: ChatRequest, first: ModelError) -> None:
-        self._model, self._request, self._retry = model, request, model.retry
-        self._began = time.monotonic()
-        self._first: ModelError | None = first
-        self._faults = 0
-        self._wasted = Usage()
-
-    async def go(self) -> Completion:
-        """The reply of the attempt that succeeds."""
-        retrying = AsyncRetrying(
-            sleep=self._model._sleep,
-            stop=self._is_over,
-            wait=self._wait,
-            retry=retry_if_exception(self._is_passing),
-            before_sleep=self._before_sleep,
-            reraise=True,
-        )
-        try:
-            completion: Completion = await retrying(self._attempt)
-        except (ModelUnavailableError, ModelResponseError) as last:
-            made = retrying.statistics.get("attempt_number", 1)
-            waited = retrying.statistics.get("idle_for", 0.0)
-            error = self._last(last, waited)
-            error.usage = self._wasted if self._wasted.total_tokens else error.usage
-            error.add_note(f"after {made} attempt{'s' * (made != 1)}")
-            raise error from None
-        if self._wasted.total_tokens:
-            completion = replace(completion, usage=completion.usage + self._wasted)
-        return completion
-
-    async def _attempt(self) -> Completion:
-        try:
-            if self._first is not None:
-                first, self._first = self._first, None
-                raise first
-            return await self._model.inner.complete(self._request)
-        except ModelError as error:
-            self._wasted += error.usage or Usage()
-            if not _is_busy(error):
-                self._faults += 1
-            raise
-
-    def _is_passing(self, error: BaseException) -> bool:
-        if isinstance(error, ModelUnavailableError):
-            return (error.retry_after or 0.0) <= self._retry.maximum_wait
-        return isinstance(error, ModelResponseError)
-
-    def _is_over(self, state: RetryCallState) -> bool:
-        error, most = _error_of(state), self._retry.attempts
-        if most is not None and state.attempt_number >= most:
-            return True
-        if _is_busy(error):
-            return state.idle_for + state.upcoming_sleep > self._retry.patience + self._retry.initial
-        lasting = getattr(error, "lasting", False) and self._model._answered_at == -math.inf
-        return most is None and self._faults >= (_FEW if lasting else _ATTEMPTS)
-
-    def _wait(self, state: RetryCallState) -> float:
-        return self._retry.wait(state.attempt_number, getattr(_error_of(state), "retry_after", None))
-
-    def _before_sleep(self, state: RetryCallState) -> None:
-        model, error = self._model, _error_of(state)
-        model.retries += 1
-        assert isinstance(error, ModelError), "only those are tried again"
-        if isinstance(error, ModelUnavailableError) and error.status == 429 and error.retry_after:
-            model._quiet_until = max(model._quiet_until, time.monotonic() + error.retry_after)
-        model._say(state.upcoming_sleep, error, state.attempt_number)
-
-    def _last(self, error: ModelUnavailableError | ModelResponseError, waited: float) -> ModelError:
+    def _last(self, error: _Passing, failed: _Failures) -> ModelError:
         """The error that is raised at the end, with what to do about a server that stays busy."""
-        if not isinstance(error, ModelUnavailableError):
-            return error
-        if not self._is_passing(error):
-            most = f"more than the {self._retry.maximum_wait:g} s that are waited (maximum_wait)"
-            return ModelUnavailableError(
-                f"{error}; the server asks to wait {error.retry_after:g} s, {most}",
+        last: ModelError = error
+        if self._asks_too_long(error):
+            most = f"more than the {self.retry.maximum_wait:g} s that are waited (maximum_wait)"
+            last = ModelUnavailableError(
+                f"{error}; the server asks to wait {_asked_wait(error):g} s, {most}",
                 model=error.model,
                 status=error.status,
-                retry_after=error.retry_after,
+                retry_after=_asked_wait(error),
             )
-        if error.status == 429 and self._retry.attempts is None and self._model._answered_at < self._began:
+        elif (
+            _is_busy(error) and error.status == 429 and self.retry.attempts is None and self._answered_at < failed.since
+        ):
             advice = "raise the quota, or ask for less with --requests-per-minute; then give the same command again"
-            reason = f"{error}; no call was let through in {waited:.0f} s of waiting: {advice}"
-            return ModelAccountError(reason, model=error.model, status=429)
-        return error
+            reason = f"{error}; no call was let through in {failed.waited:.0f} s of waiting: {advice}"
+            last = ModelAccountError(reason, model=error.model, status=429)
+        last.usage = failed.usage if failed.usage.total_tokens else last.usage
+        last.add_note(f"after {failed.attempts} attempt{'s' * (failed.attempts != 1)}")
+        return last
 
 
-def _is_busy(error: BaseException | None) -> bool:
+_Passing: TypeAlias = ModelUnavailableError | ModelResponseError
+
+
+@dataclass(slots=True)
+class _Failures:
+    """The failed attempts of one call.
+
+    :param faults: of them, those for another reason than that the server is busy.
+    :param waited: seconds.
+    :param usage: tokens that were billed for them.
+    :param since: when the first one failed.
+    """
+
+    attempts: int = 0
+    faults: int = 0
+    waited: float = 0.0
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
+    since: float = 0.0
+
+    def add(self, error: _Passing) -> None:
+        self.since = self.since or time.monotonic()
+        self.attempts += 1
+        self.faults += not _is_busy(error)
+        self.usage += error.usage or Usage()
+
+
+def _is_busy(error: _Passing) -> bool:
     return isinstance(error, ModelUnavailableError) and error.status in BUSY_STATUS
 
 
-def _error_of(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
+def _asked_wait(error: _Passing) -> float | None:
+    """Seconds that the server asks to wait, where it does."""
+    return error.retry_after if isinstance(error, ModelUnavailableError) else None

@@ -15,6 +15,7 @@ from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from mctsdialog.errors import CacheMissError, ConfigError
 from mctsdialog.files import seal, sealed
+from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import (
     ChatModel,
     ChatRequest,
@@ -27,9 +28,8 @@ from mctsdialog.llm.base import (
     identity_of,
     request_key,
 )
-from mctsdialog.llm.budget import Price, cost, price_of
-from mctsdialog.llm.cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
-from mctsdialog.llm.loop_local import LoopLocal
+from mctsdialog.llm.layers._budget import Price, cost, price_of
+from mctsdialog.llm.layers._cache_store import CorruptEntry, DiskStore, ReadOnlyStore, Store
 
 CacheMode: TypeAlias = Literal["read-write", "read-only"]
 

@@ -15,10 +15,13 @@ _UNIT = r"(ms|milli\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _PART = rf"(\d+(?:\.\d+)?)\s*{_UNIT}(?![a-z])"
 _DURATION = re.compile(rf"\s*(?:{_PART}[\s,]*(?:and\s+)?)+", re.I)
 _IN_WORDS = re.compile(
-    r"\b(?:again|retry\w*|wait\w*|resets?|available|back)\b[^.\n]{0,60}?\b(?:in|after|for|within)\b:?\s+"
-    rf"(?:about |approximately |at least |another )?((?:{_PART}[\s,]*(?:and\s+)?)+)",
+    r"\b(?:(?:again|retry\w*|wait\w*|resets?|available|allowed|back)\b[^.\n]{0,60}?\b(?:in|after|for|within)\b:?\s+"
+    r"|wait\s+|(?:cool-?down|estimated[ _]time|eta)\b\W{1,4})"
+    r"(?:about |approximately |at least |another )?"
+    rf"((?:{_PART}[\s,]*(?:and\s+)?)+|(?:an?|one) (?:second|minute|hour)\b)",
     re.I,
 )
+_AS_FIELD = re.compile(r"\bretry[-_ ]?after['\"]?\s*[:=]\s*['\"]?(\d+(?:\.\d+)?)(?![\w:-])", re.I)
 _MOST = 366 * 86400.0  # what is longer is no wait
 
 
@@ -32,13 +35,18 @@ def told_wait(headers: Mapping[str, str], data: object, message: str, *, limited
         reset count.
     """
     given = {name.lower(): value for name, value in (*_inner_headers(data), *headers.items())}
-    found = _number(given.get("retry-after-ms"))
-    if found is not None:
-        return found / 1000
-    for wait in (_moment(given.get("retry-after")), _of_data(data), _of_words(message)):
+    for name, value in given.items():
+        if name.endswith("retry-after-ms") and (found := _number(value)) is not None:
+            return found / 1000
+    told = (_moment(value) for name, value in given.items() if name.endswith(("retry-after", "retry-after-seconds")))
+    for wait in (next(filter(_is_told, told), None), _of_data(data), _of_words(message)):
         if wait is not None:
             return wait
     return _of_resets(given) if limited else None
+
+
+def _is_told(wait: float | None) -> bool:
+    return wait is not None
 
 
 def _inner_headers(data: object) -> list[tuple[str, str]]:
@@ -53,11 +61,14 @@ def _of_data(data: object) -> float | None:
         for name, value in each.items():
             word = str(name).lower().replace("_", "").replace("-", "")
             told = _plain(value.get("seconds") if isinstance(value, Mapping) else value)
-            if word in ("retrydelay", "retryafter", "retryafterseconds") and (wait := _moment(told)) is not None:
+            if word in _WAITS and (wait := _moment(told)) is not None:
                 return wait
             if word in ("retryafterms", "retrydelayms") and (milliseconds := _number(told)) is not None:
                 return milliseconds / 1000
     return None
+
+
+_WAITS = ("retrydelay", "retryafter", "retryafterseconds", "retryin", "waitseconds", "estimatedtime")
 
 
 def _plain(value: object) -> str | None:
@@ -76,7 +87,10 @@ def _objects(data: object, depth: int = 6) -> Iterator[Mapping[str, Any]]:
 def _of_words(message: str) -> float | None:
     """Of a message such as "Please try again in 48.5s", "retry after 2m59s", "wait for 20 seconds"."""
     found = _IN_WORDS.search(message[:4000])
-    return None if found is None else _duration(found[1])
+    if found is None:
+        field = _AS_FIELD.search(message[:4000])
+        return None if field is None else _moment(field[1])
+    return _duration(re.sub(r"(?i)^(?:an?|one)\b", "1", found[1]))
 
 
 def _of_resets(headers: Mapping[str, str]) -> float | None:
@@ -87,14 +101,14 @@ def _of_resets(headers: Mapping[str, str]) -> float | None:
     spent: list[float] = []
     unknown: list[float] = []
     for name, value in headers.items():
-        if "reset" not in name or "ratelimit" not in name:
+        if "reset" not in name or "ratelimit" not in name.replace("rate-limit", "ratelimit"):
             continue
         wait = _moment(value)
         left = _number(headers.get(name.replace("reset-after", "reset").replace("reset", "remaining")))
         if wait is not None and left in (None, 0.0):
             (unknown if left is None else spent).append(wait)
-    window = re.search(r"\bt=(\d+)", headers.get("ratelimit", ""))
-    if window is not None and re.search(r"\br=0\b", headers["ratelimit"]):
+    window = re.search(r"\b(?:t|reset)=(\d+)", headers.get("ratelimit", ""))
+    if window is not None and re.search(r"\b(?:r|remaining)=0\b", headers["ratelimit"]):
         spent.append(float(window[1]))
     return max(spent) if spent else min(unknown, default=None)
 
@@ -103,7 +117,7 @@ def _moment(value: str | None) -> float | None:
     """Seconds from now: a number, a duration, seconds or milliseconds of the epoch, or a date."""
     if value is None:
         return None
-    number = _number(value)
+    number = _number(re.sub(r"^([\d.]+),.*", r"\1", value))  # a proxy may have joined two headers
     if number is not None:
         if number > 1e11:
             number /= 1000

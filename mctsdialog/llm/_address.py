@@ -12,7 +12,7 @@ import httpx
 from pydantic import SecretStr
 
 from mctsdialog.errors import ConfigError, InsecureKeyWarning
-from mctsdialog.llm.secret import looks_secret
+from mctsdialog.llm._secret import looks_secret
 
 OPENAI_URL = "https://api.openai.com/v1"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from mctsdialog.errors import ConfigError, ModelUnavailableError
 from mctsdialog.llm.base import ChatRequest, Completion
-from mctsdialog.llm.limits import Claim, Limits
+from mctsdialog.llm.layers._limits import Claim, Limits
 
 _FORGET = 1.02  # a window: the best time of long ago, of shorter prompts perhaps, is no measure for ever
 

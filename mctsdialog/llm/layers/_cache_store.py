@@ -19,7 +19,7 @@ import diskcache
 
 from mctsdialog.errors import CacheError, ConfigError, DataError
 from mctsdialog.files import inside, write_atomically
-from mctsdialog.llm.cache_check import advice, bounded, check_database, database_file, text_or_bytes
+from mctsdialog.llm.layers._cache_check import advice, bounded, check_database, database_file, text_or_bytes
 
 _LOCK_SECONDS = 30.0
 _SETTINGS: dict[str, Any] = {

@@ -14,11 +14,11 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm import server_words as words
-from mctsdialog.llm.http import LostConnectionError
-from mctsdialog.llm.secret import shorten
-from mctsdialog.llm.server_words import ServerSaid, read_words
-from mctsdialog.llm.waits import told_wait
+from mctsdialog.llm._http import LostConnectionError
+from mctsdialog.llm._openai import error_body as words
+from mctsdialog.llm._openai.error_body import ServerSaid, read_words
+from mctsdialog.llm._openai.retry_after import told_wait
+from mctsdialog.llm._secret import shorten
 
 _PASSING = frozenset({408, 409, 425, 429})
 BUSY_STATUS = frozenset({429, 503, 529})
@@ -62,13 +62,17 @@ def error_for_words(
     shown = shorten(clean(said.message))  # a shortened key could not be found
     text = f"{model}: {address} answered {status}" + (f": {shown}" if shown else "")
     wait = told_wait(headers, said.data, said.message, limited=status == 429)
-    if status >= 400 and status != 429 and status < 500 and said.has(words.CONTENT):
+    if said.has(words.LOADING):  # whatever its status
+        return ModelUnavailableError(text, model=model, status=503, retry_after=wait)
+    if status == 451 or (
+        words.CONTENT.search(said.codes) if status >= 500 else 400 <= status != 429 and said.has(words.CONTENT)
+    ):
         reason = f"{text} (the provider's filter refuses this content)"
         return ModelRefusedError(reason, reason="content_filter", model=model, status=status)
     for_good = _for_good(said, model, address, key_hint, _target(headers, clean), wait is not None)
     if for_good:
         return ModelAccountError(f"{text} ({for_good})", model=model, status=status)
-    if status in _PASSING or status >= 500 or said.has(words.BUSY):
+    if status in _PASSING or status >= 500 or (status != 413 and said.has(words.BUSY)):
         return ModelUnavailableError(text, model=model, status=status, retry_after=wait)
     if 200 <= status < 300 or said.has(words.GENERATION) or said.has(words.PROVIDER):
         return ModelResponseError(text, model=model, status=status)
@@ -91,6 +95,8 @@ def _for_good(said: ServerSaid, model: str, address: str, key_hint: str, target:
         "": passing,
         key: status == 401 or (refused and said.has(words.WRONG_KEY)),
         _model_advice(said, model): refused and said.has(words.NO_MODEL),
+        f"a proxy or firewall before the server answers in its place; {_path_advice(address)}": status == 403
+        and said.page,
         f"{key}, and its rights: it may not use this model": status == 403,
         f"{_path_advice(address)}, and the model name {model!r}": status in (404, 405),
         f"redirects are not followed: set base_url to where it points, {target}": 300 <= status < 400,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from mctsdialog.llm.server_words import Field, ServerSaid, any_of
+from mctsdialog.llm._openai.error_body import Field, ServerSaid, any_of
 
 _SYSTEM = any_of(
     r"system[ _]?(?:role|messages?|prompts?|instructions?)\b[^.]{0,60}"
@@ -13,6 +13,9 @@ _SYSTEM = any_of(
     r"(?:not support|n't support|unsupported)[^.]{0,60}\bsystem\b",
     r"roles? must alternate",
     r"only [^.]{0,60}\broles? (?:are|is) (?:supported|allowed)",
+    r"\brole['\"`]?\s*:?\s*['\"`]?system['\"`]?[^.]{0,40}not (?:supported|allowed|enabled|permitted)",
+    r"['\"`]system['\"`] (?:role|messages?)[^.]{0,60}not (?:supported|allowed|enabled|permitted)",
+    r"\brole\b['\"`]?:?[^.]{0,20}\b(?:should|must) be (?:one of )?:?\s*['\"`]?(?:user|assistant)\b(?![^.]*system)",
     r"developer instruction is not enabled",
     r"(?:unexpected|invalid|unknown|unsupported) (?:message )?role:? ['\"`]?system",
 )
@@ -52,6 +55,7 @@ _REFUSED = any_of(
     r"(?:may|can|must) (?:only )?be (?:set to )?(?:1\b|the default|unset|omitted|null)",
     r"invalid (?:argument|parameter|field)",
     r"cannot find field",
+    r"\bmandatory\b|cannot be (?:disabled|turned off)",
 )
 _RANGE = any_of(
     r"\b(?:between|less than|greater than|at least|at most|maximum|minimum|range|exceeds?)\b",

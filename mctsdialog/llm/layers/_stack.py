@@ -17,12 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, ReasoningEffort
-from mctsdialog.llm.budget import Budget, BudgetedModel
-from mctsdialog.llm.cache import CachedModel, ResponseCache
-from mctsdialog.llm.limits import LimitedModel, Limits
-from mctsdialog.llm.meter import Meter, MeteredModel
-from mctsdialog.llm.retry import Retry, RetryingModel
-from mctsdialog.llm.singleflight import SingleFlight
+from mctsdialog.llm.layers._budget import Budget, BudgetedModel
+from mctsdialog.llm.layers._cache import CachedModel, ResponseCache
+from mctsdialog.llm.layers._limits import LimitedModel, Limits
+from mctsdialog.llm.layers._meter import Meter, MeteredModel
+from mctsdialog.llm.layers._retry import Retry, RetryingModel
+from mctsdialog.llm.layers._singleflight import SingleFlight
 
 
 def build_stack(

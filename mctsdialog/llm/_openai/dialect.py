@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mctsdialog.errors import ModelRequestError
-from mctsdialog.llm.base import ChatRequest, Completion
-from mctsdialog.llm.providers import Provider, effort_fields
-from mctsdialog.llm.refused import (
+from mctsdialog.llm._openai.error_body import GENERATION, TOO_LONG, ServerSaid
+from mctsdialog.llm._openai.refusals import (
     EFFORT_NAMES,
     names_parameter,
     quoted_values,
@@ -22,8 +21,9 @@ from mctsdialog.llm.refused import (
     refuses_format,
     refuses_system,
 )
-from mctsdialog.llm.server_words import GENERATION, TOO_LONG, ServerSaid
-from mctsdialog.llm.wire import ResponseFormat, merged_system, plain_schema, request_body
+from mctsdialog.llm._wire import ResponseFormat, merged_system, plain_schema, request_body
+from mctsdialog.llm.base import ChatRequest, Completion
+from mctsdialog.llm.providers import Provider
 
 _log = logging.getLogger("mctsdialog.llm")
 
@@ -93,7 +93,7 @@ class Manners:
         effort = request.sampling.reasoning_effort
         if effort is not None:
             sent = dict(ways.efforts).get(effort, effort)
-            body |= effort_fields(self._provider.effort, sent) if sent else {}
+            body |= self._provider.effort_fields(sent) if sent else {}
         if limit is not None and ways.tokens and self._limited:
             thinking = 0 if effort is None else body.get("thinking", {}).get("budget_tokens", 0)
             body[ways.tokens] = _roomy(limit, ways.room) + thinking

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import anyio
 
+from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, identity_of, request_key
-from mctsdialog.llm.loop_local import LoopLocal
 
 
 class _Flight:

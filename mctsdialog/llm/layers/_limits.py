@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import anyio
 
 from mctsdialog.errors import ConfigError
+from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, estimate_prompt_tokens
-from mctsdialog.llm.loop_local import LoopLocal
 
 _USUAL_REPLY = 512  # tokens expected of a reply without max_tokens
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from mctsdialog.errors import ModelResponseError
+from mctsdialog.llm._reading import is_refusal, read_reply
 from mctsdialog.llm.base import ChatRequest, Completion, FinishReason, TokenLogprobs, Usage
-from mctsdialog.llm.reading import read_reply
 
 ResponseFormat: TypeAlias = Literal["json_schema", "json_object", "none"]
 """How a reply's schema is asked for: enforced by the server, "some JSON object", or by the prompt alone."""
@@ -25,19 +27,28 @@ _FINISH: dict[str, FinishReason] = {
     **dict.fromkeys(
         (
             "content_filter", "content_filtered", "safety", "recitation", "prohibited_content", "blocklist", "spii",
-            "image_safety", "sensitive", "guardrail_intervened", "error_toxic",
+            "image_safety", "sensitive", "guardrail_intervened", "error_toxic", "moderation", "content_policy",
+            "policy_violation", "blocked", "filtered", "unsafe", "model_armor", "language",
         ),
         "content_filter",
     ),
-    "refusal": "refusal",
+    **dict.fromkeys(("refusal", "refused"), "refusal"),
 }  # fmt: skip
 """Finish reasons of many servers, in lower case."""
 
-_FAILED = ("error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource", "unexpected")
+_FAILED = (
+    "error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource", "unexpected", "failed",
+    "timeout", "server_error", "provider_error", "malformed_response",
+)  # fmt: skip
 _TOOLS = ("tool_calls", "function_call", "tool_use", "malformed_function_call")
 _TEXT_TYPES = (None, "text", "output_text")
-_THOUGHT_TYPES = ("thinking", "reasoning", "thought", "redacted_thinking", "reasoning_content")
-_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
+_THOUGHT_TYPES = (
+    "thinking", "reasoning", "thought", "redacted_thinking", "reasoning_content", "reasoning.text",
+    "reasoning.summary", "reasoning_text", "summary_text",
+)  # fmt: skip
+_THOUGHT_FIELDS = (
+    "reasoning_content", "reasoning", "thinking", "thoughts", "reasoning_text", "reasoning_details", "thinking_blocks",
+)  # fmt: skip
 _MOST_NESTING = 4  # of parts in parts
 
 
@@ -120,23 +131,27 @@ def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Compl
     :param latency: seconds the call took.
     :raises ModelResponseError: where the reply holds no completion, or one that broke off; with the tokens billed.
     """
-    usage = parse_usage(data.get("usage") if isinstance(data, Mapping) else None)
+    usage = parse_usage(data.get("usage") if isinstance(data, dict) else None)
     choice = _first_choice(data, model, usage)
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if message is None and isinstance(choice.get("text"), str):
+        message = {"content": choice["text"]}
+    if not isinstance(message, dict):
         raise ModelResponseError(f"{model}: the reply's first choice has no message", model=model, usage=usage)
-    finish = parse_finish_reason(choice.get("finish_reason"))
+    finish = _finish_of(choice)
     text, thought, refusal = _parts(message.get("content"))
-    given = message.get("refusal")
-    refusal = refusal or (given if isinstance(given, str) else "")
-    if refusal and not text.strip():
+    refusal = refusal or "".join(_parts(message.get("refusal"))) or ("refused" if message.get("refusal") else "")
+    if refusal.strip():  # whatever was said before it
         text, finish = refusal, "refusal"
     reading = read_reply(whole_text(text))
+    if finish in ("stop", "other") and is_refusal(reading.said):
+        finish = "refusal"
     thoughts = [_thought_of(message), thought, reading.thought]
+    unsaid = not reading.said and not usage.reasoning_tokens and usage.completion_tokens >= _FEW_TOKENS
     completion = Completion(
         text=reading.said,
         finish_reason=finish,
-        usage=usage,
+        usage=replace(usage, reasoning_tokens=usage.completion_tokens) if unsaid else usage,
         latency=latency,
         model=model,
         thought=whole_text("\n\n".join(each.strip() for each in thoughts if each.strip())),
@@ -154,11 +169,18 @@ def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Compl
     return completion
 
 
+def _finish_of(choice: Mapping[str, Any]) -> FinishReason:
+    """The finish reason; a gateway that calls a refusal of the model behind it "stop" still quotes that one's word."""
+    finish = parse_finish_reason(choice.get("finish_reason"))
+    quoted = parse_finish_reason(choice.get("native_finish_reason") or choice.get("stop_reason"))
+    return quoted if finish == "other" or quoted in ("content_filter", "refusal") else finish
+
+
 def _first_choice(data: object, model: str, usage: Usage) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise ModelResponseError(f"{model}: the reply is {_kind(data)}, not a JSON object", model=model)
     choices = data.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         reason = f"{model}: the reply has no choices; the provider may have dropped or filtered it"
         raise ModelResponseError(reason, model=model, usage=usage)
     choice: Mapping[str, Any] = choices[0]
@@ -176,10 +198,11 @@ def _parts(content: object, nesting: int = _MOST_NESTING) -> tuple[str, str, str
     if isinstance(content, str):
         return content, "", ""
     found: tuple[list[str], list[str], list[str]] = ([], [], [])
+    content = [content] if isinstance(content, dict) else content
     for part in content if isinstance(content, list) and nesting else ():
         if isinstance(part, str):
             found[0].append(part)
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             kind = part.get("type")
             if kind in _THOUGHT_TYPES or part.get("thought") is True:
                 found[1].append(_thought_of(part, "text", "content", "summary", nesting=nesting - 1))
@@ -193,9 +216,10 @@ def _parts(content: object, nesting: int = _MOST_NESTING) -> tuple[str, str, str
 def _thought_of(fields: Mapping[str, Any], *more: str, nesting: int = _MOST_NESTING) -> str:
     """The reasoning in the fields of a message or a part; servers repeat it under several names."""
     for name in (*_THOUGHT_FIELDS, *more):
-        text = "".join(_parts(fields.get(name), nesting)[:2])
-        if text.strip():
-            return text
+        if fields.get(name):
+            text = "".join(_parts(fields[name], nesting)[:2])
+            if text.strip():
+                return text
     return ""
 
 
@@ -209,7 +233,11 @@ def whole_text(text: str) -> str:
 
 
 def _word(value: object) -> str:
-    return value.strip().lower().replace("-", "_") if isinstance(value, str) else ""
+    """A word as servers write constants, in one form: ``FinishReason.SAFETY`` is ``safety``."""
+    if not isinstance(value, str):
+        return ""
+    word = value.partition(":")[0].strip().lower().replace("-", "_").replace(" ", "_").rpartition(".")[2]
+    return word.removeprefix("finish_reason_")
 
 
 def parse_logprobs(value: object) -> tuple[TokenLogprobs, ...]:
@@ -217,10 +245,12 @@ def parse_logprobs(value: object) -> tuple[TokenLogprobs, ...]:
 
     A character that is cut into several tokens belongs to the last of them.
     """
-    content = value.get("content") if isinstance(value, Mapping) else None
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return ()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     tokens = []
-    for entry in content if isinstance(content, list) else ():
+    for entry in content:
         found = _token(entry)
         if found is None:
             return ()
@@ -236,7 +266,7 @@ def parse_logprobs(value: object) -> tuple[TokenLogprobs, ...]:
 
 def _token(entry: object) -> tuple[str, float] | None:
     """A token's text and its log-probability; one that is too small for a number counts as a very small one."""
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         return None
     text, logprob = entry.get("token"), entry.get("logprob")
     if not isinstance(text, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float | None):
@@ -259,33 +289,53 @@ def parse_usage(value: object) -> Usage:
 
     Some servers leave reasoning out of ``completion_tokens`` and count it in the total alone.
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return Usage()
-    prompt = _count(value.get("prompt_tokens")) or _count(value.get("input_tokens"))
-    told = _count(value.get("completion_tokens")) or _count(value.get("output_tokens"))
-    written = max(told, _count(value.get("total_tokens")) - prompt)
-    cached = [
-        *(_detail(value, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")),
-        *(_count(value.get(name)) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
-    ]
-    thought = [
-        *(_detail(value, name, "reasoning_tokens") for name in ("completion_tokens_details", "output_tokens_details")),
-        _count(value.get("reasoning_tokens")),
-        written - told if told else 0,
-    ]
-    return Usage(prompt, written, min(max(cached), prompt), min(max(thought), written))
+    told = dict.fromkeys(_TOKENS.values(), 0)
+    for name, count in value.items():
+        details = count if isinstance(count, dict) and "detail" in str(name).lower() else {name: count}
+        for each, number in details.items():
+            kind = _TOKENS.get(str(each).replace("_", "").lower())
+            if kind is not None:
+                told[kind] = max(told[kind], _count(number))
+    prompt, cached, written, thought, total = (
+        told[kind] for kind in ("prompt", "cached", "written", "thought", "total")
+    )
+    if not prompt and cached > (prompt := told["input"]):  # Anthropic's own: what was cached stands beside
+        prompt += cached + told["created"]
+    # What is beyond the reply is reasoning, and so is more reasoning than the reply has tokens in all.
+    billed = max(written, total - prompt if total else written + thought if thought > written else 0)
+    thought = max(thought, billed - written if written else 0)
+    return Usage(prompt, billed, min(cached, prompt), min(thought, billed))
 
 
-def _detail(usage: Mapping[str, Any], name: str, count: str) -> int:
-    details = usage.get(name)
-    return _count(details.get(count)) if isinstance(details, Mapping) else 0
+_TOKENS = {
+    **dict.fromkeys(("prompttokens", "prompttokencount"), "prompt"),
+    "inputtokens": "input",
+    "cachecreationinputtokens": "created",
+    **dict.fromkeys(
+        (
+            "cachedtokens", "promptcachehittokens", "cachereadinputtokens", "cachereadtokens", "cacheread",
+            "numcachedtokens", "cachedprompttokens", "promptcachedtokens", "cachedinputtokens",
+            "cachedcontenttokencount",
+        ),
+        "cached",
+    ),
+    **dict.fromkeys(("completiontokens", "outputtokens", "candidatestokencount"), "written"),
+    **dict.fromkeys(("reasoningtokens", "thinkingtokens", "thoughtstokencount"), "thought"),
+    **dict.fromkeys(("totaltokens", "totaltokencount"), "total"),
+}  # fmt: skip
+"""Numbers of tokens in usages of many servers, in lower case and without underscores."""
 
 
 def _count(value: object) -> int:
-    """A number of tokens; some servers write it with a fraction of 0."""
+    """A number of tokens; some servers write it with a fraction of 0, or as a text."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,12}(?:\.0*)?\s*", value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_TOKENS:
         return 0
     return int(value)
 
 
 _MOST_TOKENS = 1e12
+_FEW_TOKENS = 16  # of a reply without text: more were reasoning that is not shown

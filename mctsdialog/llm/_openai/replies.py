@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from mctsdialog.llm.secret import beginning, shorten
+from mctsdialog.llm._secret import beginning, shorten
 
 _EVENT_LINE = re.compile(r"(?:data|event|id|retry)?:")
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,80})", re.I)

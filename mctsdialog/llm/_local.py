@@ -29,10 +29,10 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.files import open_input
+from mctsdialog.llm._loop_local import LoopLocal
+from mctsdialog.llm._wire import parse_completion, request_body
 from mctsdialog.llm.base import PARAGRAPH_STOP, ChatRequest, ClosingModel, Completion, former_keys, request_key
-from mctsdialog.llm.loop_local import LoopLocal
-from mctsdialog.llm.providers import effort_fields
-from mctsdialog.llm.wire import parse_completion, request_body
+from mctsdialog.llm.providers import vllm
 
 # OpenMP's threads spin 300,000 times while they wait for one another. Where another program wants the cores that
 # slows generation to a sixth; with few spins it stays at half, and alone it loses less than a tenth. Read by libgomp
@@ -204,7 +204,7 @@ class LocalChat(ClosingModel):
         reply = _Stream(stop)
         body = request_body(self.name, request)
         if request.sampling.reasoning_effort is not None:
-            body |= effort_fields("template", request.sampling.reasoning_effort)
+            body |= vllm.PROVIDER.effort_fields(request.sampling.reasoning_effort)  # templates know the same
         try:
             # Streamed, because the callback is the only way to stop llama.cpp in the middle of a reply.
             direct = server.handle_chat_completions(

@@ -20,8 +20,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm._adapt import FORMATS, Manners, Ways
-from mctsdialog.llm.address import (
+from mctsdialog.llm._address import (
     OPENAI_URL,
     origin,
     secret_name,
@@ -29,23 +28,16 @@ from mctsdialog.llm.address import (
     shown_address,
     warn_of_plain_http,
 )
+from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply, basic_auth
+from mctsdialog.llm._openai.dialect import FORMATS, Manners, Ways
+from mctsdialog.llm._openai.error_body import NO_ROOM, ServerSaid, holds_error, inner_status, read_words, words_of
+from mctsdialog.llm._openai.errors import error_for_lost, error_for_words
+from mctsdialog.llm._openai.refusals import refuses_system
+from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
+from mctsdialog.llm._secret import Redactor, checked_key
+from mctsdialog.llm._wire import ResponseFormat, parse_completion
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage
-from mctsdialog.llm.http import (
-    Connections,
-    LoopConnections,
-    LostConnectionError,
-    Reply,
-    basic_auth,
-    json_headers,
-    make_sender,
-)
-from mctsdialog.llm.http_errors import error_for_lost, error_for_words
-from mctsdialog.llm.http_replies import UnreadableReplyError, read_body
 from mctsdialog.llm.providers import provider_at
-from mctsdialog.llm.refused import refuses_system
-from mctsdialog.llm.secret import Redactor, checked_key
-from mctsdialog.llm.server_words import ServerSaid, holds_error, inner_status, read_words, words_of
-from mctsdialog.llm.wire import ResponseFormat, parse_completion
 
 _MOST_BYTES = 32 * 2**20
 _MOST_TRIES = 16  # of one call, each written otherwise; more than there is to learn
@@ -88,6 +80,9 @@ class OpenAIChat(ClosingModel):
         key. By default the address tells it, where it is a known provider's.
     :param reasoning_room: whether a model that reasons may take more tokens than were asked for, up to 64 times as
         many: a reply that ran out of tokens while the model was thinking is asked for once more.
+    :param http_client: your own client, which carries the calls with its transport, proxies, certificates, hooks and
+        time-outs (but httpx's default of 5 s), at its own speed: above 32 calls at once httpx slows down. It belongs to
+        the event loop that you use it in, and is not closed with the model. None takes aiohttp on asyncio.
     :param transport: an httpx transport in place of the network, for tests.
     :raises ConfigError: for a value out of range, a malformed address or key.
     """
@@ -107,9 +102,12 @@ class OpenAIChat(ClosingModel):
         response_format: ResponseFormat = "json_schema",
         provider: str | None = None,
         reasoning_room: bool = True,
+        http_client: httpx.AsyncClient | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         _check(model, timeout, max_connections, response_format)
+        if http_client is not None and transport is not None:
+            raise ConfigError("a transport belongs into the http_client where there is one", field="transport")
         self.model = model
         self.timeout = timeout
         self.max_connections = max_connections
@@ -130,9 +128,14 @@ class OpenAIChat(ClosingModel):
         self._key_hint = self._say_key(None if api_key is not None else api_key_env)
         if self._key or userinfo or any(map(secret_name, self._headers)):
             warn_of_plain_http(url)
-        self._transport = transport
         self._manners = Manners(model, self._provider, self._extra, response_format, roomy=reasoning_room)
-        self._connections = LoopConnections(self._connect)
+        self._sessions = HttpSessions(
+            self._url,
+            self._secret_headers,
+            max_connections=max_connections,
+            http_client=http_client,
+            transport=transport,
+        )
 
     @property
     def name(self) -> str:
@@ -182,19 +185,19 @@ class OpenAIChat(ClosingModel):
         :raises ModelUnavailableError: it cannot answer now, or a connection fault or a time-out.
         :raises ModelResponseError: its answer holds no completion.
         """
-        connections = await self._connections.get()
-        async with connections.slots:
-            completion, used = await self._adapted(connections, request)
+        session = await self._sessions.get()
+        async with session.slots:
+            completion, used = await self._adapted(session, request)
             more = self._manners.more_room(used, request, completion)
-            return completion if more is None else await self._with_room(connections, request, completion, used, more)
+            return completion if more is None else await self._with_room(session, request, completion, used, more)
 
-    async def _adapted(self, connections: Connections, request: ChatRequest) -> tuple[Completion, Ways]:
+    async def _adapted(self, session: HttpSession, request: ChatRequest) -> tuple[Completion, Ways]:
         """Ask, and while the server refuses what may be written otherwise, ask so; with how it was written."""
         ways = self._manners.ways
         first: ModelError | None = None  # the refusal of the first of several formats
         for left in reversed(range(_MOST_TRIES)):
             body = self._manners.body(request, ways)
-            found = await self._call(connections, request, body)
+            found = await self._call(session, request, body)
             if isinstance(found, Completion):
                 self._manners.notice(found)
                 if request.schema is not None:
@@ -209,11 +212,11 @@ class OpenAIChat(ClosingModel):
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _with_room(
-        self, connections: Connections, request: ChatRequest, cut: Completion, used: Ways, more: Ways
+        self, session: HttpSession, request: ChatRequest, cut: Completion, used: Ways, more: Ways
     ) -> Completion:
         """Ask once more for a reply that ran out of tokens; what both have cost is in its usage."""
         try:
-            found = await self._call(connections, request, self._manners.body(request, more))
+            found = await self._call(session, request, self._manners.body(request, more))
         except ModelError as error:
             error.usage = cut.usage + (error.usage or Usage())
             raise
@@ -222,18 +225,19 @@ class OpenAIChat(ClosingModel):
         self._manners.narrow(used)
         return cut
 
-    async def _call(
-        self, connections: Connections, request: ChatRequest, body: Mapping[str, Any]
-    ) -> Completion | _Refusal:
+    async def _call(self, session: HttpSession, request: ChatRequest, body: Mapping[str, Any]) -> Completion | _Refusal:
         """One call: a completion, or a refusal that may be about the way in which the request is written."""
         started = time.monotonic()
         with anyio.move_on_after(self.timeout):  # half the cost of fail_after
             try:
-                reply = await connections.sender.post(json.dumps(body).encode(), most=_MOST_BYTES)
+                reply = await session.post(json.dumps(body).encode(), most=_MOST_BYTES)
             except LostConnectionError as lost:
                 raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
             if reply.status != 200:
-                return self._refused(read_words(reply.status, reply.body), reply.headers)
+                said = read_words(reply.status, reply.body)
+                if said.has(NO_ROOM):
+                    return Completion("", "length", latency=time.monotonic() - started, model=self.model)
+                return self._refused(said, reply.headers)
             return self._read(reply, request, time.monotonic() - started)
         reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
         raise ModelUnavailableError(reason, model=self.model)
@@ -295,21 +299,19 @@ class OpenAIChat(ClosingModel):
             return f"no key was sent: set the environment variable {variable}"
         return f"no key was sent: give api_key=, or for the commands --api-key-env {self._shown}=VARIABLE"
 
-    def _connect(self) -> Connections:
-        headers = json_headers()
-        headers.update({name: value.get_secret_value() for name, value in self._headers.items()})
+    def _secret_headers(self) -> dict[str, str]:
+        headers = {name: value.get_secret_value() for name, value in self._headers.items()}
         if self._key is not None and self._provider.key_header is not None:
             headers[self._provider.key_header] = self._key.get_secret_value()
         elif self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         elif self._userinfo:
             headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
-        sender = make_sender(self._url, headers, max_connections=self.max_connections, transport=self._transport)
-        return Connections(sender, anyio.Semaphore(self.max_connections, fast_acquire=True))
+        return headers
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice; a later call opens new ones."""
-        await self._connections.aclose()
+        await self._sessions.aclose()
 
     def __repr__(self) -> str:
         return f"OpenAIChat({self.model!r}, base_url={self._shown!r})"

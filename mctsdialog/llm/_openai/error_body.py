@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mctsdialog.llm.secret import beginning
+from mctsdialog.llm._secret import beginning
 
 _MOST_BYTES = 20_000
-_INNER = ("error", "message", "detail", "errors", "msg", "error_message")
-_CODES = ("code", "type", "status", "error_type", "reason", "name")
+_INNER = (
+    "error", "message", "detail", "errors", "msg", "error_message", "base_resp", "status_msg", "promptFeedback",
+    "prompt_feedback",
+)  # fmt: skip
+_CODES = ("code", "type", "status", "status_code", "error_type", "reason", "name")
+_BLOCKED = ("blockReason", "block_reason")  # Google's
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +105,14 @@ def words_of(status: int, data: object) -> ServerSaid:
 
 def holds_error(data: Mapping[str, Any]) -> bool:
     """Whether an object without choices is an error that came with status 200."""
-    return bool(data.get("error") or data.get("detail")) or (data.get("object") == "error")
+    if any(isinstance(data.get(name), str) for name in ("message", "msg")):
+        return True
+    return any(data.get(name) for name in _INNER if name not in ("message", "msg")) or data.get("object") == "error"
 
 
 def inner_status(data: Mapping[str, Any]) -> int:
     """The HTTP status that an error inside of a reply with status 200 stands for; 200 where none is told."""
-    found = data.get("error")
+    found = data.get("error") or data.get("base_resp")
     for each in (found if isinstance(found, Mapping) else {}, data):
         code = each.get("code") or each.get("status") or each.get("status_code")
         if isinstance(code, str) and code.isdecimal():
@@ -129,7 +135,8 @@ def _codes(found: Mapping[str, Any]) -> list[str]:
         found,
         *(each for each in (details if isinstance(details, list) else [inner]) if isinstance(each, Mapping)),
     ]
-    return [str(each[name]).lower() for each in several for name in _CODES if isinstance(each.get(name), str | int)]
+    codes = [str(each[name]).lower() for each in several for name in _CODES if isinstance(each.get(name), str | int)]
+    return [*codes, "content_filter"] if any(found.get(name) for name in _BLOCKED) else codes
 
 
 def _raw(found: Mapping[str, Any]) -> str:
@@ -151,17 +158,23 @@ def _with_quote(said: ServerSaid, raw: str) -> ServerSaid:
 
 
 def _fields(found: list[Any]) -> tuple[Field, ...]:
-    """The faults of FastAPI's and pydantic's lists: ``[{"loc": [...], "msg": ..., "type": ...}]``."""
-    if not found or not all(isinstance(each, Mapping) and isinstance(each.get("loc"), list) for each in found):
+    """The faults of lists such as FastAPI's and pydantic's: ``[{"loc": [...], "msg": ..., "type": ...}]``."""
+    if not found or not all(isinstance(each, Mapping) and _place_of(each) for each in found):
         return ()
     return tuple(
         Field(
-            ".".join(str(part) for part in each["loc"] if part != "body"),
-            str(each.get("msg") or each.get("type") or "is wrong"),
+            ".".join(str(part) for part in _place_of(each) if part != "body"),
+            str(each.get("msg") or each.get("message") or each.get("type") or "is wrong"),
             str(each.get("type") or ""),
         )
         for each in found
     )
+
+
+def _place_of(fault: Mapping[str, Any]) -> list[Any]:
+    """The path of the field that a fault names."""
+    given: Any = next((fault[name] for name in ("loc", "field", "param", "path") if fault.get(name)), [])
+    return given if isinstance(given, list) else [given] if isinstance(given, str) else []
 
 
 # -- kinds of failure ----------------------------------------------------------------------------------------------
@@ -178,6 +191,7 @@ TOO_LONG = any_of(
     r"maximum (?:context|length|tokens)",
     r"(?:prompt|input)[^.]{0,40} exceed",
     r"exceed[^.]{0,40}(?:context|tokens)",
+    r"(?:request|payload|entity) too large",
 )
 NO_CREDIT = any_of(
     r"insufficient[ _](?:quota|balance|credits?|funds)",
@@ -192,6 +206,11 @@ NO_CREDIT = any_of(
     r"organization has been disabled",
     r"\barrearage\b",
     r"spend(?:ing)? limit",
+    r"specified api usage limits",
+    r"\bmonthly (?:\w+ )?(?:quota|limit|budget)[^.]{0,20}(?:reached|exceeded)",
+    r"key limit exceeded",
+    r"free allocated quota|freetieronly",
+    r"余额不足|欠费",
 )
 OVER_QUOTA = any_of(r"exceeded your current quota")
 WRONG_KEY = any_of(
@@ -199,6 +218,7 @@ WRONG_KEY = any_of(
     r"api[_ -]?key[_ ](?:(?:is|was) )?(?:not valid|not found|invalid|expired|missing)",
     r"\bauthentication_error\b",
     r"invalid (?:authentication|token|credentials)",
+    r"^unauthori[sz]ed\b",
     r"must be verified to use",
 )
 NO_MODEL = any_of(
@@ -214,6 +234,7 @@ NO_MODEL = any_of(
     r"unable to access model",
     r"model .{0,80} has been (?:decommissioned|deprecated|retired)",
     r"no endpoints found for",
+    r"does not support (?:chat|/?v1/chat)|not a chat model",
 )
 CONTENT = any_of(
     r"content[_ -]?(?:filter|policy|moderation)",
@@ -229,8 +250,9 @@ CONTENT = any_of(
     r"guardrail",
     r"requires moderation",
     r"(?:input|prompt)[^.]{0,40} flagged",
-    r"blocked (?:by|due to|for)[^.]{0,30}(?:safety|filter|polic|content)",
-    r"sensitive (?:content|words?|information)",
+    r"blocked (?:by|due to|for)[^.]{0,30}(?:safety|filter|polic|content|moderation)",
+    r"sensitive[ _](?:content|words?|information)",
+    r"敏感(?:词|内容|信息)",
     r"inappropriate content",
 )
 BUSY = any_of(
@@ -243,13 +265,19 @@ BUSY = any_of(
     r"server is busy",
     r"temporarily (?:unavailable|rate)",
 )
+LOADING = any_of(
+    r"\bmodel\b[^.]{0,80}\b(?:is|still|currently|being)\b[^.]{0,20}\bload(?:ing|ed)\b(?! models?)",
+    r"\bloading (?:the )?model\b",
+    r"\bmodel (?:is )?(?:warming|starting) up\b",
+)
+NO_ROOM = any_of(r"max_tokens or model output limit was reached")
 GENERATION = any_of(
     r"json_validate_failed",
     r"failed to generate json",
     r"failed_generation",
     r"generated json does not match",
     r"tool_use_failed",
-    r"(?:model|generated|produced)[^.]{0,30} invalid json",
+    r"(?:model|generated|produced)[^.]{0,30} invalid (?:json|content|output)",
     r"output_parse_failed",
 )
 PROVIDER = any_of(r"provider returned (?:an )?error", r"upstream (?:error|request failed)", r"bad_response_status_code")
