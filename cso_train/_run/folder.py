@@ -12,9 +12,7 @@ from typing import Any
 from cso_train._config import Resolved
 from cso_train._run.prepare import Prepared
 from cso_train.errors import RunError
-from mctsdialog.files import sweep, write_atomically
-from mctsdialog.folders import inside, remove_file, remove_folder
-from mctsdialog.inputs import parse_foreign_json, read_input
+from mctsdialog.files import inside, parse_foreign_json, read_input, remove_file, remove_folder, sweep, write_atomically
 
 _FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "curves.png", "run.json")
 _FOLDERS = ("checkpoints", "model", "merged", ".model.part", ".merged.part")

@@ -16,8 +16,7 @@ from cso_train._curves import save_curves
 from cso_train._deepspeed import Plan
 from cso_train._models import ModelSource
 from cso_train._run.prepare import Prepared, model_loader, unpartitioned
-from mctsdialog.files import sync_files, sync_folder, write_atomically
-from mctsdialog.folders import inside, remove_folder
+from mctsdialog.files import inside, remove_folder, sync_files, sync_folder, write_atomically
 
 if TYPE_CHECKING:
     from transformers import Trainer

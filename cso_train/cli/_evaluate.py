@@ -19,11 +19,12 @@ from cso_train.evaluation._metrics import Evaluation
 from cso_train.evaluation._plots import save_plots
 from cso_train.evaluation._replies import Replies, ServerReplies, TransformersReplies
 from cso_train.evaluation._table import markdown_table
-from mctsdialog import Limits, read_dialogues
+from mctsdialog import read_dialogues
 from mctsdialog.cli.exits import interruptible
 from mctsdialog.cli.keys import shown_choice, split_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
+from mctsdialog.llm import Limits
 from mctsdialog.llm.providers import split_provider
 
 

@@ -15,8 +15,7 @@ from safetensors.torch import save
 
 from cso_train.errors import RunError
 from cso_train.methods import ReplySet
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import inside, write_atomically
 
 Table = Mapping[str, torch.Tensor]
 """Log-probabilities: "train" (rows, columns), "train.mismatched" (rows, 1) for kto, and the same for "eval"."""

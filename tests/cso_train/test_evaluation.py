@@ -19,7 +19,8 @@ from cso_train.evaluation._evaluate import evaluate, write_tables
 from cso_train.evaluation._plots import save_plots
 from cso_train.evaluation._replies import ServerReplies
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
-from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues, write_dialogues
+from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues
+from mctsdialog.dialogue import write_dialogues
 from mctsdialog.preferences import chat_messages, system_prompt
 
 ESC, ESCONV = get_domain("esc"), get_domain("esconv")
