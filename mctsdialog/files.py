@@ -112,22 +112,22 @@ def sweep(folder: Path, *suffixes: str) -> int:
     for path in folder.glob(".*.tmp"):
         found = _TEMPORARY.fullmatch(path.name)
         if found is not None and found["name"].endswith(suffixes) and path.is_file() and not path.is_symlink():
-            with suppress(OSError):  # it is being written, or another user's
-                _remove_leftover(path)
-                count += 1
+            with suppress(OSError):  # it is another user's, or open on Windows
+                count += _remove_leftover(path)
     return count
 
 
-def _remove_leftover(path: Path) -> None:
+def _remove_leftover(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = lock_file(descriptor)
+        if free and fcntl is not None:
             path.unlink()
     finally:
         os.close(descriptor)
     if fcntl is None:
         path.unlink()
+    return free
 
 
 def _make_folder(folder: Path) -> None:
@@ -152,15 +152,28 @@ def _open_temporary(target: Path) -> tuple[Path, int]:
 
 def _locked(descriptor: int) -> bool:
     """Lock a new file; False where a sweep came first."""
+    try:
+        if not lock_file(descriptor):
+            return False
+    except OSError:  # a file system without locks, where nothing is swept
+        return True
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def lock_file(descriptor: int) -> bool:
+    """Take an open file for this process alone, until it is closed; False where another process has it.
+
+    On Windows files are not locked, and this is True.
+
+    :raises OSError: where the file system has no locks.
+    """
     if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks, where nothing is swept
-        return True
-    return os.fstat(descriptor).st_nlink > 0
+    return True
 
 
 # -- names ---------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ FLOORS = {
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,
     "mctsdialog.roles": 3,
+    "mctsdialog.journal": 1,
     "mctsdialog._search": 4,
     "mctsdialog.algorithms": 4.5,
     "mctsdialog.preferences": 5,

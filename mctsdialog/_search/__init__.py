@@ -2,7 +2,7 @@
 
 from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.engine import Engine
-from mctsdialog._search.journal import Journal, roles_for
+from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.policy import Plan, plan
 from mctsdialog._search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog._search.run import search
@@ -17,7 +17,6 @@ __all__ = [
     "Exchange",
     "Growth",
     "History",
-    "Journal",
     "Outcome",
     "Plan",
     "ScoreRule",
@@ -25,6 +24,7 @@ __all__ = [
     "Trial",
     "most_calls",
     "most_calls_by_role",
+    "open_journal",
     "plan",
     "pucb",
     "roles_for",

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from mctsdialog._concurrency import for_each
 from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.engine import Engine
-from mctsdialog._search.journal import Journal, roles_for
+from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog._search.scheduler import Scheduler
 from mctsdialog._search.seeding import GoldTurn, Start
@@ -23,6 +23,7 @@ from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog._settings import lasting
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
 from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
+from mctsdialog.journal import Journal
 from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.tree import Tree
 
@@ -71,7 +72,7 @@ async def search(
         **prompts,
     }
     players = CheckedRoles(roles.bind(begin.scenario), domain)
-    with Journal(journal, header) if journal is not None else nullcontext() as log:
+    with open_journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
         tree.config, tree.roles = config.model_dump(), dict(roles.provenance if log is None else log.roles)

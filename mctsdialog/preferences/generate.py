@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog._concurrency import for_each
-from mctsdialog._search import CheckedRoles, Closure, Engine, History, Journal, roles_for, run_probe
+from mctsdialog._search import CheckedRoles, Closure, Engine, History, open_journal, roles_for, run_probe
 from mctsdialog._search.simulate import read_outcome
 from mctsdialog._settings import lasting
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
+from mctsdialog.journal import Journal
 from mctsdialog.preferences.config import PreferenceConfig, search_config
 from mctsdialog.preferences.extract import blank_record
 from mctsdialog.preferences.record import RecordNode, TreeRecord
@@ -233,7 +234,7 @@ class _Run:
 
     async def run(self, journal: str | Path | None, header: Mapping[str, Any]) -> Generated:
         """Take what the journal has, and play the rest."""
-        with Journal(journal, header) if journal is not None else nullcontext() as log:
+        with open_journal(journal, header) if journal is not None else nullcontext() as log:
             waiting = self._replay(log)
             replayed = self._done - self._closed
             self._on_progress(self._done, len(self._tasks))

@@ -203,7 +203,7 @@ async def test_a_record_that_does_not_fit_is_one_clear_error(tree, functions, do
     journal, original = tmp_path / "journal.jsonl", tmp_path / "tree.json"
     save_tree(tree, original)
     await probe_siblings(tree, functions.roles(domain), journal=journal, horizon=0)
-    from mctsdialog._search.journal import _decode, _encode
+    from mctsdialog.journal import _decode, _encode
 
     lines = [_decode(line) for line in journal.read_bytes().splitlines(keepends=True)]
     lines[1]["judgements"] = []
