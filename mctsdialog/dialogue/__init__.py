@@ -3,6 +3,7 @@
 from mctsdialog._public import publish as _publish
 from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
 from mctsdialog.dialogue.model import (
+    CHAT_ROLES,
     TEMPLATE_NAMES,
     Criterion,
     Dialogue,
@@ -26,6 +27,7 @@ from mctsdialog.dialogue.readers import (
 from mctsdialog.dialogue.samples import sample_dialogues, sample_dialogues_text
 
 __all__ = [
+    "CHAT_ROLES",
     "ESC",
     "ESCONV",
     "PERSUASION",
