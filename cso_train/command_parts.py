@@ -13,7 +13,7 @@ from mctsdialog import LocalChat, ResponseCache, build_stack
 from mctsdialog._text import visible_line
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, Failure, errors_as_exits
 from mctsdialog.cli.keys import Servers
-from mctsdialog.folders import inside
+from mctsdialog.files import inside
 from mctsdialog.llm import Limits, SamplingModel
 
 

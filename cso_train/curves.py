@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mctsdialog.figures import save_figure
-from mctsdialog.inputs import parse_foreign_json
+from mctsdialog.files import parse_foreign_json
 
 _PANELS = (
     ("loss", ("loss", "eval_loss")),

@@ -48,8 +48,7 @@ from mctsdialog.cli.exits import FAILED, Failure, interruptible
 from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import inside, write_atomically
 from mctsdialog.llm import Limits
 from mctsdialog.preferences import parse_reply, read_rows
 

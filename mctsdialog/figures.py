@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
-from mctsdialog.files import atomic_file
-from mctsdialog.folders import inside
+from mctsdialog.files import atomic_file, inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

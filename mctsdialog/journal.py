@@ -18,8 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from mctsdialog.errors import JournalError, JournalMismatchError
-from mctsdialog.files import lock_file, sync_folder
-from mctsdialog.inputs import check_regular, parse_json
+from mctsdialog.files import check_regular, lock_file, parse_json, sync_folder
 
 FORMAT = "mctsdialog.journal"
 VERSION = 1

@@ -14,11 +14,9 @@ FLOORS = {
     "mctsdialog._moved": -1,
     "mctsdialog._public": -1,
     "mctsdialog.errors": 0,
-    "mctsdialog.files": 0,
-    "mctsdialog.inputs": 0,
+    "mctsdialog.files": 0.5,
     "mctsdialog._colours": 0,
     "mctsdialog._sync": 0.5,
-    "mctsdialog.folders": 0.5,
     "mctsdialog._settings": 0.5,  # a mezzanine: what many floors are made from
     "mctsdialog._repr": 0.5,
     "mctsdialog._concurrency": 0.5,

@@ -14,7 +14,7 @@ from cso_train.config.yaml_file import read_settings
 from cso_train.evaluation.run import join_tables
 from cso_train.evaluation.sheets import SheetKey, read_pair_sheet
 from mctsdialog.dialogue import load_domain
-from mctsdialog.inputs import MAX_KEYS, open_input, parse_foreign_json, parse_json, read_input
+from mctsdialog.files import MAX_KEYS, open_input, parse_foreign_json, parse_json, read_input
 from mctsdialog.preferences import load_preferences, read_rows, read_trees
 
 VALUES = st.recursive(

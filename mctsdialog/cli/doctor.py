@@ -75,7 +75,7 @@ def doctor_command(**options: Any) -> None:
 
 def _run(doctor: Doctor) -> int:
     try:
-        return anyio.run(doctor.go)
+        return anyio.run(doctor.run)
     except BudgetExceededError as spent:
         raise Failure(str(spent), BUDGET_SPENT) from spent
 
@@ -108,7 +108,7 @@ class Doctor:
     setup: ModelSetup
     options: Mapping[str, Any]
 
-    async def go(self) -> int:
+    async def run(self) -> int:
         """Try everything, and print it; the exit code."""
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing, retry=Retry(patience=_PATIENCE))

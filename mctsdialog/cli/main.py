@@ -20,8 +20,7 @@ from mctsdialog.cli.text import closed_line, conversation_lines, headline, one_l
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
-from mctsdialog.files import folded, write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import folded, inside, write_atomically
 from mctsdialog.llm import ResponseCache
 from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
 from mctsdialog.tree import Tree

@@ -101,6 +101,6 @@ class TreeProgress:
         numbers = f"{len(tree)} nodes  {tree.ends} ends{shown}"
         self._progress.update(name, tree.iterations, tree.config["max_iterations"], numbers)
 
-    def forget(self, name: str) -> None:
+    def drop(self, name: str) -> None:
         """A search has ended."""
         self._best.pop(name, None)

@@ -110,7 +110,7 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
         run = _prepare(files, options)
         kept = f"Everything so far is kept in {run.output.folder}"
         with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
-            code = interrupts.run(run.go)
+            code = interrupts.run(run.run)
     sys.exit(code)
 
 
@@ -214,7 +214,7 @@ class Run:
     max_failures: int
     executor: RayExecutor | None
 
-    async def go(self) -> int:
+    async def run(self) -> int:
         """Search all dialogues; the exit code."""
         began = time.monotonic()
         async with AsyncExitStack() as closing:
@@ -305,7 +305,7 @@ class CorpusDisplay:
         """Show a snapshot."""
         self._counts = now.counts
         for record in now.ended:
-            self.trees.forget(record.id)
+            self.trees.drop(record.id)
             self.progress.done(record.id, describe(record))
         completed = now.done + now.skipped + now.failed
         self.progress.overall(completed=completed, total=now.total, numbers=_numbers(now))

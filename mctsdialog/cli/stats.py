@@ -11,8 +11,7 @@ from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
 from mctsdialog.cli.models import given_config, with_config_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import inside, write_atomically
 from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, load_preferences, read_trees
 from mctsdialog.statistics import (
     LocalToxicityScorer,

@@ -19,8 +19,7 @@ import networkx
 
 from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
-from mctsdialog.files import Mark, lock_file, mark_of, seal, sealed, sweep, write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import Mark, inside, lock_file, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.tree import Tree
 

@@ -19,8 +19,7 @@ from mctsdialog._settings import lasting
 from mctsdialog.corpus.finished import FinishedIndex, Status, TreeRecord
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.export import save_graphml, save_tree
-from mctsdialog.files import digested_stem, earlier_stem, file_stem
-from mctsdialog.folders import inside, remove_file
+from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, remove_file
 from mctsdialog.roles import RoleHealth, Roles, check_roles
 from mctsdialog.tree import Tree
 

@@ -123,7 +123,7 @@ async def search_corpus(
         config=config,
         output=output,
         roles_factory=roles_factory,
-        executor=executor or _Here(roles_factory, on_tree),
+        executor=executor or _InProcess(roles_factory, on_tree),
         concurrency=concurrency,
         max_failures=max_failures,
         restart=restart,
@@ -133,7 +133,7 @@ async def search_corpus(
         on_progress=on_progress or (lambda progress: None),
     )
     with FinishedIndex(output) as index, rare_collections():
-        return await run.go(dialogues, index)
+        return await run.run(dialogues, index)
 
 
 class Countdown:
@@ -152,7 +152,7 @@ class Countdown:
         return end - seconds if end > seconds else seconds * left / finished  # the latter for a tree that is overdue
 
 
-class _Here:
+class _InProcess:
     """Runs searches in this event loop."""
 
     def __init__(self, roles_factory: Callable[[Scenario], Roles], on_tree: Callable[[str, Tree], object] | None):
@@ -218,7 +218,7 @@ class _Run:
         self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE + 1)
         self._countdown = Countdown()
 
-    async def go(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
+    async def run(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
         """Search all; the report is written in whatever way it ends."""
         report = self._report
         report.damaged = index.damaged
@@ -227,7 +227,7 @@ class _Run:
                 watch.start_soon(self._tick)
                 async with anyio.create_task_group() as trees, aclosing(self._left(dialogues, index)) as left:
                     async for start, domain, fingerprint in left:
-                        await self._room()
+                        await self._wait_for_slot()
                         if report.stop_reason:
                             break
                         self._open += 1
@@ -243,7 +243,7 @@ class _Run:
             raise
         finally:
             report.seconds, report.counts = time.monotonic() - self._began, self._spent()
-            if isinstance(self._executor, _Here):
+            if isinstance(self._executor, _InProcess):
                 report.removed = self._executor.removed()
             if self._total is not None:
                 report.not_begun = max(0, self._total - report.trees - len(report.failures))
@@ -281,7 +281,7 @@ class _Run:
                     self._report.add(replace(record, status="skipped"))
                     await anyio.lowlevel.checkpoint()
 
-    async def _room(self) -> None:
+    async def _wait_for_slot(self) -> None:
         """Wait until another tree is wanted: as many as fill the calls that may be under way."""
         while not self._report.stop_reason:
             limit = self._concurrency if isinstance(self._concurrency, int) else self._concurrency.concurrency

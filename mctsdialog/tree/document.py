@@ -16,7 +16,7 @@ from mctsdialog._concurrency import rare_collections
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import TreeError, TreeFormatError
-from mctsdialog.inputs import check_numbers, check_width, first_fault, parse_json
+from mctsdialog.files import check_numbers, check_width, first_fault, parse_json
 from mctsdialog.tree.nodes import (
     MOST_REASON,
     NO_CHILDREN,
