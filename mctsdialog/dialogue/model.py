@@ -23,7 +23,7 @@ from pydantic import (
 
 from mctsdialog import _repr
 from mctsdialog.errors import DataError, DialogueError, DomainError, shown
-from mctsdialog.inputs import dotted, first_fault
+from mctsdialog.files import dotted, first_fault
 
 Speaker: TypeAlias = Literal["seeker", "supporter"]
 """The two sides. Their names in prompts come from the domain ("patient", "persuader", ...)."""
