@@ -11,9 +11,9 @@ from mctsdialog._text import visible
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import ConfigError, shown
 from mctsdialog.llm import AdaptiveLimits, ChatModel, OpenAIChat, ReasoningEffort, Sampling, build_stack, chat_model
-from mctsdialog.roles.judge import JudgeScoring, LLMJudge
-from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
-from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
+from mctsdialog.roles._judge import JudgeScoring, LLMJudge
+from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles._protocols import Judge, Seeker, Strategist, Supporter
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
 
