@@ -186,12 +186,14 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = function.__qualname__.removesuffix(".__init__")
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in names.keys() & kwargs.keys():
                 if names[old] in kwargs:
-                    raise TypeError(f"{function.__name__}() got both {names[old]}= and its old name {old}=")
-                warn(f"{function.__name__}({old}=...) is now {function.__name__}({names[old]}=...)")
+                    raise TypeError(f"{known}() got both {names[old]}= and its old name {old}=")
+                warn(f"{known}({old}=...) is now {known}({names[old]}=...)")
                 kwargs[names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -186,7 +186,7 @@ def test_trees(tree, place):
         run("mctsdialog", "export", tree, "--format", form, "--out", place / "out")
     run("mctsdialog", "view", tree)
     loose = ("--theta", "-3", "--min-visits", "1", "--path-rule", "end")
-    run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--licence", EVIL)
+    run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--license", EVIL)
     run("mctsdialog", "stats", tree, *loose, "--no-figures", "--out", place / "s")
     run("mctsdialog", "stats", place / "p", "--no-figures", "--out", place / "s")
     broken = place / "broken.json"

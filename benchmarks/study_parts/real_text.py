@@ -90,13 +90,13 @@ def grow(dialogues, sizes, folder):
         config = mctsdialog.SearchConfig(horizon=sizes.horizon, parallelism=4, **limits)
         tree = await mctsdialog.search(dialogue, roles, config, journal=folder / f"{dialogue.id}.jsonl")
         probes = folder / f"{dialogue.id}-probes.jsonl"
-        await mctsdialog.preferences.probe_siblings(tree, roles, most_per_turn=1, horizon=0, journal=probes)
+        await mctsdialog.preferences.probe_siblings(tree, roles, max_per_turn=1, horizon=0, journal=probes)
         return tree
 
     trees = anyio.run(make)
     dataset = mctsdialog.PreferenceDataset.from_trees(trees)
     shutil.rmtree(folder / "esc-pro", ignore_errors=True)
-    mctsdialog.write_dataset({"train": dataset}, folder / "esc-pro", licence="cc-by-nc-4.0")
+    mctsdialog.write_dataset({"train": dataset}, folder / "esc-pro", license="cc-by-nc-4.0")
     values = [node.value for tree in trees for node in tree if node.type in ("expanded", "end") and not node.gold]
     return {"report": str(dataset.report), "pairs": len(list(dataset.pairs())), "mean_q": mean(values)}
 

@@ -74,7 +74,7 @@ from mctsdialog.tree import Tree
     type=click.IntRange(1),
     help="Also write the pairs of this many dialogues of the first split, again for several.",
 )
-@click.option("--licence", metavar="NAME", help="For the dataset card: the licence's identifier, cc-by-nc-4.0.")
+@click.option("--license", "--licence", metavar="NAME", help="License of the dataset, for its card: cc-by-nc-4.0.")
 @click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
 @click.option(
     "--siblings",
@@ -233,7 +233,7 @@ class Run:
             if self.options["at_random"]:
                 record, done = await random_record(tree, roles, self.config, **shared)
             else:
-                probe = partial(probe_siblings, most_per_turn=self.siblings, horizon=self.options["horizon"])
+                probe = partial(probe_siblings, max_per_turn=self.siblings, horizon=self.options["horizon"])
                 done = await probe(tree, roles, self.config, **shared)
                 save_tree(tree, inside(self.work, f"trees/{stem}.json"))
         except ReplyError as error:
@@ -259,7 +259,7 @@ class Run:
             self.out,
             formats=self.options["formats"] or tuple(FORMATS),
             file_type=self.options["file_type"],
-            licence=self.options["licence"],
+            license=self.options["license"],
             subsets=self.options["subsets"],
         )
         for name, rows in files.items():

@@ -135,7 +135,7 @@ def _executor(options: dict[str, Any], setup: ModelSetup, output: Output) -> Ray
     return RayExecutor(
         partial(open_worker, options, cache),
         workers=options["ray_workers"],
-        most_workers=most_workers(options),
+        max_workers=most_workers(options),
         address=options["ray"],
     )
 

@@ -1,8 +1,9 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
-from mctsdialog.dialogue.model import (
+from mctsdialog.dialogue._domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
+from mctsdialog.dialogue._model import (
+    CHAT_ROLES,
     TEMPLATE_NAMES,
     Criterion,
     Dialogue,
@@ -14,6 +15,7 @@ from mctsdialog.dialogue.model import (
     StrategySet,
     Turn,
 )
+from mctsdialog.dialogue._samples import sample_dialogues, sample_dialogues_text
 from mctsdialog.dialogue.readers import (
     DialogueFormat,
     DialogueSet,
@@ -23,9 +25,9 @@ from mctsdialog.dialogue.readers import (
     stream_dialogues,
     write_dialogues,
 )
-from mctsdialog.dialogue.samples import sample_dialogues, sample_dialogues_text
 
 __all__ = [
+    "CHAT_ROLES",
     "ESC",
     "ESCONV",
     "PERSUASION",

@@ -23,17 +23,17 @@ in distress, without review, and neither is a substitute for professional care. 
 people whose dialogues the trees grew from: the terms of the seed data hold here too."""
 
 
-def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, int], licence: str | None) -> str:
+def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, int], license: str | None) -> str:
     """The card as Markdown with the metadata that hubs read.
 
     :param splits: data by split.
     :param files: rows by file, relative to the card.
-    :param licence: identifier of the licence; None for unknown.
+    :param license: identifier of the license; None for unknown.
     """
     first = next(iter(splits.values()))
     title = one_line(first.domain.title or first.domain.name)
     sections = [
-        _metadata(files, licence),
+        _metadata(files, license),
         f"# Turn-level preferences: {title}\n",
         _WHAT,
         _counts(splits),
@@ -41,13 +41,13 @@ def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, in
         _settings(first),
         *_health(first),
         "## Strategies\n\n" + "\n".join(f"- {one_line(name)}" for name in first.domain.strategies.names) + "\n",
-        f"## Licence\n\n{one_line(licence) if licence else _NO_LICENCE}\n",
+        f"## Licence\n\n{one_line(license) if license else _NO_LICENSE}\n",
         f"## Intended use\n\n{_USE}\n",
     ]
     return "\n".join(sections)
 
 
-_NO_LICENCE = (
+_NO_LICENSE = (
     "Not stated. The seed dialogues have a licence of their own, and the models that wrote the replies have terms; "
     "settle both before you share this."
 )
@@ -77,9 +77,9 @@ def yaml_text(text: str) -> str:
     return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 
-def _metadata(files: Mapping[str, int], licence: str | None) -> str:
+def _metadata(files: Mapping[str, int], license: str | None) -> str:
     """YAML for the hub; nothing in its strings is markup."""
-    lines = ["---", f"license: {yaml_text(licence or 'unknown')}", "configs:"]
+    lines = ["---", f"license: {yaml_text(license or 'unknown')}", "configs:"]
     configs: dict[str, list[str]] = {}
     for file in files:
         configs.setdefault(PurePosixPath(file).parent.as_posix(), []).append(file)

@@ -34,7 +34,7 @@ def rows(path):
 
 
 def test_one_command_makes_the_whole_dataset(run, folder, tmp_path):
-    code, output = run(folder, "--split", "train=0.75,test=0.25", "--subset", 1, "--subset", 2, "--licence", "mit")
+    code, output = run(folder, "--split", "train=0.75,test=0.25", "--subset", 1, "--subset", 2, "--license", "mit")
     assert code == 0, output
     assert "4 trees, 3 with a valid path\n  1 without: root below theta" in output
     out = tmp_path / "preferences"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import Closure, Engine, Exchange, Growth, Journal, Outcome, SearchConfig
+from mctsdialog._search import Closure, Engine, Exchange, Growth, Outcome, SearchConfig, open_journal
 from mctsdialog._search.scheduler import Scheduler
 from mctsdialog._search.simulate import CheckedRoles, run_trial
 from mctsdialog.dialogue import Scenario, Turn
@@ -519,7 +519,7 @@ async def test_a_closed_record_that_does_not_fit_is_a_clear_error(tmp_path, doma
     header = {name: records[0][name] for name in ("dialogue", "domain", "config", "roles")}
     moved = tmp_path / "moved.jsonl"
     place = max(number for number, record in enumerate(records) if record.get("type") == "closed")
-    with Journal(moved, header) as journal:
+    with open_journal(moved, header) as journal:
         for number, record in enumerate(records[1:], start=1):
             journal.append({**record, **change} if number == place else record)
     with pytest.raises(JournalError, match=r"moved\.jsonl: .*does not fit"):

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from mctsdialog.dialogue.domains import ESC, ESCONV, get_domain
-from mctsdialog.dialogue.model import Dialogue, Domain
+from mctsdialog.dialogue._domains import ESC, ESCONV, get_domain
+from mctsdialog.dialogue._model import Dialogue, Domain
+from mctsdialog.dialogue.readers._common import Context, Draft, assemble, clip, item_id, kind_of, loose_keys
+from mctsdialog.dialogue.readers._files import MOST_MALFORMED, RawItem, load_items, streamed_items, wrapped_list
+from mctsdialog.dialogue.readers._report import DialogueSet, DialogueStream, ReadReport, Tally
 from mctsdialog.dialogue.readers.chat import CHAT_KEYS, read_chat, write_dialogues
-from mctsdialog.dialogue.readers.common import Context, Draft, assemble, clip, item_id, kind_of, loose_keys
 from mctsdialog.dialogue.readers.esconv import read_esconv
 from mctsdialog.dialogue.readers.extes import read_extes
-from mctsdialog.dialogue.readers.files import MOST_MALFORMED, RawItem, load_items, streamed_items, wrapped_list
-from mctsdialog.dialogue.readers.report import DialogueSet, DialogueStream, ReadReport, Tally
 from mctsdialog.errors import ConfigError, DialogueError, DomainError
 
 __all__ = [

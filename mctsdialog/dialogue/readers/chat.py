@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mctsdialog.dialogue.model import Dialogue, Domain, Speaker
-from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip, has_lone_surrogate, kind_of
-from mctsdialog.dialogue.readers.report import DialogueSet
+from mctsdialog.dialogue._model import CHAT_ROLES, Dialogue, Domain, Speaker
+from mctsdialog.dialogue.readers._common import Context, Draft, Utterance, clip, has_lone_surrogate, kind_of
+from mctsdialog.dialogue.readers._report import DialogueSet
 from mctsdialog.errors import DialogueError
 from mctsdialog.files import write_atomically
 
@@ -36,7 +36,7 @@ class _Shape:
 
 
 _TURNS = _Shape("turns", "speaker", "text", {"seeker": "seeker", "supporter": "supporter"})
-_MESSAGES = _Shape("messages", "role", "content", {"user": "seeker", "assistant": "supporter"})
+_MESSAGES = _Shape("messages", "role", "content", CHAT_ROLES)
 
 
 def read_chat(item: Mapping[str, object], context: Context) -> Draft:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mctsdialog.dialogue.model import Speaker
-from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip
+from mctsdialog.dialogue._model import Speaker
+from mctsdialog.dialogue.readers._common import Context, Draft, Utterance, clip
 
 _SPEAKERS: dict[str, Speaker] = {
     "seeker": "seeker",

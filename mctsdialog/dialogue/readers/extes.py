@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip, loose_key, loose_keys
+from mctsdialog.dialogue.readers._common import Context, Draft, Utterance, clip, loose_key, loose_keys
 
 _STRATEGY_KEYS = ("aistrategy", "strategy")
 _NESTED_TEXT_KEYS = ("ai", "response", "airesponse", "text", "content", "reply", "message")

@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mctsdialog.dialogue.model import Domain
+from mctsdialog.dialogue._model import Domain
 from mctsdialog.errors import DomainError, shortened
 from mctsdialog.files import dotted, faults, parse_json, read_input
 

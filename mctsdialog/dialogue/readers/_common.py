@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from mctsdialog.dialogue.model import Dialogue, Domain, Speaker, Turn, normal_name
-from mctsdialog.dialogue.readers.report import Tally
+from mctsdialog.dialogue._model import Dialogue, Domain, Speaker, Turn, normal_name
+from mctsdialog.dialogue.readers._report import Tally
 from mctsdialog.errors import DialogueError
 
 _ID_KEYS = ("id", "conv_id", "dialogue_id")

@@ -8,14 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mctsdialog import _repr
+from mctsdialog.errors import DataError, DialogueError, DomainError, shown
+from mctsdialog.files import dotted, first_fault
 
 Speaker: TypeAlias = Literal["seeker", "supporter"]
 """The two sides. Their names in prompts come from the domain ("patient", "persuader", ...)."""
+
+CHAT_ROLES: Mapping[str, Speaker] = {"user": "seeker", "assistant": "supporter"}
+"""The two sides by the role names of chat APIs."""
 
 TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge")
 """The prompt templates of a domain, one a role."""
@@ -29,11 +43,19 @@ class Turn:
     :param text: what was said; not empty.
     :param strategy: name of the strategy of a supporter turn; None for seeker turns and where it is unknown
         or hidden from the reader.
+    :raises DialogueError: for another speaker.
     """
 
     speaker: Speaker
     text: str
     strategy: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.speaker not in ("seeker", "supporter"):
+            known = isinstance(self.speaker, str) and CHAT_ROLES.get(self.speaker)
+            hint = f"; {known} is the word for it here" if known else ""
+            message = f"the speaker must be seeker or supporter, not {shown(self.speaker)}{hint}"
+            raise DialogueError(message, item="Turn", field="speaker")
 
 
 def turns_fault(turns: Sequence[Turn]) -> str | None:
@@ -65,6 +87,16 @@ _Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]  # patter
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    _error: ClassVar[type[DataError]] = DomainError
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            place, message = first_fault(error)
+            raise self._error(message, item=type(self).__name__, field=dotted(place) or None) from error
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # else reading JSON would go through it, too
 
 
 class Strategy(_Frozen):
@@ -229,8 +261,11 @@ class Domain(_Frozen):
         return math.fsum(self.weights[name] * scores[name] for name in self.criteria) / total
 
     def with_weights(self, **weights: float) -> Domain:
-        """This domain with some of the judge's weights changed, e.g. ``with_weights(strategy=3)``."""
-        return Domain.model_validate({**dict(self), "weights": {**self.weights, **weights}})
+        """This domain with some of the judge's weights changed, e.g. ``with_weights(strategy=3)``.
+
+        :raises DomainError: for a criterion that the rubric does not have, or a weight that is not above 0.
+        """
+        return Domain(**{**dict(self), "weights": {**self.weights, **weights}})
 
 
 class Scenario(_Frozen):
@@ -242,6 +277,8 @@ class Scenario(_Frozen):
     :param source: where it came from (a file, a data set); free text.
     """
 
+    _error = DialogueError
+
     scene: str = ""
     description: str = ""
     id: str = ""
@@ -251,10 +288,10 @@ class Scenario(_Frozen):
 class Dialogue(Scenario):
     """A conversation that took place: a scenario and its turns, the two sides alternating.
 
-    :param turns: seeker and supporter in turn, either side first; no text is blank.
+    :param turns: seeker and supporter in turn, either side first; no text is blank. A list will do.
     """
 
-    turns: tuple[Turn, ...] = ()
+    turns: _Items[Turn] = ()
 
     @field_validator("turns")
     @classmethod

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from mctsdialog._concurrency import rare_collections
 from mctsdialog.dialogue import Domain, Scenario, Turn
-from mctsdialog.dialogue.model import turns_fault
+from mctsdialog.dialogue._model import turns_fault
 from mctsdialog.errors import TreeError, TreeFormatError
 from mctsdialog.files import check_numbers, check_width, first_fault, parse_json
-from mctsdialog.tree.nodes import (
+from mctsdialog.tree._nodes import (
     MOST_REASON,
     NO_CHILDREN,
     EndNode,
@@ -31,7 +31,7 @@ from mctsdialog.tree.nodes import (
     UnexpandedNode,
     shared_scores,
 )
-from mctsdialog.tree.tree import Tree
+from mctsdialog.tree._tree import Tree
 
 SCHEMA_NAME = "mctsdialog.tree"
 SCHEMA_VERSION = 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mctsdialog._concurrency import for_each
 from mctsdialog.dialogue import ESC, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
-from mctsdialog.roles.bundle import Roles
+from mctsdialog.roles._bundle import Roles
 
 _Z = 1.959964  # of a two-sided interval of 95 %
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mctsdialog.errors import TreeFormatError
 from mctsdialog.files import atomic_file, open_input
-from mctsdialog.tree.document import document_to_tree, tree_to_document
-from mctsdialog.tree.tree import Tree
+from mctsdialog.tree._document import document_to_tree, tree_to_document
+from mctsdialog.tree._tree import Tree
 
 MAX_BYTES = 4 * 1024**3
 """A file above this is refused unread."""

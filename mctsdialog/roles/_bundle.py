@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
+from mctsdialog._text import visible
 from mctsdialog.dialogue import ESC, Domain, Scenario
-from mctsdialog.errors import ConfigError
-from mctsdialog.llm import ChatModel, ReasoningEffort, Sampling
-from mctsdialog.roles.judge import JudgeScoring, LLMJudge
-from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
-from mctsdialog.roles.protocols import Judge, Seeker, Strategist, Supporter
+from mctsdialog.errors import ConfigError, shown
+from mctsdialog.llm import AdaptiveLimits, ChatModel, OpenAIChat, ReasoningEffort, Sampling, build_stack, chat_model
+from mctsdialog.roles._judge import JudgeScoring, LLMJudge
+from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles._protocols import Judge, Seeker, Strategist, Supporter
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
 
+_MOST_CALLS = 128  # at once, by default; found from 8 up by what the server takes
 
 _KINDS: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
 
@@ -83,11 +85,11 @@ class Roles:
     @classmethod
     def from_model(
         cls,
-        model: ChatModel,
+        model: ChatModel | str,
         *,
         domain: Domain = ESC,
         scenario: Scenario | None = None,
-        models: Mapping[str, ChatModel] | None = None,
+        models: Mapping[str, ChatModel | str] | None = None,
         sampling: Mapping[str, Sampling] | None = None,
         attempts: int = 3,
         judge_samples: int = 1,
@@ -95,7 +97,11 @@ class Roles:
     ) -> Self:
         """LLM roles on one model, or on several.
 
-        :param model: plays every role that ``models`` does not name.
+        The client of a server, given by name or as an :class:`~mctsdialog.OpenAIChat`, gets retries and adaptive limits
+        of its own. A stack of :func:`~mctsdialog.build_stack` and any other model is used as it is.
+
+        :param model: plays every role that ``models`` does not name: a model, or the name of one, as
+            :func:`~mctsdialog.llm.chat_model` takes it ("gpt-4o-mini", "groq/llama-3.3-70b-versatile").
         :param domain: strategies, rubric, names and prompt templates.
         :param scenario: what the conversation is about; the search binds the roles to its own scenario.
         :param models: another model for some roles, by role name.
@@ -105,16 +111,18 @@ class Roles:
             default temperature is 1.
         :param judge: "digits", the scores that the judge writes; or "expected", their mean by the log-probabilities of
             the digits, for servers that return these.
-        :raises ConfigError: for an unknown role name or a value out of range.
+        :raises ConfigError: for an unknown role name, a value out of range, what is no model, or a name whose key is
+            not set.
         """
-        models, sampling = dict(models or {}), dict(sampling or {})
-        for name in (*models, *sampling):
+        sampling = dict(sampling or {})
+        for name in (*(models or {}), *sampling):
             if name not in ROLE_NAMES:
                 raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
+        ready = _ready_models({name: (models or {}).get(name, model) for name in ROLE_NAMES})
         own: dict[str, Any] = {"samples": judge_samples, "scoring": judge}
         made: dict[str, Any] = {
             kind.role: kind(
-                models.get(kind.role, model),
+                ready[kind.role],
                 domain,
                 scenario,
                 sampling=sampling.get(kind.role),
@@ -150,8 +158,41 @@ class Roles:
                     provenance[name] = changed[name].provenance
         return replace(self, **changed, provenance=provenance) if changed else self
 
+    def __repr__(self) -> str:
+        parts = [f"{name}={_short(getattr(self, name))}" for name in ROLE_NAMES]
+        if self.domain is not None:
+            parts.append(f"domain={self.domain.name!r}")
+        return f"Roles({', '.join(parts)})"
+
     @property
     def removed(self) -> dict[str, Counter[str]]:
         """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
         counts = {name: getattr(getattr(self, name), "removed", None) for name in ROLE_NAMES}
         return {name: kinds for name, kinds in counts.items() if isinstance(kinds, Counter) and kinds}
+
+
+def _ready_models(models: Mapping[str, ChatModel | str]) -> dict[str, ChatModel]:
+    """The models by role, names looked up, clients of servers with retries and limits; equal ones share these."""
+    made: dict[object, ChatModel] = {}
+    ready = {}
+    for role, model in models.items():
+        key = model if isinstance(model, str) else id(model)
+        if key not in made:
+            made[key] = _ready(model, "model" if len(set(map(id, models.values()))) == 1 else role)
+        ready[role] = made[key]
+    return ready
+
+
+def _ready(model: ChatModel | str, field: str) -> ChatModel:
+    if isinstance(model, str):
+        model = chat_model(model)
+    if isinstance(model, type) or not callable(getattr(model, "complete", None)):
+        wanted = "the name of a model or an object with an async method complete(), such as OpenAIChat"
+        raise ConfigError(f"{field} must be {wanted}, not {shown(model)}", field=field)
+    return build_stack(model, limits=AdaptiveLimits(_MOST_CALLS)) if isinstance(model, OpenAIChat) else model
+
+
+def _short(role: object) -> str:
+    """The kind of a role, and its model where it has one; its own repr might hold anything."""
+    name = getattr(getattr(role, "model", None), "name", None)
+    return f"{type(role).__name__}({visible(name)!r})" if isinstance(name, str) else type(role).__name__

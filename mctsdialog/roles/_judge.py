@@ -11,12 +11,12 @@ import anyio
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, first_error
 from mctsdialog.llm import ChatModel, Completion, Sampling
+from mctsdialog.roles._asking import whole
 from mctsdialog.roles._expected import expected_scores
-from mctsdialog.roles.asking import whole
-from mctsdialog.roles.llm import LLMRole, whole_numbers_schema
-from mctsdialog.roles.prompts import PROMPT_VERSION
-from mctsdialog.roles.protocols import AveragedScores
-from mctsdialog.roles.replies import parse_judgement
+from mctsdialog.roles._llm import LLMRole, whole_numbers_schema
+from mctsdialog.roles._prompts import PROMPT_VERSION
+from mctsdialog.roles._protocols import AveragedScores
+from mctsdialog.roles._replies import parse_judgement
 
 JudgeScoring: TypeAlias = Literal["digits", "expected"]
 """The scores that the model writes, or the scores that it would write on average, from its tokens' probabilities."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.tree.nodes import EndNode, Node, SpokenNode, StrategyNode
-from mctsdialog.tree.tree import Tree
+from mctsdialog.tree._nodes import EndNode, Node, SpokenNode, StrategyNode
+from mctsdialog.tree._tree import Tree
 
 PathRule: TypeAlias = Literal["all", "end"]
 """Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from mctsdialog.dialogue import Domain, StrategySet
 from mctsdialog.errors import shown
+from mctsdialog.roles._checks import checked_judgement, checked_scores, checked_text
 from mctsdialog.roles._objects import last_object
 from mctsdialog.roles._utterance import Labels, has_end_token, read_utterance
-from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
 
 __all__ = ["is_end", "last_object", "parse_judgement", "parse_scores", "parse_utterance", "read_utterance"]
 

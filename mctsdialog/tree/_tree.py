@@ -16,7 +16,7 @@ from mctsdialog import _repr
 from mctsdialog._moved import warn
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import TreeError
-from mctsdialog.tree.nodes import (
+from mctsdialog.tree._nodes import (
     MOST_REASON,
     EndNode,
     ExpandedNode,

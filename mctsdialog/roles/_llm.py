@@ -18,11 +18,11 @@ from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, shortened
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, Sampling
 from mctsdialog.llm.base import PARAGRAPH_STOP, identity_of
+from mctsdialog.roles._asking import ask, whole
+from mctsdialog.roles._checks import checked_text
+from mctsdialog.roles._prompts import PROMPT_VERSION, Prompt
+from mctsdialog.roles._replies import parse_scores
 from mctsdialog.roles._utterance import Labels, Utterance, read_utterance
-from mctsdialog.roles.asking import ask, whole
-from mctsdialog.roles.checks import checked_text
-from mctsdialog.roles.prompts import PROMPT_VERSION, Prompt
-from mctsdialog.roles.replies import parse_scores
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mctsdialog.dialogue.readers.common import kind_of
+from mctsdialog.dialogue.readers._common import kind_of
 from mctsdialog.errors import DialogueError
 from mctsdialog.files import open_input, parse_foreign_json, read_input
 
