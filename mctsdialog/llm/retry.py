@@ -196,6 +196,7 @@ class _Attempts:
         """The error that is raised at the end, with what to do about a server that stays busy."""
         if not isinstance(error, ModelUnavailableError):
             return error
+        of_all = error.status == 429 and self._retry.attempts is None and self._model._answered_at < self._began
         if not self._is_passing(error):
             most = f"more than the {self._retry.maximum_wait:g} s that are waited (maximum_wait)"
             return ModelUnavailableError(
@@ -203,8 +204,9 @@ class _Attempts:
                 model=error.model,
                 status=error.status,
                 retry_after=error.retry_after,
+                lasting=of_all,
             )
-        if error.status == 429 and self._retry.attempts is None and self._model._answered_at < self._began:
+        if of_all:
             advice = "raise the quota, or ask for less with --requests-per-minute; then give the same command again"
             reason = f"{error}; no call was let through in {waited:.0f} s of waiting: {advice}"
             return ModelAccountError(reason, model=error.model, status=429)
