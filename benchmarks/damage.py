@@ -138,7 +138,7 @@ def measure(arguments):
     with tempfile.TemporaryDirectory() as name, stub_server.running(arguments.latency) as url:
         folder = Path(name)
         corpus = folder / "corpus.jsonl"
-        mctsdialog.write_dialogues(corpus, list(throughput.dialogues(arguments.dialogues)), domain="esc")
+        mctsdialog.dialogue.write_dialogues(corpus, list(throughput.dialogues(arguments.dialogues)), domain="esc")
         os.environ.setdefault("OPENAI_API_KEY", "none")
         words = soak.command(folder, url, arguments)
         undisturbed = run([*words, "--out", str(folder / "whole")], folder / "whole.txt", url)

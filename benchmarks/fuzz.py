@@ -80,12 +80,12 @@ def fuzz(arguments, folder, url):
         if kinds[name].needs and any(importlib.util.find_spec(heavy) is None for heavy in ("torch", "trl")):
             print(f"{name}: left out, for it needs the extra 'train'", file=sys.stderr)
             names.remove(name)
-    if arguments.only is not None:
-        pool.run([Chunk(name, arguments.way, (arguments.only,)) for name in names])
-        return log.finish()
     for name in names:
         if kinds[name].needs:
             importlib.import_module(kinds[name].needs)  # of no use to the kinds before it
+        if arguments.only is not None:
+            pool.run([Chunk(name, arguments.way, (arguments.only,))])
+            continue
         began = time.monotonic()
         numbers = {"function": arguments.count, "command": arguments.commands if kinds[name].words else 0}
         size = {way: min(CHUNK, -(-count // arguments.workers)) or 1 for way, count in numbers.items()}

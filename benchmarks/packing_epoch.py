@@ -22,7 +22,7 @@ from cso_train.config import resolve_config
 from cso_train.run import train
 from mctsdialog.worlds import World
 
-PREFERENCES = mctsdialog.PreferenceConfig(theta=-0.4)  # a world's rewards are mostly below 0
+PREFERENCES = mctsdialog.preferences.PreferenceConfig(theta=-0.4)  # a world's rewards are mostly below 0
 WAYS = {
     "pair by pair": {"packing": "none", "per_device_batch_size": 8},
     "trees, pairs": {"packing": "tree", "sampler": "pairs"},
@@ -50,7 +50,7 @@ def write_data(folder, trees):
     """Pairs and dialogues of the trees, a quarter of which is held out."""
     cut = len(trees) * 3 // 4
     for name, part in (("train", trees[:cut]), ("test", trees[cut:])):
-        records = tuple(mctsdialog.tree_record(tree, PREFERENCES) for tree in part)
+        records = tuple(mctsdialog.preferences.tree_record(tree, PREFERENCES) for tree in part)
         dataset = mctsdialog.PreferenceDataset(records, trees[0].domain, PREFERENCES)
         mctsdialog.write_dataset({"train": dataset}, folder / name, formats=["preference", "sft"])
     return folder / "{}" / "preference" / "train.jsonl", folder / "train" / "sft" / "train.jsonl"

@@ -26,7 +26,7 @@ class Clock:
 
     async def wait(self):
         if self.most is not None and self.calls >= self.most:
-            raise mctsdialog.BudgetExceededError("calls", limit=self.most, used=self.calls)
+            raise mctsdialog.errors.BudgetExceededError("calls", limit=self.most, used=self.calls)
         self.calls += 1
         await anyio.sleep(self.draw.uniform(0.0005, 0.002))
 
@@ -43,11 +43,10 @@ async def one(seed, at_once, arguments, most_calls):
     )
     tree = await mctsdialog.search(scenario, roles, config)
     best = tree.best_path()
-    if best is None:
+    if not best:
         raise SystemExit(f"world {seed}: no whole dialogue after {clock.calls} calls; allow more with --calls")
-    path, mean = best
-    worth = world.value(scenario, [node.strategy for node in path[1:]])
-    return mean + SCALE, worth + SCALE, world.best_value(scenario) + SCALE, tree.iterations, clock.calls
+    worth = world.value(scenario, best.strategies)
+    return best.value + SCALE, worth + SCALE, world.best_value(scenario) + SCALE, tree.iterations, clock.calls
 
 
 def row_of(at_once, budget, found, first):

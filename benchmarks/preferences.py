@@ -48,11 +48,11 @@ def timed(function):
 
 
 def one_run(tree, folder):
-    extract, record = timed(lambda: mctsdialog.tree_record(tree))
+    extract, record = timed(lambda: mctsdialog.preferences.tree_record(tree))
     expand, pairs = timed(lambda: sum(1 for _ in record.expand()))
-    dataset = mctsdialog.PreferenceDataset((record,), tree.domain, mctsdialog.PreferenceConfig())
+    dataset = mctsdialog.PreferenceDataset((record,), tree.domain, mctsdialog.preferences.PreferenceConfig())
     write, _ = timed(lambda: mctsdialog.write_dataset({"train": dataset}, folder, formats=["preference", "tree"]))
-    read, _ = timed(lambda: mctsdialog.load_preferences(folder))
+    read, _ = timed(lambda: mctsdialog.preferences.load_preferences(folder))
     return {"extract": extract, "expand": expand, "write": write, "read": read}, pairs, len(record.ends)
 
 

@@ -117,7 +117,7 @@ def measure(arguments):
     with tempfile.TemporaryDirectory() as name, stub_server.running(arguments.latency, faults=True) as url:
         folder = Path(name)
         made = list(throughput.dialogues(arguments.dialogues))
-        mctsdialog.write_dialogues(folder / "corpus.jsonl", made, domain="esc")
+        mctsdialog.dialogue.write_dialogues(folder / "corpus.jsonl", made, domain="esc")
         os.environ.setdefault("OPENAI_API_KEY", "none")
         ledger, began = Ledger(folder / "out", url), time.monotonic()
         with (folder / "log.txt").open("w") as log:

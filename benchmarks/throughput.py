@@ -49,7 +49,7 @@ async def ours(url, slots, arguments, recorder=None):
     config = mctsdialog.SearchConfig(
         max_iterations=arguments.iterations, min_iterations=arguments.iterations, parallelism=arguments.parallelism
     )
-    meter, limits = mctsdialog.Meter(), mctsdialog.Limits(slots)
+    meter, limits = mctsdialog.llm.Meter(), mctsdialog.llm.Limits(slots)
     with tempfile.TemporaryDirectory() as folder:
         async with mctsdialog.OpenAIChat("stub", base_url=url, api_key="", max_connections=slots) as chat:
             inner = chat if recorder is None else recorder(chat)

@@ -14,9 +14,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mctsdialog.cli.terminal import echo
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
-from mctsdialog.inputs import parse_foreign_json
+from mctsdialog.files import inside, parse_foreign_json, write_atomically
 
 
 class MetricsLog(TrainerCallback):

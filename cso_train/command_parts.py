@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from cso_train.errors import CsoTrainError
-from mctsdialog import Limits, LocalChat, ResponseCache, build_stack
+from mctsdialog import LocalChat, ResponseCache, build_stack
 from mctsdialog._text import visible_line
 from mctsdialog.cli.exits import BAD_INPUT, FAILED, Failure, errors_as_exits
 from mctsdialog.cli.keys import Servers
-from mctsdialog.folders import inside
-from mctsdialog.llm import SamplingModel
+from mctsdialog.files import inside
+from mctsdialog.llm import Limits, SamplingModel
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mctsdialog.inputs import parse_foreign_json
-from mctsdialog.preferences.plots import save_figure
+from mctsdialog.figures import save_figure
+from mctsdialog.files import parse_foreign_json
 
 _PANELS = (
     ("loss", ("loss", "eval_loss")),

@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from cso_train.errors import TrainDataError
-from mctsdialog import Domain, PreferenceConfig, PreferenceDataset, TreeRecord, get_domain
-from mctsdialog.preferences import FORMATS, load_preferences, parse_reply, read_rows, read_trees, system_prompt
+from mctsdialog import Domain, PreferenceDataset, get_domain
+from mctsdialog.preferences import (
+    FORMATS,
+    PreferenceConfig,
+    TreeRecord,
+    load_preferences,
+    parse_reply,
+    read_rows,
+    read_trees,
+    system_prompt,
+)
 
 Row: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["preference", "unpaired", "sft"]

@@ -19,11 +19,12 @@ from cso_train.evaluation.run import BASELINES, Baseline, evaluate_model, join_t
 from cso_train.evaluation.table import markdown_table
 from cso_train.models import ModelSource, load_model, load_tokenizer
 from cso_train.progress import progress_bar
-from mctsdialog import Limits, read_dialogues
+from mctsdialog import read_dialogues
 from mctsdialog.cli.exits import interruptible
 from mctsdialog.cli.keys import shown_choice, split_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
+from mctsdialog.llm import Limits
 from mctsdialog.llm.providers import split_provider
 
 

@@ -43,13 +43,13 @@ from cso_train.evaluation.sheets import (
     write_rating_sheet,
 )
 from cso_train.progress import progress_bar
-from mctsdialog import ChatModel, Domain, Limits
+from mctsdialog import ChatModel, Domain
 from mctsdialog.cli.exits import FAILED, Failure, interruptible
 from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import inside, write_atomically
+from mctsdialog.llm import Limits
 from mctsdialog.preferences import parse_reply, read_rows
 
 F = TypeVar("F", bound=Callable[..., Any])

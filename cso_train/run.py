@@ -44,9 +44,17 @@ from cso_train.zero import (
     world_from_environment,
 )
 from mctsdialog._text import visible
-from mctsdialog.files import sweep, sync_files, sync_folder, write_atomically
-from mctsdialog.folders import inside, remove_file, remove_folder
-from mctsdialog.inputs import parse_foreign_json, read_input
+from mctsdialog.files import (
+    inside,
+    parse_foreign_json,
+    read_input,
+    remove_file,
+    remove_folder,
+    sweep,
+    sync_files,
+    sync_folder,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer

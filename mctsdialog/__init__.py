@@ -3,172 +3,71 @@
 The shortest use::
 
     tree = await mctsdialog.search(dialogue, mctsdialog.Roles.from_model(mctsdialog.LocalChat()))
+
+The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``,
+``.statistics``, ``.export``, ``.corpus``, ``.worlds`` and ``.errors``.
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
-from mctsdialog.corpus import CorpusProgress, CorpusReport, search_corpus
+from mctsdialog import _moved
+from mctsdialog import algorithms as algorithms
+from mctsdialog import corpus as corpus
+from mctsdialog import dialogue as dialogue
+from mctsdialog import errors as errors
+from mctsdialog import export as export
+from mctsdialog import llm as llm
+from mctsdialog import preferences as preferences
+from mctsdialog import roles as roles
+from mctsdialog import statistics as statistics
+from mctsdialog import tree as tree
+from mctsdialog import worlds as worlds
+from mctsdialog._public import publish as _publish
+from mctsdialog._search import Plan, SearchConfig, plan, search
+from mctsdialog._sync import run
+from mctsdialog.corpus import search_corpus
 from mctsdialog.dialogue import (
     Dialogue,
-    DialogueSet,
-    DialogueStream,
     Domain,
     Scenario,
     Strategy,
     StrategySet,
     Turn,
-    domains,
     get_domain,
     load_domain,
     read_dialogues,
     sample_dialogues,
-    stream_dialogues,
-    write_dialogues,
 )
-from mctsdialog.errors import (
-    BudgetExceededError,
-    CacheError,
-    CacheMissError,
-    ConfigError,
-    DataError,
-    DialogueError,
-    DomainError,
-    JournalError,
-    JournalMismatchError,
-    MctsDialogError,
-    ModelAccountError,
-    ModelError,
-    ModelNotFoundError,
-    ModelRefusedError,
-    ModelRequestError,
-    ModelResponseError,
-    ModelUnavailableError,
-    ReplyError,
-    ScriptExhaustedError,
-    TooManyFailuresError,
-    TreeError,
-    TreeFormatError,
-    TrialError,
-)
-from mctsdialog.export import (
-    NotebookProgress,
-    load_tree,
-    save_graphml,
-    save_html,
-    save_tree,
-    to_dot,
-    to_graphml,
-    to_html,
-    to_networkx,
-    to_svg,
-)
-from mctsdialog.llm import (
-    AdaptiveLimits,
-    Budget,
-    ChatModel,
-    ChatRequest,
-    Completion,
-    Limits,
-    LocalChat,
-    Message,
-    Meter,
-    OpenAIChat,
-    Price,
-    ResponseCache,
-    Retry,
-    Sampling,
-    ScriptedModel,
-    Usage,
-    build_stack,
-    chat_model,
-)
-from mctsdialog.preferences import (
-    DatasetBuilder,
-    DatasetStatistics,
-    LocalToxicityScorer,
-    PerspectiveScorer,
-    PreferenceConfig,
-    PreferenceDataset,
-    PreferencePair,
-    ToxicityScorer,
-    TreeRecord,
-    dataset_statistics,
-    load_preferences,
-    preference_pairs,
-    probe_siblings,
-    random_record,
-    read_trees,
-    save_plots,
-    to_dataset,
-    toxicity_table,
-    tree_record,
-    valid_paths,
-    write_dataset,
-)
-from mctsdialog.roles import Judge, JudgeScores, RoleHealth, Roles, Seeker, Strategist, Supporter, check_roles
-from mctsdialog.search import Engine, Plan, SearchConfig, plan, search
-from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode
+from mctsdialog.errors import DataError, MctsDialogError, ModelError, ReplyError
+from mctsdialog.llm import Budget, ChatModel, LocalChat, OpenAIChat, ResponseCache, ScriptedModel, build_stack
+from mctsdialog.preferences import PreferenceDataset, preference_pairs, write_dataset
+from mctsdialog.roles import Judge, JudgeScores, Roles, Seeker, Strategist, Supporter
+from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode, load_tree, save_tree
 
 __version__ = _version("mctsdialog")
 
 __all__ = [
-    "AdaptiveLimits",
     "Budget",
-    "BudgetExceededError",
-    "CacheError",
-    "CacheMissError",
     "ChatModel",
-    "ChatRequest",
-    "Completion",
-    "ConfigError",
-    "CorpusProgress",
-    "CorpusReport",
     "DataError",
-    "DatasetBuilder",
-    "DatasetStatistics",
     "Dialogue",
-    "DialogueError",
-    "DialogueSet",
-    "DialogueStream",
     "Domain",
-    "DomainError",
     "EndNode",
-    "Engine",
     "ExpandedNode",
-    "JournalError",
-    "JournalMismatchError",
     "Judge",
     "JudgeScores",
-    "Limits",
     "LocalChat",
-    "LocalToxicityScorer",
     "MctsDialogError",
-    "Message",
-    "Meter",
-    "ModelAccountError",
     "ModelError",
-    "ModelNotFoundError",
-    "ModelRefusedError",
-    "ModelRequestError",
-    "ModelResponseError",
-    "ModelUnavailableError",
-    "NotebookProgress",
     "OpenAIChat",
-    "PerspectiveScorer",
     "Plan",
-    "PreferenceConfig",
     "PreferenceDataset",
-    "PreferencePair",
-    "Price",
     "ReplyError",
     "ResponseCache",
-    "Retry",
-    "RoleHealth",
     "Roles",
     "RootNode",
-    "Sampling",
     "Scenario",
-    "ScriptExhaustedError",
     "ScriptedModel",
     "SearchConfig",
     "Seeker",
@@ -176,49 +75,27 @@ __all__ = [
     "Strategy",
     "StrategySet",
     "Supporter",
-    "TooManyFailuresError",
-    "ToxicityScorer",
     "Tree",
-    "TreeError",
-    "TreeFormatError",
-    "TreeRecord",
-    "TrialError",
     "Turn",
     "UnexpandedNode",
-    "Usage",
     "__version__",
     "build_stack",
-    "chat_model",
-    "check_roles",
-    "dataset_statistics",
-    "domains",
     "get_domain",
     "load_domain",
-    "load_preferences",
     "load_tree",
     "plan",
     "preference_pairs",
-    "probe_siblings",
-    "random_record",
     "read_dialogues",
-    "read_trees",
+    "run",
     "sample_dialogues",
-    "save_graphml",
-    "save_html",
-    "save_plots",
     "save_tree",
     "search",
     "search_corpus",
-    "stream_dialogues",
-    "to_dataset",
-    "to_dot",
-    "to_graphml",
-    "to_html",
-    "to_networkx",
-    "to_svg",
-    "toxicity_table",
-    "tree_record",
-    "valid_paths",
     "write_dataset",
-    "write_dialogues",
 ]
+
+_publish(globals())
+_moved.keep_old_modules()
+
+if not TYPE_CHECKING:  # type checkers know the names above alone
+    __getattr__ = _moved.moved_names(__name__)

@@ -312,7 +312,7 @@ def test_pairs_are_held_against_the_truth(parts):
 
     config = mctsdialog.SearchConfig(max_iterations=60, min_iterations=60, max_ends=10**9)
     tree = anyio.run(mctsdialog.search, world.dialogue(world.scenario(0)), world.roles(), config)
-    dataset = mctsdialog.PreferenceDataset.from_trees([tree], mctsdialog.PreferenceConfig(theta=-0.4))
+    dataset = mctsdialog.PreferenceDataset.from_trees([tree], mctsdialog.preferences.PreferenceConfig(theta=-0.4))
     found = training.quality(world, dataset)
     assert found["pairs"] == len(list(dataset.pairs())) > 0
     assert found["right"] > 0.5

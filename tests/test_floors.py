@@ -11,20 +11,25 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = {
     "mctsdialog._text": -1,
+    "mctsdialog._moved": -1,
+    "mctsdialog._public": -1,
     "mctsdialog.errors": 0,
-    "mctsdialog.files": 0,
-    "mctsdialog.inputs": 0,
-    "mctsdialog.colours": 0,
-    "mctsdialog.folders": 0.5,
-    "mctsdialog.settings": 0.5,  # a mezzanine: what many floors are made from
-    "mctsdialog.views": 0.5,
-    "mctsdialog.workers": 0.5,
+    "mctsdialog.files": 0.5,
+    "mctsdialog._colours": 0,
+    "mctsdialog._sync": 0.5,
+    "mctsdialog._settings": 0.5,  # a mezzanine: what many floors are made from
+    "mctsdialog._repr": 0.5,
+    "mctsdialog._concurrency": 0.5,
     "mctsdialog.dialogue": 1,
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,
     "mctsdialog.roles": 3,
-    "mctsdialog.search": 4,
+    "mctsdialog.journal": 1,
+    "mctsdialog._search": 4,
+    "mctsdialog.algorithms": 4.5,
     "mctsdialog.preferences": 5,
+    "mctsdialog.figures": 1,
+    "mctsdialog.statistics": 5.3,
     "mctsdialog.worlds": 5,
     "mctsdialog.export": 5,
     "mctsdialog.corpus": 5.5,  # writes trees by the export

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mctsdialog.errors import DataError
-from mctsdialog.folders import inside, remove_file, remove_folder
+from mctsdialog.files import inside, remove_file, remove_folder
 
 OUTSIDE = [
     "",

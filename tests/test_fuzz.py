@@ -67,7 +67,7 @@ def spin():
 def asked(reply):
     """Call ``reply`` where the package calls a model."""
     model = mctsdialog.ScriptedModel(lambda request: reply() or "x")
-    anyio.run(model.complete, mctsdialog.ChatRequest((mctsdialog.Message("user", "x"),)))
+    anyio.run(model.complete, mctsdialog.llm.ChatRequest((mctsdialog.llm.Message("user", "x"),)))
 
 
 def write_through_a_link():

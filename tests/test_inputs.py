@@ -14,7 +14,7 @@ from cso_train.config.yaml_file import read_settings
 from cso_train.evaluation.run import join_tables
 from cso_train.evaluation.sheets import SheetKey, read_pair_sheet
 from mctsdialog.dialogue import load_domain
-from mctsdialog.inputs import MAX_KEYS, open_input, parse_foreign_json, parse_json, read_input
+from mctsdialog.files import MAX_KEYS, open_input, parse_foreign_json, parse_json, read_input
 from mctsdialog.preferences import load_preferences, read_rows, read_trees
 
 VALUES = st.recursive(
@@ -69,7 +69,7 @@ def test_foreign_json_may_hold_what_python_writes_but_no_endless_nesting():
 READERS = {
     "tree.json": mctsdialog.load_tree,
     "dialogues.json": mctsdialog.read_dialogues,
-    "dialogues.jsonl": lambda path: list(mctsdialog.stream_dialogues(path)),
+    "dialogues.jsonl": lambda path: list(mctsdialog.dialogue.stream_dialogues(path)),
     "domain.json": load_domain,
     "rows.jsonl": lambda path: list(read_rows(path)),
     "rows.parquet": lambda path: list(read_rows(path)),

@@ -1,12 +1,16 @@
 """What is installed is what users get."""
 
 import ast
+import importlib
 import importlib.metadata
 import re
 import sys
 import tomllib
+import types
+import typing
 from pathlib import Path
 
+import pydantic
 import pytest
 
 import cso_train
@@ -44,8 +48,48 @@ def test_every_error_is_public_and_in_the_tree_of_the_docstring():
         if isinstance(value, type) and issubclass(value, mctsdialog.MctsDialogError)
     ]
     for error in errors:
-        assert error.__name__ in mctsdialog.__all__
         assert error.__name__ in mctsdialog.errors.__doc__
+    at_the_root = {error for error in errors if error.__name__ in mctsdialog.__all__}
+    assert at_the_root == {
+        getattr(mctsdialog, name) for name in ("MctsDialogError", "DataError", "ModelError", "ReplyError")
+    }
+    assert not {name for name in mctsdialog.__all__ if name.endswith("Error")} - {error.__name__ for error in errors}
+
+
+PARTS = ("corpus", "dialogue", "export", "llm", "preferences", "roles", "statistics", "tree", "worlds")
+PACKAGES = ["mctsdialog", *(f"mctsdialog.{name}" for name in PARTS)]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_package_exports_is_shown_as_its_own(package):
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        each = getattr(module, name)
+        if isinstance(each, type | types.FunctionType):
+            home = each.__module__
+            assert getattr(sys.modules[home], each.__name__) is each  # which pickling of classes by name needs, too
+            assert home == "mctsdialog" or home in PACKAGES, f"{name} is shown as {home}.{name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_annotations_of_public_classes_can_be_read(package):
+    """Typing and pydantic look names in annotations up in the module that a class says it is of."""
+    module = importlib.import_module(package)
+    for kind in (each for each in map(vars(module).get, module.__all__) if isinstance(each, type)):
+        typing.get_type_hints(kind, include_extras=True)
+        if issubclass(kind, pydantic.BaseModel):
+            made = type(kind.__name__, (kind,), {"__module__": __name__, "__annotations__": {"more": int}, "more": 1})
+            assert made.model_json_schema(mode="serialization")["properties"]["more"]["type"] == "integer"
+
+
+def test_the_root_fits_in_a_head():
+    assert len(mctsdialog.__all__) <= 45
+    assert repr(mctsdialog.Tree) == "<class 'mctsdialog.Tree'>"
+
+
+def test_public_data_classes_serve_as_types_of_pydantic():
+    reply = pydantic.TypeAdapter(mctsdialog.Turn).validate_python({"speaker": "seeker", "text": "Hi."})
+    assert reply == mctsdialog.Turn("seeker", "Hi.")
     for error in cso_train.CsoTrainError.__subclasses__():
         assert error.__name__ in cso_train.errors.__doc__
 

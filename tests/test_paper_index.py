@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mctsdialog._search import SearchConfig
 from mctsdialog.dialogue import ESC
 from mctsdialog.preferences import PreferenceConfig
-from mctsdialog.search import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = (ROOT / "docs" / "paper.md").read_text("utf-8")
@@ -57,9 +57,9 @@ def test_the_test_is_there(name):
 
 
 def test_what_is_not_there_is_found_out():
-    assert exists("mctsdialog.search.rules.pucb")
-    assert not exists("mctsdialog.search.rules.pucbs")
-    assert not exists("mctsdialog.search.engine.Engine.choose")
+    assert exists("mctsdialog._search.rules.pucb")
+    assert not exists("mctsdialog._search.rules.pucbs")
+    assert not exists("mctsdialog._search.engine.Engine.choose")
     assert not exists("mctsdialog.nowhere.pucb")
 
 

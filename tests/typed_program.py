@@ -31,8 +31,10 @@ class Echo:
 
     name = "echo"
 
-    async def complete(self, request: mctsdialog.ChatRequest) -> mctsdialog.Completion:
-        return mctsdialog.Completion(request.messages[-1].content, "stop", mctsdialog.Usage(1, 1), 0.0, self.name)
+    async def complete(self, request: mctsdialog.llm.ChatRequest) -> mctsdialog.llm.Completion:
+        return mctsdialog.llm.Completion(
+            request.messages[-1].content, "stop", mctsdialog.llm.Usage(1, 1), 0.0, self.name
+        )
 
     async def aclose(self) -> None:
         return None
@@ -45,8 +47,8 @@ def halved(value: float, visits: int, reward: float, /) -> float:
 
 async def search(dialogue: mctsdialog.Dialogue, folder: Path) -> mctsdialog.Tree:
     cache = mctsdialog.ResponseCache(folder / "cache")
-    budget = mctsdialog.Budget(money=1.0, prices={"echo": mctsdialog.Price(input=0.1, output=0.2)})
-    model = mctsdialog.build_stack(Echo(), cache=cache, budget=budget, limits=mctsdialog.Limits(concurrency=8))
+    budget = mctsdialog.Budget(money=1.0, prices={"echo": mctsdialog.llm.Price(input=0.1, output=0.2)})
+    model = mctsdialog.build_stack(Echo(), cache=cache, budget=budget, limits=mctsdialog.llm.Limits(concurrency=8))
     assert_type(model, mctsdialog.ChatModel)
     plain = mctsdialog.Roles.from_model(model)
     roles = mctsdialog.Roles(plain.seeker, plain.supporter, Careful(), plain.judge)
@@ -66,19 +68,18 @@ def read(tree: mctsdialog.Tree) -> float:
             assert_type(node.value, float)
             total += node.prior * node.visits
         if isinstance(node, mctsdialog.UnexpandedNode):
-            _ = node.supporter  # type: ignore[attr-defined]
+            assert_type(node.supporter, None)
     best = tree.best_path()
-    if best is not None:
-        path, value = best
-        total += value + len(path)
+    if best:
+        total += best.value + len(best.nodes)
     return total
 
 
 def pairs(trees: Sequence[mctsdialog.Tree], folder: Path) -> dict[str, str | None]:
-    dataset = mctsdialog.PreferenceDataset.from_trees(trees, mctsdialog.PreferenceConfig(theta=0.5))
+    dataset = mctsdialog.PreferenceDataset.from_trees(trees, mctsdialog.preferences.PreferenceConfig(theta=0.5))
     mctsdialog.write_dataset({"train": dataset}, folder, licence="cc-by-nc-4.0")
     for pair in mctsdialog.preference_pairs(trees[0], path_rule="end"):
-        assert_type(pair, mctsdialog.PreferencePair)
+        assert_type(pair, mctsdialog.preferences.PreferencePair)
         assert_type(pair.chosen.supporter, str)
         assert_type(pair.margin, float | None)
     mctsdialog.preference_pairs(trees[0], path_rule="some")  # type: ignore[arg-type]

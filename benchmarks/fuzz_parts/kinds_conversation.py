@@ -82,7 +82,7 @@ def _is_json(line):
 def read_dialogues(seeds, how):
     options = {"format": how["format"], "lenient": how["lenient"]}
     if how["stream"]:
-        stream = mctsdialog.stream_dialogues(how["file"], **options)
+        stream = mctsdialog.dialogue.stream_dialogues(how["file"], **options)
         found, domain, report = list(stream), stream.domain, stream.report
     else:
         found = mctsdialog.read_dialogues(how["file"], **options)
@@ -91,7 +91,7 @@ def read_dialogues(seeds, how):
     json.dumps(report.to_dict())
     if not found:
         return
-    mctsdialog.write_dialogues("again.jsonl", found)
+    mctsdialog.dialogue.write_dialogues("again.jsonl", found)
     again = mctsdialog.read_dialogues("again.jsonl", domain=domain)
     if len(again) != len(found):
         raise BrokenPromiseError(f"{len(found)} dialogues are {len(again)} when they are written and read again")
@@ -139,9 +139,9 @@ def read_domain(seeds, how):
     tree = search_once(start, domain)
     mctsdialog.save_tree(tree, "tree.json")
     mctsdialog.load_tree("tree.json")
-    mctsdialog.to_graphml(tree)
-    mctsdialog.to_html(tree)
-    mctsdialog.tree_record(tree, PAIRS)
+    mctsdialog.export.to_graphml(tree)
+    mctsdialog.export.to_html(tree)
+    mctsdialog.preferences.tree_record(tree, PAIRS)
 
 
 def domain_words(draw, seeds, how):
@@ -190,24 +190,24 @@ def read_tree(seeds, how):
         mctsdialog.save_tree(tree, "again.json")
         if mctsdialog.load_tree("again.json").counts() != tree.counts():
             raise BrokenPromiseError("a tree changes when it is written and read")
-        mctsdialog.save_graphml(tree, "tree.graphml")
-        mctsdialog.to_dot(tree)
+        mctsdialog.export.save_graphml(tree, "tree.graphml")
+        mctsdialog.export.to_dot(tree)
     elif how["use"] == "html":
-        mctsdialog.save_html(tree, "tree.html")
+        mctsdialog.export.save_html(tree, "tree.html")
     elif how["use"] == "pairs":
-        data = mctsdialog.read_trees("tree.json", PAIRS)
+        data = mctsdialog.preferences.read_trees("tree.json", PAIRS)
         for form in FORMATS.values():
             list(form.rows(data))
         str(data.report)
         if any(record.nodes for record in data.records):
             mctsdialog.write_dataset({"train": data}, "data")
-            mctsdialog.load_preferences("data")
-            str(mctsdialog.dataset_statistics(data))
+            mctsdialog.preferences.load_preferences("data")
+            str(mctsdialog.statistics.dataset_statistics(data))
     elif how["use"] == "random":
         roles = mctsdialog.Roles.from_model(scripted(), domain=tree.domain)
-        record, _ = anyio.run(partial(mctsdialog.random_record, tree, roles, PAIRS, journal="random.jsonl"))
+        record, _ = anyio.run(partial(mctsdialog.preferences.random_record, tree, roles, PAIRS, journal="random.jsonl"))
         no_secret(json.dumps(record.to_dict()))
-        anyio.run(partial(mctsdialog.probe_siblings, tree, roles, PAIRS, most_per_turn=1, horizon=0))
+        anyio.run(partial(mctsdialog.preferences.probe_siblings, tree, roles, PAIRS, most_per_turn=1, horizon=0))
         tree.check()
     else:
         tree.best_path()

@@ -97,7 +97,7 @@ _trees = []
 
 def _seed_trees(seeds):
     if not _trees:
-        _trees.append(mctsdialog.read_trees(seeds.folder / "trees", PAIRS))
+        _trees.append(mctsdialog.preferences.read_trees(seeds.folder / "trees", PAIRS))
     return _trees[0]
 
 
@@ -105,7 +105,7 @@ def read_manifest(seeds, how):
     if how["use"] == "write":
         mctsdialog.write_dataset({"train": _seed_trees(seeds)}, "data", formats=("sft", "tree"))
     elif how["use"] == "load":
-        _use(mctsdialog.load_preferences("data"))
+        _use(mctsdialog.preferences.load_preferences("data"))
     else:
         load_data(["data"], "preference")
 
@@ -114,7 +114,7 @@ def _use(splits):
     for data in splits.values():
         for form in FORMATS.values():
             list(form.rows(data))
-        str(mctsdialog.dataset_statistics(data))
+        str(mctsdialog.statistics.dataset_statistics(data))
         mctsdialog.write_dataset({"train": data}, "copy")
 
 
@@ -183,7 +183,7 @@ def write_records(draw, seeds):
 
 def read_records(seeds, how):
     if how["use"] == "load":
-        _use(mctsdialog.load_preferences("data"))
+        _use(mctsdialog.preferences.load_preferences("data"))
     else:
         read_rows(seeds, how)
 
@@ -293,7 +293,7 @@ def _column(draw, pa, count):
 
 def read_parquet(seeds, how):
     if how["use"] == "load":
-        _use(mctsdialog.load_preferences("data"))
+        _use(mctsdialog.preferences.load_preferences("data"))
     else:
         read_rows(seeds, how)
 

@@ -72,8 +72,8 @@ def read_search_journal(seeds, how):
     tree.check()
     mctsdialog.save_tree(tree, "tree.json")
     mctsdialog.load_tree("tree.json")
-    mctsdialog.to_graphml(tree)
-    mctsdialog.read_trees("tree.json", PAIRS)
+    mctsdialog.export.to_graphml(tree)
+    mctsdialog.preferences.read_trees("tree.json", PAIRS)
 
 
 def search_journal_words(draw, seeds, how):
@@ -93,11 +93,13 @@ def read_probe_journal(seeds, how):
     kind, number, *theta = how["name"].removesuffix(".jsonl").split("-")
     tree = mctsdialog.load_tree(seeds.folder / "trees" / f"tree-{number}.json")
     if kind == "random":
-        record, _ = anyio.run(partial(mctsdialog.random_record, tree, WORLD.roles(), PAIRS, journal="journal.jsonl"))
-        mctsdialog.TreeRecord.from_json(json.dumps(record.to_dict()))
+        record, _ = anyio.run(
+            partial(mctsdialog.preferences.random_record, tree, WORLD.roles(), PAIRS, journal="journal.jsonl")
+        )
+        mctsdialog.preferences.TreeRecord.from_json(json.dumps(record.to_dict()))
         return
-    config = mctsdialog.PreferenceConfig(theta=float(theta[0]), min_visits=1)
-    anyio.run(partial(mctsdialog.probe_siblings, tree, WORLD.roles(), config, journal="journal.jsonl"))
+    config = mctsdialog.preferences.PreferenceConfig(theta=float(theta[0]), min_visits=1)
+    anyio.run(partial(mctsdialog.preferences.probe_siblings, tree, WORLD.roles(), config, journal="journal.jsonl"))
     tree.check()
     mctsdialog.save_tree(tree, "tree.json")
     mctsdialog.load_tree("tree.json")
@@ -389,7 +391,7 @@ def read_cache(seeds, how):
                 json.dumps([entry.completion.text, entry.completion.usage.total_tokens, entry.completion.latency])
         cache.info()
         if how["mode"] == "read-write":
-            request = mctsdialog.ChatRequest((mctsdialog.Message("user", "x"),))
+            request = mctsdialog.llm.ChatRequest((mctsdialog.llm.Message("user", "x"),))
             cache.keep("stub", request, Completion("new", model="stub"))
             found = cache.fetch("stub", request)
             if found is not None and found.text != "new":

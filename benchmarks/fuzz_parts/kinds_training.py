@@ -313,7 +313,7 @@ async def _ask_server(text):
         transport = httpx.MockTransport(lambda request, status=status, body=body: httpx.Response(status, content=body))
         model = mctsdialog.OpenAIChat("stub", base_url="http://127.0.0.1/v1", api_key="k", transport=transport)
         try:
-            await model.complete(mctsdialog.ChatRequest((mctsdialog.Message("user", "x"),)))
+            await model.complete(mctsdialog.llm.ChatRequest((mctsdialog.llm.Message("user", "x"),)))
         except mctsdialog.ModelError as error:
             str(error)
         finally:

@@ -78,7 +78,7 @@ def _dialogues():
         "dialog": turns,
     }
     Path("esconv.json").write_text(json.dumps([item, {**item, "situation": "Another."}]), "utf-8")
-    mctsdialog.write_dialogues("chat.jsonl", [WORLD.dialogue(each) for each in WORLD.scenarios(3)])
+    mctsdialog.dialogue.write_dialogues("chat.jsonl", [WORLD.dialogue(each) for each in WORLD.scenarios(3)])
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "Hello."}]
     messages += [{"role": "assistant", "content": "Hello you.", "strategy": "Affirmation"}]
     lines = [{"id": "one", **SCENE, "messages": messages}, {"id": "two", **SCENE}, {"messages": messages}]
@@ -93,18 +93,18 @@ def _trees():
             tree = await mctsdialog.search(start, WORLD.roles(), config, journal=f"search-{number}.jsonl")
             mctsdialog.save_tree(tree, f"trees/tree-{number}.json")
             for form in (0.0, 0.9):
-                settings = mctsdialog.PreferenceConfig(theta=form, min_visits=1)
+                settings = mctsdialog.preferences.PreferenceConfig(theta=form, min_visits=1)
                 copy = mctsdialog.load_tree(f"trees/tree-{number}.json")
                 with contextlib.suppress(mctsdialog.MctsDialogError):
-                    await mctsdialog.probe_siblings(
+                    await mctsdialog.preferences.probe_siblings(
                         copy, WORLD.roles(), settings, journal=f"probes-{number}-{form}.jsonl"
                     )
-            await mctsdialog.random_record(tree, WORLD.roles(), PAIRS, journal=f"random-{number}.jsonl")
+            await mctsdialog.preferences.random_record(tree, WORLD.roles(), PAIRS, journal=f"random-{number}.jsonl")
 
     anyio.run(grow)
 
 
-PAIRS = mctsdialog.PreferenceConfig(theta=0.3, min_visits=1)
+PAIRS = mctsdialog.preferences.PreferenceConfig(theta=0.3, min_visits=1)
 
 
 def search_words(url):
@@ -137,7 +137,7 @@ def _steady(line):
 
 
 def _datasets():
-    trees = mctsdialog.read_trees("trees", PAIRS)
+    trees = mctsdialog.preferences.read_trees("trees", PAIRS)
     mctsdialog.write_dataset({"train": trees, "test": trees}, "dataset")
     mctsdialog.write_dataset({"train": trees}, "parquet", file_type="parquet")
 

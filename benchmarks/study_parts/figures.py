@@ -1,6 +1,6 @@
 """The study's figures."""
 
-from mctsdialog.colours import PALETTE
+from mctsdialog._colours import PALETTE
 from study_parts.claims import interval, mean_of
 from study_parts.training import ARMS
 

@@ -11,7 +11,7 @@ import common
 
 import mctsdialog
 from cso_train.evaluation.contexts import build_test_set
-from mctsdialog.search.rules import mean
+from mctsdialog._search.rules import mean
 from study_parts.training import scores, trained
 
 TEXT = """
@@ -63,7 +63,7 @@ def missing(sizes, file):
         return "ESConv's dialogues are not there; name the file with --esconv"
     try:
         mctsdialog.LocalChat()
-    except mctsdialog.ModelNotFoundError as error:
+    except mctsdialog.errors.ModelNotFoundError as error:
         return f"the embedded model is not there ({error})"
     return None
 
@@ -90,7 +90,7 @@ def grow(dialogues, sizes, folder):
         config = mctsdialog.SearchConfig(horizon=sizes.horizon, parallelism=4, **limits)
         tree = await mctsdialog.search(dialogue, roles, config, journal=folder / f"{dialogue.id}.jsonl")
         probes = folder / f"{dialogue.id}-probes.jsonl"
-        await mctsdialog.probe_siblings(tree, roles, most_per_turn=1, horizon=0, journal=probes)
+        await mctsdialog.preferences.probe_siblings(tree, roles, most_per_turn=1, horizon=0, journal=probes)
         return tree
 
     trees = anyio.run(make)

@@ -13,8 +13,8 @@ import anyio
 import common
 
 import mctsdialog
-from mctsdialog.search import History, Players
-from mctsdialog.search.rules import highest, mean, reward, softmax
+from mctsdialog._search import CheckedRoles, History
+from mctsdialog._search.rules import highest, mean, reward, softmax
 from mctsdialog.worlds import World, strategies_of, true_scores
 
 SCALE = 3.0  # minus the bias of eq. 2
@@ -31,7 +31,7 @@ class Calls:
 
     async def take(self):
         if self.used >= self.most:
-            raise mctsdialog.BudgetExceededError("calls", limit=self.most, used=self.used)
+            raise mctsdialog.errors.BudgetExceededError("calls", limit=self.most, used=self.used)
         self.used += 1
 
     @property
@@ -61,7 +61,7 @@ class Case:
 
     @property
     def players(self):
-        return Players(self.roles.bind(self.scenario), self.world.domain)
+        return CheckedRoles(self.roles.bind(self.scenario), self.world.domain)
 
     @property
     def names(self):
@@ -197,7 +197,7 @@ async def tree_search(case, start=None, **settings):
 
 async def judged_worth(case, strategies):
     """Mean reward of a dialogue as it is judged, every turn. Its replies were said already: they count no call."""
-    quiet, players = Players(case.world.roles().bind(case.scenario), case.world.domain), case.players
+    quiet, players = CheckedRoles(case.world.roles().bind(case.scenario), case.world.domain), case.players
     history, rewards = await opened(quiet), []
     for strategy in strategies:
         history, ended = await exchange(quiet, history, strategy)

@@ -19,9 +19,9 @@ import mctsdialog
 from cso_train.config import resolve_config
 from cso_train.evaluation.contexts import build_test_set
 from cso_train.evaluation.metrics import evaluate_replies
+from mctsdialog._search import CheckedRoles
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import DatasetBuilder
-from mctsdialog.search import Players
 from mctsdialog.worlds import World
 from study_parts.searching import SCALE, drawn, exchange, opened, wavering
 from study_parts.tiny_model import make_model, write_dialogues
@@ -54,7 +54,7 @@ LARGER_ARMS = ("SFT", "CSO", "CSO-ORPO", "chosen alone", "longer SFT")
 async def spoken_by_strategist(world, number, temperature):
     """A dialogue whose strategies are drawn from the strategist's scores, biased as they are."""
     scenario, draw, names = world.scenario(number), random.Random(number), world.domain.strategies.names
-    players = Players(world.roles().bind(scenario), world.domain)
+    players = CheckedRoles(world.roles().bind(scenario), world.domain)
     history, ended = await opened(players), False
     while not ended:
         strategy = drawn(draw, names, await players.scores(history), temperature)
@@ -76,10 +76,10 @@ def make_data(folder, world, sizes, seed, *, by_wavering=False):
     async def make():
         golds = gold_dialogues(world, sizes, seed, by_wavering=by_wavering)
         trees = [await mctsdialog.search(gold, world.roles(), search) for gold in golds]
-        config = mctsdialog.PreferenceConfig(theta=sizes.theta, seed=seed)
+        config = mctsdialog.preferences.PreferenceConfig(theta=sizes.theta, seed=seed)
         at_random = DatasetBuilder(config)
         for tree in trees:
-            at_random.add(tree, (await mctsdialog.random_record(tree, world.roles(), config))[0])
+            at_random.add(tree, (await mctsdialog.preferences.random_record(tree, world.roles(), config))[0])
         return mctsdialog.PreferenceDataset.from_trees(trees, config), at_random.build()
 
     dataset, at_random = anyio.run(make)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cso_train.errors import PresetError
-from mctsdialog.inputs import parse_foreign_json, read_input
+from mctsdialog.files import parse_foreign_json, read_input
 
 
 @dataclass(frozen=True)

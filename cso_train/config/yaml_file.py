@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from cso_train.errors import TrainConfigError
 from mctsdialog._text import visible_line
-from mctsdialog.inputs import read_input
+from mctsdialog.files import read_input
 
 _MOST_BYTES = 256 * 1024  # the time that YAML's numbers and scanning take grows with the square of their length
 _MOST_WHOLE = 2**63

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from mctsdialog._concurrency import for_each
 from mctsdialog.errors import ModelRefusedError, ReplyError
 from mctsdialog.llm import ChatModel, ChatRequest, Message, Sampling
 from mctsdialog.roles.asking import ask, whole
-from mctsdialog.workers import for_each
 
 I = TypeVar("I")  # noqa: E741  # an item
 T = TypeVar("T")
@@ -97,5 +97,5 @@ async def judge_all(
         if on_progress:
             on_progress(done, len(todo))
 
-    await for_each(todo, judge, at_once=concurrency)
+    await for_each(todo, judge, concurrency=concurrency)
     return found

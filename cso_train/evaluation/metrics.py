@@ -16,7 +16,7 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from cso_train.evaluation.bias import preference_bias
 from cso_train.evaluation.rouge import rouge_l
 from mctsdialog.dialogue import StrategySet
-from mctsdialog.inputs import dotted, first_fault, parse_json
+from mctsdialog.files import dotted, first_fault, parse_json
 from mctsdialog.preferences import parse_reply
 
 _Number: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]  # what a table and a figure can show

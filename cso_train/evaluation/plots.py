@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cso_train.evaluation.metrics import Evaluation
-from mctsdialog.colours import strategy_colours
-from mctsdialog.preferences.plots import COUNTS_LABEL, draw_counts, new_figure, plain, save_figure, wrapped
+from mctsdialog.figures import (
+    COUNTS_LABEL,
+    draw_counts,
+    new_figure,
+    plain,
+    save_figure,
+    strategy_colours,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +25,7 @@ def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> lis
     """Draw the confusion matrices, the F1 and the preference of every strategy into a folder, as PNG.
 
     :raises ValueError: without evaluations, or of different strategies.
-    :raises mctsdialog.ConfigError: where matplotlib is not installed.
+    :raises mctsdialog.errors.ConfigError: where matplotlib is not installed.
     """
     draw = {"confusion": confusion_figure, "strategies": strategy_figure, "preferences": preference_figure}
     settings = {"dpi": 130, "metadata": {"Software": None}}

@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 import anyio.to_thread
 
 from cso_train.chat import ChatFormat, Messages
+from mctsdialog._concurrency import for_each
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, MessageRole, Sampling
-from mctsdialog.workers import for_each
 
 _log = logging.getLogger("cso_train.evaluation")
 
@@ -163,7 +163,7 @@ class ServerReplies:
             if on_progress:
                 on_progress(done, len(prompts))
 
-        await for_each(range(len(prompts)), ask, at_once=self._concurrency)
+        await for_each(range(len(prompts)), ask, concurrency=self._concurrency)
         if any(thinking):
             _log.warning(
                 "%s: %d of %d replies are empty: it ran out of tokens while thinking; raise --max-tokens (now %s)",

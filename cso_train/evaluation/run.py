@@ -15,9 +15,7 @@ from cso_train.evaluation.metrics import Evaluation, evaluate_replies
 from cso_train.evaluation.replies import Replies
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog.dialogue import Domain
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
-from mctsdialog.inputs import parse_json, read_input
+from mctsdialog.files import inside, parse_json, read_input, write_atomically
 from mctsdialog.preferences.card import one_line
 
 Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]

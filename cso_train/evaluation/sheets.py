@@ -22,9 +22,7 @@ from cso_train.errors import TrainDataError
 from cso_train.evaluation.agreement import Outcome
 from cso_train.evaluation.pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation.ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
-from mctsdialog.inputs import dotted, first_fault, parse_json, read_input
+from mctsdialog.files import dotted, first_fault, inside, parse_json, read_input, write_atomically
 
 T = TypeVar("T")
 

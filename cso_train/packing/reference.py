@@ -15,8 +15,7 @@ from safetensors.torch import save
 
 from cso_train.errors import RunError
 from cso_train.packing.rows import PackedRow, Reply
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import inside, write_atomically
 
 Table = Mapping[str, torch.Tensor]
 """Log-probabilities: "train" (rows, replies), for kto "train.mismatched" (rows, 1), and the same for "eval"."""

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import click
 
+from mctsdialog._search import SearchConfig, most_calls_by_role
 from mctsdialog.cli.advice import advice
 from mctsdialog.cli.examination import Answer, Examination, RoleResult
 from mctsdialog.cli.exchanges import CHARS, exchange_lines, field
@@ -27,7 +28,6 @@ from mctsdialog.llm import ChatModel, ChatRequest, LocalChat, OpenAIChat, Retry,
 from mctsdialog.llm._adapt import FORMATS
 from mctsdialog.llm.budget import cost, price_of
 from mctsdialog.roles import ROLE_NAMES, Roles
-from mctsdialog.search import SearchConfig, most_calls_by_role
 
 _PATIENCE = 60.0  # seconds that a busy server is waited for
 _NO_FOLDER = Path("mctsdialog-doctor")  # replies are kept where --cache says so alone
@@ -75,7 +75,7 @@ def doctor_command(**options: Any) -> None:
 
 def _run(doctor: Doctor) -> int:
     try:
-        return anyio.run(doctor.go)
+        return anyio.run(doctor.run)
     except BudgetExceededError as spent:
         raise Failure(str(spent), BUDGET_SPENT) from spent
 
@@ -108,7 +108,7 @@ class Doctor:
     setup: ModelSetup
     options: Mapping[str, Any]
 
-    async def go(self) -> int:
+    async def run(self) -> int:
         """Try everything, and print it; the exit code."""
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing, retry=Retry(patience=_PATIENCE))
@@ -159,7 +159,7 @@ class Doctor:
         at_once = self.setup.at_once
         most = at_once if isinstance(at_once, int) else at_once.concurrency or 1
         echo("\nDoes the judge tell turns apart?")
-        await seen.judge(self.options["judge_pairs"], at_once=most)
+        await seen.judge(self.options["judge_pairs"], concurrency=most)
         if seen.signal is None:
             echo(field("FAILED", one_line(str(seen.signal_error))))
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
+from mctsdialog._search import CheckedRoles, History
 from mctsdialog.dialogue import Dialogue, Scenario, Turn, sample_dialogues
 from mctsdialog.errors import (
     BudgetExceededError,
@@ -21,7 +22,6 @@ from mctsdialog.llm.base import estimate_prompt_tokens
 from mctsdialog.llm.exchanges import Exchange, RecordingModel
 from mctsdialog.roles import ROLE_NAMES, Judge, Roles
 from mctsdialog.roles.signal import JudgeSignal, judge_signal, signal_cases
-from mctsdialog.search import History, Players
 
 _TURN = 5  # of the first sample: the supporter's turn that is played and judged
 
@@ -149,7 +149,7 @@ class Examination:
         after = before.supported(turn.text, turn.strategy or "")
         bound = self._roles.bind(dialogue.scenario)
         assert bound.domain is not None
-        players = Players(bound, bound.domain)
+        players = CheckedRoles(bound, bound.domain)
 
         async def judge() -> tuple[float, ...]:
             return (await players.judgement(after)).scores
@@ -181,10 +181,12 @@ class Examination:
             return RoleResult(role, list(exchanges), error=error)
         return RoleResult(role, list(exchanges), answer)
 
-    async def judge(self, pairs: int, *, at_once: int) -> None:
+    async def judge(self, pairs: int, *, concurrency: int) -> None:
         """Have the judge rate real and swapped-in turns of the samples."""
         try:
-            self.signal = await judge_signal(self._roles, signal_cases(self._samples, limit=pairs), concurrency=at_once)
+            self.signal = await judge_signal(
+                self._roles, signal_cases(self._samples, limit=pairs), concurrency=concurrency
+            )
         except BudgetExceededError:
             raise
         except MctsDialogError as error:

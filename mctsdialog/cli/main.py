@@ -20,8 +20,7 @@ from mctsdialog.cli.text import closed_line, conversation_lines, headline, one_l
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
-from mctsdialog.files import folded, write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import folded, inside, write_atomically
 from mctsdialog.llm import ResponseCache
 from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
 from mctsdialog.tree import Tree
@@ -126,14 +125,13 @@ def show(
 
 def _show_best(tree: Tree, chars: int | None) -> None:
     best = tree.best_path()
-    if best is None:
+    if not best:
         raise Failure("no end node of this tree was visited, so it has no best path")
-    path, value = best
-    echo(f"best path: mean Q {value:+.3f}, end node {path[-1].id}\n")
-    for node in path:
+    echo(f"best path: mean Q {best.value:+.3f}, end node {best.nodes[-1].id}\n")
+    for node in best.nodes:
         echo(headline(node))
     echo()
-    for line in conversation_lines(tree, path[-1], chars):
+    for line in conversation_lines(tree, best.nodes[-1], chars):
         echo(line)
 
 
@@ -154,7 +152,7 @@ def view(tree_file: Path, out: Path | None, theta: float, min_visits: int, path_
     """Write TREE as one HTML file to look at in a browser; it needs no network."""
     with errors_as_exits():
         tree = load_tree(tree_file)
-        PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule).check(tree)
+        PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule).valid_paths(tree)
         target = save_html(
             tree, out or tree_file.with_suffix(".html"), theta=theta, min_visits=min_visits, path_rule=path_rule
         )

@@ -24,8 +24,7 @@ from mctsdialog.cli.text import one_line
 from mctsdialog.corpus.output import owner_of_journal
 from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
-from mctsdialog.files import digested_stem, earlier_stem, file_stem, sweep
-from mctsdialog.folders import inside
+from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, sweep
 from mctsdialog.preferences import (
     FORMATS,
     DatasetBuilder,
@@ -109,7 +108,7 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
         run = _prepare(trees, options)
         try:
             with interruptible("Interrupted. Finished replies are kept; the same command goes on.") as interrupts:
-                code = interrupts.run(run.go) if run.setup else run.go_without_models()
+                code = interrupts.run(run.run) if run.setup else run.run_without_models()
         except JournalMismatchError as error:
             hint = f"to ask models anew, choose another --work, or remove {run.work}"
             raise Failure(f"{error}; {hint}", BAD_INPUT) from error
@@ -180,11 +179,11 @@ class Run:
     failed: int = 0
     spent: bool = False
 
-    def go_without_models(self) -> int:
+    def run_without_models(self) -> int:
         """Extract and write; the exit code."""
         return self.write(read_trees(self.files, self.config, lenient=self.options["lenient"]))
 
-    async def go(self) -> int:
+    async def run(self) -> int:
         """Extract and write with what models have to add; the exit code."""
         assert self.setup is not None
         began = time.monotonic()

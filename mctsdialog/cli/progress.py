@@ -96,11 +96,11 @@ class TreeProgress:
         at, shown = self._best.get(name, (0.0, ""))
         if time.monotonic() - at >= _BEST_PATH_EVERY:
             best = tree.best_path()
-            shown = "" if best is None else f"  best {best[1]:+.2f}"
+            shown = f"  best {best.value:+.2f}" if best else ""
             self._best[name] = (time.monotonic(), shown)
         numbers = f"{len(tree)} nodes  {tree.ends} ends{shown}"
         self._progress.update(name, tree.iterations, tree.config["max_iterations"], numbers)
 
-    def forget(self, name: str) -> None:
+    def drop(self, name: str) -> None:
         """A search has ended."""
         self._best.pop(name, None)

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from mctsdialog._search import SearchConfig
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -53,7 +54,6 @@ from mctsdialog.dialogue import Dialogue, DialogueStream, Domain, Scenario, doma
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
 from mctsdialog.llm import Limits
-from mctsdialog.search import SearchConfig
 
 _NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
@@ -110,7 +110,7 @@ def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: ski
         run = _prepare(files, options)
         kept = f"Everything so far is kept in {run.output.folder}"
         with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
-            code = interrupts.run(run.go)
+            code = interrupts.run(run.run)
     sys.exit(code)
 
 
@@ -214,7 +214,7 @@ class Run:
     max_failures: int
     executor: RayExecutor | None
 
-    async def go(self) -> int:
+    async def run(self) -> int:
         """Search all dialogues; the exit code."""
         began = time.monotonic()
         async with AsyncExitStack() as closing:
@@ -281,12 +281,11 @@ class Run:
             echo("no path has reached an end yet")
             return
         tree = load_tree(self.output.tree(report.best.id))
-        found = tree.best_path()
-        assert found is not None
-        path, value = found
-        gold = " (the gold dialogue)" if getattr(path[-1], "gold", False) else ""
-        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {value:+.3f} over {len(path) - 1} supporter turns")
-        for line in conversation_lines(tree, path[-1], 96):
+        best = tree.best_path()
+        end = best.nodes[-1]
+        gold = " (the gold dialogue)" if getattr(end, "gold", False) else ""
+        echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {best.value:+.3f} over {len(best) - 1} supporter turns")
+        for line in conversation_lines(tree, end, 96):
             echo(f"  {line}")
 
 
@@ -306,7 +305,7 @@ class CorpusDisplay:
         """Show a snapshot."""
         self._counts = now.counts
         for record in now.ended:
-            self.trees.forget(record.id)
+            self.trees.drop(record.id)
             self.progress.done(record.id, describe(record))
         completed = now.done + now.skipped + now.failed
         self.progress.overall(completed=completed, total=now.total, numbers=_numbers(now))

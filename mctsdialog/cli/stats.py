@@ -11,21 +11,25 @@ from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
 from mctsdialog.cli.models import given_config, with_config_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
-from mctsdialog.preferences import (
-    DatasetStatistics,
+from mctsdialog.files import inside, write_atomically
+from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, load_preferences, read_trees
+from mctsdialog.statistics import (
     LocalToxicityScorer,
-    PerspectiveScorer,
-    PreferenceConfig,
-    PreferenceDataset,
     ToxicityScorer,
     dataset_statistics,
-    load_preferences,
-    read_trees,
     save_plots,
     toxicity_table,
 )
+
+
+class _Scorers(click.Choice[str]):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "perspective":
+            message = (
+                "the Perspective API shuts down at the end of 2026 and its client is gone; use --toxicity local, or"
+            )
+            self.fail(f"{message} in Python a scorer of your own (docs/preferences.md, Toxicity).", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @click.command("stats", epilog=EPILOG)
@@ -47,8 +51,8 @@ from mctsdialog.preferences import (
 )
 @click.option(
     "--toxicity",
-    type=click.Choice(["perspective", "local"]),
-    help="Also rate toxicity: by the Perspective API (key in PERSPECTIVE_API_KEY), or by a classifier on this machine.",
+    type=_Scorers(["local"]),
+    help="Also rate toxicity, by a classifier on this machine.",
 )
 @click.option("--toxicity-model", metavar="NAME", help="Classifier for --toxicity local: a hub name or a folder.")
 @click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
@@ -61,11 +65,11 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
     """
     with errors_as_exits():
         dataset = _dataset(data, options)
-        scorer = _scorer(options, options["out"])
+        scorer = _scorer(options)
         statistics = dataset_statistics(dataset)
         if scorer is not None:
-            with interruptible("Interrupted. Scores so far are kept; the same command goes on.") as interrupts:
-                statistics = interrupts.run(_rate, statistics, dataset, scorer)
+            with interruptible("Interrupted; nothing was written.") as interrupts:
+                statistics = statistics.with_toxicity(interrupts.run(toxicity_table, dataset, scorer))
         echo(str(statistics))
         out: Path = options["out"]
         written = [
@@ -94,20 +98,10 @@ def _dataset(data: tuple[Path, ...], options: dict[str, Any]) -> PreferenceDatas
     return parts[0].replace([record for part in parts for record in part.records])
 
 
-def _scorer(options: dict[str, Any], out: Path) -> ToxicityScorer | None:
+def _scorer(options: dict[str, Any]) -> ToxicityScorer | None:
     if options["toxicity_model"] and options["toxicity"] != "local":
         raise ConfigError("--toxicity-model needs --toxicity local", field="toxicity_model")
-    if options["toxicity"] == "perspective":
-        return PerspectiveScorer(cache=inside(out, "toxicity-cache"))
     if options["toxicity"] == "local":
         name = options["toxicity_model"]
         return LocalToxicityScorer(name) if name else LocalToxicityScorer()
     return None
-
-
-async def _rate(statistics: DatasetStatistics, dataset: PreferenceDataset, scorer: ToxicityScorer) -> DatasetStatistics:
-    try:
-        return statistics.with_toxicity(await toxicity_table(dataset, scorer))
-    finally:
-        if isinstance(scorer, PerspectiveScorer):
-            await scorer.aclose()

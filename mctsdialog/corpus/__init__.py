@@ -1,5 +1,6 @@
 """Many dialogues searched at once: one limit, one folder, resumable, in one process or on a Ray cluster."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.corpus.output import Output, TreeRecord
 from mctsdialog.corpus.ray import RayExecutor, Share, WorkerModels
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
@@ -20,3 +21,5 @@ __all__ = [
     "parse_shard",
     "search_corpus",
 ]
+
+_publish(globals())

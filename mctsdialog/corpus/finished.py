@@ -19,18 +19,12 @@ import networkx
 
 from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
-from mctsdialog.files import Mark, mark_of, seal, sealed, sweep, write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import Mark, inside, lock_file, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.tree import Tree
 
 if TYPE_CHECKING:
     from mctsdialog.corpus.output import Output
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two runs on one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
 
 Status: TypeAlias = Literal["done", "stopped", "skipped", "failed", "not begun"]
 """What became of a dialogue: searched; stopped by a budget; finished before; failed; no budget left for it."""
@@ -176,13 +170,9 @@ class FinishedIndex:
 
     def _open(self) -> None:
         self._file = self._output.index.open("a+b")
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_file(self._file.fileno()):
             message = "another run is at work in this folder; wait for it, or give each run a --shard of its own"
-            raise JournalError(message, file=self._output.index) from error
+            raise JournalError(message, file=self._output.index)
 
     def _read(self, path: Path) -> None:
         """Take in an index. From this run's own, lines that cannot be read are removed."""

@@ -14,14 +14,13 @@ from typing import Any, Literal
 from anyio import to_thread
 from pydantic import TypeAdapter
 
+from mctsdialog._search import SearchConfig, search
+from mctsdialog._settings import lasting
 from mctsdialog.corpus.finished import FinishedIndex, Status, TreeRecord
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.export import save_graphml, save_tree
-from mctsdialog.files import digested_stem, earlier_stem, file_stem
-from mctsdialog.folders import inside, remove_file
+from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, remove_file
 from mctsdialog.roles import RoleHealth, Roles, check_roles
-from mctsdialog.search import SearchConfig, search
-from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
 
 __all__ = ["Fingerprints", "FinishedIndex", "Output", "Status", "TreeRecord"]
@@ -122,7 +121,7 @@ class Output:
             nodes=len(tree),
             ends=tree.ends,
             iterations=tree.iterations,
-            best=None if best is None else best[1],
+            best=best.value if best else None,
             stop_reason=tree.stop_reason,
             seconds=time.monotonic() - began,
             closed=tree.closed(),

@@ -19,13 +19,13 @@ from typing import Any, Self
 import anyio
 import sniffio
 
+from mctsdialog._search import SearchConfig
 from mctsdialog.corpus.output import Output, TreeRecord
 from mctsdialog.corpus.report import Counts
 from mctsdialog.dialogue import Dialogue, Domain, Scenario
 from mctsdialog.errors import ConfigError, ModelUnavailableError
 from mctsdialog.llm import Budget, Meter
 from mctsdialog.roles import Roles
-from mctsdialog.search import SearchConfig
 
 _STORE_BYTES = 100 * 2**20  # near the least that Ray takes: nothing is kept in its store
 _START_SECONDS = 120.0  # a node may have to fetch what the workers need

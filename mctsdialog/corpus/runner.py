@@ -16,6 +16,8 @@ import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
+from mctsdialog._concurrency import rare_collections
+from mctsdialog._search import SearchConfig
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
@@ -38,9 +40,7 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm import Budget, Limits, Meter
 from mctsdialog.roles import Roles
-from mctsdialog.search import SearchConfig
 from mctsdialog.tree import Tree
-from mctsdialog.workers import rare_collections
 
 _log = logging.getLogger("mctsdialog.corpus")
 
@@ -87,11 +87,11 @@ async def search_corpus(
 
     Dialogues are taken in only as trees are opened. A tree that is finished with the same dialogue, domain, settings
     and roles is skipped; one that was begun goes on from its journal. As many trees are open as fill the models'
-    calls, ``concurrency`` over ``config.parallelism``; models that share a :class:`~mctsdialog.Limits` serve calls in
+    calls, ``concurrency`` over ``config.parallelism``; models that share :class:`~mctsdialog.llm.Limits` serve calls in
     the order they came, so that every open tree moves on.
 
-    :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.stream_dialogues` reads a file of
-        any size.
+    :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.dialogue.stream_dialogues` reads a
+        file of any size.
     :param roles_factory: the four roles for a dialogue; their ``domain`` is the dialogue's.
     :param config: the settings of every search.
     :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
@@ -127,7 +127,7 @@ async def search_corpus(
         config=config,
         output=output,
         roles_factory=roles_factory,
-        executor=executor or _Here(roles_factory, on_tree),
+        executor=executor or _InProcess(roles_factory, on_tree),
         concurrency=concurrency,
         max_failures=max_failures,
         restart=restart,
@@ -137,7 +137,7 @@ async def search_corpus(
         on_progress=on_progress or (lambda progress: None),
     )
     with FinishedIndex(output) as index, rare_collections():
-        return await run.go(dialogues, index)
+        return await run.run(dialogues, index)
 
 
 class Countdown:
@@ -156,7 +156,7 @@ class Countdown:
         return end - seconds if end > seconds else seconds * left / finished  # the latter for a tree that is overdue
 
 
-class _Here:
+class _InProcess:
     """Runs searches in this event loop."""
 
     def __init__(self, roles_factory: Callable[[Scenario], Roles], on_tree: Callable[[str, Tree], object] | None):
@@ -222,7 +222,7 @@ class _Run:
         self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE + 1)
         self._countdown = Countdown()
 
-    async def go(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
+    async def run(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
         """Search all; the report is written in whatever way it ends."""
         report = self._report
         report.damaged = index.damaged
@@ -231,7 +231,7 @@ class _Run:
                 watch.start_soon(self._tick)
                 async with anyio.create_task_group() as trees, aclosing(self._left(dialogues, index)) as left:
                     async for start, domain, fingerprint in left:
-                        await self._room()
+                        await self._wait_for_slot()
                         if report.stop_reason:
                             break
                         self._open += 1
@@ -247,7 +247,7 @@ class _Run:
             raise
         finally:
             report.seconds, report.counts = time.monotonic() - self._began, self._spent()
-            if isinstance(self._executor, _Here):
+            if isinstance(self._executor, _InProcess):
                 report.removed = self._executor.removed()
             if self._total is not None:
                 report.not_begun = max(0, self._total - report.trees - len(report.failures))
@@ -285,7 +285,7 @@ class _Run:
                     self._report.add(replace(record, status="skipped"))
                     await anyio.lowlevel.checkpoint()
 
-    async def _room(self) -> None:
+    async def _wait_for_slot(self) -> None:
         """Wait until another tree is wanted: as many as fill the calls that may be under way."""
         while not self._report.stop_reason:
             limit = self._concurrency if isinstance(self._concurrency, int) else self._concurrency.concurrency

@@ -1,5 +1,6 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
 from mctsdialog.dialogue.model import (
     TEMPLATE_NAMES,
@@ -52,3 +53,5 @@ __all__ = [
     "stream_dialogues",
     "write_dialogues",
 ]
+
+_publish(globals())

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mctsdialog.dialogue.model import Domain
 from mctsdialog.errors import DomainError, shortened
-from mctsdialog.inputs import dotted, faults, parse_json, read_input
+from mctsdialog.files import dotted, faults, parse_json, read_input
 
 _SHOWN_ERRORS = 3
 

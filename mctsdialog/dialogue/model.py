@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, field_validator, model_validator
 
-from mctsdialog import views
+from mctsdialog import _repr
 
 Speaker: TypeAlias = Literal["seeker", "supporter"]
 """The two sides. Their names in prompts come from the domain ("patient", "persuader", ...)."""
@@ -269,4 +269,4 @@ class Dialogue(Scenario):
         return Scenario(scene=self.scene, description=self.description, id=self.id, source=self.source)
 
     def _repr_html_(self) -> str | None:
-        return views.html_of(self)
+        return _repr.html_of(self)

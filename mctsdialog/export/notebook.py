@@ -8,9 +8,9 @@ from html import escape
 from types import TracebackType
 from typing import Any, Final, Self
 
-from mctsdialog import views
+from mctsdialog import _repr
+from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog._text import visible_line
-from mctsdialog.colours import strategy_colours, text_colour
 from mctsdialog.dialogue import Dialogue, Turn, domains, get_domain
 from mctsdialog.export.plot import plot_tree
 from mctsdialog.export.viewer import encodable, to_html
@@ -33,7 +33,7 @@ def tree_html(tree: Tree) -> str:
     summary = f'<div style="font-family:system-ui,sans-serif;line-height:1.5;margin:.3em 0">{_summary(tree)}</div>'
     if len(tree) > MOST_NODES:
         hint = f"A tree of more than {MOST_NODES:,} nodes is not drawn here; write it to a file of its own with"
-        return f'{summary}<p>{hint} <code>mctsdialog.save_html(tree, "tree.html")</code>.</p>'
+        return f'{summary}<p>{hint} <code>mctsdialog.export.save_html(tree, "tree.html")</code>.</p>'
     return (
         f'{summary}<iframe sandbox="allow-scripts" title="Conversation tree" width="100%" height="{_HEIGHT}" '
         f"style=\"border:1px solid #8886;border-radius:6px\" srcdoc='{_attribute(to_html(tree))}'></iframe>"
@@ -61,15 +61,14 @@ def _count(number: int, word: str) -> str:
 
 def _best(tree: Tree) -> str:
     best = tree.best_path()
-    if best is None:
+    if not best:
         return "No path has reached an end yet."
-    path, mean = best
-    names = [getattr(node, "strategy", "") for node in path[1:]]
-    gold = " (gold)" if getattr(path[-1], "gold", False) else ""
+    names = best.strategies
+    gold = " (gold)" if getattr(best.nodes[-1], "gold", False) else ""
     colours = strategy_colours(tree.domain.strategies.names)
     chips = " ".join(_chip(name, colours.get(name, _GREY)) for name in names[:_SHOWN_CHIPS])
     more = f" … {len(names) - _SHOWN_CHIPS:,} more" if len(names) > _SHOWN_CHIPS else ""
-    return f"Best path{gold}: mean Q {mean:+.3f} over {_count(len(names), 'supporter turn')}<br>{chips}{more}"
+    return f"Best path{gold}: mean Q {best.value:+.3f} over {_count(len(names), 'supporter turn')}<br>{chips}{more}"
 
 
 def _attribute(page: str) -> str:
@@ -234,5 +233,5 @@ def _notebook_display() -> Any:
     return display
 
 
-views.register(Tree, html=tree_html, plot=plot_tree)
-views.register(Dialogue, html=dialogue_html)
+_repr.register(Tree, html=tree_html, plot=plot_tree)
+_repr.register(Dialogue, html=dialogue_html)

@@ -7,10 +7,20 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mctsdialog.colours import strategy_colours
+from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
-from mctsdialog.export.viewer import Rule, check_settings, encodable, reward_range
-from mctsdialog.tree import EndNode, Node, NodeType, SpokenNode, StrategyNode, Tree, UnexpandedNode
+from mctsdialog.export.viewer import encodable
+from mctsdialog.tree import (
+    Node,
+    NodeType,
+    PathRule,
+    SpokenNode,
+    StrategyNode,
+    Tree,
+    UnexpandedNode,
+    ValidPaths,
+    reward_range,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +47,7 @@ def plot_tree(
     unexpanded: bool = False,
     theta: float | None = None,
     min_visits: int = 2,
-    path_rule: Rule = "all",
+    path_rule: PathRule = "all",
     legend: bool = True,
 ) -> Axes:
     """Draw a tree: from left to right, one column a supporter turn.
@@ -58,10 +68,10 @@ def plot_tree(
         from matplotlib import pyplot  # noqa: PLC0415  # optional and slow to import
     except ImportError as error:
         raise ConfigError('plots need matplotlib: pip install "mctsdialog[notebook]"') from error
-    check_settings(0.0 if theta is None else theta, min_visits, path_rule)
+    paths = ValidPaths(tree, 0.0 if theta is None else theta, min_visits, path_rule)
     shown = [node for node in tree if unexpanded or not isinstance(node, UnexpandedNode) or node.closed is not None]
     places = _layout(tree, shown)
-    valid = set() if theta is None else valid_nodes(tree, theta, min_visits, path_rule)
+    valid = set() if theta is None else {node.id for node in tree if node in paths}
     if ax is None:
         ax = pyplot.subplots(figsize=_size(places.values()), layout="constrained")[1]
     _draw_edges(ax, shown, places, valid)
@@ -70,22 +80,6 @@ def plot_tree(
     if legend:
         _draw_legend(ax, tree, shown, valid)
     return ax
-
-
-def valid_nodes(tree: Tree, theta: float, min_visits: int, path_rule: Rule) -> set[int]:
-    """Ids of all nodes on a valid path (paper eq. 5); linear in the tree's size."""
-    good: list[bool] = []
-    for node in tree:
-        above = node.parent < 0 or path_rule == "end" or good[node.parent]
-        good.append(above and node.value >= theta)
-    found: set[int] = set()
-    for node in tree:
-        if isinstance(node, EndNode) and good[node.id] and node.visits >= min_visits and node.closed is None:
-            at: Node | None = node
-            while at is not None and at.id not in found:
-                found.add(at.id)
-                at = tree.parent(at)
-    return found
 
 
 def _layout(tree: Tree, shown: Sequence[Node]) -> dict[int, Position]:

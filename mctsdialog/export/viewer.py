@@ -15,16 +15,22 @@ import math
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final
 
-from mctsdialog.colours import strategy_colours, text_colour
-from mctsdialog.errors import ConfigError
+from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.files import write_atomically
 from mctsdialog.roles import check_roles
-from mctsdialog.tree import EndNode, ExpandedNode, Rollout, SpokenNode, StrategyNode, Tree
-
-Rule: TypeAlias = Literal["all", "end"]
-"""Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""
+from mctsdialog.tree import (
+    EndNode,
+    ExpandedNode,
+    PathRule,
+    Rollout,
+    SpokenNode,
+    StrategyNode,
+    Tree,
+    check_path_settings,
+    reward_range,
+)
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _UNSAFE: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -38,7 +44,7 @@ def to_html(
     *,
     theta: float = 0.5,
     min_visits: int = 2,
-    path_rule: Rule = "all",
+    path_rule: PathRule = "all",
     title: str | None = None,
 ) -> str:
     """The tree as one self-contained HTML page.
@@ -60,7 +66,7 @@ def to_html(
     :param title: heading and title of the page; the scenario's id by default.
     :raises ConfigError: for a setting out of range.
     """
-    check_settings(theta, min_visits, path_rule)
+    check_path_settings(theta, min_visits, path_rule)
     low, high = reward_range(tree)
     settings = {"theta": min(max(float(theta), low), high), "minVisits": min_visits, "pathRule": path_rule}
     heading = title if title is not None else tree.id or "Conversation tree"
@@ -88,7 +94,7 @@ def save_html(
     *,
     theta: float = 0.5,
     min_visits: int = 2,
-    path_rule: Rule = "all",
+    path_rule: PathRule = "all",
     title: str | None = None,
 ) -> Path:
     """Write :func:`to_html` to a file, in one step; the parameters are the same.
@@ -98,27 +104,6 @@ def save_html(
     """
     page = to_html(tree, theta=theta, min_visits=min_visits, path_rule=path_rule, title=title)
     return write_atomically(path, page)
-
-
-def check_settings(theta: float, min_visits: int, path_rule: str) -> None:
-    """See that the settings of valid paths are sound.
-
-    :raises ConfigError: naming the one that is not.
-    """
-    if not math.isfinite(theta):
-        raise ConfigError(f"theta must be a finite number, not {theta}", field="theta")
-    if min_visits < 0:
-        raise ConfigError(f"min_visits must be 0 or more, not {min_visits}", field="min_visits")
-    if path_rule not in get_args(Rule):
-        raise ConfigError(f"path_rule must be 'all' or 'end', not {path_rule!r}", field="path_rule")
-
-
-def reward_range(tree: Tree) -> tuple[float, float]:
-    """The least and the greatest reward of the tree's search (paper eq. 2); bias -3 where no search grew it."""
-    bias = tree.config.get("bias", -3.0)
-    if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
-        bias = -3.0
-    return float(bias), float(tree.domain.max_score + bias)
 
 
 def _head(tree: Tree) -> dict[str, Any]:

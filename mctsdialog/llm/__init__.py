@@ -1,5 +1,6 @@
 """How a model is called: protocol, servers, embedded model, and layers around any model."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.llm.adaptive import AdaptiveLimits
 from mctsdialog.llm.base import (
     ChatModel,
@@ -70,3 +71,5 @@ __all__ = [
     "find_model_file",
     "request_key",
 ]
+
+_publish(globals())

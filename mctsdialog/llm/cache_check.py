@@ -16,7 +16,7 @@ from typing import Any
 import diskcache
 
 from mctsdialog.errors import CacheError
-from mctsdialog.folders import inside
+from mctsdialog.files import inside
 
 _KNOWN_SETTINGS = frozenset({*diskcache.DEFAULT_SETTINGS, "count", "size", "hits", "misses"})
 _COUNTS = ("count", "size", "hits", "misses")

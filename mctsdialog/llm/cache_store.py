@@ -18,8 +18,7 @@ from typing import Any, NoReturn, Protocol
 import diskcache
 
 from mctsdialog.errors import CacheError, ConfigError, DataError
-from mctsdialog.files import write_atomically
-from mctsdialog.folders import inside
+from mctsdialog.files import inside, write_atomically
 from mctsdialog.llm.cache_check import advice, bounded, check_database, database_file, text_or_bytes
 
 _LOCK_SECONDS = 30.0

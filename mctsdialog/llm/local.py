@@ -28,7 +28,7 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.inputs import open_input
+from mctsdialog.files import open_input
 from mctsdialog.llm.base import PARAGRAPH_STOP, ChatRequest, ClosingModel, Completion, former_keys, request_key
 from mctsdialog.llm.loop_local import LoopLocal
 from mctsdialog.llm.providers import effort_fields

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from pydantic import Field
 
+from mctsdialog._search import SearchConfig
+from mctsdialog._settings import Settings
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.search import SearchConfig
-from mctsdialog.settings import Settings
-from mctsdialog.tree import Tree
-
-PathRule: TypeAlias = Literal["all", "end"]
-"""Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""
+from mctsdialog.tree import PathRule, Tree, ValidPaths, reward_range
 
 
 class PreferenceConfig(Settings):
@@ -36,22 +31,19 @@ class PreferenceConfig(Settings):
     max_per_tree: int | None = Field(default=None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
     seed: int = Field(default=0, description="of every draw: caps, splits, subsets, random strategies")
 
-    def check(self, tree: Tree) -> None:
-        """See that theta is a reward that the tree's judge can give.
+    def valid_paths(self, tree: Tree) -> ValidPaths:
+        """The valid paths of a tree by these settings.
 
-        :raises ConfigError: where it is not, with the range.
+        :raises ConfigError: for a theta that is no reward of the tree's judge, with the range.
+        :raises DataError: for a tree from a file whose settings are none of a search.
         """
+        search_config(tree)
         low, high = reward_range(tree)
         if not low <= self.theta <= high:
             raise ConfigError(
                 f"theta {self.theta:g} is outside the rewards of tree {tree.id!r}, {low:g} to {high:g}", field="theta"
             )
-
-
-def reward_range(tree: Tree) -> tuple[float, float]:
-    """The least and the greatest reward of the tree's search (paper eq. 2)."""
-    bias = search_config(tree).bias
-    return bias, tree.domain.max_score + bias
+        return ValidPaths(tree, self.theta, self.min_visits, self.path_rule)
 
 
 def search_config(tree: Tree) -> SearchConfig:

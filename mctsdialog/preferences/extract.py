@@ -1,4 +1,4 @@
-"""Preference pairs of a tree (paper eq. 6), linear in the tree's size."""
+"""Valid paths and preference pairs of a tree (paper eq. 5 and 6), linear in the tree's size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mctsdialog.preferences.config import PathRule, PreferenceConfig
-from mctsdialog.preferences.paths import Family, ValidPaths, gold_dialogue
+from mctsdialog.dialogue import Dialogue
+from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.prompts import system_prompt
 from mctsdialog.preferences.record import Polarity, PreferencePair, RecordNode, TreeRecord
-from mctsdialog.tree import ExpandedNode, SpokenNode, Tree
+from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tree
 
 Pair = tuple[int, int]
+
+
+def valid_paths(
+    tree: Tree, theta: float = 0.5, min_visits: int = 2, path_rule: PathRule = "all"
+) -> list[tuple[Node, ...]]:
+    """The valid paths of a tree (paper eq. 5), in the order of their end nodes' ids.
+
+    A path is valid if it ends in an end node of at least ``min_visits`` visits and every node on it, from the root
+    to the end, has ``Q >= theta``; with ``path_rule="end"`` the end node alone must. A closed end node ends none.
+
+    :param theta: threshold of Q, within the rewards of the tree's judge (paper: 0.5 in -3 to 1).
+    :raises ConfigError: for a setting out of range.
+    """
+    config = PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule)
+    return [tuple(path) for path in config.valid_paths(tree)]
 
 
 def preference_pairs(
@@ -73,7 +88,7 @@ class Extraction:
         self._tree = tree
         self._config = config
         self._seen: set[bytes] = set() if seen is None else seen
-        self.paths = ValidPaths(tree, config)
+        self.paths = config.valid_paths(tree)
         self.counts: Counter[str] = Counter()
 
     def record(self) -> TreeRecord:
@@ -142,6 +157,24 @@ def blank_record(tree: Tree, families: Sequence[Family]) -> TreeRecord:
         nodes=tuple(nodes),
         pairs=(),
     )
+
+
+def gold_dialogue(tree: Tree) -> Dialogue | None:
+    """The gold dialogue that the tree grew from; None for a tree that began without gold turns.
+
+    Where the strategist refused a gold turn, it ends before that turn.
+
+    A seeker turn after the last supporter turn is not in the tree, and so not in the dialogue.
+    """
+    node: Node = tree.root
+    while True:
+        gold = [child for child in tree.children(node) if isinstance(child, SpokenNode) and child.gold]
+        if not gold:
+            break
+        node = gold[0]
+    if node is tree.root:
+        return None
+    return Dialogue(**dict(tree.scenario), turns=tree.history(node))
 
 
 def record_node(node: SpokenNode, polarity: Polarity) -> RecordNode:

@@ -15,18 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mctsdialog._concurrency import for_each
+from mctsdialog._search import CheckedRoles, Closure, Engine, History, open_journal, roles_for, run_probe
+from mctsdialog._search.simulate import read_outcome
+from mctsdialog._settings import lasting
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
+from mctsdialog.journal import Journal
 from mctsdialog.preferences.config import PreferenceConfig, search_config
 from mctsdialog.preferences.extract import blank_record
-from mctsdialog.preferences.paths import Family, ValidPaths
 from mctsdialog.preferences.record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles, checked_text
-from mctsdialog.search import Closure, Engine, History, Journal, Players, play_probe, roles_for
-from mctsdialog.search.play import read_outcome
-from mctsdialog.settings import lasting
-from mctsdialog.tree import StrategyNode, Tree, UnexpandedNode
-from mctsdialog.workers import for_each
+from mctsdialog.tree import Family, StrategyNode, Tree, UnexpandedNode
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,16 @@ async def probe_siblings(
     settings = settings if horizon is None else settings.replace(horizon=horizon)
     engine = Engine(tree, settings)
     roles, prompts = roles_for(journal, roles)
-    players = Players(roles.bind(tree.scenario), tree.domain)
+    players = CheckedRoles(roles.bind(tree.scenario), tree.domain)
     tasks = [
         _Task(node.id, tree.history(node), node.strategy)
-        for family in ValidPaths(tree, config).families()
+        for family in config.valid_paths(tree).families()
         if not family.rejected
         for node in _least_likely(family, most_per_turn)
     ]
 
     async def play(task: _Task) -> dict[str, Any]:
-        outcome = await play_probe(task.history, task.strategy, players, tree.domain, settings.horizon)
+        outcome = await run_probe(task.history, task.strategy, players, tree.domain, settings.horizon)
         return {"closed": outcome.reason} if isinstance(outcome, Closure) else outcome.to_dict()
 
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ async def probe_siblings(
         engine.probe(task.node, read_outcome(record, tree.domain) if refused is None else refused)
 
     header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias}) | prompts
-    return await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
+    return await _Run(tasks, play, commit, concurrency, on_progress).run(journal, header)
 
 
 async def random_record(
@@ -136,8 +136,8 @@ async def random_record(
     """
     config = config or PreferenceConfig()
     roles, prompts = roles_for(journal, roles)
-    players = Players(roles.bind(tree.scenario), tree.domain)
-    families = list(ValidPaths(tree, config).families())
+    players = CheckedRoles(roles.bind(tree.scenario), tree.domain)
+    families = list(config.valid_paths(tree).families())
     pairs = [
         (chosen.id, drawn)
         for family in families
@@ -159,7 +159,7 @@ async def random_record(
             replies[task.node] = checked_text(record.get("supporter"))
 
     header = _header("random", tree, roles, {}) | prompts
-    generated = await _Run(tasks, play, commit, concurrency, on_progress).go(journal, header)
+    generated = await _Run(tasks, play, commit, concurrency, on_progress).run(journal, header)
     record = blank_record(tree, [replace(family, rejected=()) for family in families])
     added = tuple(_random_node(nodes[node_id], text) for node_id, text in sorted(replies.items()))
     known = [(chosen, node.id) for chosen, node in pairs if node.id in replies]
@@ -232,13 +232,13 @@ class _Run:
         self._done = self._closed = 0
         self._stop_reason: str | None = None
 
-    async def go(self, journal: str | Path | None, header: Mapping[str, Any]) -> Generated:
+    async def run(self, journal: str | Path | None, header: Mapping[str, Any]) -> Generated:
         """Take what the journal has, and play the rest."""
-        with Journal(journal, header) if journal is not None else nullcontext() as log:
+        with open_journal(journal, header) if journal is not None else nullcontext() as log:
             waiting = self._replay(log)
             replayed = self._done - self._closed
             self._on_progress(self._done, len(self._tasks))
-            await for_each(waiting, partial(self._work, log=log), at_once=self._concurrency)
+            await for_each(waiting, partial(self._work, log=log), concurrency=self._concurrency)
         done = self._done - self._closed
         return Generated(len(self._tasks), done, replayed, self._stop_reason, self._closed)
 
@@ -256,7 +256,7 @@ class _Run:
                 message = f"a record on it does not fit the tree: {error}; move the file away to start anew"
                 raise JournalError(message, file=path) from error
         if log:
-            log.forget()
+            log.drop_records()
         return waiting
 
     async def _work(self, task: _Task, log: Journal | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.inputs import open_input
+from mctsdialog.files import open_input
 from mctsdialog.preferences.parquet_footer import Chunk, column_chunks
 
 _SMALL = 5_000_000  # bytes of a file

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import DataError
-from mctsdialog.inputs import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
+from mctsdialog.files import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
 from mctsdialog.preferences.config import PreferenceConfig
 from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset
 from mctsdialog.preferences.parquet import parquet_rows

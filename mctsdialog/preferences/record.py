@@ -18,7 +18,7 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
 from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import DataError
-from mctsdialog.inputs import check_width, first_fault, parse_json
+from mctsdialog.files import check_width, first_fault, parse_json
 
 SCHEMA_NAME = "mctsdialog.tree_record"
 SCHEMA_VERSION = 1

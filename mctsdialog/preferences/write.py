@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.files import atomic_file, folded, sweep, write_atomically
-from mctsdialog.folders import inside, remove_file
+from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
 from mctsdialog.preferences.card import dataset_card
 from mctsdialog.preferences.dataset import PreferenceDataset
 from mctsdialog.preferences.read import MANIFEST, MANIFEST_SCHEMA, PART, read_manifest

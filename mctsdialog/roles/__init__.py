@@ -1,5 +1,6 @@
 """The roles that drive a search: protocols, LLM implementations, prompt templates, reading of replies."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.roles.bundle import ROLE_NAMES, Roles, role_sampling
 from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
 from mctsdialog.roles.health import JudgeNoise, RoleHealth, check_roles
@@ -43,3 +44,5 @@ __all__ = [
     "role_sampling",
     "signal_cases",
 ]
+
+_publish(globals())

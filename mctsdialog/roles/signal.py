@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mctsdialog._concurrency import for_each
 from mctsdialog.dialogue import ESC, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.roles.bundle import Roles
-from mctsdialog.workers import for_each
 
 _Z = 1.959964  # of a two-sided interval of 95 %
 
@@ -130,7 +130,7 @@ async def judge_signal(
         if on_progress is not None:
             on_progress(len(found), len(cases))
 
-    await for_each(cases, compare, at_once=concurrency)
+    await for_each(cases, compare, concurrency=concurrency)
     better, worse = sum(each > _SAME for each in found), sum(each < -_SAME for each in found)
     return JudgeSignal(better, len(found) - better - worse, worse)
 

@@ -1,5 +1,6 @@
 """The conversation tree: four node types, statistics, invariants, and its form as plain data."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.tree.document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
 from mctsdialog.tree.json_file import load_tree, save_tree
 from mctsdialog.tree.nodes import (
@@ -16,15 +17,19 @@ from mctsdialog.tree.nodes import (
     UnexpandedNode,
     shared_scores,
 )
-from mctsdialog.tree.tree import Tree, own_visits
+from mctsdialog.tree.paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
+from mctsdialog.tree.tree import BestPath, Tree, own_visits
 
 __all__ = [
     "MOST_REASON",
     "SCHEMA_VERSION",
+    "BestPath",
     "EndNode",
     "ExpandedNode",
+    "Family",
     "Node",
     "NodeType",
+    "PathRule",
     "Rollout",
     "RolloutStep",
     "RootNode",
@@ -33,11 +38,16 @@ __all__ = [
     "Tree",
     "TreeDocument",
     "UnexpandedNode",
+    "ValidPaths",
+    "check_path_settings",
     "document_to_tree",
     "json_schema",
     "load_tree",
     "own_visits",
+    "reward_range",
     "save_tree",
     "shared_scores",
     "tree_to_document",
 ]
+
+_publish(globals())

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from mctsdialog._concurrency import rare_collections
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.dialogue.model import turns_fault
 from mctsdialog.errors import TreeError, TreeFormatError
-from mctsdialog.inputs import check_numbers, check_width, first_fault, parse_json
+from mctsdialog.files import check_numbers, check_width, first_fault, parse_json
 from mctsdialog.tree.nodes import (
     MOST_REASON,
     NO_CHILDREN,
@@ -31,7 +32,6 @@ from mctsdialog.tree.nodes import (
     shared_scores,
 )
 from mctsdialog.tree.tree import Tree
-from mctsdialog.workers import rare_collections
 
 SCHEMA_NAME = "mctsdialog.tree"
 SCHEMA_VERSION = 1

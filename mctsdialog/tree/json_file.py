@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog.errors import TreeFormatError
-from mctsdialog.files import atomic_file
-from mctsdialog.inputs import open_input
+from mctsdialog.files import atomic_file, open_input
 from mctsdialog.tree.document import document_to_tree, tree_to_document
 from mctsdialog.tree.tree import Tree
 

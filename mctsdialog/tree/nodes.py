@@ -93,6 +93,21 @@ class Node:
         """Ids of the children, in the order of the strategy set; empty for a leaf."""
         return NO_CHILDREN
 
+    @property
+    def strategy(self) -> str | None:
+        """Name of the strategy; None for the root."""
+        return None
+
+    @property
+    def supporter(self) -> str | None:
+        """The supporter's utterance; None for the root (see its ``turns``) and for a strategy not yet tried."""
+        return None
+
+    @property
+    def seeker(self) -> str | None:
+        """The seeker's answer; None for the root (see its ``turns``), an end node, and a strategy not yet tried."""
+        return None
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(id={self.id}, value={self.value:.3f}, visits={self.visits})"
 
@@ -128,6 +143,8 @@ class StrategyNode(Node):
 
     __slots__ = ("prior", "score", "strategy")
 
+    strategy: str
+
     def __init__(self, node_id: int, parent: int, strategy: str, score: float, prior: float) -> None:
         super().__init__(node_id, parent)
         self.strategy = strategy
@@ -139,11 +156,21 @@ class StrategyNode(Node):
 
 
 class UnexpandedNode(StrategyNode):
-    """A strategy that has not been tried: no text, Q = N = 0."""
+    """A strategy that has not been tried: no text (``supporter`` and ``seeker`` are None), Q = N = 0."""
 
     __slots__ = ()
 
     type: ClassVar[NodeType] = "unexpanded"
+
+    @property
+    def supporter(self) -> None:
+        """None: nothing was said."""
+        return None
+
+    @property
+    def seeker(self) -> None:
+        """None: nothing was said."""
+        return None
 
 
 class SpokenNode(StrategyNode):
@@ -158,6 +185,8 @@ class SpokenNode(StrategyNode):
     """
 
     __slots__ = ("gold", "probe", "rollout", "supporter")
+
+    supporter: str
 
     def __init__(self, origin: StrategyNode, supporter: str, *, gold: bool = False) -> None:
         super().__init__(origin.id, origin.parent, origin.strategy, origin.score, origin.prior)
@@ -178,6 +207,7 @@ class ExpandedNode(SpokenNode):
 
     __slots__ = ("_children", "seeker")
 
+    seeker: str
     type: ClassVar[NodeType] = "expanded"
 
     def __init__(self, origin: StrategyNode, supporter: str, seeker: str, *, gold: bool = False) -> None:
@@ -197,3 +227,8 @@ class EndNode(SpokenNode):
     __slots__ = ()
 
     type: ClassVar[NodeType] = "end"
+
+    @property
+    def seeker(self) -> None:
+        """None: the seeker said nothing more."""
+        return None

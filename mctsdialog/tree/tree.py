@@ -9,9 +9,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
-from mctsdialog import views
+from mctsdialog import _repr
+from mctsdialog._moved import warn
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import TreeError
 from mctsdialog.tree.nodes import (
@@ -25,6 +27,37 @@ from mctsdialog.tree.nodes import (
     StrategyNode,
     UnexpandedNode,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class BestPath:
+    """The best dialogue of a tree, from the root to an end node. It is empty, and false, if no end node was visited.
+
+    :param nodes: the root first.
+    :param turns: the conversation, supporter turns with their strategies.
+    :param value: mean Q of the nodes below the root; NaN for an empty path.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    value: float = math.nan
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies of the nodes below the root."""
+        return tuple(node.strategy for node in self.nodes if node.strategy is not None)
+
+    def __len__(self) -> int:
+        """How many nodes there are, the root included."""
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Any]:
+        warn("best_path() is an object with nodes, turns and value, no longer a pair of nodes and value")
+        return iter((list(self.nodes), self.value))
+
+    def __getitem__(self, place: int) -> Any:
+        warn("best_path() is an object with nodes, turns and value, no longer a pair of nodes and value")
+        return (list(self.nodes), self.value)[place]
 
 
 class Tree:
@@ -143,10 +176,10 @@ class Tree:
         """How many branches are closed, by reason: refused for good by a model or its provider."""
         return dict(Counter(node.closed for node in self._nodes if node.closed is not None))
 
-    def best_path(self) -> tuple[list[Node], float] | None:
-        """The path to an end node with the highest mean Q over its nodes below the root, and that mean.
+    def best_path(self) -> BestPath:
+        """The path to an end node with the highest mean Q over its nodes below the root.
 
-        None where no end node was visited; a closed one does not count. Ties go to the end node made first.
+        It is empty if no end node was visited; closed ones do not count. Ties go to the end node that was made first.
         """
         sums = [0.0] * len(self._nodes)
         depths = [0] * len(self._nodes)
@@ -158,7 +191,7 @@ class Tree:
             mean = sums[node.id] / depths[node.id]
             if isinstance(node, EndNode) and node.visits and node.closed is None and mean > best_mean:
                 best, best_mean = node, mean
-        return None if best is None else (self.path(best), best_mean)
+        return BestPath() if best is None else BestPath(tuple(self.path(best)), self.history(best), best_mean)
 
     def __repr__(self) -> str:
         return f"Tree(id={self.id!r}, nodes={len(self)}, ends={self.ends}, iterations={self.iterations})"
@@ -170,10 +203,10 @@ class Tree:
         :returns: the axes.
         :raises ConfigError: where matplotlib is not installed, or for a setting out of range.
         """
-        return views.plot(self, ax=ax, **settings)
+        return _repr.plot(self, ax=ax, **settings)
 
     def _repr_html_(self) -> str | None:
-        return views.html_of(self)
+        return _repr.html_of(self)
 
     # -- growing ---------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Simulated worlds with known truth, to test search and training in: a test bed, not people."""
 
+from mctsdialog._public import publish as _publish
 from mctsdialog.worlds.language import strategy_of
 from mctsdialog.worlds.state import EMOTIONS, PROBLEMS, STAGES, Effect, SeekerState, effect, outcomes, true_scores
 from mctsdialog.worlds.world import STATES, World, strategies_of
@@ -18,3 +19,5 @@ __all__ = [
     "strategy_of",
     "true_scores",
 ]
+
+_publish(globals())

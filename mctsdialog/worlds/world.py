@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Self
 
+from mctsdialog._settings import lasting_fields
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.roles import JudgeScores, Roles
-from mctsdialog.settings import lasting_fields
 from mctsdialog.worlds.language import TOPICS, reply, strategy_of, utterance
 from mctsdialog.worlds.state import (
     EMOTIONS,

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 import mctsdialog
-from mctsdialog.search import SearchConfig
+from mctsdialog._search import SearchConfig
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_sample_writes_what_the_reader_reads(tmp_path):
 
 def test_domains(tmp_path):
     listed = invoke("domains").output
-    for name in mctsdialog.domains():
+    for name in mctsdialog.dialogue.domains():
         assert name in listed
     assert "Emotional Validation" in invoke("domains", "esc").output
     written = tmp_path / "mine.json"
@@ -139,7 +139,7 @@ def test_cache_commands(tmp_path):
         with mctsdialog.ResponseCache(tmp_path / "cache") as cache:
             stack = mctsdialog.build_stack(model, cache=cache)
             for text in ("a", "b", "c"):
-                await stack.complete(mctsdialog.ChatRequest((mctsdialog.Message("user", text),)))
+                await stack.complete(mctsdialog.llm.ChatRequest((mctsdialog.llm.Message("user", text),)))
 
     anyio.run(fill)
     assert "3 replies" in invoke("cache", "stats", tmp_path / "cache").output

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 import mctsdialog
+from mctsdialog._search import SearchConfig
 from mctsdialog.cli import main
 from mctsdialog.preferences.card import one_line
-from mctsdialog.search import SearchConfig
 
 SECRET = "sk-very-secret-key"
 
@@ -157,7 +157,9 @@ def test_siblings_are_generated_once_and_the_dataset_has_their_pairs(call, esc_f
     words = (esc_folder, "--siblings", 2, "--horizon", 0)
     code, out, err = call(*words)
     assert code == 0, err
-    turns = sum(len(list(mctsdialog.tree_record(mctsdialog.load_tree(f)).nodes)) for f in esc_folder.glob("*.json"))
+    turns = sum(
+        len(list(mctsdialog.preferences.tree_record(mctsdialog.load_tree(f)).nodes)) for f in esc_folder.glob("*.json")
+    )
     assert len(stub_server.requests) == turns * 2 * 3  # supporter, judge and seeker of each sibling
     assert rows(tmp_path / "preferences/preference/train.jsonl")
     assert f"{turns * 6} calls" in out
@@ -217,15 +219,15 @@ def test_roles_without_a_signal_are_warned_of_in_output_card_and_manifest(run, d
     mctsdialog.save_tree(tree, tmp_path / "trees" / "tree.json")
     code, output = run("trees", "--min-visits", "0", "--theta", "-2")
     assert code == 0, output
-    warnings = mctsdialog.check_roles(tree).warnings
+    warnings = mctsdialog.roles.check_roles(tree).warnings
     assert any("pairs say only which turns were gold" in each for each in warnings)
     card = (tmp_path / "preferences" / "README.md").read_text("utf-8")
     assert "## Warnings" in card
     for warning in warnings:
         assert f"Warning: {warning}" in output
         assert f"- {one_line(warning)}" in card
-    (data,) = mctsdialog.load_preferences(tmp_path / "preferences").values()
-    assert data.health == mctsdialog.check_roles(tree)
+    (data,) = mctsdialog.preferences.load_preferences(tmp_path / "preferences").values()
+    assert data.health == mctsdialog.roles.check_roles(tree)
     mctsdialog.write_dataset({"train": data}, tmp_path / "again")
     assert (tmp_path / "again" / "README.md").read_text("utf-8") == card
 

@@ -276,7 +276,7 @@ def test_shards_are_searched_apart_and_together_complete(run, tmp_path):
 
 
 def test_json_lines_are_streamed_and_the_number_of_calls_found(run, tmp_path):
-    mctsdialog.write_dialogues(tmp_path / "all.jsonl", mctsdialog.sample_dialogues(), domain="esc")
+    mctsdialog.dialogue.write_dialogues(tmp_path / "all.jsonl", mctsdialog.sample_dialogues(), domain="esc")
     code, out, err = run("all.jsonl", "--adaptive", "--max-iterations", "2", "--min-iterations", "2")
     assert code == 0, err
     assert "12 trees" in out

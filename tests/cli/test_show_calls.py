@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import mctsdialog
+from mctsdialog._search import SearchConfig
+from mctsdialog._search.calls import RecordedRoles, questions_behind
 from mctsdialog.cli import main
 from mctsdialog.llm import Completion, ResponseCache, ScriptedModel, build_stack
-from mctsdialog.search import SearchConfig
-from mctsdialog.search.calls import RecordedRoles, questions_behind
 
 OLD = Path(__file__).resolve().parents[1] / "fixtures" / "v0.1" / "search" / "finished"
 

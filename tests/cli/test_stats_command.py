@@ -11,7 +11,6 @@ from mctsdialog.cli import main
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
 
     def run(*words):
         done = CliRunner().invoke(main, [*map(str, words)])
@@ -51,7 +50,7 @@ def test_figures_can_be_left_out(run, folder, tmp_path):
         (("data", "--theta", "0.1"), "--theta: a written dataset is extracted already"),
         (("data", "trees"), "give it alone"),
         (("trees", "--toxicity-model", "x"), "--toxicity-model needs --toxicity local"),
-        (("trees", "--toxicity", "perspective"), "PERSPECTIVE_API_KEY"),
+        (("trees", "--toxicity", "perspective"), "use --toxicity local, or in Python a scorer of your own"),
         (("trees", "--toxicity", "local", "--toxicity-model", "./absent"), "absent"),
         (("half.json",), "half.json: not JSON"),
     ],

@@ -82,7 +82,7 @@ async def test_every_dialogue_has_the_tree_of_a_search_alone(corpus, factory, tm
     assert summary["trees"] == {"done": 7, "skipped": 0, "stopped": 0, "not_begun": 0, "failed": 0}
     assert summary["config"]["max_iterations"] == 6
     assert summary["nodes"] == sum(len(json.loads(text)["nodes"]) for text in documents(tmp_path).values())
-    best = mctsdialog.load_tree(tmp_path / "trees" / f"{summary['best']['id']}.json").best_path()[1]
+    best = mctsdialog.load_tree(tmp_path / "trees" / f"{summary['best']['id']}.json").best_path().value
     assert summary["best"]["mean_q"] == best
 
 
@@ -176,7 +176,7 @@ async def test_dialogues_are_taken_in_only_as_trees_are_opened(corpus, factory, 
 async def test_as_many_trees_are_open_as_fill_the_calls(corpus, factory, tmp_path, concurrency, parallelism, wanted):
     opened = []
     config = CONFIG.model_copy(update={"parallelism": parallelism})
-    limits = mctsdialog.Limits(concurrency)
+    limits = mctsdialog.llm.Limits(concurrency)
     for each in (concurrency, limits):
         await mctsdialog.search_corpus(
             corpus(12),
@@ -344,7 +344,7 @@ async def test_cancelled_it_keeps_everything_and_goes_on_without_a_call_again(co
 
 async def test_deep_and_wide_trees_among_small_ones_all_move_on(corpus, gold, domain, functions, tmp_path):
     """With slots for fewer calls than trees want, served in the order they came, no tree waits for the others' end."""
-    limits = mctsdialog.Limits(2)
+    limits = mctsdialog.llm.Limits(2)
     order = []
 
     class Slow(mctsdialog.ScriptedModel):
@@ -360,8 +360,8 @@ async def test_deep_and_wide_trees_among_small_ones_all_move_on(corpus, gold, do
 
         class Supporter:
             async def reply(self, history, strategy):
-                message = mctsdialog.Message("user", start.id)
-                filler = mctsdialog.Message("user", f"{strategy} {len(order)} {len(history)}")
+                message = mctsdialog.llm.Message("user", start.id)
+                filler = mctsdialog.llm.Message("user", f"{strategy} {len(order)} {len(history)}")
                 await stack.complete(mctsdialog.llm.ChatRequest((message, filler)))
                 return await roles.supporter.reply(history, strategy)
 
@@ -388,7 +388,7 @@ async def test_progress_counts_and_every_end_is_told_once(corpus, factory, tmp_p
 
 
 async def test_the_meter_gives_what_this_run_alone_has_cost(corpus, factory, tmp_path):
-    meter = mctsdialog.Meter(calls=5, usage=mctsdialog.Usage(10, 10))
+    meter = mctsdialog.llm.Meter(calls=5, usage=mctsdialog.llm.Usage(10, 10))
 
     def counting(start):
         meter.calls += 1
@@ -471,7 +471,7 @@ async def test_the_health_check_counts_finished_trees_without_looking_at_them_ag
 ):
     first = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
     trees = [mctsdialog.load_tree(path) for path in (tmp_path / "trees").glob("*.json")]
-    assert first.health == sum(map(mctsdialog.check_roles, trees), mctsdialog.RoleHealth())
+    assert first.health == sum(map(mctsdialog.roles.check_roles, trees), mctsdialog.roles.RoleHealth())
     monkeypatch.setattr("mctsdialog.corpus.finished.load_tree", lambda path: pytest.fail("looked at again"))
     report = await mctsdialog.search_corpus(corpus(5), factory, CONFIG, out=tmp_path)
     assert (report.skipped, report.health.trees) == (3, 5)
@@ -552,4 +552,4 @@ async def test_a_strategist_that_refuses_a_gold_dialogue_closes_its_root(corpus,
         assert report.closed == {"strategist: refusal": 2}
     tree = mctsdialog.load_tree(tmp_path / "trees" / "d0.json")
     assert (tree.stop_reason, tree.root.closed) == ("closed", "strategist: refusal")
-    assert mctsdialog.load_tree(tmp_path / "trees" / "d0.json").best_path() is None
+    assert mctsdialog.load_tree(tmp_path / "trees" / "d0.json").best_path().nodes == ()

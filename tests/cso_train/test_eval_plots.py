@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from cso_train.evaluation import confusion_figure, evaluate_replies, preference_figure, save_plots, strategy_figure
-from mctsdialog import ConfigError, get_domain
-from mctsdialog.colours import strategy_colours
+from mctsdialog import get_domain
+from mctsdialog._colours import strategy_colours
+from mctsdialog.errors import ConfigError
 
 FIGURES = [confusion_figure, strategy_figure, preference_figure]
 

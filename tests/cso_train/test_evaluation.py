@@ -19,7 +19,8 @@ from cso_train.evaluation.plots import save_plots
 from cso_train.evaluation.replies import ServerReplies
 from cso_train.evaluation.run import evaluate_model, write_tables
 from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
-from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues, write_dialogues
+from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues
+from mctsdialog.dialogue import write_dialogues
 from mctsdialog.preferences import chat_messages, system_prompt
 
 ESC, ESCONV = get_domain("esc"), get_domain("esconv")

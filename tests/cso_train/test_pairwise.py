@@ -16,7 +16,8 @@ from cso_train.evaluation.pairwise import (
     pairwise_table,
     rubric_criteria,
 )
-from mctsdialog import ModelRequestError, ReplyError, ScriptedModel, get_domain
+from mctsdialog import ReplyError, ScriptedModel, get_domain
+from mctsdialog.errors import ModelRequestError
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,8 @@ from cso_train.evaluation.ratings import (
     rating_summaries,
     rating_table,
 )
-from mctsdialog import ModelRequestError, ScriptedModel
+from mctsdialog import ScriptedModel
+from mctsdialog.errors import ModelRequestError
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,7 @@ def tree(domain):
 
 
 def test_graphml_comes_back_with_typed_attributes(tree, tmp_path):
-    graph = networkx.read_graphml(mctsdialog.save_graphml(tree, tmp_path / "t.graphml"))
+    graph = networkx.read_graphml(mctsdialog.export.save_graphml(tree, tmp_path / "t.graphml"))
     assert sorted(graph.nodes) == ["0", "1", "2", "3"]
     assert sorted(graph.edges) == [("0", "1"), ("0", "2"), ("0", "3")]
     node = graph.nodes["1"]
@@ -39,7 +39,7 @@ def test_graphml_comes_back_with_typed_attributes(tree, tmp_path):
 
 def test_graphml_as_gephi_reads_it(tree):
     """Plain GraphML elements, one declared type a key, ids that edges refer to."""
-    root = ET.fromstring(mctsdialog.to_graphml(tree))
+    root = ET.fromstring(mctsdialog.export.to_graphml(tree))
     space = "{http://graphml.graphdrawing.org/xmlns}"
     keys = {key.get("id"): key.get("attr.type") for key in root.iter(f"{space}key")}
     assert set(keys.values()) <= {"string", "int", "long", "double", "float", "boolean"}
@@ -56,55 +56,55 @@ def test_xml_text_is_legal_for_every_character():
 
 def test_a_root_alone_and_a_long_chain(domain):
     alone = mctsdialog.Tree(mctsdialog.Scenario(), domain, [mctsdialog.Turn("seeker", "hi")])
-    assert len(networkx.parse_graphml(mctsdialog.to_graphml(alone))) == 1
+    assert len(networkx.parse_graphml(mctsdialog.export.to_graphml(alone))) == 1
     node_id = 0
     for _ in range(3_000):
         node_id = alone.expand(node_id, {}, {"Ask": 1.0})[0]
         alone.speak(node_id, "s", "u", gold=True)
-    graph = networkx.parse_graphml(mctsdialog.to_graphml(alone))
+    graph = networkx.parse_graphml(mctsdialog.export.to_graphml(alone))
     assert graph.nodes[str(node_id)]["depth"] == 3_000
-    assert mctsdialog.to_dot(alone).count("->") == 9_000
+    assert mctsdialog.export.to_dot(alone).count("->") == 9_000
 
 
 def test_dot_quotes_every_text(tree):
-    text = mctsdialog.to_dot(tree, max_chars=1000)
+    text = mctsdialog.export.to_dot(tree, max_chars=1000)
     labels = re.findall(r'label="((?:[^"\\]|\\.)*)"', text)
     assert len(labels) == 4
     rest = re.sub(r'"(?:[^"\\]|\\.)*"', "", text)
     assert "rm" not in rest
     assert "<b>" not in rest
     assert r"\\N" in labels[0]
-    drawn = mctsdialog.to_dot(tree, unexpanded=False)
+    drawn = mctsdialog.export.to_dot(tree, unexpanded=False)
     assert "n3 [" not in drawn
     assert "n2 [" in drawn
     with pytest.raises(ConfigError, match="width"):
-        mctsdialog.to_dot(tree, width=2)
+        mctsdialog.export.to_dot(tree, width=2)
 
 
 def test_svg(tree, monkeypatch):
     if shutil.which("dot") is None:
         with pytest.raises(ConfigError, match="Graphviz"):
-            mctsdialog.to_svg(tree)
+            mctsdialog.export.to_svg(tree)
         pytest.skip("Graphviz is not installed; the error for that was checked")
-    root = ET.fromstring(mctsdialog.to_svg(tree))
+    root = ET.fromstring(mctsdialog.export.to_svg(tree))
     assert root.tag.endswith("svg")
     assert "Bye." in "".join(root.itertext())
     assert not [element for element in root.iter() if element.tag.endswith("script")]
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match="Graphviz"):
-        mctsdialog.to_svg(tree)
+        mctsdialog.export.to_svg(tree)
 
 
 def test_closed_nodes_say_why(tree):
-    assert "closed" not in mctsdialog.to_graphml(tree)
+    assert "closed" not in mctsdialog.export.to_graphml(tree)
     tree.close(3, f"judge: {HOSTILE}")
     tree.close(2, "judge: content_filter")
-    graph = networkx.parse_graphml(mctsdialog.to_graphml(tree))
+    graph = networkx.parse_graphml(mctsdialog.export.to_graphml(tree))
     assert graph.nodes["3"]["closed"] == xml_text(f"judge: {HOSTILE}")
     assert graph.nodes["2"]["closed"] == "judge: content_filter"
     assert "closed" not in graph.nodes["1"]
-    dot = mctsdialog.to_dot(tree, unexpanded=False)
+    dot = mctsdialog.export.to_dot(tree, unexpanded=False)
     assert "closed: judge: content_filter" in " ".join(dot.split("\\n"))
     assert len(re.findall(r"^  n3 .*fillcolor=\"#eeeeee\"", dot, re.MULTILINE)) == 1
     if shutil.which("dot"):
-        assert "closed: judge:" in mctsdialog.to_svg(tree, unexpanded=False)
+        assert "closed: judge:" in mctsdialog.export.to_svg(tree, unexpanded=False)

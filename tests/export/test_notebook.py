@@ -10,14 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 import mctsdialog
-from mctsdialog import views
-from mctsdialog.colours import strategy_colours
+from mctsdialog import _repr
+from mctsdialog._colours import strategy_colours
+from mctsdialog._search import SearchConfig, search
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import NotebookProgress, notebook, to_html
-from mctsdialog.export.plot import valid_nodes
-from mctsdialog.search import SearchConfig, search
-from mctsdialog.tree import EndNode, Tree
+from mctsdialog.tree import EndNode, Tree, ValidPaths
 
 HOSTILE = "</iframe><script>alert(1)</script>' \" & <img src=x onerror=alert(1)> \ud800 $x^$ \U0001f600"
 
@@ -58,15 +57,15 @@ def test_subclasses_are_shown_like_their_class_and_nothing_else_is():
     class Special(Shown):
         pass
 
-    assert views.html_of(Shown()) is None
+    assert _repr.html_of(Shown()) is None
     with pytest.raises(ConfigError, match="Shown"):
-        views.plot(Shown())
-    views.register(Shown, html=lambda obj: type(obj).__name__)
-    views.register(Shown, plot=lambda obj, colour: f"{type(obj).__name__} in {colour}")
-    assert views.html_of(Special()) == "Special"
-    assert views.plot(Special(), colour="red") == "Special in red"
-    views.register(Special, html=lambda obj: "special indeed")
-    assert (views.html_of(Shown()), views.html_of(Special())) == ("Shown", "special indeed")
+        _repr.plot(Shown())
+    _repr.register(Shown, html=lambda obj: type(obj).__name__)
+    _repr.register(Shown, plot=lambda obj, colour: f"{type(obj).__name__} in {colour}")
+    assert _repr.html_of(Special()) == "Special"
+    assert _repr.plot(Special(), colour="red") == "Special in red"
+    _repr.register(Special, html=lambda obj: "special indeed")
+    assert (_repr.html_of(Shown()), _repr.html_of(Special())) == ("Shown", "special indeed")
 
 
 def test_importing_the_package_imports_neither_matplotlib_nor_ipython():
@@ -191,6 +190,11 @@ def test_a_hostile_dialogue_stays_text():
 # -- pictures ------------------------------------------------------------------------------------------------
 
 
+def valid_nodes(tree, *settings):
+    paths = ValidPaths(tree, *settings)
+    return {node.id for node in tree if node in paths}
+
+
 def test_valid_nodes_are_those_of_the_paths(tree):
     assert valid_nodes(tree, 0.5, 2, "all") == {0, 1, 4}
     assert valid_nodes(tree, 0.6, 2, "all") == set()
@@ -202,7 +206,7 @@ def test_valid_nodes_are_those_of_the_paths(tree):
 def test_valid_nodes_are_those_of_the_preferences(tree):
     for theta in (-1.0, 0.0, 0.5, 0.9):
         for rule in ("all", "end"):
-            paths = mctsdialog.valid_paths(tree, theta, 1, rule)
+            paths = mctsdialog.preferences.valid_paths(tree, theta, 1, rule)
             assert valid_nodes(tree, theta, 1, rule) == {node.id for path in paths for node in path}
 
 

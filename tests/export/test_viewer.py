@@ -12,11 +12,11 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from mctsdialog._search import SearchConfig, search
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import save_html, to_html
 from mctsdialog.roles import check_roles
-from mctsdialog.search import SearchConfig, search
 from mctsdialog.tree import EndNode, Rollout, RolloutStep, Tree
 
 HOSTILE = (
@@ -397,7 +397,7 @@ def test_search_finds_texts_and_strategies(visit, searched):
 
 
 def _texts(node):
-    texts = [getattr(node, "supporter", ""), getattr(node, "seeker", "")]
+    texts = [node.supporter or "", node.seeker or ""]
     rollout = getattr(node, "rollout", None)
     return texts + ([step.supporter for step in rollout.steps] if rollout else [])
 
@@ -666,9 +666,9 @@ def test_a_root_alone(visit, domain):
 
 def test_the_json_is_compact(domain_maker):
     tree = dull_tree(domain_maker(names=tuple("ABCDEFGH")), 5_000)
-    first = next(node for node in tree if hasattr(node, "supporter"))
+    first = next(node for node in tree if node.supporter)
     page = to_html(tree)
-    texts = sum(len(node.supporter) + len(getattr(node, "seeker", "")) for node in tree if hasattr(node, "supporter"))
+    texts = sum(len(node.supporter) + len(node.seeker or "") for node in tree if node.supporter)
     overhead = len(page) - len(to_html(dull_tree(domain_maker(names=tuple("ABCDEFGH")), 1))) - texts
     assert overhead / len(tree) < 40  # bytes a node
     assert page.count(f'"{tree[first.id].supporter}"') == 1

@@ -1,7 +1,6 @@
 """Caches of version 0.1: what was paid for is answered from them, wherever the server is now."""
 
 import json
-import math
 from pathlib import Path
 
 import anyio
@@ -9,10 +8,10 @@ import httpx
 import pytest
 
 import mctsdialog
-from mctsdialog import PerspectiveScorer, ResponseCache
-from mctsdialog.cli import main
+from mctsdialog import ResponseCache
 from mctsdialog.llm import CachedModel, ChatRequest, Message, OpenAIChat, Sampling, ScriptedModel
-from mctsdialog.preferences import load_preferences, toxicity_table
+from mctsdialog.preferences import load_preferences
+from mctsdialog.statistics import ATTRIBUTES, toxicity_table
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -109,21 +108,22 @@ def test_the_old_keys_are_still_answered(recorded):
         assert cache.info().entries == len({row["key"] for row in recorded["requests"]}) == len(recorded["requests"])
 
 
-def test_a_cache_of_toxicity_needs_neither_key_nor_network(take, run, expected, holds, monkeypatch):
-    monkeypatch.delenv("PERSPECTIVE_API_KEY", raising=False)
+def test_scores_of_the_perspective_api_are_still_in_their_cache(take, expected, holds):
+    """Its client is gone; a scorer of one's own can answer from what it left."""
     take("statistics", "preferences/random")
 
-    async def rate():
-        transport = httpx.MockTransport(no_network)
-        async with PerspectiveScorer(
-            cache="statistics/toxicity-cache", transport=transport, requests_per_second=math.inf
-        ) as scorer:
-            return await toxicity_table(load_preferences("preferences/random")["train"], scorer)
+    class Kept:
+        name = "kept"
+        attributes = ATTRIBUTES
 
-    holds(anyio.run(rate).rows, expected["toxicity"])
-    run(main, "stats", "preferences/random", "--toxicity", "perspective", "--no-figures", "--out", "statistics")
-    found = json.loads(Path("statistics/statistics.json").read_text("utf-8"))
-    holds(found["toxicity"]["rows"], expected["toxicity"])
+        async def score(self, texts, /):
+            with ResponseCache("statistics/toxicity-cache", mode="read-only") as cache:
+                model = CachedModel(ScriptedModel([], name=f"perspective-api:en:{','.join(ATTRIBUTES)}"), cache)
+                requests = [ChatRequest((Message("user", text),)) for text in texts]
+                return [json.loads((await model.complete(request)).text) for request in requests]
+
+    table = anyio.run(toxicity_table, load_preferences("preferences/random")["train"], Kept())
+    holds(table.rows, expected["toxicity"])
 
 
 def test_the_request_of_a_role_is_what_it_was(take):

@@ -5,6 +5,7 @@ import json
 import anyio
 import pytest
 
+from mctsdialog._search import Engine, Outcome, SearchConfig, search
 from mctsdialog.errors import (
     BudgetExceededError,
     ConfigError,
@@ -24,7 +25,6 @@ from mctsdialog.preferences import (
     valid_paths,
 )
 from mctsdialog.roles import Roles
-from mctsdialog.search import Engine, Outcome, SearchConfig, search
 from mctsdialog.tree import SpokenNode, UnexpandedNode
 
 pytestmark = pytest.mark.anyio
@@ -133,12 +133,12 @@ async def test_a_probed_tree_is_saved_and_loaded_whole(tree, functions, domain, 
 
 async def test_a_search_may_go_on_through_a_probe(tree, functions, domain):
     await probe_siblings(tree, functions.roles(domain), horizon=0)
-    from mctsdialog.search import Players, play
+    from mctsdialog._search.simulate import CheckedRoles, run_trial
 
     engine = Engine(tree, SearchConfig(max_iterations=60, min_iterations=60, horizon=1))
-    players = Players(functions.roles(domain), domain)
+    players = CheckedRoles(functions.roles(domain), domain)
     while (trial := engine.ask()) is not None:
-        engine.tell(trial, await play(trial, players, domain, 1))
+        engine.tell(trial, await run_trial(trial, players, domain, 1))
         tree.check()
     assert any(node.probe and node.visits > 1 for node in tree if isinstance(node, SpokenNode))
 
@@ -203,7 +203,7 @@ async def test_a_record_that_does_not_fit_is_one_clear_error(tree, functions, do
     journal, original = tmp_path / "journal.jsonl", tmp_path / "tree.json"
     save_tree(tree, original)
     await probe_siblings(tree, functions.roles(domain), journal=journal, horizon=0)
-    from mctsdialog.search.journal import _decode, _encode
+    from mctsdialog.journal import _decode, _encode
 
     lines = [_decode(line) for line in journal.read_bytes().splitlines(keepends=True)]
     lines[1]["judgements"] = []
@@ -217,7 +217,7 @@ async def test_the_engine_refuses_what_is_no_probe(tree):
     with pytest.raises(TrialError):
         engine.probe(1, Outcome(judgements=((1.0, 1.0, 1.0, 1.0),)))
     spoken = next(node.id for node in tree if isinstance(node, SpokenNode))
-    from mctsdialog.search import Exchange
+    from mctsdialog._search import Exchange
 
     with pytest.raises(TreeError, match="unexpanded"):
         engine.probe(spoken, Outcome(judgements=((1.0, 1.0, 1.0, 1.0),), child=Exchange("a", "b")))

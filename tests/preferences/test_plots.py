@@ -2,10 +2,11 @@
 
 import pytest
 
-from mctsdialog.colours import PALETTE, strategy_colours, text_colour
+from mctsdialog._colours import PALETTE, strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
-from mctsdialog.preferences import PreferenceDataset, ToxicityTable, dataset_statistics, save_plots
-from mctsdialog.preferences import plots as module
+from mctsdialog.preferences import PreferenceDataset
+from mctsdialog.statistics import ToxicityTable, dataset_statistics, save_plots
+from mctsdialog.statistics import _plots as module
 
 
 @pytest.fixture

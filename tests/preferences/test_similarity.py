@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.preferences.similarity import jaccard, near_duplicates, shingles
+from mctsdialog.statistics._similarity import jaccard, near_duplicates, shingles
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12).map(" ".join)
 

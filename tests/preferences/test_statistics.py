@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from mctsdialog.dialogue import Dialogue, Turn
 from mctsdialog.errors import ModelResponseError
-from mctsdialog.preferences import DatasetStatistics, PreferenceDataset, dataset_statistics, toxicity_table
-from mctsdialog.preferences.statistics import (
-    Distribution,
+from mctsdialog.preferences import PreferenceDataset
+from mctsdialog.statistics import DatasetStatistics, Distribution, dataset_statistics, toxicity_table
+from mctsdialog.statistics._compute import (
     distinct,
     entropy,
     stage_counts,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mctsdialog
+from mctsdialog._search import most_calls
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.llm import (
     Budget,
@@ -24,7 +25,6 @@ from mctsdialog.llm import (
 )
 from mctsdialog.roles import JudgeSignal, LLMJudge, Roles, check_roles, judge_signal, signal_cases
 from mctsdialog.roles._expected import expected_scores
-from mctsdialog.search import most_calls
 from mctsdialog.worlds import World
 
 HISTORY = (mctsdialog.Turn("seeker", "I froze."), mctsdialog.Turn("supporter", "That is hard.", "Comfort"))

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
+from mctsdialog._search import Closure, Engine, Exchange, Growth, Journal, Outcome, SearchConfig
+from mctsdialog._search.scheduler import Scheduler
+from mctsdialog._search.simulate import CheckedRoles, run_trial
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import JournalError, ModelRefusedError, ReplyError, TrialError
 from mctsdialog.llm import Completion
-from mctsdialog.search import Closure, Engine, Exchange, Growth, Journal, Outcome, SearchConfig
-from mctsdialog.search.play import Players, play
-from mctsdialog.search.trials import Trials
 from mctsdialog.tree import EndNode, Tree, UnexpandedNode, document_to_tree, tree_to_document
 
 pytestmark = pytest.mark.anyio
@@ -178,16 +178,16 @@ async def test_several_at_once_leave_no_count_behind(
     )
     tree = Tree(Scenario(id="t"), domain, (Turn("seeker", "Hello."),))
     search = Engine(tree, config)
-    players = Players(Slow(functions.roles(), seed).made(domain), domain)
+    players = CheckedRoles(Slow(functions.roles(), seed).made(domain), domain)
     told = []
 
     async def played(trial, on_growth):
         for node in tree.path(tree[trial.leaf])[1:]:
             assert node.closed is None or isinstance(node, EndNode), "a closed branch is played"
-        return await play(trial, players, domain, config.horizon, on_growth)
+        return await run_trial(trial, players, domain, config.horizon, on_growth)
 
     with anyio.fail_after(30):
-        await Trials(search, played, finished=lambda *_: None, told=lambda: told.append(1)).run()
+        await Scheduler(search, played, on_outcome=lambda *_: None, on_commit=lambda: told.append(1)).run()
     tree.check()
     assert search.in_flight == 0
     assert not search._unobserved
@@ -336,7 +336,7 @@ async def test_a_search_in_which_a_role_always_refuses_ends(domain, scenario, ha
     assert tree.stop_reason == "closed"
     assert tree.iterations == tree.root.visits == 0
     assert {reason.partition(":")[0] for reason in tree.closed()} == {role}
-    assert tree.best_path() is None
+    assert not tree.best_path()
     assert sum(tree.closed().values()) < 10 + parallelism
 
 
@@ -456,7 +456,7 @@ def test_an_end_that_the_judge_refuses_keeps_its_visits(domain):
     search.tell(trials[1], Outcome((BEST,)))
     assert (end.visits, search.tree.iterations) == (2, 2)
     assert search.ask().leaf != end.id
-    assert search.tree.best_path() is None
+    assert not search.tree.best_path()
     search.tree.check()
 
 
@@ -532,7 +532,7 @@ async def test_a_closed_record_that_does_not_fit_is_a_clear_error(tmp_path, doma
 async def outcome_of(domain, hash_roles, refuses, trial=None, horizon=3):
     functions = refusing(hash_roles(domain.strategies.names, end_one_in=0), refuses)
     trial = trial or engine(domain).ask()
-    return await play(trial, Players(functions.roles(), domain), domain, horizon), functions
+    return await run_trial(trial, CheckedRoles(functions.roles(), domain), domain, horizon), functions
 
 
 @pytest.mark.parametrize("role", ["seeker", "supporter", "strategist", "judge"])
@@ -660,4 +660,4 @@ async def test_a_favourite_strategy_that_is_always_refused_does_not_starve_the_s
     tree.check()
     assert tree.iterations == 30
     assert sum(tree.closed().values()) <= 30
-    assert tree.best_path() is not None
+    assert tree.best_path()

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
+from mctsdialog._search import Engine, Exchange, Growth, Outcome, SearchConfig
+from mctsdialog._search.simulate import CheckedRoles, run_trial
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError, TrialError
 from mctsdialog.roles import Roles
-from mctsdialog.search import Engine, Exchange, Growth, Outcome, SearchConfig
-from mctsdialog.search.play import Players, play
 from mctsdialog.tree import RolloutStep, Tree
 
 OPENING = (Turn("seeker", "Hello."),)
@@ -191,7 +191,7 @@ async def test_told_out_of_order_with_failures_the_tree_stays_sound(domain, hash
     rng = random.Random(seed)
     search = engine(domain, max_iterations=80, min_iterations=80, max_ends=1000)
     functions = hash_roles(domain.strategies.names, seed, end_one_in=7)
-    players = Players(functions.roles(), domain)
+    players = CheckedRoles(functions.roles(), domain)
     waiting = []
     while True:
         while len(waiting) < 6 and (trial := search.ask()) is not None:
@@ -202,7 +202,7 @@ async def test_told_out_of_order_with_failures_the_tree_stays_sound(domain, hash
         if rng.random() < 0.2:
             search.release(trial)
             continue
-        search.tell(trial, await play(trial, players, domain, search.config.horizon))
+        search.tell(trial, await run_trial(trial, players, domain, search.config.horizon))
         search.tree.check()
     assert search.tree.iterations == 80
     assert search.in_flight == 0

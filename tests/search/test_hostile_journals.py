@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
+from mctsdialog._search import SearchConfig
 from mctsdialog.errors import JournalError
-from mctsdialog.search import SearchConfig
 
 CONFIG = SearchConfig(max_iterations=6, min_iterations=6)
 

@@ -15,11 +15,11 @@ import pytest
 from pydantic import Field
 
 import mctsdialog
+from mctsdialog._search import SearchConfig, open_journal, roles_for
+from mctsdialog._settings import lasting
 from mctsdialog.corpus.output import Fingerprints
 from mctsdialog.dialogue import Domain, Strategy, StrategySet
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError
-from mctsdialog.search import Journal, SearchConfig, roles_for
-from mctsdialog.settings import lasting
 from mctsdialog.tree import tree_to_document
 from mctsdialog.worlds import World
 
@@ -29,14 +29,14 @@ CONFIG = SearchConfig(max_iterations=25, min_iterations=25)
 
 
 def grown(path, records):
-    with Journal(path, HEADER) as journal:
+    with open_journal(path, HEADER) as journal:
         for record in records:
             journal.append(record)
     return path.read_bytes()
 
 
 def read(path):
-    with Journal(path, HEADER) as journal:
+    with open_journal(path, HEADER) as journal:
         return journal.records
 
 
@@ -57,14 +57,14 @@ def test_a_search_goes_on_with_the_prompts_of_its_journal(tmp_path, domain):
     made = mctsdialog.Roles.from_model(mctsdialog.ScriptedModel([]), domain=domain)
     bare = mctsdialog.Roles(made.seeker, made.supporter, made.strategist, made.judge, domain=domain)
     for version, header in ((2, {"prompts": 2}), (1, {})):
-        Journal(path, {**HEADER, **header}).close()
+        open_journal(path, {**HEADER, **header}).close()
         found, known = roles_for(path, bare)
         assert [getattr(found, name).prompts for name in mctsdialog.roles.ROLE_NAMES] == [version] * 4
         assert known == header
         path.unlink()
     assert roles_for(path, bare) == roles_for(None, bare) == (bare, {"prompts": 2})
     for version in (3, 0, "2", True, None):
-        Journal(path, {**HEADER, "prompts": version}).close()
+        open_journal(path, {**HEADER, "prompts": version}).close()
         with pytest.raises(JournalError, match="update mctsdialog"):
             roles_for(path, bare)
         path.unlink()
@@ -124,18 +124,18 @@ def test_a_file_that_is_no_journal_is_refused_and_kept(tmp_path):
     for text in ("my notes\nmore of them\n", "my notes", "\n", '{"a": 1}\n'):
         path.write_text(text)
         with pytest.raises(JournalError, match=r"notes\.txt: .*is not a journal"):
-            Journal(path, HEADER)
+            open_journal(path, HEADER)
         assert path.read_text() == text
     with pytest.raises(JournalError, match="cannot be opened"):
-        Journal(tmp_path, HEADER)
+        open_journal(tmp_path, HEADER)
 
 
 def test_two_writers(tmp_path):
     with (
-        Journal(tmp_path / "j.jsonl", HEADER),
+        open_journal(tmp_path / "j.jsonl", HEADER),
         pytest.raises(JournalError, match="open in another search"),
     ):
-        Journal(tmp_path / "j.jsonl", HEADER)
+        open_journal(tmp_path / "j.jsonl", HEADER)
     assert read(tmp_path / "j.jsonl") == []
 
 
@@ -361,13 +361,13 @@ def test_a_header_that_lacks_settings_is_that_of_their_defaults(tmp_path, domain
     for part, field, default in (("config", "gold_prior", 0.1), ("config", "c", 1.0), ("domain", "title", "")):
         path = tmp_path / f"{field}.jsonl"
         header = {**whole, part: {name: value for name, value in whole[part].items() if name != field}}
-        with Journal(path, header):
+        with open_journal(path, header):
             pass
-        with Journal(path, whole):
+        with open_journal(path, whole):
             pass
         other = {**whole, part: {**whole[part], field: "other" if default == "" else 0.5}}
         with pytest.raises(JournalMismatchError) as caught:
-            Journal(path, other)
+            open_journal(path, other)
         assert caught.value.differences == {f"{part}.{field}": (default, other[part][field])}
 
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
+from mctsdialog._search import Engine, Journal, Outcome
+from mctsdialog._search.scheduler import Scheduler
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError, ReplyError
-from mctsdialog.search import Engine, Journal, Outcome
-from mctsdialog.search.trials import Trials
 from mctsdialog.tree import SpokenNode, tree_to_document
 
 pytestmark = pytest.mark.anyio
@@ -167,17 +167,17 @@ async def test_whatever_ends_a_trial_its_counts_are_released(domain, gold, hash_
             raise BudgetExceededError("calls", limit=1, used=1)
         await anyio.sleep_forever()
 
-    trials = Trials(engine, endless, finished=lambda *_: None, told=lambda: None)
+    scheduler = Scheduler(engine, endless, on_outcome=lambda *_: None, on_commit=lambda: None)
     if how == "fails":
         with pytest.raises(ReplyError):  # and not the budget's, which would be a clean stop
-            await trials.run()
+            await scheduler.run()
     elif how == "too late":
         with pytest.raises(TimeoutError):
             with anyio.fail_after(0.05):
-                await trials.run()
+                await scheduler.run()
     else:
         async with anyio.create_task_group() as group:
-            group.start_soon(trials.run)
+            group.start_soon(scheduler.run)
             await begun.wait()
             group.cancel_scope.cancel()
     assert engine.in_flight == 0

@@ -110,7 +110,7 @@ async def test_seeker_that_ends_before_the_beginning(domain, scenario, hash_role
 async def test_a_gold_turn_without_a_strategy_of_the_domain_names_the_turn(domain, gold, hash_roles):
     turns = (*gold.turns[:3], mctsdialog.Turn("supporter", "Hm.", "Hypnosis"))
     dialogue = gold.model_copy(update={"turns": turns, "source": "some.json"})
-    with pytest.raises(mctsdialog.DialogueError, match=r"some\.json: gold-1: turns\[3\]\.strategy: .*Hypnosis"):
+    with pytest.raises(mctsdialog.errors.DialogueError, match=r"some\.json: gold-1: turns\[3\]\.strategy: .*Hypnosis"):
         await mctsdialog.search(dialogue, hash_roles(domain.strategies.names).roles(), ONE, domain=domain)
 
 

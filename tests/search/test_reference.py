@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog.search import SearchConfig
+from mctsdialog._search import SearchConfig
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
+from mctsdialog._search.engine import Engine
+from mctsdialog._search.trial import Exchange, Outcome
 from mctsdialog.errors import DataError, TreeFormatError
 from mctsdialog.export import to_dot, to_graphml, to_html
-from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, dataset_statistics, gold_dialogue
-from mctsdialog.search.engine import Engine
-from mctsdialog.search.trial import Exchange, Outcome
+from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, gold_dialogue
+from mctsdialog.statistics import dataset_statistics
 from mctsdialog.tree import document_to_tree, tree_to_document
 
 

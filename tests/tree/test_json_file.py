@@ -59,7 +59,7 @@ def test_the_file_has_a_line_for_each_node(tree, tmp_path):
 def test_a_loaded_tree_can_be_searched_on(tree, tmp_path, domain, gold, hash_roles):
     again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
     config = mctsdialog.SearchConfig(max_iterations=99, min_iterations=99)
-    one, two = mctsdialog.Engine(tree, config), mctsdialog.Engine(again, config)
+    one, two = mctsdialog.algorithms.Engine(tree, config), mctsdialog.algorithms.Engine(again, config)
     assert one.ask() == two.ask()
 
 
@@ -246,11 +246,11 @@ def test_a_closed_root_alone_is_a_tree(domain, tmp_path):
     tree.close(0, "strategist: refusal")
     again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
     assert again.root.closed == "strategist: refusal"
-    assert again.best_path() is None
-    with pytest.raises(mctsdialog.TreeError, match="only a root or expanded"):
+    assert not again.best_path()
+    with pytest.raises(mctsdialog.errors.TreeError, match="only a root or expanded"):
         again.expand(0, {}, dict.fromkeys(domain.strategies.names, 1 / 3))
 
 
 def test_only_a_leaf_can_be_closed(tree):
-    with pytest.raises(mctsdialog.TreeError, match="only a leaf"):
+    with pytest.raises(mctsdialog.errors.TreeError, match="only a leaf"):
         tree.close(0, "strategist: refusal")

@@ -1,6 +1,7 @@
 """The tree: growing, looking up, walking, checking, at any depth."""
 
 import gc
+import math
 import tracemalloc
 
 import pytest
@@ -92,10 +93,42 @@ def test_best_path_is_the_highest_mean_and_ties_go_to_the_first(domain):
     for node_id, value in ((8, 0.2), (9, 0.9)):
         node = tree.speak(node_id, "end", None)
         node.visits, node.value = 1, value
-    path, value = tree.best_path()
-    assert [node.id for node in path] == [0, 1, 4, 9]
-    assert value == pytest.approx((0.5 + 0.5 + 0.9) / 3)
-    assert Tree(Scenario(), domain, OPENING).best_path() is None
+    best = tree.best_path()
+    assert best
+    assert [node.id for node in best.nodes] == [0, 1, 4, 9]
+    assert best.value == pytest.approx((0.5 + 0.5 + 0.9) / 3)
+    assert best.turns == tree.history(tree[9])
+    assert best.strategies == tuple(tree[place].strategy for place in (1, 4, 9))
+
+
+def test_a_tree_without_a_visited_end_has_an_empty_best_path(domain):
+    best = Tree(Scenario(), domain, OPENING).best_path()
+    assert not best
+    assert (len(best), best.nodes, best.turns, best.strategies) == (0, (), (), ())
+    assert math.isnan(best.value)
+
+
+def test_the_pair_of_version_0_1_can_still_be_taken_from_a_best_path(domain):
+    tree = chain(domain, 3)
+    tree.speak(8, "end", None).visits = 1
+    best = tree.best_path()
+    with pytest.warns(DeprecationWarning, match="an object with nodes, turns and value"):
+        nodes, value = best
+    assert (nodes, value) == (list(best.nodes), best.value)
+    with pytest.warns(DeprecationWarning, match="an object with nodes, turns and value"):
+        assert best[1] == best.value
+
+
+def test_what_a_node_does_not_hold_is_none(domain):
+    tree = Tree(Scenario(), domain, OPENING)
+    untried, *_ = (tree[place] for place in tree.expand(0, {}, dict.fromkeys(domain.strategies.names, 1 / 3)))
+    assert (untried.strategy, untried.supporter, untried.seeker) == (domain.strategies.names[0], None, None)
+    assert (tree.root.strategy, tree.root.supporter, tree.root.seeker) == (None, None, None)
+    end = tree.speak(untried.id, "Bye.", None)
+    assert (end.supporter, end.seeker) == ("Bye.", None)
+    assert tree.speak(2, "And?", "So.").seeker == "So."
+    with pytest.raises(AttributeError):
+        untried.supporter = "text"
 
 
 def test_a_chain_of_10000_nodes_works_everywhere(domain):
@@ -105,7 +138,7 @@ def test_a_chain_of_10000_nodes_works_everywhere(domain):
     assert len(tree.path(last)) == 10_001
     assert tree.depth(last) == 10_000
     assert sum(1 for _ in tree.walk()) == len(tree) == 30_001
-    assert tree.best_path() is None
+    assert not tree.best_path()
     tree.check()
 
 

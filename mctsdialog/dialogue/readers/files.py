@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mctsdialog.dialogue.readers.common import kind_of
 from mctsdialog.errors import DialogueError
-from mctsdialog.inputs import open_input, parse_foreign_json, read_input
+from mctsdialog.files import open_input, parse_foreign_json, read_input
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
 
@@ -36,7 +36,7 @@ def read_text(path: Path) -> str:
 
     :raises DialogueError: where there is no such file, it cannot be read, is not UTF-8, or is empty.
     """
-    with _told(path):
+    with _as_dialogue_error(path):
         text = read_input(path).decode("utf-8-sig")
     if not text.strip():
         raise DialogueError("is empty", file=path)
@@ -44,7 +44,7 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_dialogue_error(path: Path) -> Iterator[None]:
     """What may go wrong with a file, as one clear error."""
     try:
         yield
@@ -76,7 +76,7 @@ class LazyItems:
 
     def __iter__(self) -> Iterator[RawItem]:
         empty = True
-        with _told(self.path), open_input(self.path) as file:
+        with _as_dialogue_error(self.path), open_input(self.path) as file:
             for item in _lines(self._decoded(file), self.path, self.lenient):
                 empty = False
                 yield item

@@ -5,33 +5,36 @@ matplotlib is imported when a figure is drawn; it is optional.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mctsdialog.colours import strategy_colours, text_colour
-from mctsdialog.errors import ConfigError
-from mctsdialog.files import atomic_file
-from mctsdialog.folders import inside
-from mctsdialog.preferences.report import STAGE_NAMES
-from mctsdialog.preferences.statistics import DatasetStatistics, Distribution
+from mctsdialog._colours import strategy_colours, text_colour
+from mctsdialog.figures import (
+    COUNTS_LABEL,
+    draw_counts,
+    matplotlib_module,
+    new_figure,
+    no_data,
+    plain,
+    save_figure,
+    wrapped,
+)
+from mctsdialog.statistics._data import Distribution, StatisticsData
+from mctsdialog.statistics._report import STAGE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
 
 _CHOSEN, _REJECTED = "#0072B2", "#D55E00"
 _FONT = {"font.size": 10.0, "axes.titlesize": 11.0, "svg.hashsalt": "mctsdialog"}
-_NAME_WIDTH = 18  # characters a line of a strategy's name
-_LONG_NAME_WIDTH = 28  # where it stands slanted: few lines, or it runs into the next name
 _SHOWN_SHARE = 7  # percent from which a share is written into its bar
 
 
-def save_plots(statistics: DatasetStatistics, folder: str | Path, *, format: FigureFormat = "png") -> list[Path]:
+def save_plots(statistics: StatisticsData, folder: str | Path, *, format: FigureFormat = "png") -> list[Path]:
     """Draw every figure into a folder.
 
     :param format: "png", "svg" or "pdf".
@@ -40,7 +43,7 @@ def save_plots(statistics: DatasetStatistics, folder: str | Path, *, format: Fig
     :raises DataError: for a symbolic link in a file's place.
     :raises OSError: where a file cannot be written.
     """
-    matplotlib = _matplotlib()
+    matplotlib = matplotlib_module()
     files = []
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[format]
     with matplotlib.rc_context(_FONT):
@@ -51,61 +54,13 @@ def save_plots(statistics: DatasetStatistics, folder: str | Path, *, format: Fig
     return files
 
 
-def save_figure(figure: Figure, folder: str | Path, name: str, **settings: Any) -> Path:
-    """Draw a figure into a file of a folder, which appears whole or not at all.
-
-    :param name: the file's; what follows its dot is the format.
-    :param settings: as matplotlib's ``savefig`` has them.
-    :raises DataError: for a symbolic link of this name.
-    :raises OSError: where the file cannot be written.
-    """
-    path = inside(folder, name)
-    with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:], **settings)
-    return path
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib  # noqa: PLC0415  # optional
-    except ImportError as error:
-        message = 'figures need matplotlib: pip install "mctsdialog[notebook]"'
-        raise ConfigError(message, field="figures") from error
-    return matplotlib
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, without a window or global state.
-
-    :raises ConfigError: where matplotlib is not installed.
-    """
-    _matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def plain(text: str) -> str:
-    """``text`` for a figure: a dollar begins no formula, and a control character does nothing."""
-    shown = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
-    return shown.replace("$", r"\$")
-
-
-def wrapped(name: str, width: int = _NAME_WIDTH) -> str:
-    """A name for a figure, broken into lines of so many characters."""
-    return plain("\n".join(textwrap.wrap(name, width)) or name)
-
-
 def _height_of_legend(names: Sequence[str]) -> float:
     """Inches that :func:`_strategy_legend` takes."""
     lines = sum(wrapped(name).count("\n") + 1 for name in names)
     return 0.18 * lines + 0.08 * len(names) + 0.2
 
 
-def stages_figure(statistics: DatasetStatistics) -> Figure:
+def stages_figure(statistics: StatisticsData) -> Figure:
     """Strategies over the six stages, seed beside expanded (paper Figures 3 and 9)."""
     figure = new_figure(12, max(5.2, _height_of_legend(statistics.strategies)))
     panels = figure.subplots(1, 2, sharey=True)
@@ -118,7 +73,7 @@ def stages_figure(statistics: DatasetStatistics) -> Figure:
     return figure
 
 
-def strategies_figure(statistics: DatasetStatistics) -> Figure:
+def strategies_figure(statistics: StatisticsData) -> Figure:
     """All supporter utterances by strategy: seed, chosen, rejected."""
     figure = new_figure(9, max(4.8, _height_of_legend(statistics.strategies)))
     axes = figure.subplots()
@@ -146,7 +101,7 @@ def _stacked(axes: Axes, names: Sequence[str], columns: Sequence[Sequence[int]],
     axes.set_xticks(range(len(columns)), totals)
     axes.set_ylim(0, 100)
     if not any(map(sum, columns)):
-        _no_data(axes)
+        no_data(axes)
 
 
 def _strategy_legend(figure: Figure, names: Sequence[str]) -> None:
@@ -157,7 +112,7 @@ def _strategy_legend(figure: Figure, names: Sequence[str]) -> None:
     figure.legend(handles=handles, loc="outside right center", frameon=False)
 
 
-def transitions_figure(statistics: DatasetStatistics) -> Figure:
+def transitions_figure(statistics: StatisticsData) -> Figure:
     """How often each strategy was followed by each, in percent of the row."""
     count = len(statistics.strategies)
     figure = new_figure(1.15 * count + 6, 0.48 * count + 3.2)
@@ -171,28 +126,7 @@ def transitions_figure(statistics: DatasetStatistics) -> Figure:
     return figure
 
 
-COUNTS_LABEL = "% of the row; numbers are counts"
-"""What the colours of :func:`draw_counts` mean."""
-
-
-def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> AxesImage:
-    """A square of counts, strategies by strategies: the colour is the share of the row, from 0 to 100 %."""
-    shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in counts]
-    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    labels = [wrapped(name, _LONG_NAME_WIDTH) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
-    axes.set_yticks(range(len(names)), labels, fontsize=9)
-    if not any(map(sum, counts)):
-        _no_data(axes, "white")
-        return image
-    for row, line in enumerate(counts):
-        for column, value in enumerate(line):
-            ink = "black" if shares[row][column] > 55 else "white"
-            axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
-    return image
-
-
-def values_figure(statistics: DatasetStatistics) -> Figure:
+def values_figure(statistics: StatisticsData) -> Figure:
     """Q of chosen and rejected replies, and the margins of the pairs."""
     figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
@@ -201,17 +135,17 @@ def values_figure(statistics: DatasetStatistics) -> Figure:
     left.set_xlabel("Q")
     left.set_ylabel("different replies")
     left.set_title("Values")
-    _legend_or_no_data(left)
+    _legend_orno_data(left)
     _histogram(right, statistics.margins, "#009E73", "pairs")
     right.set_xlabel("Q(chosen) - Q(rejected)")
     right.set_ylabel("pairs")
     right.set_title("Margins")
     if not statistics.margins.count:
-        _no_data(right)
+        no_data(right)
     return figure
 
 
-def visits_figure(statistics: DatasetStatistics) -> Figure:
+def visits_figure(statistics: StatisticsData) -> Figure:
     """N of chosen and rejected replies, and pairs by depth."""
     figure = new_figure(11, 4)
     left, right = figure.subplots(1, 2)
@@ -219,7 +153,7 @@ def visits_figure(statistics: DatasetStatistics) -> Figure:
     left.set_xlabel("N")
     left.set_ylabel("different replies")
     left.set_title("Visits")
-    _legend_or_no_data(left)
+    _legend_orno_data(left)
     depths = statistics.pairs_by_depth
     right.bar(list(depths), list(depths.values()), color=_CHOSEN)
     right.set_xlabel("depth in the tree (1 is the first supporter turn)")
@@ -227,11 +161,11 @@ def visits_figure(statistics: DatasetStatistics) -> Figure:
     right.set_title("Pairs by depth")
     right.xaxis.get_major_locator().set_params(integer=True)
     if not depths:
-        _no_data(right)
+        no_data(right)
     return figure
 
 
-def toxicity_figure(statistics: DatasetStatistics) -> Figure:
+def toxicity_figure(statistics: StatisticsData) -> Figure:
     """Mean toxicity by attribute and group (paper Table 7)."""
     figure = new_figure(11, 4.4)
     axes = figure.subplots()
@@ -249,7 +183,7 @@ def toxicity_figure(statistics: DatasetStatistics) -> Figure:
     if rows:
         figure.legend(loc="outside right center", frameon=False)
     else:
-        _no_data(axes)
+        no_data(axes)
     return figure
 
 
@@ -285,19 +219,15 @@ def _visit_range(low: float) -> str:
     return "0" if low == 0 else "1" if low == 1 else f"{low:.0f}-{2 * low - 1:.0f}"
 
 
-def _legend_or_no_data(axes: Axes) -> None:
+def _legend_orno_data(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.margins(y=0.16)  # room above the bars
         axes.legend(frameon=False, loc="upper center", ncols=2)
     else:
-        _no_data(axes)
+        no_data(axes)
 
 
-def _no_data(axes: Axes, ink: str = "black") -> None:
-    axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", fontsize=14, color=ink)
-
-
-FIGURES: dict[str, Callable[[DatasetStatistics], Figure]] = {
+FIGURES: dict[str, Callable[[StatisticsData], Figure]] = {
     "stages": stages_figure,
     "strategies": strategies_figure,
     "transitions": transitions_figure,

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from mctsdialog.errors import ConfigError, ModelNotFoundError
 from mctsdialog.llm.base import ClosingModel
 from mctsdialog.llm.secret import shorten
-from mctsdialog.preferences.toxicity.base import ATTRIBUTES, check_scores, check_texts, highest
+from mctsdialog.statistics._toxicity import ATTRIBUTES, check_scores, check_texts, highest
 
 _LABELS = {
     "toxic": "TOXICITY",

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from mctsdialog.settings import Settings, lasting
+from mctsdialog._settings import Settings, lasting
 
 STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "max_ends"})
 """Fields that say when to stop. They change no trial, so a search may be resumed with others."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mctsdialog._search.trial import Exchange
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import DialogueError
-from mctsdialog.search.trial import Exchange
 
 
 @dataclass(frozen=True, slots=True)

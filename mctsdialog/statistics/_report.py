@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import html as html_module
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from mctsdialog._text import visible_line
 from mctsdialog.preferences.card import one_line
-
-if TYPE_CHECKING:
-    from mctsdialog.preferences.statistics import DatasetStatistics, Distribution
+from mctsdialog.statistics._data import Distribution, StatisticsData
 
 STAGE_NAMES = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %", "last")
 """What the six stages are called: shares of the conversation, and its last utterance."""
@@ -28,7 +25,7 @@ def number(value: Cell, digits: int = 2) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def size_table(statistics: DatasetStatistics) -> Table:
+def size_table(statistics: StatisticsData) -> Table:
     """The paper's Table 5."""
     sizes = statistics.sizes
     rows: list[list[Cell]] = [
@@ -41,7 +38,7 @@ def size_table(statistics: DatasetStatistics) -> Table:
     return ["", *sizes], rows
 
 
-def distribution_table(statistics: DatasetStatistics) -> Table:
+def distribution_table(statistics: StatisticsData) -> Table:
     """Q, N, margins and lengths in short."""
     named = {
         "Q of chosen replies": statistics.values["chosen"],
@@ -62,7 +59,7 @@ def _short(each: Distribution) -> list[Cell]:
     return [each.count, each.mean, each.deviation, each.minimum, *quartiles, each.maximum]
 
 
-def strategy_table(statistics: DatasetStatistics) -> Table:
+def strategy_table(statistics: StatisticsData) -> Table:
     """Utterances by strategy, with shares."""
     head = ["strategy"]
     for group in statistics.strategy_counts:
@@ -76,7 +73,7 @@ def strategy_table(statistics: DatasetStatistics) -> Table:
     return head, rows
 
 
-def stage_table(statistics: DatasetStatistics, group: str) -> Table:
+def stage_table(statistics: StatisticsData, group: str) -> Table:
     """Supporter utterances by strategy and stage, in percent of the stage."""
     stages = statistics.stages[group]
     rows: list[list[Cell]] = [
@@ -87,7 +84,7 @@ def stage_table(statistics: DatasetStatistics, group: str) -> Table:
     return ["strategy", *STAGE_NAMES], rows
 
 
-def transition_table(statistics: DatasetStatistics, group: str) -> Table:
+def transition_table(statistics: StatisticsData, group: str) -> Table:
     """How often a strategy (row) was followed by another (column)."""
     rows: list[list[Cell]] = [
         [name, *counts] for name, counts in zip(statistics.strategies, statistics.transitions[group], strict=True)
@@ -95,7 +92,7 @@ def transition_table(statistics: DatasetStatistics, group: str) -> Table:
     return ["then", *statistics.strategies], rows
 
 
-def diversity_table(statistics: DatasetStatistics) -> Table:
+def diversity_table(statistics: StatisticsData) -> Table:
     """Entropy and distinct-n by side."""
     head = ["", "entropy (bits)", "evenness", "distinct-1", "distinct-2", "distinct-3"]
     rows: list[list[Cell]] = [
@@ -104,7 +101,7 @@ def diversity_table(statistics: DatasetStatistics) -> Table:
     return head, rows
 
 
-def near_table(statistics: DatasetStatistics) -> Table:
+def near_table(statistics: StatisticsData) -> Table:
     """Shares of near duplicates, in percent."""
     near = statistics.near_duplicates
     named = {
@@ -117,7 +114,7 @@ def near_table(statistics: DatasetStatistics) -> Table:
     return ["", "%"], rows
 
 
-def toxicity_rows(statistics: DatasetStatistics) -> Table:
+def toxicity_rows(statistics: StatisticsData) -> Table:
     """Mean toxicity by group."""
     assert statistics.toxicity is not None
     table = statistics.toxicity
@@ -127,7 +124,7 @@ def toxicity_rows(statistics: DatasetStatistics) -> Table:
     return ["", *table.attributes], rows
 
 
-def sections(statistics: DatasetStatistics) -> Iterable[tuple[str, str, Table]]:
+def sections(statistics: StatisticsData) -> Iterable[tuple[str, str, Table]]:
     """All tables, each with a title and what it says."""
     near = statistics.near_duplicates
     counting = (
@@ -157,7 +154,7 @@ def sections(statistics: DatasetStatistics) -> Iterable[tuple[str, str, Table]]:
         yield "Toxicity", rated, toxicity_rows(statistics)
 
 
-def markdown(statistics: DatasetStatistics) -> str:
+def markdown(statistics: StatisticsData) -> str:
     """Everything as Markdown."""
     lines = [f"# Statistics: {one_line(statistics.domain)}", ""]
     lines += [f"{statistics.trees} trees, {statistics.pairs} pairs.", ""]
@@ -171,7 +168,7 @@ def markdown(statistics: DatasetStatistics) -> str:
     return "\n".join(lines)
 
 
-def html(statistics: DatasetStatistics) -> str:
+def html(statistics: StatisticsData) -> str:
     """The main tables for a notebook."""
     parts = [f"<p>{statistics.trees} trees, {statistics.pairs} pairs</p>"]
     for title, _, table in sections(statistics):
@@ -188,7 +185,7 @@ def html(statistics: DatasetStatistics) -> str:
     return "".join(parts)
 
 
-def summary(statistics: DatasetStatistics) -> str:
+def summary(statistics: StatisticsData) -> str:
     """The main numbers for a terminal."""
     head, rows = size_table(statistics)
     lines = [*_columns([head, *([number(cell) for cell in row] for row in rows)]), ""]

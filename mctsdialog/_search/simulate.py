@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from mctsdialog._search.rules import highest
+from mctsdialog._search.trial import Closure, Exchange, Growth, Outcome, Trial
 from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.errors import ModelRefusedError, ReplyError, first_error
 from mctsdialog.roles import AveragedScores, Roles, checked_judgement, checked_scores, checked_text
-from mctsdialog.search.rules import highest
-from mctsdialog.search.trial import Closure, Exchange, Growth, Outcome, Trial
 from mctsdialog.tree import RolloutStep
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Judgement(NamedTuple):
     draws: tuple[tuple[float, ...], ...] = ()
 
 
-class Players:
+class CheckedRoles:
     """The roles as the search calls them: each sees its own view of the history, and each answer is checked.
 
     :ivar calls: how often a role was asked.
@@ -130,7 +130,7 @@ class Judging:
     :ivar refused: what the judge refused with, by place in the order that calls were started.
     """
 
-    def __init__(self, players: Players) -> None:
+    def __init__(self, players: CheckedRoles) -> None:
         self._players = players
         self._group: TaskGroup = anyio.create_task_group()
         self._judgements: list[Judgement] = []
@@ -210,9 +210,9 @@ def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
     }
 
 
-async def play(
+async def run_trial(
     trial: Trial,
-    players: Players,
+    players: CheckedRoles,
     domain: Domain,
     horizon: int,
     on_growth: Callable[[Growth], object] = lambda growth: None,
@@ -251,13 +251,13 @@ async def play(
     return _outcome(judgements, steps, generated=generated, scores=scores, child=child)
 
 
-async def play_probe(
-    history: tuple[Turn, ...], strategy: str, players: Players, domain: Domain, horizon: int
+async def run_probe(
+    history: tuple[Turn, ...], strategy: str, players: CheckedRoles, domain: Domain, horizon: int
 ) -> Outcome | Closure:
     """Generate the turn that carries out ``strategy`` and simulate from it, as the best child of a leaf would be.
 
     :returns: an outcome with ``child``, ``steps`` and ``judgements``; a closure where a model refuses the turn.
-    :raises ReplyError: as :func:`play`.
+    :raises ReplyError: as :func:`run_trial`.
     """
     names = domain.strategies.names
     try:
@@ -277,7 +277,7 @@ def _outcome(judgements: tuple[Judgement, ...], steps: tuple[RolloutStep, ...], 
 
 
 async def _simulate(
-    players: Players, history: History, strategy: str, names: tuple[str, ...], horizon: int, judging: Judging
+    players: CheckedRoles, history: History, strategy: str, names: tuple[str, ...], horizon: int, judging: Judging
 ) -> tuple[Exchange, tuple[RolloutStep, ...]]:
     """The exchange that carries out ``strategy``, and at most ``horizon`` greedy rounds after it.
 
@@ -298,7 +298,7 @@ async def _simulate(
 
 
 async def _exchange(
-    players: Players, history: History, strategy: str, judging: Judging | None = None
+    players: CheckedRoles, history: History, strategy: str, judging: Judging | None = None
 ) -> tuple[Exchange, History]:
     """One supporter turn and the seeker's answer, and the history with them."""
     supporter = await players.supporter(history, strategy)

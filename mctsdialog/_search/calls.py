@@ -11,12 +11,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
+from mctsdialog._search.rules import highest
+from mctsdialog._search.simulate import CheckedRoles, History
 from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.llm import ResponseCache, Sampling
 from mctsdialog.llm.exchanges import Exchange, RecordedModel, RecordingModel
 from mctsdialog.roles import PROMPT_VERSION, ROLE_NAMES, LLMRole, Roles
-from mctsdialog.search.play import History, Players
-from mctsdialog.search.rules import highest
 from mctsdialog.tree import EndNode, ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
 
 Fit: TypeAlias = Literal["same", "other", "unknown"]
@@ -163,7 +163,7 @@ class RecordedRoles:
         for role in ROLE_NAMES:
             if role not in self._problems:
                 self._compare(role, getattr(roles, role))
-        self._players = Players(roles.bind(tree.scenario), tree.domain)
+        self._players = CheckedRoles(roles.bind(tree.scenario), tree.domain)
 
     def _known(self, role: str) -> Mapping[str, Any]:
         known = self._tree.roles.get(role)

@@ -10,14 +10,14 @@ from typing import Literal
 import anyio
 from anyio.abc import TaskGroup
 
+from mctsdialog._search.config import SearchConfig
+from mctsdialog._search.engine import Engine
+from mctsdialog._search.scheduler import Scheduler
+from mctsdialog._search.simulate import CheckedRoles, most_calls, run_trial
+from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ModelRefusedError, first_error
 from mctsdialog.roles import Roles
-from mctsdialog.search.config import SearchConfig
-from mctsdialog.search.engine import Engine
-from mctsdialog.search.play import Players, most_calls, play
-from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
-from mctsdialog.search.trials import Trials
 from mctsdialog.tree import ExpandedNode, Node, SpokenNode, Tree
 
 
@@ -82,7 +82,7 @@ async def plan(
     tree, reused = _begin(history, scenario, domain, previous)
     _check_limits(config, seconds, calls, tree)
     tree.config, tree.roles = config.model_dump(), dict(roles.provenance)
-    run = _Run(Engine(tree, config), partial(Players, roles.bind(tree.scenario), domain), calls)
+    run = _Run(Engine(tree, config), partial(CheckedRoles, roles.bind(tree.scenario), domain), calls)
     stopped = await run.search(seconds)
     node = _best(tree)
     if node is None:
@@ -156,11 +156,11 @@ class _Run:
     :ivar calls: calls to roles so far.
     """
 
-    def __init__(self, engine: Engine, players: partial[Players], calls: int | None) -> None:
+    def __init__(self, engine: Engine, players: partial[CheckedRoles], calls: int | None) -> None:
         self._engine = engine
         self._players = players
         self._most = calls
-        self._under_way: dict[int, Players] = {}
+        self._under_way: dict[int, CheckedRoles] = {}
         self._ended = 0
         self._late = False
         self._answered = anyio.Event()
@@ -172,12 +172,12 @@ class _Run:
 
     async def search(self, seconds: float | None) -> str:
         """Play trials until a limit; tells which."""
-        trials = Trials(
+        scheduler = Scheduler(
             self._engine,
-            self._play,
-            finished=lambda trial, outcome: None,
-            told=self._told,
-            room=self._room,
+            self._run_trial,
+            on_outcome=lambda trial, outcome: None,
+            on_commit=self._on_commit,
+            may_begin=self._may_begin,
         )
         if _best(self._engine.tree) is not None:
             self._answered.set()
@@ -185,7 +185,7 @@ class _Run:
             async with anyio.create_task_group() as group:
                 if seconds is not None:
                     group.start_soon(self._clock, seconds, group)
-                await trials.run()
+                await scheduler.run()
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as failed:  # callers meet the one error, not the task group around it
             error = first_error(failed)
@@ -200,20 +200,20 @@ class _Run:
         self._late = True
         group.cancel_scope.cancel()
 
-    async def _play(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome | Closure:
+    async def _run_trial(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome | Closure:
         players = self._under_way[trial.number] = self._players()
         try:
-            return await play(trial, players, self._engine.tree.domain, self._engine.config.horizon, on_growth)
+            return await run_trial(trial, players, self._engine.tree.domain, self._engine.config.horizon, on_growth)
         finally:
             self._ended += self._under_way.pop(trial.number).calls
 
-    def _room(self) -> bool:
+    def _may_begin(self) -> bool:
         """Whether one more trial fits into the calls, whatever it and those under way may need."""
         if self._late:
             return False
         trials = self._engine.in_flight + 1
         return self._most is None or self._ended + trials * most_calls(self._engine.config.horizon) <= self._most
 
-    def _told(self) -> None:
+    def _on_commit(self) -> None:
         if _best(self._engine.tree) is not None:
             self._answered.set()

@@ -1,8 +1,8 @@
-"""The journal: an append-only log of one search, a line a record, synced, that survives a kill at any byte.
+"""An append-only log of one run, a line a record, synced, that survives a kill at any byte.
 
-The first line says what is searched (dialogue, domain, config, roles); the others hold what was asked of the roles
-and committed: the opening, the scores at gold turns, and one record a trial ("closed" where a model refused it).
-Reading it rebuilds the very same tree.
+The first line says what the run is; the others hold what was paid for: of a search the opening, the scores at gold
+turns and one record a trial ("closed" where a model refused it), of probes one a reply. Reading it rebuilds the very
+same tree.
 A line is ``{"crc": "xxxxxxxx", "record": ...}``; the CRC-32 is of the record's own bytes.
 """
 
@@ -12,58 +12,24 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
-from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError, JournalMismatchError
-from mctsdialog.inputs import check_regular, parse_json
-from mctsdialog.roles import Roles
-from mctsdialog.roles.prompts import PROMPT_VERSION
-from mctsdialog.search.config import STOPPING_FIELDS, SearchConfig
-from mctsdialog.settings import lasting
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two writers are not noticed
-    fcntl = None  # type: ignore[assignment]
+from mctsdialog.files import check_regular, lock_file, parse_json, sync_folder
 
 FORMAT = "mctsdialog.journal"
 VERSION = 1
+
+Differences: TypeAlias = dict[str, tuple[object, object]]
+"""What a header has and what was expected, by dotted name."""
 
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for a device, which is refused once it is open
 _SYNC = getattr(os, "fdatasync", os.fsync)
 _PREFIX = b'{"crc":"'
 _MIDDLE = b'","record":'
-
-
-def roles_for(journal: str | Path | None, roles: Roles) -> tuple[Roles, dict[str, int]]:
-    """The roles with the prompts that a journal was made with, and what its header says of these.
-
-    A header that says nothing was written by version 0.1: its roles go on with the prompts of that version, so that
-    nothing is asked twice. Without a journal, the present prompts are used.
-
-    :raises JournalError: for prompts of a later version.
-    """
-    header = _written_header(Path(journal)) if journal is not None else None
-    version = PROMPT_VERSION if header is None else header.get("prompts", 1)
-    if type(version) is not int or not 1 <= version <= PROMPT_VERSION:
-        raise JournalError(f"was made with prompts of version {version!r}; update mctsdialog to go on", file=journal)
-    return roles.with_prompts(version), {} if version == 1 else {"prompts": version}
-
-
-def _written_header(path: Path) -> dict[str, Any] | None:
-    """The header of a journal; None where there is none. Opening the journal says what is wrong with it."""
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            return _decode(file.readline())
-    except OSError:
-        return None
 
 
 def _encode(record: Mapping[str, Any]) -> bytes:
@@ -88,21 +54,27 @@ class Journal:
     """A journal that is open for appending. Only one process may have it open.
 
     :param path: the file; made, with its folders, where it is absent.
-    :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ..., "prompts": ...}``, JSON values.
-    :raises JournalMismatchError: where the file belongs to another dialogue, domain, config or set of roles. Fields
-        that only say when to stop may differ; empty roles are not compared. Fields of config and domain that the file
-        lacks count as their defaults.
+    :param header: what the run is, JSON values; ``"roles"`` says what is known of its roles.
+    :param compare: what differs between a file's header and this one, so that the file is another run's.
+    :raises JournalMismatchError: where anything differs so.
     :raises JournalError: where it cannot be read or written, is open elsewhere, or is damaged before its end.
     """
 
-    def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        header: Mapping[str, Any],
+        *,
+        compare: Callable[[Mapping[str, Any], Mapping[str, Any]], Differences],
+    ) -> None:
         self.path = Path(path)
         self.roles: Mapping[str, Any] = header.get("roles") or {}
         """What is known of the roles that the journal was begun with."""
         self._header = {"format": FORMAT, "version": VERSION, **header}
+        self._differences = compare
         self._descriptor = -1
         self.records: list[dict[str, Any]] = []
-        """The records that were there, header aside, until :meth:`forget`."""
+        """The records that were there, header aside, until :meth:`drop_records`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_WAIT, 0o666)
@@ -133,7 +105,7 @@ class Journal:
         except OSError as error:
             raise JournalError(f"cannot be written: {error.strerror or error}", file=self.path) from error
 
-    def forget(self) -> None:
+    def drop_records(self) -> None:
         """Free the records that were read."""
         self.records = []
 
@@ -164,12 +136,8 @@ class Journal:
         self.close()
 
     def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JournalError("is open in another search; wait for it or stop it", file=self.path) from error
+        if not lock_file(self._descriptor):
+            raise JournalError("is open in another search; wait for it or stop it", file=self.path)
 
     def _recover(self) -> None:
         """Read what is whole, cut off a torn end, and check or write the header."""
@@ -197,14 +165,11 @@ class Journal:
         os.lseek(self._descriptor, end, os.SEEK_SET)
         if header is None:
             self.append(self._header)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _compare(self, found: Mapping[str, Any]) -> None:
         self.roles = found.get("roles") or self.roles
-        wanted = json.loads(json.dumps(self._header))
-        differences = dict(_differences(found, wanted))
-        if differences:
-            differences = dict(_differences(_filled(found, wanted), wanted))
+        differences = self._differences(found, json.loads(json.dumps(self._header)))
         if not differences:
             return
         lines = [f"{field}: {was!r:.80} there, {now!r:.80} now" for field, (was, now) in differences.items()]
@@ -268,40 +233,15 @@ def _lines(file: Any) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
         yield line, _decode(line)
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """A header with the settings that it lacks, for a later version has added them, at their defaults."""
-    header = dict(found)
-    if isinstance(config := found.get("config"), dict):
-        fields = SearchConfig.model_fields
-        defaults = {name: fields[name].default for name in wanted.get("config", {}) if name in fields}
-        header["config"] = {**defaults, **config}
-    with suppress(ValueError):  # else it is compared as it stands
-        header["domain"] = lasting(Domain.model_validate_json(json.dumps(found.get("domain"))))
-    return header
-
-
-def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:
-    """Where two headers differ, by dotted path."""
-    if path == "prompts" or (path == "roles" and not (found and wanted)):  # the prompts are the journal's: roles_for
-        return
-    if path.startswith("config.") and path.removeprefix("config.") in STOPPING_FIELDS:
-        return
-    if path.startswith("roles.") and path.endswith(".identity"):  # a server may move; its model keeps its name
-        return
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            yield from _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
-    elif found != wanted:
-        yield path, (found, wanted)
+def read_header(path: Path) -> dict[str, Any] | None:
+    """The header of a journal; None where there is none. Opening the journal says what is wrong with it."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return _decode(file.readline())
+    except OSError:
+        return None
 
 
 def read_journal(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -11,20 +11,27 @@ from __future__ import annotations
 
 import math
 import statistics as numbers
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from mctsdialog.dialogue import Dialogue
-from mctsdialog.preferences.dataset import PreferenceDataset
-from mctsdialog.preferences.record import RecordNode, TreeRecord
-from mctsdialog.preferences.similarity import Shingles, jaccard, near_duplicates, shingles
-from mctsdialog.preferences.toxicity import ToxicityScorer, score_unique
+from mctsdialog.preferences import PreferenceDataset, RecordNode, TreeRecord
+from mctsdialog.statistics._data import (
+    Distribution,
+    Diversity,
+    GroupSize,
+    NearDuplicates,
+    StatisticsData,
+    ToxicityTable,
+    doubling_edges,
+    equal_edges,
+)
+from mctsdialog.statistics._report import html, markdown, summary
+from mctsdialog.statistics._similarity import Shingles, jaccard, near_duplicates, shingles
+from mctsdialog.statistics._toxicity import ToxicityScorer, score_unique
 
 STAGES = 6
 """Stages of a conversation (paper section 4.3): [0, 0.2), ..., [0.8, 1) of its length, and its last utterance."""
@@ -32,124 +39,8 @@ STAGES = 6
 _SIDES = ("seed seeker", "seed supporter", "expanded seeker", "chosen", "rejected")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
-
-
-class GroupSize(_Frozen):
-    """One column of Table 5.
-
-    :param dialogues: how many; None for a side of dialogues.
-    :param utterances: how many, once for every dialogue.
-    :param different: how many, each node once.
-    :param dialogue_length: mean utterances of a dialogue, the rejected ones not counted; None for a side.
-    :param utterance_words: mean white-space-split words of an utterance; None without any.
-    """
-
-    dialogues: int | None
-    utterances: int
-    different: int
-    dialogue_length: float | None
-    utterance_words: float | None
-
-
-class Distribution(_Frozen):
-    """Numbers in short: quartiles by the inclusive method, and a histogram.
-
-    :param edges: of the bins, one more than there are counts; a value on an edge is in the bin above, the last in
-        the last.
-    """
-
-    count: int
-    mean: float | None = None
-    deviation: float | None = Field(default=None, description="population standard deviation")
-    minimum: float | None = None
-    quartiles: tuple[float, float, float] | None = None
-    maximum: float | None = None
-    edges: tuple[float, ...] = ()
-    counts: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, values: Sequence[float], edges: Sequence[float] | None = None) -> Self:
-        """The distribution of the values; of none, a count of 0 alone.
-
-        :param edges: of the bins, around all values; by default twenty equal ones.
-        """
-        if not values:
-            return cls(count=0)
-        edges = edges or equal_edges(values)
-        counts = Counter(min(bisect_right(edges, value), len(edges) - 1) - 1 for value in values)
-        quartiles = numbers.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-        return cls(
-            count=len(values),
-            mean=numbers.fmean(values),
-            deviation=numbers.pstdev(values),
-            minimum=min(values),
-            quartiles=(quartiles[0], quartiles[1], quartiles[2]),
-            maximum=max(values),
-            edges=tuple(edges),
-            counts=tuple(counts[place] for place in range(len(edges) - 1)),
-        )
-
-
-def equal_edges(values: Sequence[float], bins: int = 20) -> list[float]:
-    """Edges of equal bins from the least value to the greatest."""
-    low, high = min(values), max(values)
-    width = (high - low) / bins or 1.0
-    return [low + place * width for place in range(bins)] + [max(high, low + bins * width)]
-
-
-def doubling_edges(most: float) -> list[float]:
-    """Edges 0, 1, 2, 4, 8, ... to above ``most``: for visits, which are 1 or many."""
-    edges = [0.0, 1.0]
-    while edges[-1] <= most:
-        edges.append(2 * edges[-1])
-    return edges
-
-
-class Diversity(_Frozen):
-    """How varied a group's different utterances are.
-
-    :param entropy: of its strategies in bits; None without strategies.
-    :param evenness: entropy over its most, log2 of the number of strategies, from 0 to 1.
-    :param distinct: different n-grams over all n-grams of white-space-split lower-case words, for n = 1, 2, 3.
-    """
-
-    entropy: float | None
-    evenness: float | None
-    distinct: tuple[float | None, float | None, float | None]
-
-
-class NearDuplicates(_Frozen):
-    """Shares of near duplicates: Jaccard similarity of word 3-grams at ``threshold`` or above.
-
-    :param chosen: chosen replies with another chosen reply like them.
-    :param rejected: rejected replies with another rejected reply like them.
-    :param within_pair: pairs whose two replies are like each other.
-    :param pairs: pairs with another pair like them in both replies taken together.
-    """
-
-    threshold: float
-    chosen: float | None
-    rejected: float | None
-    within_pair: float | None
-    pairs: float | None
-
-
-class ToxicityTable(_Frozen):
-    """Mean toxicity by group and attribute (Table 7), each utterance once for every dialogue.
-
-    :param scorer: what rated; other scorers are on other scales.
-    :param rows: attribute to mean by group.
-    """
-
-    scorer: str
-    attributes: tuple[str, ...]
-    rows: dict[str, dict[str, float]]
-
-
-class DatasetStatistics(_Frozen):
-    """All statistics of one dataset.
+class DatasetStatistics(StatisticsData):
+    """All statistics of one dataset; printed, it is a summary, and in a notebook a page.
 
     :param strategies: names in the domain's order: the order of every list by strategy.
     :param sizes: Table 5 by column: "seed", "expanded seeker", "chosen", "rejected", "expanded".
@@ -168,26 +59,6 @@ class DatasetStatistics(_Frozen):
     :param toxicity: where it was rated.
     """
 
-    domain: str
-    strategies: tuple[str, ...]
-    trees: int
-    pairs: int
-    sizes: dict[str, GroupSize]
-    strategy_counts: dict[str, tuple[int, ...]]
-    stages: dict[str, tuple[tuple[int, ...], ...]]
-    transitions: dict[str, tuple[tuple[int, ...], ...]]
-    diversity: dict[str, Diversity]
-    values: dict[str, Distribution]
-    visits: dict[str, Distribution]
-    margins: Distribution
-    unscored_pairs: int
-    path_turns: Distribution
-    pairs_per_turn: Distribution
-    pairs_per_tree: Distribution
-    pairs_by_depth: dict[int, int]
-    near_duplicates: NearDuplicates
-    toxicity: ToxicityTable | None = None
-
     def with_toxicity(self, table: ToxicityTable) -> Self:
         """The same with toxicity."""
         return self.model_copy(update={"toxicity": table})
@@ -202,18 +73,12 @@ class DatasetStatistics(_Frozen):
 
     def to_markdown(self) -> str:
         """All of it as Markdown tables."""
-        from mctsdialog.preferences.report import markdown  # noqa: PLC0415  # it reads this module's types
-
         return markdown(self)
 
     def __str__(self) -> str:
-        from mctsdialog.preferences.report import summary  # noqa: PLC0415
-
         return summary(self)
 
     def _repr_html_(self) -> str:
-        from mctsdialog.preferences.report import html  # noqa: PLC0415
-
         return html(self)
 
 

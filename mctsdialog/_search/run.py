@@ -11,20 +11,21 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mctsdialog._concurrency import for_each
+from mctsdialog._search.config import SearchConfig
+from mctsdialog._search.engine import Engine
+from mctsdialog._search.header import open_journal, roles_for
+from mctsdialog._search.rules import BackupRule, ScoreRule, pucb, running_mean
+from mctsdialog._search.scheduler import Scheduler
+from mctsdialog._search.seeding import GoldTurn, Start
+from mctsdialog._search.simulate import CheckedRoles, History, read_outcome, run_trial
+from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
+from mctsdialog._settings import lasting
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
 from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
+from mctsdialog.journal import Journal
 from mctsdialog.roles import Roles, checked_scores, checked_text
-from mctsdialog.search.config import SearchConfig
-from mctsdialog.search.engine import Engine
-from mctsdialog.search.journal import Journal, roles_for
-from mctsdialog.search.play import History, Players, play, read_outcome
-from mctsdialog.search.rules import BackupRule, ScoreRule, pucb, running_mean
-from mctsdialog.search.start import GoldTurn, Start
-from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
-from mctsdialog.search.trials import Trials
-from mctsdialog.settings import lasting
 from mctsdialog.tree import Tree
-from mctsdialog.workers import for_each
 
 
 async def search(
@@ -70,8 +71,8 @@ async def search(
         "roles": dict(roles.provenance),
         **prompts,
     }
-    players = Players(roles.bind(begin.scenario), domain)
-    with Journal(journal, header) if journal is not None else nullcontext() as log:
+    players = CheckedRoles(roles.bind(begin.scenario), domain)
+    with open_journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
         tree.config, tree.roles = config.model_dump(), dict(roles.provenance if log is None else log.roles)
@@ -89,22 +90,22 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # slow to make
 
 
-async def _iterate(engine: Engine, players: Players, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:
+async def _iterate(engine: Engine, players: CheckedRoles, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:
     tree, config = engine.tree, engine.config
     known = tape.trials() if config.deterministic else {}
     if not config.deterministic:
         tape.replay(engine)
     on_progress(tree)
-    trials = Trials(
+    scheduler = Scheduler(
         engine,
-        lambda trial, on_growth: play(trial, players, tree.domain, config.horizon, on_growth),
-        finished=tape.write_trial,
-        grown=tape.write_growth,
-        told=lambda: on_progress(tree),
+        lambda trial, on_growth: run_trial(trial, players, tree.domain, config.horizon, on_growth),
+        on_outcome=tape.write_trial,
+        on_growth=tape.write_growth,
+        on_commit=lambda: on_progress(tree),
         known=known,
     )
     try:
-        await trials.run()
+        await scheduler.run()
     except TrialError as error:
         if not known:
             raise
@@ -112,7 +113,7 @@ async def _iterate(engine: Engine, players: Players, tape: _Tape, on_progress: C
     tree.stop_reason = engine.stop_reason()
 
 
-async def _opening(start: Start, players: Players, tape: _Tape) -> tuple[Turn, ...]:
+async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Turn, ...]:
     """The root's turns: the dialogue's own, or the seeker is asked to speak first."""
     if start.opening and start.opening[-1].speaker == "seeker":
         return start.opening
@@ -123,7 +124,7 @@ async def _opening(start: Start, players: Players, tape: _Tape) -> tuple[Turn, .
     return (*start.opening, Turn("seeker", tape.text(record, "seeker")))
 
 
-async def _seed(engine: Engine, start: Start, players: Players, tape: _Tape) -> None:
+async def _seed(engine: Engine, start: Start, players: CheckedRoles, tape: _Tape) -> None:
     """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far.
 
     Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
@@ -145,7 +146,7 @@ async def _seed(engine: Engine, start: Start, players: Players, tape: _Tape) -> 
             end = engine.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
             laid += 1
 
-    await for_each(range(len(gold)), score, at_once=engine.config.parallelism)
+    await for_each(range(len(gold)), score, concurrency=engine.config.parallelism)
     if laid in refused:
         engine.close(end, refused[laid])
 
@@ -169,7 +170,7 @@ class _Tape:
         self._domain = domain
         self._records = deque(journal.records if journal else ())
         if journal:
-            journal.forget()
+            journal.drop_records()
 
     def next(self, kind: str) -> dict[str, Any] | None:
         """The next record, or None at the end of the tape.

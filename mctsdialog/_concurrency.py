@@ -16,10 +16,10 @@ T = TypeVar("T")
 _YOUNG = 10_000  # new objects before the collector looks at them
 
 
-async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
-    """Do ``work`` for every item, ``at_once`` of them at a time, begun in their order.
+async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, concurrency: int) -> None:
+    """Do ``work`` for every item, ``concurrency`` of them at a time, begun in their order.
 
-    :param at_once: 1 or more.
+    :param concurrency: 1 or more.
     :raises: the first error of a worker, as itself; the others are cancelled.
     """
     todo = iter(items)
@@ -30,7 +30,7 @@ async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, 
 
     try:
         async with anyio.create_task_group() as group:
-            for _ in range(min(at_once, len(items))):
+            for _ in range(min(concurrency, len(items))):
                 group.start_soon(worker)
     except BaseExceptionGroup as error:  # callers meet the one error, not the task group around it
         raise first_error(error) from None

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from mctsdialog.errors import TrialError
-from mctsdialog.search.config import SearchConfig
-from mctsdialog.search.rules import (
+from mctsdialog._search.config import SearchConfig
+from mctsdialog._search.rules import (
     BackupRule,
     ScoreRule,
     highest,
@@ -23,7 +22,8 @@ from mctsdialog.search.rules import (
     softmax,
     with_gold,
 )
-from mctsdialog.search.trial import Closure, Exchange, Growth, Outcome, Trial, TrialKind
+from mctsdialog._search.trial import Closure, Exchange, Growth, Outcome, Trial, TrialKind
+from mctsdialog.errors import TrialError
 from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode, shared_scores
 
 
@@ -284,7 +284,7 @@ class Engine:
     def probe(self, node_id: int, outcome: Outcome | Closure) -> StrategyNode:
         """Give an unexpanded node its turn and one reward apart from the search: nothing is backpropagated.
 
-        :param outcome: what :func:`~mctsdialog.search.play_probe` found; a closure closes the node.
+        :param outcome: what :func:`~mctsdialog._search.run_probe` found; a closure closes the node.
         :raises TreeError: for a node that is not unexpanded, or closed.
         :raises TrialError: for an outcome that is not a probe's.
         """

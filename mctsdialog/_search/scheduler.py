@@ -1,4 +1,4 @@
-"""Trials under way in one tree: as many as the config allows, without a barrier (design, "Parallel search")."""
+"""Scheduler under way in one tree: as many as the config allows, without a barrier (design, "Parallel search")."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from mctsdialog._concurrency import rare_collections
+from mctsdialog._search.engine import Engine
+from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
-from mctsdialog.search.engine import Engine
-from mctsdialog.search.trial import Closure, Growth, Outcome, Trial
-from mctsdialog.workers import rare_collections
 
 
-class Trials:
-    """Asks, plays and tells trials until the search stops.
+class Scheduler:
+    """Asks for trials, has them run and tells their outcomes until the search stops.
 
     A trial is told as soon as it stands first in line, and the next is asked at once. Trials join the line when they
     finish; in deterministic search when they are asked, so that the tree depends on the replies alone. In free search
     a trial also gives its leaf children as soon as it can, for the others to go on below it.
 
     :param engine: the tree's; its config says how many trials are under way at once.
-    :param play: gives the outcome of a trial; it may tell how the leaf grows before that.
-    :param finished: called with each trial that was played, in the order they finish.
-    :param grown: called with each trial that gives its leaf children before it finishes.
-    :param told: called after each trial that the tree has taken in.
-    :param room: asked before a trial is begun; where it says no, none is until the next one ends.
+    :param run_trial: gives the outcome of a trial; it may tell how the leaf grows before that.
+    :param on_outcome: called with each trial that was played, in the order they finish.
+    :param on_growth: called with each trial that gives its leaf children before it finishes.
+    :param on_commit: called after each trial that the tree has taken in.
+    :param may_begin: asked before a trial is begun; where it says no, none is begun until the next one ends.
     :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
         deterministic search. A trial that a limit on iterations held back then is held back again.
     """
@@ -35,20 +35,20 @@ class Trials:
     def __init__(
         self,
         engine: Engine,
-        play: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome | Closure]],
+        run_trial: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome | Closure]],
         *,
-        finished: Callable[[Trial, Outcome | Closure], object],
-        grown: Callable[[Trial, Growth], object] = lambda trial, growth: None,
-        told: Callable[[], object],
-        room: Callable[[], bool] = lambda: True,
+        on_outcome: Callable[[Trial, Outcome | Closure], object],
+        on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
+        on_commit: Callable[[], object],
+        may_begin: Callable[[], bool] = lambda: True,
         known: Mapping[int, tuple[int, Outcome | Closure]] | None = None,
     ) -> None:
         self._engine = engine
-        self._play = play
-        self._finished = finished
-        self._grown = grown
-        self._told = told
-        self._room = room
+        self._run_trial = run_trial
+        self._on_outcome = on_outcome
+        self._on_growth = on_growth
+        self._on_commit = on_commit
+        self._may_begin = may_begin
         self._known = dict(known or {})
         self._line: deque[Trial] = deque()
         self._begun: deque[Trial] = deque()  # asked, and about to be played
@@ -83,12 +83,12 @@ class Trials:
         while self._line and self._line[0].number in self._outcomes:
             trial = self._line.popleft()
             self._engine.tell(trial, self._outcomes.pop(trial.number))
-            self._told()
+            self._on_commit()
             self._ask()
 
     def _ask(self) -> None:
         config = self._engine.config
-        while not self._failures and self._engine.in_flight < config.parallelism and self._room():
+        while not self._failures and self._engine.in_flight < config.parallelism and self._may_begin():
             trial = self._engine.ask(self._known.get(self._asked, (None, None))[0])
             if trial is None:
                 return
@@ -122,14 +122,14 @@ class Trials:
         config = self._engine.config
         if config.deterministic or config.parallelism == 1 or self._failures:
             return
-        self._grown(trial, growth)
+        self._on_growth(trial, growth)
         self._engine.grow(trial, growth)
         self._ask()
         self._start()
 
     async def _attempt(self, trial: Trial) -> None:
         try:
-            outcome = await self._play(trial, partial(self._grow, trial))
+            outcome = await self._run_trial(trial, partial(self._grow, trial))
         except Exception as error:  # noqa: BLE001  # run raises it once the others under way are done
             self._engine.release(trial)
             self._failures.append(error)
@@ -137,7 +137,7 @@ class Trials:
         except BaseException:
             self._engine.release(trial)
             raise
-        self._finished(trial, outcome)
+        self._on_outcome(trial, outcome)
         self._outcomes[trial.number] = outcome
         if not self._engine.config.deterministic:
             self._line.append(trial)

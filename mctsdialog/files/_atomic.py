@@ -1,37 +1,25 @@
-"""Writing files so that a reader never sees half of one, names for them, and marks by which damage is found."""
+"""Writing files so that a reader never sees half of one, and only one process writes at a time."""
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
 import os
 import re
 import secrets
-import unicodedata
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 try:
     import fcntl
 except ImportError:  # not on Windows, where a file that is open cannot be removed
     fcntl = None  # type: ignore[assignment]
 
-Mark: TypeAlias = tuple[int, str]
-"""A file's size in bytes and the SHA-256 of its content, in hexadecimal."""
-
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _LONGEST_NAME = 200  # bytes of the name that a temporary name holds; with what stands around it, below 255
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:[0-9a-f]{16}|[a-z0-9_]{8})\.tmp", re.DOTALL)  # the latter of version 0.1
-
-_PLAIN = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,98}[a-z0-9_-])?")
-_DIGESTED = re.compile(r".*-[a-z2-7]{26}", re.DOTALL)
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
-_SEAL = re.compile(r', "crc": "([0-9a-f]{8})"\}$')
 
 
 @contextmanager
@@ -112,22 +100,22 @@ def sweep(folder: Path, *suffixes: str) -> int:
     for path in folder.glob(".*.tmp"):
         found = _TEMPORARY.fullmatch(path.name)
         if found is not None and found["name"].endswith(suffixes) and path.is_file() and not path.is_symlink():
-            with suppress(OSError):  # it is being written, or another user's
-                _remove_leftover(path)
-                count += 1
+            with suppress(OSError):  # it is another user's, or open on Windows
+                count += _remove_leftover(path)
     return count
 
 
-def _remove_leftover(path: Path) -> None:
+def _remove_leftover(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = lock_file(descriptor)
+        if free and fcntl is not None:
             path.unlink()
     finally:
         os.close(descriptor)
     if fcntl is None:
         path.unlink()
+    return free
 
 
 def _make_folder(folder: Path) -> None:
@@ -152,85 +140,25 @@ def _open_temporary(target: Path) -> tuple[Path, int]:
 
 def _locked(descriptor: int) -> bool:
     """Lock a new file; False where a sweep came first."""
+    try:
+        if not lock_file(descriptor):
+            return False
+    except OSError:  # a file system without locks, where nothing is swept
+        return True
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def lock_file(descriptor: int) -> bool:
+    """Take an open file for this process alone, until it is closed; False where another process has it.
+
+    On Windows files are not locked, and this is True.
+
+    :raises OSError: where the file system has no locks.
+    """
     if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks, where nothing is swept
-        return True
-    return os.fstat(descriptor).st_nlink > 0
-
-
-# -- names ---------------------------------------------------------------------------------------------------------
-
-
-def file_stem(name: str) -> str:
-    """A file name for an id, without a suffix: two ids never have the same, whatever file system it is on.
-
-    An id of lower-case ASCII letters, digits and ``._-`` is its own name, where every system takes it and it does not
-    end as those do that follow: what is readable of the id, and 128 bits of its SHA-256. All are ASCII, of at most 100
-    characters, and differ also where a file system ignores case.
-    """
-    if _PLAIN.fullmatch(name) and not _DIGESTED.fullmatch(name) and not _DEVICE.fullmatch(name):
-        return name
-    return digested_stem(name)
-
-
-def digested_stem(name: str, readable: str | None = None) -> str:
-    """The name that an id has where it cannot be its own name; no other id has it.
-
-    :param readable: what to make its beginning of; the id by default.
-    """
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:16]
-    shown = re.sub(r"[^A-Za-z0-9_-]", "_", (name if readable is None else readable)[:60]).strip("-_") or "dialogue"
-    return f"{shown}-{base64.b32encode(digest).decode().rstrip('=').lower()}"
-
-
-def earlier_stem(name: str) -> str:
-    """The name that version 0.1 gave to an id. Two ids can share one: look into the file before it is used."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100].strip(".")
-    if safe and safe == name:
-        return safe
-    return f"{safe or 'dialogue'}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
-
-
-def folded(name: str) -> str:
-    """What a file system that ignores case and Unicode forms makes of a name: equal for names that it mixes up."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-
-
-# -- damage --------------------------------------------------------------------------------------------------------
-
-
-def mark_of(path: Path) -> Mark | None:
-    """The mark of a file; None where there is none.
-
-    :raises OSError: where it cannot be read.
-    """
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest
-
-
-def seal(text: str, about: str = "") -> str:
-    """The JSON text of an object, not an empty one, with a checksum as its last item.
-
-    :param about: what else the checksum covers: where the text belongs.
-    """
-    return f'{text[:-1]}, "crc": "{_crc(text, about):08x}"}}'
-
-
-def sealed(text: str, about: str = "") -> bool | None:
-    """Whether a text is as :func:`seal` made it; None where it has no checksum."""
-    found = _SEAL.search(text)
-    if found is None:
-        return None
-    return int(found[1], 16) == _crc(f"{text[: found.start()]}}}", about)
-
-
-def _crc(text: str, about: str) -> int:
-    return zlib.crc32(f"{about}{text}".encode("utf-8", "surrogatepass"))
+    return True

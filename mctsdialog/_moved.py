@@ -1,0 +1,200 @@
+"""Names of version 0.1 that moved. Until 0.3 the old ones work, with a warning that says the new one.
+
+A package with names in :data:`MOVED` ends in::
+
+    if not TYPE_CHECKING:
+        __getattr__ = moved_names(__name__)
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final, ParamSpec, TypeVar
+
+MOVED: Final[Mapping[str, str]] = {
+    "mctsdialog.AdaptiveLimits": "mctsdialog.llm.AdaptiveLimits",
+    "mctsdialog.BudgetExceededError": "mctsdialog.errors.BudgetExceededError",
+    "mctsdialog.CacheError": "mctsdialog.errors.CacheError",
+    "mctsdialog.CacheMissError": "mctsdialog.errors.CacheMissError",
+    "mctsdialog.ChatRequest": "mctsdialog.llm.ChatRequest",
+    "mctsdialog.Completion": "mctsdialog.llm.Completion",
+    "mctsdialog.ConfigError": "mctsdialog.errors.ConfigError",
+    "mctsdialog.CorpusProgress": "mctsdialog.corpus.CorpusProgress",
+    "mctsdialog.CorpusReport": "mctsdialog.corpus.CorpusReport",
+    "mctsdialog.DatasetBuilder": "mctsdialog.preferences.DatasetBuilder",
+    "mctsdialog.DatasetStatistics": "mctsdialog.statistics.DatasetStatistics",
+    "mctsdialog.DialogueError": "mctsdialog.errors.DialogueError",
+    "mctsdialog.DialogueSet": "mctsdialog.dialogue.DialogueSet",
+    "mctsdialog.DialogueStream": "mctsdialog.dialogue.DialogueStream",
+    "mctsdialog.DomainError": "mctsdialog.errors.DomainError",
+    "mctsdialog.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.JournalError": "mctsdialog.errors.JournalError",
+    "mctsdialog.JournalMismatchError": "mctsdialog.errors.JournalMismatchError",
+    "mctsdialog.Limits": "mctsdialog.llm.Limits",
+    "mctsdialog.LocalToxicityScorer": "mctsdialog.statistics.LocalToxicityScorer",
+    "mctsdialog.Message": "mctsdialog.llm.Message",
+    "mctsdialog.Meter": "mctsdialog.llm.Meter",
+    "mctsdialog.ModelAccountError": "mctsdialog.errors.ModelAccountError",
+    "mctsdialog.ModelNotFoundError": "mctsdialog.errors.ModelNotFoundError",
+    "mctsdialog.ModelRefusedError": "mctsdialog.errors.ModelRefusedError",
+    "mctsdialog.ModelRequestError": "mctsdialog.errors.ModelRequestError",
+    "mctsdialog.ModelResponseError": "mctsdialog.errors.ModelResponseError",
+    "mctsdialog.ModelUnavailableError": "mctsdialog.errors.ModelUnavailableError",
+    "mctsdialog.NotebookProgress": "mctsdialog.export.NotebookProgress",
+    "mctsdialog.PreferenceConfig": "mctsdialog.preferences.PreferenceConfig",
+    "mctsdialog.PreferencePair": "mctsdialog.preferences.PreferencePair",
+    "mctsdialog.Price": "mctsdialog.llm.Price",
+    "mctsdialog.Retry": "mctsdialog.llm.Retry",
+    "mctsdialog.RoleHealth": "mctsdialog.roles.RoleHealth",
+    "mctsdialog.Sampling": "mctsdialog.llm.Sampling",
+    "mctsdialog.ScriptExhaustedError": "mctsdialog.errors.ScriptExhaustedError",
+    "mctsdialog.TooManyFailuresError": "mctsdialog.errors.TooManyFailuresError",
+    "mctsdialog.ToxicityScorer": "mctsdialog.statistics.ToxicityScorer",
+    "mctsdialog.TreeError": "mctsdialog.errors.TreeError",
+    "mctsdialog.TreeFormatError": "mctsdialog.errors.TreeFormatError",
+    "mctsdialog.TreeRecord": "mctsdialog.preferences.TreeRecord",
+    "mctsdialog.TrialError": "mctsdialog.errors.TrialError",
+    "mctsdialog.Usage": "mctsdialog.llm.Usage",
+    "mctsdialog.chat_model": "mctsdialog.llm.chat_model",
+    "mctsdialog.check_roles": "mctsdialog.roles.check_roles",
+    "mctsdialog.dataset_statistics": "mctsdialog.statistics.dataset_statistics",
+    "mctsdialog.domains": "mctsdialog.dialogue.domains",
+    "mctsdialog.load_preferences": "mctsdialog.preferences.load_preferences",
+    "mctsdialog.preferences.DatasetStatistics": "mctsdialog.statistics.DatasetStatistics",
+    "mctsdialog.preferences.LocalToxicityScorer": "mctsdialog.statistics.LocalToxicityScorer",
+    "mctsdialog.preferences.ToxicityScorer": "mctsdialog.statistics.ToxicityScorer",
+    "mctsdialog.preferences.ToxicityTable": "mctsdialog.statistics.ToxicityTable",
+    "mctsdialog.preferences.dataset_statistics": "mctsdialog.statistics.dataset_statistics",
+    "mctsdialog.preferences.save_plots": "mctsdialog.statistics.save_plots",
+    "mctsdialog.preferences.toxicity_table": "mctsdialog.statistics.toxicity_table",
+    "mctsdialog.probe_siblings": "mctsdialog.preferences.probe_siblings",
+    "mctsdialog.random_record": "mctsdialog.preferences.random_record",
+    "mctsdialog.read_trees": "mctsdialog.preferences.read_trees",
+    "mctsdialog.save_graphml": "mctsdialog.export.save_graphml",
+    "mctsdialog.save_html": "mctsdialog.export.save_html",
+    "mctsdialog.save_plots": "mctsdialog.statistics.save_plots",
+    "mctsdialog.search.BackupRule": "mctsdialog.algorithms.BackupRule",
+    "mctsdialog.search.Closure": "mctsdialog.algorithms.Closure",
+    "mctsdialog.search.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.search.Exchange": "mctsdialog.algorithms.Exchange",
+    "mctsdialog.search.Growth": "mctsdialog.algorithms.Growth",
+    "mctsdialog.search.Journal": "mctsdialog._search.open_journal",
+    "mctsdialog.search.Outcome": "mctsdialog.algorithms.Outcome",
+    "mctsdialog.search.Plan": "mctsdialog.Plan",
+    "mctsdialog.search.Players": "mctsdialog._search.CheckedRoles",
+    "mctsdialog.search.ScoreRule": "mctsdialog.algorithms.ScoreRule",
+    "mctsdialog.search.SearchConfig": "mctsdialog.SearchConfig",
+    "mctsdialog.search.Trial": "mctsdialog.algorithms.Trial",
+    "mctsdialog.search.most_calls": "mctsdialog.algorithms.most_calls",
+    "mctsdialog.search.most_calls_by_role": "mctsdialog.algorithms.most_calls_by_role",
+    "mctsdialog.search.plan": "mctsdialog.plan",
+    "mctsdialog.search.play": "mctsdialog._search.run_trial",
+    "mctsdialog.search.play_probe": "mctsdialog._search.run_probe",
+    "mctsdialog.search.pucb": "mctsdialog.algorithms.pucb",
+    "mctsdialog.search.running_mean": "mctsdialog.algorithms.running_mean",
+    "mctsdialog.search.search": "mctsdialog.search",
+    "mctsdialog.stream_dialogues": "mctsdialog.dialogue.stream_dialogues",
+    "mctsdialog.to_dataset": "mctsdialog.preferences.to_dataset",
+    "mctsdialog.to_dot": "mctsdialog.export.to_dot",
+    "mctsdialog.to_graphml": "mctsdialog.export.to_graphml",
+    "mctsdialog.to_html": "mctsdialog.export.to_html",
+    "mctsdialog.to_networkx": "mctsdialog.export.to_networkx",
+    "mctsdialog.to_svg": "mctsdialog.export.to_svg",
+    "mctsdialog.toxicity_table": "mctsdialog.statistics.toxicity_table",
+    "mctsdialog.tree_record": "mctsdialog.preferences.tree_record",
+    "mctsdialog.valid_paths": "mctsdialog.preferences.valid_paths",
+    "mctsdialog.write_dialogues": "mctsdialog.dialogue.write_dialogues",
+}
+"""Old dotted name to new dotted name, of functions and classes."""
+
+MODULES: Final[Mapping[str, str]] = {
+    "mctsdialog.search": "mctsdialog._search",
+    "mctsdialog.search.config": "mctsdialog._search.config",
+    "mctsdialog.search.engine": "mctsdialog._search.engine",
+    "mctsdialog.search.journal": "mctsdialog.journal",
+    "mctsdialog.search.plan": "mctsdialog._search.policy",
+    "mctsdialog.search.play": "mctsdialog._search.simulate",
+    "mctsdialog.search.rules": "mctsdialog._search.rules",
+    "mctsdialog.search.runner": "mctsdialog._search.run",
+    "mctsdialog.search.trial": "mctsdialog._search.trial",
+}
+"""Old module to new module. Names in :data:`MOVED` go there, others to the new module."""
+
+_PERSPECTIVE = (
+    "the client of the Perspective API, which shuts down at the end of 2026, was removed in 0.2; use"
+    " mctsdialog.statistics.LocalToxicityScorer or a scorer of your own (docs/preferences.md, Toxicity)"
+)
+GONE: Final[Mapping[str, str]] = {
+    "mctsdialog.PerspectiveScorer": _PERSPECTIVE,
+    "mctsdialog.preferences.PerspectiveScorer": _PERSPECTIVE,
+}
+"""Old dotted name to what to do, of what was removed."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def moved_names(module: str) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` for its names that moved.
+
+    :param module: its ``__name__``.
+    """
+
+    def find(name: str) -> Any:
+        old = f"{module}.{name}"
+        if old in GONE:
+            raise ImportError(GONE[old])  # an AttributeError would become "cannot import name", without the advice
+        if old in MOVED:
+            warn(f"{old} moved to {MOVED[old]}")
+            home, _, own = MOVED[old].rpartition(".")
+            return getattr(import_module(home), own)
+        if module in MODULES and not name.startswith("__"):
+            found = getattr(import_module(MODULES[module]), name)
+            warn(f"{module} moved to {MODULES[module]}")
+            return found
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return find
+
+
+def warn(what: str) -> None:
+    """Warn the caller of the function that calls this: what is old, and until when it works."""
+    warnings.warn(f"{what}; the old way works until 0.3", DeprecationWarning, stacklevel=3)
+
+
+def keep_old_modules() -> None:
+    """Make ``import`` find the modules of :data:`MODULES`.
+
+    They are put into ``sys.modules`` before anything imports them. The import system binds only what it loads, so
+    ``mctsdialog.search`` stays the function while ``from mctsdialog.search import ...`` still works.
+    """
+    for old in MODULES:
+        module = ModuleType(old, f"Moved to {MODULES[old]}.")
+        module.__dict__["__getattr__"] = moved_names(old)
+        sys.modules.setdefault(old, module)
+
+
+def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function whose keyword arguments have new names; the old ones work, with a warning.
+
+    :param names: old name to new name.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old in names.keys() & kwargs.keys():
+                if names[old] in kwargs:
+                    raise TypeError(f"{function.__name__}() got both {names[old]}= and its old name {old}=")
+                warn(f"{function.__name__}({old}=...) is now {function.__name__}({names[old]}=...)")
+                kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
