@@ -354,7 +354,7 @@ def test_packaged_templates_are_there():
 
 
 async def test_the_note_of_a_strategy_that_a_model_repeats_is_no_part_of_its_turn():
-    domain = mctsdialog.ESC
+    domain = mctsdialog.get_domain("esc")
     strategy = domain.strategies.names[0]
     note = domain.strategies[strategy].description
     model = ScriptedModel([f"It is hard. [{note}]", f"({note}) It is hard."])
