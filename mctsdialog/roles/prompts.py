@@ -109,7 +109,7 @@ class Prompt:
         return tuple(messages)
 
     def echoes(self, strategy: Strategy | None = None) -> tuple[str, ...]:
-        """What of the prompt a model may repeat: the instruction, the stand-in for a first turn, the strategy's note."""
+        """What of the prompt a model may repeat: instruction, stand-in for a first turn, and the strategy's note."""
         notes = (f"[{strategy.description}]", f"({strategy.description})") if strategy and strategy.description else ()
         return self._once("instruction", strategy), self._once("opening", strategy), *notes
 
