@@ -391,7 +391,7 @@ def read_run(seeds, how):
     folder.claim(out, _IDENTITY, resolve_config(), restart=how["restart"])
     done = folder.finished_run(out, _IDENTITY)
     if done is not None:
-        f"{done.steps} steps, mean loss {done.loss:.4f}"  # as the command tells it
+        str(done)  # as the command tells it
     folder.last_checkpoint(out)
     metrics = out / "metrics.jsonl"
     state = SimpleNamespace(is_world_process_zero=True, global_step=3)

@@ -103,7 +103,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
             echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
             sys.exit(INTERRUPTED)
         if first and result.finished:
-            echo(f"{result.steps} steps, mean loss {result.loss:.4f}, model in {result.folder / 'model'}")
+            echo(result)
     if not result.finished:
         sys.exit(INTERRUPTED)
 

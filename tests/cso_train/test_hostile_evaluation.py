@@ -240,3 +240,4 @@ def test_a_manifest_with_wrong_types_is_one_error(tmp_path, manifest):
     (tmp_path / "manifest.json").write_text('{"steps": 3, "loss": null}')
     found = finished_run(tmp_path, {})
     assert (found.steps, found.loss) == (3, None)
+    assert str(found) == f"3 steps, nothing was left to train, model in {tmp_path / 'model'}"
