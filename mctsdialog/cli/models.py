@@ -207,7 +207,7 @@ class ModelOptions:
             silent=self.silent,
             timeout=self.timeout,
             max_connections=_MOST_CONNECTIONS,
-            reasoning_room=self.roomy,
+            reasoning_headroom=self.roomy,
         )
 
 
