@@ -50,6 +50,6 @@ def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> 
         extras=options["extras"],
     )
     limit = options.get("max_reply_tokens")
-    chat = LocalChat() if choice == "local" else servers.chat(choice, reasoning_room=limit is None)
+    chat = LocalChat() if choice == "local" else servers.chat(choice, reasoning_headroom=limit is None)
     stack = build_stack(chat, cache=ResponseCache(inside(options["out"], "cache")), limits=limits)
     return SamplingModel(stack, max_tokens=limit, reasoning_effort=options["reasoning_effort"])
