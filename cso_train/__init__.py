@@ -17,6 +17,7 @@ from cso_train.errors import (
     TrainDataError,
     TrainModelError,
 )
+from mctsdialog._public import publish
 
 if TYPE_CHECKING:
     from cso_train._config import (
@@ -97,8 +98,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    if value.__module__.startswith(f"{__name__}._"):
-        value.__module__ = __name__  # where users find it
+    publish({"__name__": __name__, "__all__": [name], name: value})
     globals()[name] = value
     return value
 

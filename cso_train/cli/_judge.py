@@ -13,7 +13,7 @@ import click
 
 from cso_train._data import checked_prompt, load_data
 from cso_train._progress import progress_bar
-from cso_train.cli._parts import domain_option, errors_as_lines, server_model
+from cso_train.cli._parts import domain_option, server_model
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
@@ -44,7 +44,7 @@ from cso_train.evaluation._sheets import (
     write_rating_sheet,
 )
 from mctsdialog import ChatModel, Domain
-from mctsdialog.cli.exits import FAILED, Failure, interruptible
+from mctsdialog.cli.exits import FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
@@ -117,7 +117,7 @@ def pairwise_command(**options: Any) -> None:
     Models as judges are asked about every pair in both orders; only a verdict that holds in both is a win. People get a
     sheet (--sheet), blind and shuffled, which is read back with --sheets and --key.
     """
-    with errors_as_lines():
+    with errors_as_exits():
         way = _way(options)
         if way == "read":
             key = SheetKey.read(options["key"], "pairwise")
@@ -155,7 +155,7 @@ def rate_command(**options: Any) -> None:
     By models as judges, or by people: they get a sheet (--sheet), blind and shuffled, which is read back with --sheets
     and --key.
     """
-    with errors_as_lines():
+    with errors_as_exits():
         way = _way(options)
         if way == "read":
             key = SheetKey.read(options["key"], "rate")

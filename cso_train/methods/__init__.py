@@ -5,6 +5,7 @@ package calls :func:`register` before the settings are resolved.
 """
 
 from collections.abc import Callable
+from types import FunctionType
 
 from cso_train.methods._base import (
     PAIR_METRICS,
@@ -75,3 +76,7 @@ __all__ = [
     "register",
     "setting",
 ]
+
+for _name in __all__:
+    if isinstance(_each := globals()[_name], type | FunctionType):
+        _each.__module__ = __name__  # where users find it
