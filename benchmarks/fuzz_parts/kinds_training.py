@@ -13,7 +13,7 @@ import httpx
 import mctsdialog
 from cso_train import resolve_config
 from cso_train.cli._judge import pairwise_command, rate_command
-from cso_train.evaluation._contexts import read_test_set
+from cso_train.evaluation import ServerReplies, read_test_set
 from cso_train.evaluation._evaluate import evaluate, join_tables, write_report, write_tables
 from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
@@ -26,7 +26,6 @@ from cso_train.evaluation._ratings import (
     ReplyToRate,
     rate_replies,
 )
-from cso_train.evaluation._replies import ServerReplies
 from cso_train.evaluation._sheets import SheetKey
 from fuzz_parts import mutate
 from fuzz_parts.guard import BrokenPromiseError
