@@ -6,7 +6,8 @@ from cso_train.config import TrainConfig
 from cso_train.data import TrainingData
 from cso_train.methods import METHODS
 from cso_train.models import ModelSource
-from mctsdialog.preferences.card import one_line, yaml_text
+from mctsdialog.preferences.card import markdown_line as one_line
+from mctsdialog.preferences.card import yaml_text
 
 _USE = """\
 Research. A language model that speaks with people in distress can be wrong or harmful; this one is no substitute for

@@ -15,10 +15,11 @@ def publish(namespace: dict[str, Any]) -> None:
 
     :param namespace: the module's ``globals()``, once everything is imported.
     """
-    package = namespace["__name__"]
+    package: str = namespace["__name__"]
+    inner = (f"{package}.", f"{package.partition('.')[0]}._")
     for name in namespace["__all__"]:
         each = namespace[name]
-        if isinstance(each, type | FunctionType) and each.__module__.startswith((f"{package}.", "mctsdialog._")):
+        if isinstance(each, type | FunctionType) and each.__module__.startswith(inner):
             if isinstance(each, type):
                 _resolve_annotations(each)
             each.__module__ = package

@@ -15,7 +15,7 @@ from cso_train.evaluation.judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation.metrics import Interval, pooled_mean
 from mctsdialog.dialogue import Domain
 from mctsdialog.llm import ChatModel
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line as one_line
 from mctsdialog.roles import last_object, one_block
 
 HUMAN_CRITERIA: dict[str, str] = {

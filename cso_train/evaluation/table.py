@@ -8,7 +8,7 @@ from dataclasses import astuple
 
 from cso_train.evaluation.metrics import Evaluation, Interval
 from mctsdialog._text import visible
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line as one_line
 
 COLUMNS = (
     ("Q", "macro_f1", True),

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from mctsdialog._search import SearchConfig
+from mctsdialog._text import one_line
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -39,7 +40,7 @@ from mctsdialog.cli.models import (
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import closed_line, conversation_lines, one_line
+from mctsdialog.cli.text import closed_line, conversation_lines
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
