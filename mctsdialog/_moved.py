@@ -113,6 +113,22 @@ MOVED: Final[Mapping[str, str]] = {
 """Old dotted name to new dotted name, of functions and classes."""
 
 MODULES: Final[Mapping[str, str]] = {
+    "mctsdialog.dialogue.domains": "mctsdialog.dialogue._domains",
+    "mctsdialog.dialogue.model": "mctsdialog.dialogue._model",
+    "mctsdialog.dialogue.readers.common": "mctsdialog.dialogue.readers._common",
+    "mctsdialog.dialogue.readers.files": "mctsdialog.dialogue.readers._files",
+    "mctsdialog.dialogue.readers.report": "mctsdialog.dialogue.readers._report",
+    "mctsdialog.dialogue.samples": "mctsdialog.dialogue._samples",
+    "mctsdialog.roles.bundle": "mctsdialog.roles._bundle",
+    "mctsdialog.roles.checks": "mctsdialog.roles._checks",
+    "mctsdialog.roles.llm": "mctsdialog.roles._llm",
+    "mctsdialog.roles.prompts": "mctsdialog.roles._prompts",
+    "mctsdialog.roles.protocols": "mctsdialog.roles._protocols",
+    "mctsdialog.roles.replies": "mctsdialog.roles._replies",
+    "mctsdialog.tree.document": "mctsdialog.tree._document",
+    "mctsdialog.tree.json_file": "mctsdialog.tree._json_file",
+    "mctsdialog.tree.nodes": "mctsdialog.tree._nodes",
+    "mctsdialog.tree.tree": "mctsdialog.tree._tree",
     "mctsdialog.search": "mctsdialog._search",
     "mctsdialog.search.config": "mctsdialog._search.config",
     "mctsdialog.search.engine": "mctsdialog._search.engine",
