@@ -18,8 +18,8 @@ import common
 import stub_server
 
 import mctsdialog
+from mctsdialog.llm._wire import request_body
 from mctsdialog.llm.base import ModelLayer
-from mctsdialog.llm.wire import request_body
 
 
 class Recorder(ModelLayer):

@@ -17,6 +17,10 @@ from types import ModuleType
 from typing import Any, Final, ParamSpec, TypeVar
 
 MOVED: Final[Mapping[str, str]] = {
+    "cso_train.evaluation.evaluate_model": "cso_train.evaluate",
+    "cso_train.run.RunResult": "cso_train.RunResult",
+    "cso_train.run.train": "cso_train.train",
+    "cso_train.serving.TrainedSupporter": "cso_train.TrainedSupporter",
     "mctsdialog.AdaptiveLimits": "mctsdialog.llm.AdaptiveLimits",
     "mctsdialog.BudgetExceededError": "mctsdialog.errors.BudgetExceededError",
     "mctsdialog.CacheError": "mctsdialog.errors.CacheError",
@@ -113,6 +117,13 @@ MOVED: Final[Mapping[str, str]] = {
 """Old dotted name to new dotted name, of functions and classes."""
 
 MODULES: Final[Mapping[str, str]] = {
+    "cso_train.chat": "cso_train._chat",
+    "cso_train.config": "cso_train._config",
+    "cso_train.data": "cso_train._data",
+    "cso_train.models": "cso_train._models",
+    "cso_train.run": "cso_train._run.training",
+    "cso_train.serving": "cso_train._serving",
+    "cso_train.zero": "cso_train._deepspeed",
     "mctsdialog.dialogue.domains": "mctsdialog.dialogue._domains",
     "mctsdialog.dialogue.model": "mctsdialog.dialogue._model",
     "mctsdialog.dialogue.readers.common": "mctsdialog.dialogue.readers._common",

@@ -20,9 +20,14 @@ def publish(namespace: dict[str, Any]) -> None:
     for name in namespace["__all__"]:
         each = namespace[name]
         if isinstance(each, type | FunctionType) and each.__module__.startswith(inner):
-            if isinstance(each, type):
-                _resolve_annotations(each)
-            each.__module__ = package
+            show_as(package, each)
+
+
+def show_as(package: str, each: Any) -> None:
+    """Give a class or function a package as its ``__module__``."""
+    if isinstance(each, type):
+        _resolve_annotations(each)
+    each.__module__ = package
 
 
 def _resolve_annotations(kind: type) -> None:

@@ -31,6 +31,8 @@ def of(name):
 
 @pytest.mark.parametrize("old", sorted(_moved.MOVED))
 def test_a_moved_name_is_what_the_new_place_has_and_warns_once_in_the_callers_line(old):
+    if old.startswith("cso_train."):
+        pytest.importorskip("torch")
     home, _, own = old.rpartition(".")
     module = importlib.import_module(home)
     with warnings.catch_warnings(record=True) as told:

@@ -24,7 +24,7 @@ import cso_train.errors
 import mctsdialog
 import mctsdialog.cli
 import mctsdialog.errors
-from cso_train.progress import progress_bar
+from cso_train._progress import progress_bar
 from mctsdialog._text import one_line, visible, visible_line
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import Commands, echo

@@ -10,7 +10,7 @@ import anyio
 import common
 
 import mctsdialog
-from cso_train.evaluation.contexts import build_test_set
+from cso_train.evaluation._contexts import build_test_set
 from mctsdialog._search.rules import mean
 from study_parts.training import scores, trained
 
@@ -105,8 +105,8 @@ def replies(name, cases, sizes, folder):
     """What the model says, as it is or trained on the pairs."""
     import torch
 
-    from cso_train.evaluation.replies import TransformersReplies
-    from cso_train.models import ModelSource, load_model, load_tokenizer
+    from cso_train._models import ModelSource, load_model, load_tokenizer
+    from cso_train.evaluation._replies import TransformersReplies
 
     source = ModelSource.of("smollm2")
     model = load_model(source, dtype=torch.float32)

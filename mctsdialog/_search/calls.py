@@ -15,7 +15,7 @@ from mctsdialog._search.rules import highest
 from mctsdialog._search.simulate import CheckedRoles, History
 from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.llm import ResponseCache, Sampling
-from mctsdialog.llm.exchanges import Exchange, RecordedModel, RecordingModel
+from mctsdialog.llm._exchanges import Exchange, RecordedModel, RecordingModel
 from mctsdialog.roles import PROMPT_VERSION, ROLE_NAMES, LLMRole, Roles
 from mctsdialog.tree import EndNode, ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
 

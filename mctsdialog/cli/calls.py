@@ -65,8 +65,8 @@ async def _find(tree: Tree, node: Node, cache: ResponseCache | None, *, opened: 
 def _print(found: Sequence[FoundCalls], prices: Mapping[str, Price], chars: int | None) -> None:
     for each in found:
         echo(f"\n{each.question.role.capitalize()}: {each.question.about}")
-        for number, exchange in enumerate(each.exchanges):
-            for line in exchange_lines(exchange, chars=chars, prices=prices, again=number > 0):
+        for before, exchange in zip((None, *each.exchanges), each.exchanges, strict=False):
+            for line in exchange_lines(exchange, chars=chars, prices=prices, before=before):
                 echo(line)
         if each.problem:
             echo(field("of no use" if each.exchanges else "no reply", one_line(each.problem)))

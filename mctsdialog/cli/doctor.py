@@ -25,8 +25,8 @@ from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import ESC
 from mctsdialog.errors import BudgetExceededError
 from mctsdialog.llm import ChatModel, ChatRequest, LocalChat, OpenAIChat, Retry, Usage
-from mctsdialog.llm._adapt import FORMATS
-from mctsdialog.llm.budget import cost, price_of
+from mctsdialog.llm._openai.dialect import FORMATS
+from mctsdialog.llm.layers._budget import cost, price_of
 from mctsdialog.roles import ROLE_NAMES, Roles
 
 _PATIENCE = 60.0  # seconds that a busy server is waited for
@@ -142,11 +142,11 @@ class Doctor:
             echo(field("", f"not tried: the same server failed for the {result.same_as}"))
             return
         chars = None if self.options["verbose"] else CHARS
-        for number, exchange in enumerate(result.exchanges):
+        for before, exchange in zip((None, *result.exchanges), result.exchanges, strict=False):
             if exchange.completion is not None:
                 sent = sent_parameters(self.setup.bare[result.role], exchange.request)
                 shown: dict[str, Any] = {"chars": chars, "prices": self.setup.prices, "parameters": sent}
-                for line in exchange_lines(exchange, **shown, again=number > 0):
+                for line in exchange_lines(exchange, **shown, before=before):
                     echo(line)
         if result.error is not None:
             echo(field("FAILED", one_line(str(result.error))))
@@ -224,7 +224,8 @@ class Doctor:
         for text in told or ["Nothing."]:
             echo(f"  {one_line(text)}")
         echo()
-        echo(f"These roles cannot be played: {', '.join(failed)}." if failed else "All four roles can be played.")
+        played = f"All four roles can be played{', but see above what to change' if told else ''}."
+        echo(f"These roles cannot be played: {', '.join(failed)}." if failed else played)
         return FAILED if failed else 0
 
 

@@ -18,8 +18,8 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm import ChatModel, Usage, estimate_tokens
+from mctsdialog.llm._exchanges import Exchange, RecordingModel
 from mctsdialog.llm.base import estimate_prompt_tokens
-from mctsdialog.llm.exchanges import Exchange, RecordingModel
 from mctsdialog.roles import ROLE_NAMES, Judge, Roles
 from mctsdialog.roles._signal import JudgeSignal, judge_signal, signal_cases
 

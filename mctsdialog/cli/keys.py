@@ -13,9 +13,9 @@ import click
 
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import OpenAIChat, ReasoningEffort
-from mctsdialog.llm.address import OPENAI_URL, Origin, origin, server_address, shown_address
-from mctsdialog.llm.named import address_of_choice
-from mctsdialog.llm.providers import Provider, address_of, split_provider
+from mctsdialog.llm._address import OPENAI_URL, Origin, origin, server_address, shown_address
+from mctsdialog.llm._named import address_of_choice
+from mctsdialog.llm.providers import Provider, split_provider
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -63,6 +63,10 @@ def with_server_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+LOCAL = "local"
+"""The choice of the embedded model."""
 
 
 def split_choice(choice: str) -> tuple[str, str | None]:
@@ -138,7 +142,7 @@ class Servers:
         if address is not None or not self.by_name:
             return name, address or self.main, None
         provider, model = split_provider(name)
-        return model, self.main if provider is None else address_of(provider, model), provider
+        return model, self.main if provider is None else provider.address_of(model), provider
 
     def chat(self, choice: str, *, silent: bool = False, **options: Any) -> OpenAIChat:
         """A model at its server, with that server's key, headers and parameters.

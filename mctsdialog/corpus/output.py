@@ -44,11 +44,16 @@ class Output:
 
         :raises DataError: for a symbolic link in its place, as for all other paths.
         """
-        return self._tree(self._stem(dialogue_id))
+        return self.files(dialogue_id)[1]
 
     def journal(self, dialogue_id: str) -> Path:
         """The journal that a search resumes from."""
-        return self._journal(self._stem(dialogue_id))
+        return self.files(dialogue_id)[0]
+
+    def files(self, dialogue_id: str) -> tuple[Path, Path]:
+        """The dialogue's journal and tree."""
+        stem = self._stem(dialogue_id)
+        return self._journal(stem), self._tree(stem)
 
     def _tree(self, stem: str) -> Path:
         inside(self.folder, f"trees/{stem}.graphml")
@@ -64,10 +69,12 @@ class Output:
         dialogue's, and left alone otherwise.
         """
         stem, other = file_stem(dialogue_id), digested_stem(dialogue_id)
+        owners: dict[str, str | None] = {}
         for name in dict.fromkeys((stem, earlier_stem(dialogue_id), other)):
-            if self._owner(name) == dialogue_id:
+            owners[name] = self._owner(name)
+            if owners[name] == dialogue_id:
                 return name
-        return stem if self._owner(stem) is None else other
+        return stem if owners[stem] is None else other
 
     def _owner(self, stem: str) -> str | None:
         """The id that the journal of this name says, or else the tree; None where neither does."""
@@ -109,7 +116,7 @@ class Output:
         :raises OSError: where a file cannot be written.
         """
         began = time.monotonic()
-        journal, file = self.journal(start.id), self.tree(start.id)
+        journal, file = self.files(start.id)
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
         tree = await search(start, roles, config, journal=journal, on_progress=on_progress)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from mctsdialog.corpus.output import TreeRecord
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Budget, Meter, Price, Tally
-from mctsdialog.llm.budget import cost, price_of
+from mctsdialog.llm.layers._budget import cost, price_of
 from mctsdialog.roles import RoleHealth
 
 SCHEMA = "mctsdialog.corpus_summary"

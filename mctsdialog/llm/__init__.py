@@ -1,7 +1,11 @@
 """How a model is called: protocol, servers, embedded model, and layers around any model."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.llm.adaptive import AdaptiveLimits
+from mctsdialog.llm._local import LocalChat, find_model_file
+from mctsdialog.llm._named import chat_model
+from mctsdialog.llm._openai.client import OpenAIChat
+from mctsdialog.llm._scripted import ScriptedModel
+from mctsdialog.llm._wire import ResponseFormat
 from mctsdialog.llm.base import (
     ChatModel,
     ChatRequest,
@@ -17,18 +21,14 @@ from mctsdialog.llm.base import (
     estimate_tokens,
     request_key,
 )
-from mctsdialog.llm.budget import Budget, BudgetedModel, Price, Spending
-from mctsdialog.llm.cache import CachedModel, CacheInfo, CacheMode, CacheStats, ResponseCache
-from mctsdialog.llm.layers import SamplingModel, build_stack
-from mctsdialog.llm.limits import LimitedModel, Limits
-from mctsdialog.llm.local import LocalChat, find_model_file
-from mctsdialog.llm.meter import Meter, MeteredModel, Tally
-from mctsdialog.llm.named import chat_model
-from mctsdialog.llm.openai import OpenAIChat
-from mctsdialog.llm.retry import Retry, RetryingModel
-from mctsdialog.llm.scripted import ScriptedModel
-from mctsdialog.llm.singleflight import SingleFlight
-from mctsdialog.llm.wire import ResponseFormat
+from mctsdialog.llm.layers._adaptive import AdaptiveLimits
+from mctsdialog.llm.layers._budget import Budget, BudgetedModel, Price, Spending
+from mctsdialog.llm.layers._cache import CachedModel, CacheInfo, CacheMode, CacheStats, ResponseCache
+from mctsdialog.llm.layers._limits import LimitedModel, Limits
+from mctsdialog.llm.layers._meter import Meter, MeteredModel, Tally
+from mctsdialog.llm.layers._retry import Retry, RetryingModel
+from mctsdialog.llm.layers._singleflight import SingleFlight
+from mctsdialog.llm.layers._stack import SamplingModel, build_stack
 
 __all__ = [
     "AdaptiveLimits",

@@ -10,13 +10,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
-from json.encoder import encode_basestring_ascii as _quoted
+from functools import cached_property, lru_cache
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
 from mctsdialog.errors import ConfigError
-from mctsdialog.llm.reading import read_reply
+from mctsdialog.llm._reading import is_refusal, read_reply
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
 ReasoningEffort: TypeAlias = Literal["none", "low", "medium", "high"]
@@ -71,7 +70,7 @@ class Sampling:
             raise ConfigError(f"reasoning_effort must be one of {efforts}", field="reasoning_effort")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChatRequest:
     """What is asked of a model.
 
@@ -98,7 +97,11 @@ class ChatRequest:
     logprobs: int = 0
     prompt_version: int = 1
     first_paragraph: bool = field(default=False, compare=False)
-    _key: tuple[str, str] | None = field(default=None, init=False, compare=False, repr=False)  # model and its key
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        """Its keys by identity: three layers ask for the key, which takes as long as writing the call's body."""
+        return {}
 
     def is_good(self, completion: Completion) -> bool:
         """Whether ``completion`` is whole (not cut by a length limit) and accepted."""
@@ -121,25 +124,18 @@ def identity_of(model: ChatModel) -> str:
 def request_key(identity: str, request: ChatRequest) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON of model, messages, prompt version, parameters, schema and sample.
 
-    Keys and time-outs are not part of it. A request keeps its key, because several layers ask for it.
+    Keys and time-outs are not part of it.
 
     :param identity: the model's (:func:`identity_of`): its name and, for a model at a server, address and options.
     """
-    if request._key is None or request._key[0] != identity:
-        object.__setattr__(request, "_key", (identity, _digest(identity, request)))
-    assert request._key is not None
-    return request._key[1]
-
-
-def _digest(identity: str, request: ChatRequest) -> str:
-    # Put together by hand, in the order of the names, at half of what it takes as a whole.
-    begin = f'{{"logprobs":{request.logprobs},' if request.logprobs else "{"
-    text = (
-        f'{begin}"messages":{_messages_text(request)},"model":{_quoted(identity)},"prompts":{request.prompt_version},'
-        f'"sample":{request.sample},"sampling":{_sampling_text(request.sampling)},'
-        f'"schema":{_canonical(request.schema)},"version":2}}'
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+    key = request._keys.get(identity)
+    if key is None:
+        content = _content(identity, request, request.sampling)
+        content |= {"prompts": request.prompt_version, "version": 2}
+        if request.logprobs:
+            content["logprobs"] = request.logprobs
+        key = request._keys[identity] = _digest(content)
+    return key
 
 
 def former_keys(model: str, request: ChatRequest) -> list[str]:
@@ -149,41 +145,40 @@ def former_keys(model: str, request: ChatRequest) -> list[str]:
 
     :returns: empty for a request that version 0.1 could not make.
     """
-    plain = _former_sampling_text(request.sampling)
-    if plain is None or request.logprobs:
+    if request.logprobs or len(_settings(request.sampling)) > _FORMER_SETTINGS:
         return []
-    samplings = [plain]
+    samplings = [request.sampling]
     if request.first_paragraph and not request.sampling.stop:
-        samplings.insert(0, _former_sampling_text(replace(request.sampling, stop=PARAGRAPH_STOP)) or plain)
-    begin = f'{{"messages":{_messages_text(request)},"model":{_quoted(model)},"sample":{request.sample},"sampling":'
-    end = f',"schema":{_canonical(request.schema)}}}'
-    return [hashlib.sha256(f"{begin}{sampling}{end}".encode()).hexdigest() for sampling in samplings]
+        samplings.insert(0, replace(request.sampling, stop=PARAGRAPH_STOP))
+    return [_digest(_content(model, request, sampling)) for sampling in samplings]
 
 
-def _messages_text(request: ChatRequest) -> str:
-    return f"[{','.join([f'[{_quoted(each.role)},{_quoted(each.content)}]' for each in request.messages])}]"
+def _content(model: str, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+    return {
+        "messages": [(message.role, message.content) for message in request.messages],
+        "model": model,
+        "sample": request.sample,
+        "sampling": _settings(sampling),
+        "schema": request.schema,
+    }
 
 
 @lru_cache(maxsize=256)
-def _sampling_text(sampling: Sampling) -> str:
-    values = [getattr(sampling, name) for name in _SAMPLING]
-    # 1 and 1.0, 0.0 and -0.0 are one
+def _settings(sampling: Sampling) -> tuple[Any, ...]:
+    values = [getattr(sampling, each.name) for each in fields(sampling)]
+    # Temperature, top_p and frequency_penalty come first: 1 and 1.0, 0.0 and -0.0 are one.
     values[:3] = [None if number is None else float(number) + 0.0 for number in values[:3]]
     while len(values) > _FORMER_SETTINGS and values[-1] is None:  # a setting that comes later changes no key
         values.pop()
-    return _canonical(values)
+    return tuple(values)
 
 
-@lru_cache(maxsize=256)
-def _former_sampling_text(sampling: Sampling) -> str | None:
-    """The same of version 0.1; None where a setting is used that it did not have."""
-    values = json.loads(_sampling_text(sampling))
-    return None if len(values) > _FORMER_SETTINGS else _canonical(values)
+_FORMER_SETTINGS = 6  # of version 0.1
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict)
 
 
-_SAMPLING = tuple(each.name for each in fields(Sampling))  # temperature, top_p and frequency_penalty come first
-_FORMER_SETTINGS = 6
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict).encode
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
 def estimate_tokens(text: str) -> int:
@@ -273,12 +268,17 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] = ()
 
     def as_read(self) -> Completion:
-        """This reply with reasoning and special tokens out of its text. Reading it once more changes nothing."""
+        """This reply with reasoning and special tokens out of its text, and a refusal known as one.
+
+        Reading it once more changes nothing.
+        """
         reading = read_reply(self.text)
-        if reading.said == self.text:
+        refused = self.finish_reason in ("stop", "other") and is_refusal(reading.said)
+        if reading.said == self.text and not refused:
             return self
         thoughts = [each for each in (self.thought, reading.thought) if each]
-        return replace(self, text=reading.said, thought="\n\n".join(thoughts))
+        finish: FinishReason = "refusal" if refused else self.finish_reason
+        return replace(self, text=reading.said, thought="\n\n".join(thoughts), finish_reason=finish)
 
     def as_cached(self) -> Completion:
         """This reply as one that cost nothing."""
@@ -338,12 +338,12 @@ class ModelLayer(ClosingModel):
     def __init__(self, inner: ChatModel) -> None:
         self.inner = inner
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the wrapped model."""
         return self.inner.name
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Identity of the wrapped model."""
         return identity_of(self.inner)

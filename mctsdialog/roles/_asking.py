@@ -43,19 +43,22 @@ async def ask(
 
     def accept(text: str) -> None:
         completion = Completion(text).as_read()
-        parsed[completion.text] = parse(completion)
+        found = parse(completion)
+        if completion.text and completion.finish_reason == "stop":
+            parsed[text] = found
 
     asked = replace(request, accept=accept)
     for attempt in range(1, attempts + 1):
-        completion = (await model.complete(asked)).as_read()
+        completion = await model.complete(asked)
+        if completion.text in parsed and completion.finish_reason == "stop" and not request.logprobs:
+            return parsed[completion.text]
+        completion = completion.as_read()
         unsaid = _unsaid(completion, role, attempt)
         if unsaid is not None:
             if attempt == attempts:
                 raise unsaid
             asked = replace(asked, sample=asked.sample + step)
             continue
-        if completion.text in parsed and completion.finish_reason == "stop" and not request.logprobs:
-            return parsed[completion.text]
         try:
             return parse(completion)
         except ValueError as error:

@@ -73,9 +73,6 @@ class LLMJudge(LLMRole):
         """The default sampling of a judge that is asked so often about each turn."""
         return replace(cls.default_sampling, temperature=1.0) if samples > 1 else cls.default_sampling
 
-    def _own(self) -> dict[str, Any]:
-        return {"samples": self.samples, "scoring": self.scoring}
-
     @property
     def provenance(self) -> dict[str, Any]:
         """What decides the judgements; samples and scoring only where they are not the default."""

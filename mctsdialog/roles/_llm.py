@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
@@ -70,28 +71,16 @@ class LLMRole:
 
     def for_scenario(self, scenario: Scenario) -> Self:
         """This role in another scenario."""
-        return self._like_this(scenario, self.prompts)
+        made = copy(self)
+        made.scenario, made.prompt = scenario, self.prompt.for_scenario(scenario)
+        return made
 
     def for_prompts(self, version: int) -> Self:
         """This role with prompts of another version."""
-        return self._like_this(self.scenario, version)
-
-    def _like_this(self, scenario: Scenario, prompts: int) -> Self:
-        made = type(self)(
-            self.model,
-            self.domain,
-            scenario,
-            sampling=self._sampling,
-            attempts=self.attempts,
-            prompts=prompts,
-            **self._own(),
-        )
-        made.removed = self.removed
+        made = copy(self)
+        made.prompts, made.prompt = version, Prompt(self.role, self.domain, self.scenario, version)
+        made.sampling = self._sampling or self._default(version)
         return made
-
-    def _own(self) -> dict[str, Any]:
-        """Settings that this kind of role has besides, by the name of its parameter."""
-        return {}
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cache, lru_cache
 from importlib import resources
+from typing import Self
 
 from mctsdialog.dialogue import Domain, Scenario, Strategy, Turn
 from mctsdialog.errors import DomainError
@@ -53,13 +55,25 @@ class Prompt:
 
     def __init__(self, role: str, domain: Domain, scenario: Scenario, version: int = PROMPT_VERSION) -> None:
         self.version = version
+        self._shown = str if version == 1 else one_block
         self._role = role
         self._domain = domain
         self.text = domain.templates.get(role) or packaged_template(role)
         self._template = _compiled(self.text, role, domain.name)
-        self._context = _context(role, domain, scenario)
+        self._of_domain = _of_domain(role, domain)
+        self._show(scenario)
+
+    def _show(self, scenario: Scenario) -> None:
+        shown = plain(scenario.model_dump(include=set(Scenario.model_fields)))
+        self._context: Mapping[str, Value] = {**self._of_domain, "scenario": shown}
         self._rendered: dict[tuple[str, str], str] = {}
         self.system = self.render("system")
+
+    def for_scenario(self, scenario: Scenario) -> Self:
+        """This prompt in another scenario."""
+        made = copy(self)
+        made._show(scenario)
+        return made
 
     @property
     def digest(self) -> str:
@@ -102,7 +116,7 @@ class Prompt:
             if turn.speaker == speaker:
                 messages.append(Message("assistant", turn.text))
             else:
-                messages.append(Message("user", self._shown(turn)))
+                messages.append(Message("user", self._shown(turn.text)))
         instruction = self._once("instruction", strategy)
         if instruction:
             messages = _with_instruction(messages, instruction)
@@ -118,12 +132,9 @@ class Prompt:
         lines = []
         for turn in history:
             strategy = f" ({turn.strategy})" if turn.strategy else ""
-            lines.append(f"{names[turn.speaker].capitalize()}{strategy}: {self._shown(turn)}")
+            lines.append(f"{names[turn.speaker].capitalize()}{strategy}: {self._shown(turn.text)}")
         conversation = "\n".join(["The conversation so far:", *lines, "", self._once("instruction")])
         return (Message("system", self.system), Message("user", conversation))
-
-    def _shown(self, turn: Turn) -> str:
-        return turn.text if self.version == 1 else one_block(turn.text)
 
 
 def one_block(text: str) -> str:
@@ -164,15 +175,14 @@ _NAMES = (
 )  # fmt: skip
 
 
-def _context(role: str, domain: Domain, scenario: Scenario) -> dict[str, Value]:
-    """What every block of a role's template can refer to, by name: plain data alone."""
+def _of_domain(role: str, domain: Domain) -> dict[str, Value]:
+    """What of a domain every block of a role's template can refer to, by name: plain data alone."""
     keys = domain.criteria if role == "judge" else domain.strategies.names
     shown = domain.model_dump(exclude={"templates"})
     shown.update(strategies=shown["strategies"]["strategies"], criteria=domain.criteria, max_score=domain.max_score)
     values = {
         "example": "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: <number>" for key in keys) + "}",
         "domain": shown,
-        "scenario": scenario.model_dump(include=set(Scenario.model_fields)),
         "best": domain.max_score,
         "end_token": END_TOKEN,
         **{name: shown[name] for name in ("seeker", "supporter", "strategies", "rubric")},

@@ -24,6 +24,8 @@ _MAX_NUMBER = 1_000_000  # in arithmetic
 Value: TypeAlias = "str | int | float | tuple[Value, ...] | Mapping[str, Value] | None"
 
 _SYNTAX = jinja2.Environment(autoescape=False)  # noqa: S701  # parses alone; prompts are plain text for a model, not HTML
+_SCALARS = (str, int, float, type(None))
+_MAPPINGS: tuple[type[Mapping[str, Any]], ...] = (MappingProxyType, dict)  # all there are; the protocol's check is slow
 _LOOP = ("index", "index0", "revindex", "revindex0", "first", "last", "length")
 
 
@@ -43,13 +45,13 @@ def plain(value: Any) -> Value:
         return MappingProxyType({str(key): plain(each) for key, each in value.items()})
     if isinstance(value, list | tuple):
         return tuple(plain(each) for each in value)
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, _SCALARS):
         return value
     raise TypeError(f"templates see plain data, not {type(value).__name__}")
 
 
 def _text(value: Value) -> str:
-    if isinstance(value, str | int | float) or value is None:
+    if isinstance(value, _SCALARS):
         return str(value)
     raise TemplateError("only text and numbers can be put out; loop over the others, or name one of their parts")
 
@@ -62,7 +64,7 @@ def _items(value: Value) -> tuple[Value, ...]:
 
 def _at(value: Value, key: Value) -> Value:
     """An item by name or number. Methods and attributes of Python objects are not among them."""
-    if isinstance(value, Mapping) and isinstance(key, str) and key in value:
+    if isinstance(value, _MAPPINGS) and isinstance(key, str) and key in value:
         return value[key]
     if isinstance(value, tuple) and isinstance(key, int) and -len(value) <= key < len(value):
         return value[key]
@@ -239,7 +241,7 @@ class _Rendering:
             self._count(node)
             if isinstance(node, nodes.Output):
                 for part in node.nodes:
-                    text = _text(self.value(part, scope))
+                    text = part.data if isinstance(part, nodes.TemplateData) else _text(self.value(part, scope))
                     self._size += len(text)
                     if self._size > MAX_OUTPUT:
                         raise TemplateError(f"puts out more than {MAX_OUTPUT:,} characters")

@@ -12,8 +12,8 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from mctsdialog.errors import ConfigError, ModelNotFoundError
+from mctsdialog.llm._secret import shorten
 from mctsdialog.llm.base import ClosingModel
-from mctsdialog.llm.secret import shorten
 from mctsdialog.statistics._toxicity import ATTRIBUTES, check_scores, check_texts, highest
 
 _LABELS = {

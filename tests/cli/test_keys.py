@@ -164,7 +164,7 @@ def test_a_wrong_variable_is_an_error_that_does_not_show_it(given):
 def test_the_variable_of_a_server(main, given, choice, variable):
     servers = Servers.of(main, given, option="--server")
     address = split_choice(choice)[1] or servers.main
-    assert servers.variables.get(mctsdialog.llm.address.origin(address)) == variable
+    assert servers.variables.get(mctsdialog.llm._address.origin(address)) == variable
 
 
 def test_openai_without_a_key_is_told(monkeypatch):

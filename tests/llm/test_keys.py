@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mctsdialog.errors import ConfigError, InsecureKeyWarning, ModelError, ModelRequestError
 from mctsdialog.llm import OpenAIChat, build_stack
-from mctsdialog.llm.address import origin, shown_address
+from mctsdialog.llm._address import origin, shown_address
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

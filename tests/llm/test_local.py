@@ -11,7 +11,7 @@ import pytest
 
 from mctsdialog.errors import ConfigError, ModelNotFoundError, ModelRequestError
 from mctsdialog.llm import LocalChat, find_model_file
-from mctsdialog.llm import local as local_module
+from mctsdialog.llm import _local as local_module
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 

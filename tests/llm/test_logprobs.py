@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mctsdialog.llm import LocalChat, OpenAIChat, TokenLogprobs, request_key
-from mctsdialog.llm.wire import parse_completion, parse_logprobs
+from mctsdialog.llm._wire import parse_completion, parse_logprobs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

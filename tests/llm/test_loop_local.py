@@ -7,7 +7,7 @@ import anyio
 import pytest
 import trio
 
-from mctsdialog.llm.loop_local import LoopLocal
+from mctsdialog.llm._loop_local import LoopLocal
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from mctsdialog.errors import (
     ConfigError,
+    ModelAccountError,
     ModelError,
     ModelRequestError,
     ModelResponseError,
@@ -340,6 +341,40 @@ async def test_a_proxy_from_the_environment(faulty: Any, good: Any, ask: Any, mo
         with pytest.raises(ConfigError) as caught:
             await model.complete(ask())
     assert "pass-word" not in str(caught.value)
+
+
+async def test_a_client_of_ones_own(faulty: Any, good: Any, ask: Any) -> None:
+    server = faulty(good())
+    seen: list[httpx.Request] = []
+
+    async def hook(request: httpx.Request) -> None:
+        seen.append(request)
+
+    async with httpx.AsyncClient(event_hooks={"request": [hook]}, headers={"X-Team": "seven"}) as own:
+        async with client(server, api_key="sk-of-mine", http_client=own) as model:
+            assert (await model.complete(ask())).text == "fine"
+        assert not own.is_closed
+        assert (await model.complete(ask())).text == "fine"
+    head = server.requests[0][0].lower()
+    assert "authorization: bearer sk-of-mine" in head
+    assert "x-team: seven" in head
+    assert "user-agent: mctsdialog/" in head
+    assert len(seen) == server.count == 2
+    assert set(seen[0].extensions["timeout"].values()) == {None}  # httpx's 5 s are nobody's choice
+    with pytest.raises(ConfigError, match="http_client"):
+        client(server, http_client=own, transport=httpx.MockTransport(lambda _: httpx.Response(200)))
+
+
+async def test_a_client_of_ones_own_has_its_time_outs_and_follows_no_redirects(
+    faulty: Any, reply: Any, ask: Any
+) -> None:
+    server = faulty(reply(307, location="http://127.0.0.1:1/v1"), "hang")
+    async with httpx.AsyncClient(timeout=0.5, follow_redirects=True) as own:
+        model = client(server, http_client=own, timeout=30)
+        with pytest.raises(ModelAccountError, match="redirects are not followed"):
+            await model.complete(ask())
+        with anyio.fail_after(10), pytest.raises(ModelUnavailableError, match="ReadTimeout"):
+            await model.complete(ask())
 
 
 async def test_close_twice_and_go_on(faulty: Any, good: Any, ask: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,10 +18,10 @@ from mctsdialog.errors import (
     ModelResponseError,
     ModelUnavailableError,
 )
-from mctsdialog.llm import ChatRequest, Message, OpenAIChat, Sampling, Usage, chat_model
-from mctsdialog.llm.providers import PROVIDERS, effort_fields
-from mctsdialog.llm.server_words import read_words
-from mctsdialog.llm.wire import parse_usage
+from mctsdialog.llm import ChatRequest, Message, OpenAIChat, Sampling, Usage, chat_model, providers
+from mctsdialog.llm._openai.error_body import read_words
+from mctsdialog.llm._wire import parse_usage
+from mctsdialog.llm.providers import PROVIDERS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -158,6 +159,28 @@ REFUSED = {
         400,
         {"error": {"message": "Unknown parameter: 'seed'. Supported parameters are: temperature, top_p, max_tokens."}},
     ),
+    "a list of names and messages": (
+        "frequency_penalty",
+        422,
+        {"errors": [{"field": "frequency_penalty", "message": "is not allowed"}]},
+    ),
+    "names and lists of messages": ("seed", 422, {"detail": {"seed": ["Unknown field."]}}),
+    "a set in a text": ("top_p", 422, {"detail": "Unexpected fields in the request: {'top_p'}"}),
+    "Rust, plain text": (
+        "frequency_penalty",
+        422,
+        "Failed to deserialize the JSON body: unknown field `frequency_penalty`, expected one of `messages`, `seed`",
+    ),
+    "OpenRouter, effort": (
+        "reasoning_effort",
+        400,
+        {"error": {"message": "Reasoning is mandatory for this endpoint and cannot be disabled."}},
+    ),
+    "a gateway's own": (
+        "temperature",
+        400,
+        {"error": {"message": "UnsupportedParamsError: o3 models don't support temperature=0.7. Only 1 is supported."}},
+    ),
     "is not a supported parameter": ("top_p", 400, {"detail": "'top_p' is not a supported parameter for tiny"}),
 }
 
@@ -169,7 +192,8 @@ async def test_a_parameter_that_is_refused_is_dropped_once_for_all(
     name, status, body = REFUSED[case]
 
     def answer(_head: str, sent: dict[str, Any]) -> Any:
-        return reply(status, json.dumps(body)) if name in sent else good("taken")
+        text = body if isinstance(body, str) else json.dumps(body)
+        return reply(status, text) if name in sent else good("taken")
 
     server = faulty(answer)
     async with client(server) as model:
@@ -226,6 +250,10 @@ UNTOUCHED = {
         400,
         {"error": {"message": "Unknown parameter: 'stream_options'.", "param": "stream_options"}},
     ),
+    "too long for the limit of a minute": (
+        413,
+        {"error": {"message": "Request too large: Limit 6000, Requested 7000", "code": "rate_limit_exceeded"}},
+    ),
     "too long": (400, {"error": {"message": "This model's maximum context length is 8192 tokens, top_p or not"}}),
 }
 
@@ -271,6 +299,10 @@ async def test_a_server_that_refuses_everything_ends_in_its_first_clear_error(fa
         (400, "Only user and assistant roles are supported!"),
         (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
         (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        (400, "messages.0.role: Input should be 'user' or 'assistant'"),
+        (400, "role 'system' is not supported"),
+        (400, "'system' role messages are not supported for this model"),
+        (400, "Invalid 'messages[0].role': must be one of user, assistant."),
     ],
 )
 async def test_a_model_without_a_system_role_gets_it_in_the_first_message(
@@ -323,6 +355,7 @@ PASSING_400 = [
     {"error": {"message": "Failed to generate JSON. Please adjust your prompt.", "code": "json_validate_failed"}},
     {"error": {"message": "Generated JSON does not match the expected schema.", "code": "json_validate_failed"}},
     {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "upstream hiccup"}}},
+    {"error": {"message": "The model produced invalid content.", "type": "invalid_request_error"}},
 ]
 
 
@@ -402,6 +435,28 @@ async def test_room_that_the_server_refuses_is_given_back(faulty: Any, reply: An
     assert [body["max_tokens"] for _, body in server.requests] == [100, 800, 100]
 
 
+async def test_a_model_that_says_in_an_error_that_it_ran_out_of_tokens_gets_more(faulty: Any, reply: Any) -> None:
+    def answer(head: str, sent: dict[str, Any]) -> Any:
+        if sent["max_tokens"] < 500:
+            words = (
+                "Could not finish the message because max_tokens or model output limit was reached. Please try again."
+            )
+            return reply(400, {"error": {"message": words, "type": "invalid_request_error"}})
+        return thinker(reply, 500)(head, sent)
+
+    server = faulty(answer)
+    async with client(server) as model:
+        assert (await model.complete(request())).text == "said"
+    assert [body["max_tokens"] for _, body in server.requests] == [100, 800]
+
+
+async def test_tokens_that_are_not_in_the_reply_were_reasoning(faulty: Any, reply: Any) -> None:
+    server = faulty(reply_with(reply, None, "stop", {"prompt_tokens": 300, "completion_tokens": 5000}))
+    async with client(server) as model:
+        completion = await model.complete(request())
+    assert (completion.text, completion.usage) == ("", Usage(300, 5000, 0, 5000))
+
+
 async def test_a_limit_that_the_user_chose_stays(faulty: Any, reply: Any) -> None:
     server = faulty(thinker(reply, 500))
     async with client(server, reasoning_room=False) as model:
@@ -465,7 +520,7 @@ async def test_every_family_is_told_in_its_own_way(
         await model.complete(request(sampling=Sampling(max_tokens=100, reasoning_effort=effort)))
         await model.complete(request(sampling=Sampling(max_tokens=100)))
     assert sent.items() <= server.requests[0][1].items()
-    names = effort_fields(PROVIDERS[provider].effort, effort).keys()
+    names = PROVIDERS[provider].effort_fields(effort).keys()
     assert not names & server.requests[1][1].keys()
 
 
@@ -521,6 +576,18 @@ ACCOUNT = {
     "no such path": (404, {"detail": "Not Found"}),
     "a page's path": (405, "<html>Method Not Allowed</html>"),
     "a redirect": (308, ""),
+    "a code in a 200": (200, {"code": "1113", "msg": "Insufficient balance. Please recharge.", "success": False}),
+    "MiniMax": (200, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
+    "Zhipu": (429, {"error": {"code": "1113", "message": "余额不足或无可用资源包,请充值。"}}),
+    "an error without an object": (200, {"error": "Insufficient credits"}),
+    "Anthropic, a limit of one's own": (
+        429,
+        {"error": {"message": "You have reached your specified API usage limits."}},
+    ),
+    "OpenRouter, a key's limit": (403, {"error": {"message": "Key limit exceeded (monthly limit).", "code": 403}}),
+    "no chat model": (400, {"error": 'model "tiny" does not support chat'}),
+    "a firewall's page": (403, "<html><title>Just a moment...</title></html>"),
+    "unauthorized in a 200": (200, {"message": "Unauthorized"}),
     "TLS wanted": (400, "Client sent an HTTP request to an HTTPS server.\n"),
 }
 
@@ -555,6 +622,11 @@ FILTERED = {
         {"error": {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content."}},
     ),
     "in a 200": (200, {"error": {"code": 403, "message": "blocked by the safety filter"}}),
+    "Google, in a 200": (200, {"choices": [], "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+    "a gateway's 500": (500, {"error": {"message": "The prompt was filtered", "code": "content_filter"}}),
+    "for legal reasons": (451, {"error": {"message": "Unavailable"}}),
+    "moderation": (400, {"detail": "Content blocked by moderation"}),
+    "Zhipu": (400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"}}),
 }
 
 
@@ -577,6 +649,10 @@ async def test_a_filtered_prompt_is_a_refusal_at_once(case: str, faulty: Any, re
         (400, {"error": {"message": "ThrottlingException: Too many requests"}}, ModelUnavailableError, 400),
         (529, {"error": {"type": "overloaded_error", "message": "Overloaded"}}, ModelUnavailableError, 529),
         (524, "<!DOCTYPE html><html>A timeout occurred</html>", ModelUnavailableError, 524),
+        (404, {"error": {"message": "model is loading, try again later"}}, ModelUnavailableError, 503),
+        (500, {"error": "Model tiny is currently loading", "estimated_time": 20.0}, ModelUnavailableError, 503),
+        (200, {"error": "Rate limit exceeded"}, ModelUnavailableError, 429),
+        (200, {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, ModelUnavailableError, 429),
         (
             429,
             {"error": {"message": "Upgrade at x/billing", "code": "rate_limit_exceeded"}},
@@ -630,6 +706,75 @@ async def test_what_is_no_reply_says_what_it_is(body: str, words: str, lasting: 
         with pytest.raises(ModelResponseError, match=words) as caught:
             await model.complete(request())
     assert caught.value.lasting is lasting
+
+
+SHAPES = {
+    "no index": {"message": {"content": "fine"}, "finish_reason": "stop"},
+    "no reason": {"message": {"content": "fine"}},
+    "a reason in capitals": {"message": {"content": "fine"}, "finish_reason": "STOP"},
+    "a constant's name": {"message": {"content": "fine"}, "finish_reason": "FinishReason.STOP"},
+    "the form of old completions": {"text": "fine", "finish_reason": "stop"},
+    "one part that is in no list": {"message": {"content": {"type": "text", "text": "fine"}}, "finish_reason": "stop"},
+    "parts that are null": {"message": {"content": [None, {"type": "text", "text": "fine"}]}, "finish_reason": "stop"},
+    "parts that are text": {"message": {"content": ["fi", "ne"]}, "finish_reason": "stop"},
+    "null beside": {"message": {"content": "fine", "refusal": None, "tool_calls": None}, "finish_reason": "stop"},
+    "details of reasoning": {
+        "message": {"content": "fine", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},
+        "finish_reason": "stop",
+    },
+    "a part of reasoning": {
+        "message": {"content": [{"type": "reasoning.text", "text": "Hm."}, {"type": "text", "text": "fine"}]},
+        "finish_reason": "stop",
+    },
+}
+
+
+@pytest.mark.parametrize("case", SHAPES)
+async def test_a_choice_is_read_in_every_form(case: str, faulty: Any, reply: Any) -> None:
+    async with client(faulty(reply(200, {"choices": [SHAPES[case]]}))) as model:
+        completion = await model.complete(request())
+    assert (completion.text, completion.thought) == ("fine", "Hm." if "reasoning" in case else "")
+    assert completion.finish_reason in ("stop", "other")
+
+
+SORRY = "I'm sorry, but I can't assist with that request."
+REFUSALS = {
+    "a field": {"message": {"content": None, "refusal": SORRY}, "finish_reason": "stop"},
+    "a field that is an object": {"message": {"content": "", "refusal": {"text": SORRY}}, "finish_reason": "stop"},
+    "a field that says yes": {"message": {"content": "", "refusal": True}, "finish_reason": "stop"},
+    "a field beside what was begun": {"message": {"content": "I hear", "refusal": SORRY}, "finish_reason": "stop"},
+    "a part": {"message": {"content": [{"type": "refusal", "refusal": SORRY}]}, "finish_reason": "stop"},
+    "a part after what was begun": {
+        "message": {"content": [{"type": "text", "text": "I hear"}, {"type": "refusal", "refusal": SORRY}]},
+        "finish_reason": "stop",
+    },
+    "a reason": {"message": {"content": ""}, "finish_reason": "refusal"},
+    "the text": {"message": {"content": SORRY}, "finish_reason": "stop"},
+    "the text after a thought": {"message": {"content": f"<think>No.</think>{SORRY}"}, "finish_reason": "stop"},
+    "the word of the model behind a gateway": {
+        "message": {"content": "I hear"},
+        "finish_reason": "stop",
+        "native_finish_reason": "refusal",
+    },
+    "a filter, in capitals": {"message": {"content": "I hear"}, "finish_reason": "SAFETY"},
+    "a filter, with its reason": {
+        "message": {"role": "assistant"},
+        "finish_reason": "content_filter: PROHIBITED_CONTENT",
+    },
+    "a filter, a constant's name": {"message": {"content": "I hear"}, "finish_reason": "FINISH_REASON_SAFETY"},
+    "a filter behind a gateway": {
+        "message": {"content": "I hear"},
+        "finish_reason": None,
+        "native_finish_reason": "PROHIBITED_CONTENT",
+    },
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+async def test_a_refusal_is_known_in_every_form(case: str, faulty: Any, reply: Any) -> None:
+    async with client(faulty(reply(200, {"choices": [REFUSALS[case]]}))) as model:
+        completion = await model.complete(request())
+    assert completion.finish_reason == ("content_filter" if "filter" in case else "refusal")
 
 
 async def test_nobody_listens_is_told_with_its_cause(faulty: Any) -> None:
@@ -691,6 +836,22 @@ USAGE = {
     "cached": ({"prompt_tokens": 1000, "prompt_tokens_details": {"cached_tokens": 800}}, Usage(1000, 0, 800)),
     "DeepSeek's cached": ({"prompt_tokens": 1000, "prompt_cache_hit_tokens": 800}, Usage(1000, 0, 800)),
     "Anthropic's words": ({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 4}, Usage(10, 5, 4)),
+    "Anthropic's own, beside what was cached": (
+        {"input_tokens": 200, "output_tokens": 5, "cache_read_input_tokens": 800},
+        Usage(1000, 5, 800),
+    ),
+    "texts": ({"prompt_tokens": "300", "completion_tokens": "30", "total_tokens": "1330.0"}, Usage(300, 1030, 0, 1000)),
+    "camel case": ({"promptTokens": 300, "completionTokens": 30, "reasoningTokens": 20}, Usage(300, 30, 0, 20)),
+    "Google's own": (
+        {"prompt_token_count": 300, "candidates_token_count": 30, "thoughts_token_count": 100},
+        Usage(300, 130, 0, 100),
+    ),
+    "reasoning beside it, without a total": (
+        {"prompt_tokens": 300, "completion_tokens": 30, "completion_tokens_details": {"reasoning_tokens": 1000}},
+        Usage(300, 1030, 0, 1000),
+    ),
+    "vLLM's cached": ({"prompt_tokens": 1000, "num_cached_tokens": 800}, Usage(1000, 0, 800)),
+    "a gateway's cached": ({"prompt_tokens": 9, "prompt_tokens_details": {"cache_read_tokens": 8}}, Usage(9, 0, 8)),
     "more cached than read": ({"prompt_tokens": 5, "cached_tokens": 80}, Usage(5, 0, 5)),
     "nonsense": ({"prompt_tokens": "many", "completion_tokens": -1, "total_tokens": True}, Usage()),
     "infinity": ({"prompt_tokens": float("inf"), "completion_tokens": float("nan")}, Usage()),
@@ -736,6 +897,34 @@ async def test_azures_key_goes_in_a_header_of_its_own(faulty: Any, good: Any, mo
     monkeypatch.delenv("AZURE_OPENAI_ENDPOINT")
     with pytest.raises(ConfigError, match="AZURE_OPENAI_ENDPOINT"):
         chat_model("azure/gpt-mine")
+
+
+ACME = """
+from mctsdialog.llm.providers import Provider
+
+
+class Acme(Provider):
+    def effort_fields(self, effort):
+        return {"ponder": effort != "none"}
+
+
+PROVIDER = Acme("acme", "https://api.acme.example/v1", "ACME_API_KEY", tokens="max_completion_tokens")
+"""
+
+
+def test_a_provider_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "acme.py").write_text(ACME, "utf-8")
+    monkeypatch.setattr(providers, "__path__", [*providers.__path__, str(tmp_path)])
+    monkeypatch.setattr(providers, "PROVIDERS", providers.discover())
+    monkeypatch.setenv("ACME_API_KEY", "sk-key-of-acme-0123456789")
+    asked = ChatRequest((Message("user", "hello"),), Sampling(max_tokens=9, reasoning_effort="low"))
+    sent = {"model": "big", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 9}
+    for model in (chat_model("acme/big"), OpenAIChat("big", base_url="https://api.acme.example/v1/")):
+        assert model.address == "https://api.acme.example/v1"
+        assert model.body(asked) == sent | {"ponder": True}
+    with pytest.raises(ConfigError, match="acme, anthropic"):
+        OpenAIChat("big", provider="acmee")
+    assert "acme" not in PROVIDERS
 
 
 def test_two_servers_with_one_model_are_two_models() -> None:

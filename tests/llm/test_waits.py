@@ -23,7 +23,7 @@ from mctsdialog.llm import (
     Usage,
     build_stack,
 )
-from mctsdialog.llm.waits import told_wait
+from mctsdialog.llm._openai.retry_after import told_wait
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -51,6 +51,13 @@ RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay":
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after": "20s"}, 20),
         ({"retry-after-ms": "1700", "Retry-After": "60"}, 1.7),
+        ({"retry-after": "3, 3"}, 3),
+        ({"x-retry-after": "4"}, 4),
+        ({"x-ratelimit-retry-after": "4"}, 4),
+        ({"retry-after-seconds": "9"}, 9),
+        ({"x-ms-retry-after-ms": "1500"}, 1.5),
+        ({"x-rate-limit-reset": "5"}, 5),
+        ({"ratelimit": "limit=10, remaining=0, reset=7"}, 7),
         ({"retry-after": "DATE"}, HOUR),
         ({"retry-after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0),
         ({"retry-after": "soon"}, None),
@@ -100,6 +107,14 @@ def test_a_reset_counts_for_a_limit_alone() -> None:
         ("Please wait for 3 minutes", 180),
         ("Limit reached, please try again in 1 hour 3 minutes.", 3780),
         ("Your quota resets in 1h2m.", 3720),
+        ("Please wait 2 seconds before retrying", 2),
+        ("Wait 1m30s", 90),
+        ("Next request allowed in 7s", 7),
+        ("Cooldown: 15s", 15),
+        ("The model is loading, estimated time 20.0 s", 20),
+        ("Please wait and try again in a minute", 60),
+        ("rate limited; retry-after: 4", 4),
+        ("retry_after=2.5", 2.5),
         ("Limit 20 requests per 60 seconds", None),
         ("try again later", None),
         ("Retry in a while; 3 of 4 seconds", None),
@@ -116,6 +131,8 @@ def test_waits_in_words(message: str, wait: Any) -> None:
         ({"error": {"details": [{**RETRY_INFO, "retryDelay": {"seconds": 12}}]}}, 12),
         ({"error": {"retry_after": 3.5}}, 3.5),
         ({"retry_after_ms": 250}, 0.25),
+        ({"error": "Model is currently loading", "estimated_time": 20.0}, 20),
+        ({"retry_in": 4}, 4),
         ({"error": {"retry_after": True}}, None),
         ("text", None),
     ],
@@ -199,6 +216,15 @@ async def test_a_quota_that_never_recovers_ends_the_run_and_says_what_to_do(ask:
     with pytest.raises(ModelAccountError, match=r"no call was let through in 2\d\d s .*--requests-per-minute"):
         await model.complete(ask())
     assert 200 < sum(waits.seconds) <= 301
+
+
+async def test_a_limit_of_hours_ends_the_run_at_once(ask: Any) -> None:
+    day = ModelUnavailableError("free requests per day", status=429, retry_after=7200.0)
+    model, waits = waiting(ScriptedModel(lambda request: day))
+    with pytest.raises(ModelUnavailableError, match=r"asks to wait 7200 s") as caught:
+        await model.complete(ask())
+    assert caught.value.lasting
+    assert waits.seconds == []
 
 
 async def test_where_other_calls_are_let_through_a_limit_fails_its_call_alone(ask: Any) -> None:

@@ -109,6 +109,17 @@ async def test_a_refusal_is_another_draw_and_after_the_attempts_an_error(domain,
     assert no.text not in text_of(model.requests[2])
 
 
+async def test_a_refusal_that_is_only_said_is_one_too(domain):
+    said = "I'm sorry, but I can't assist with that request."
+    for role in (LLMSeeker, LLMJudge):
+        model = ScriptedModel([said] * 3)
+        with pytest.raises(ModelRefusedError) as caught:
+            await (role(model, domain).reply if role is LLMSeeker else role(model, domain).judge)(HISTORY[:2])
+        assert caught.value.reason == "refusal"
+        assert all(said not in text_of(request) for request in model.requests)
+    assert await LLMSeeker(ScriptedModel([said, "Well."]), domain).reply(PLAIN) == "Well."
+
+
 @pytest.mark.parametrize(
     ("completion", "says"),
     [

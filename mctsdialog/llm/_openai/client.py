@@ -1,0 +1,363 @@
+"""A client for servers that speak OpenAI's chat-completions format: OpenAI, vLLM, llama.cpp, Ollama, OpenRouter, ..."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import httpx
+from pydantic import SecretStr
+
+from mctsdialog.errors import (
+    ConfigError,
+    ModelError,
+    ModelRequestError,
+    ModelResponseError,
+    ModelUnavailableError,
+)
+from mctsdialog.llm._address import (
+    OPENAI_URL,
+    origin,
+    secret_name,
+    server_address,
+    shown_address,
+    warn_of_plain_http,
+)
+from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply, basic_auth
+from mctsdialog.llm._openai.dialect import FORMATS, Manners, Ways
+from mctsdialog.llm._openai.error_body import NO_ROOM, ServerSaid, holds_error, inner_status, read_words, words_of
+from mctsdialog.llm._openai.errors import error_for_lost, error_for_words
+from mctsdialog.llm._openai.refusals import refuses_system
+from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
+from mctsdialog.llm._secret import Redactor, checked_key
+from mctsdialog.llm._wire import ResponseFormat, parse_completion
+from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage
+from mctsdialog.llm.providers import provider_at
+
+_MOST_BYTES = 32 * 2**20
+_MOST_TRIES = 16  # of one call, each written otherwise; more than there is to learn
+_CALL = "/chat/completions"
+_KEY_VARIABLE = "OPENAI_API_KEY"
+_AMENDABLE = (ModelRequestError, ModelResponseError)
+
+
+class OpenAIChat(ClosingModel):
+    """A chat model behind an OpenAI-compatible server.
+
+    What the model does not take is found out at its first calls, logged as a warning, and remembered: a parameter that
+    the server names is left out or renamed, a system message goes into the user's first, and a reply's schema
+    (``response_format``) is asked for in the next simpler form (json_schema, json_object, none; steps are counted in
+    :attr:`step_downs`). The client makes no other second attempt, but for ``reasoning_room``: that is the retry
+    layer's work. ``Sampling.stop`` is not sent, as servers apply it to reasoning too; replies are cut here.
+
+    The connections belong to the event loop that runs and are made when it first calls; one object serves several
+    loops. Proxies come from the environment (HTTPS_PROXY, NO_PROXY); redirects are not followed.
+
+    A key belongs to one address: the scheme, host and port of ``base_url``. OPENAI_API_KEY is the key of OpenAI's own
+    address, so another server gets it only where ``api_key_env`` says so. A key that goes over plain HTTP to another
+    machine is an :class:`~mctsdialog.errors.InsecureKeyWarning`.
+
+    :param model: the model's name at the server.
+    :param base_url: the server, up to and including ``/v1``. ``https://user:password@host`` sends basic
+        authentication in place of a key.
+    :param api_key: the key for this server; None takes it from the environment. Without a key, or with an empty one,
+        no Authorization header is sent. It never appears in a repr, error or log.
+    :param api_key_env: the environment variable that holds the key for this server where ``api_key`` is None. None
+        takes OPENAI_API_KEY for OpenAI's own address, and no key for any other.
+    :param name: the name in the cache. By default the model's, and with ``extra`` also a digest of it: replies to
+        other parameters are other replies.
+    :param timeout: seconds for a whole call, from the moment it has a connection slot; above 0.
+    :param max_connections: most requests in flight at once in one event loop; more wait. At least 1.
+    :param extra: body parameters to add, such as ``{"top_k": 40}``.
+    :param headers: headers to add. Their values are treated as secrets.
+    :param response_format: the format to begin with.
+    :param provider: whose habits the server has, such as "vllm": how it is told how much to reason, how it takes the
+        key. By default the address tells it, where it is a known provider's.
+    :param reasoning_room: whether a model that reasons may take more tokens than were asked for, up to 64 times as
+        many: a reply that ran out of tokens while the model was thinking is asked for once more.
+    :param http_client: your own client, which carries the calls with its transport, proxies, certificates, hooks and
+        time-outs (but httpx's default of 5 s), at its own speed: above 32 calls at once httpx slows down. It belongs to
+        the event loop that you use it in, and is not closed with the model. None takes aiohttp on asyncio.
+    :param transport: an httpx transport in place of the network, for tests.
+    :raises ConfigError: for a value out of range, a malformed address or key.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str = OPENAI_URL,
+        api_key: str | SecretStr | None = None,
+        api_key_env: str | None = None,
+        name: str | None = None,
+        timeout: float = 120.0,
+        max_connections: int = 256,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        response_format: ResponseFormat = "json_schema",
+        provider: str | None = None,
+        reasoning_room: bool = True,
+        http_client: httpx.AsyncClient | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        _check(model, timeout, max_connections, response_format)
+        if http_client is not None and transport is not None:
+            raise ConfigError("a transport belongs into the http_client where there is one", field="transport")
+        self.model = model
+        self.timeout = timeout
+        self.max_connections = max_connections
+        self._extra = dict(extra or {})
+        self._name = name or model + _digest(self._extra)
+        url, userinfo = server_address(base_url)
+        url = url.copy_with(path=url.path.rstrip("/").removesuffix(_CALL))  # some name the whole address of the call
+        self._url = url.copy_with(path=f"{url.path.rstrip('/')}{_CALL}")
+        self._shown = shown_address(url)
+        self._identity = name or f"{self._name}@{self._shown}"
+        self._provider = provider_at(url, provider)
+        if api_key is None and api_key_env is None and origin(url) == origin(OPENAI_URL):
+            api_key_env = _KEY_VARIABLE
+        self._key = None if userinfo else checked_key(api_key, api_key_env)
+        self._userinfo = userinfo
+        self._headers = _checked_headers(headers)
+        self._redactor = self._make_redactor()
+        self._key_hint = self._say_key(None if api_key is not None else api_key_env)
+        if self._key or userinfo or any(map(secret_name, self._headers)):
+            warn_of_plain_http(url)
+        self._manners = Manners(model, self._provider, self._extra, response_format, roomy=reasoning_room)
+        self._sessions = HttpSessions(
+            self._url,
+            self._secret_headers,
+            max_connections=max_connections,
+            http_client=http_client,
+            transport=transport,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the model in the cache."""
+        return self._name
+
+    @property
+    def response_format(self) -> ResponseFormat:
+        """The format that replies with a schema are asked for in now."""
+        return self._manners.ways.format
+
+    @property
+    def step_downs(self) -> int:
+        """How many steps from the first format to a simpler one were made."""
+        return self._manners.step_downs
+
+    @property
+    def ways(self) -> Ways:
+        """How requests are written now: what was learnt of the model and its server so far."""
+        return self._manners.ways
+
+    def body(self, request: ChatRequest) -> dict[str, Any]:
+        """The JSON body that a call has, as it would be written now."""
+        return self._manners.body(request, self._manners.ways)
+
+    @property
+    def address(self) -> str:
+        """The server, as it may be shown."""
+        return self._shown
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether a key, or a user and password, goes with each call."""
+        return bool(self._key or self._userinfo)
+
+    @property
+    def identity(self) -> str:
+        """What tells this model from others in the cache: name and address; the name alone where ``name`` was given."""
+        return self._identity
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Answer one request.
+
+        :raises ModelAccountError: the server would refuse every request; the message says what to do.
+        :raises ModelRequestError: it refuses this one for good; the message says what to check.
+        :raises ModelRefusedError: the provider's filter refuses the content.
+        :raises ModelUnavailableError: it cannot answer now, or a connection fault or a time-out.
+        :raises ModelResponseError: its answer holds no completion.
+        """
+        session = await self._sessions.get()
+        async with session.slots:
+            completion, used = await self._adapted(session, request)
+            more = self._manners.more_room(used, request, completion)
+            return completion if more is None else await self._with_room(session, request, completion, used, more)
+
+    async def _adapted(self, session: HttpSession, request: ChatRequest) -> tuple[Completion, Ways]:
+        """Ask, and while the server refuses what may be written otherwise, ask so; with how it was written."""
+        ways = self._manners.ways
+        first: ModelError | None = None  # the refusal of the first of several formats
+        for left in reversed(range(_MOST_TRIES)):
+            body = self._manners.body(request, ways)
+            found = await self._call(session, request, body)
+            if isinstance(found, Completion):
+                self._manners.notice(found)
+                if request.schema is not None:
+                    self._manners.keep(ways, first)
+                return found, ways
+            amended = self._manners.amend(ways, body, found.said, found.error)
+            if amended is None or not left:
+                raise first or found.error
+            same_format = (amended.format, amended.schema) == (ways.format, ways.schema)
+            first = None if same_format else first or found.error
+            ways = amended
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _with_room(
+        self, session: HttpSession, request: ChatRequest, cut: Completion, used: Ways, more: Ways
+    ) -> Completion:
+        """Ask once more for a reply that ran out of tokens; what both have cost is in its usage."""
+        try:
+            found = await self._call(session, request, self._manners.body(request, more))
+        except ModelError as error:
+            error.usage = cut.usage + (error.usage or Usage())
+            raise
+        if isinstance(found, Completion):
+            return replace(found, usage=cut.usage + found.usage, latency=cut.latency + found.latency)
+        self._manners.narrow(used)
+        return cut
+
+    async def _call(self, session: HttpSession, request: ChatRequest, body: Mapping[str, Any]) -> Completion | _Refusal:
+        """One call: a completion, or a refusal that may be about the way in which the request is written."""
+        started = time.monotonic()
+        with anyio.move_on_after(self.timeout):  # half the cost of fail_after
+            try:
+                reply = await session.post(json.dumps(body).encode(), most=_MOST_BYTES)
+            except LostConnectionError as lost:
+                raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
+            if reply.status != 200:
+                said = read_words(reply.status, reply.body)
+                if said.has(NO_ROOM):
+                    return Completion("", "length", latency=time.monotonic() - started, model=self.model)
+                return self._refused(said, reply.headers)
+            return self._read(reply, request, time.monotonic() - started)
+        reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
+        raise ModelUnavailableError(reason, model=self.model)
+
+    def _refused(self, said: ServerSaid, headers: Mapping[str, str]) -> _Refusal:
+        """A refusal; raises an error that has nothing to do with how the request is written."""
+        error = error_for_words(
+            said, headers, model=self.model, address=self._shown, clean=self._clean, key_hint=self._key_hint
+        )
+        if type(error) in _AMENDABLE or refuses_system(said):
+            return _Refusal(error, said)
+        raise error
+
+    def _read(self, reply: Reply, request: ChatRequest, latency: float) -> Completion | _Refusal:
+        """What a reply with status 200 holds."""
+        if not reply.whole:
+            reason = f"{self.model}: a reply of more than {_MOST_BYTES} bytes"
+            raise ModelResponseError(reason, model=self.model, status=200)
+        try:
+            data = read_body(reply.body, self._clean)
+        except UnreadableReplyError as error:
+            reason = f"{self.model}: {self._shown}: {error}"
+            raise ModelResponseError(reason, model=self.model, status=200, lasting=error.lasting) from None
+        if isinstance(data, dict) and not data.get("choices") and holds_error(data):
+            return self._refused(words_of(inner_status(data), data), reply.headers)
+        completion = parse_completion(data, model=self.model, latency=latency)
+        text = _until_stop(self._redactor.reply(completion.text), request.sampling.stop)
+        thought = self._redactor.reply(completion.thought)
+        if (text, thought) == (completion.text, completion.thought):
+            return completion
+        whole = thought == completion.thought and completion.text.startswith(text)  # else a secret is in the tokens
+        return replace(completion, text=text, thought=thought, logprobs=completion.logprobs if whole else ())
+
+    def _clean(self, text: str) -> str:
+        return self._redactor.message(text)
+
+    def _make_redactor(self) -> Redactor:
+        """Takes out all that goes to the server and may come back."""
+        secrets = [value for name, value in self._headers.items() if secret_name(name)]
+        # A short header value ("1", "beta") is a setting; taking it out would tear messages apart.
+        names = [value for name, value in self._headers.items() if not secret_name(name) and len(value) >= 8]
+        if self._key is not None:
+            secrets.append(self._key)
+        if self._userinfo:
+            user, password = self._userinfo
+            login = basic_auth(user.get_secret_value(), password.get_secret_value())
+            secrets += [password, SecretStr(login.removeprefix("Basic "))]
+            names.append(user)
+        return Redactor(secrets, names)
+
+    def _say_key(self, variable: str | None) -> str:
+        """What to check where the server refuses the key, or wants one."""
+        if self._userinfo:
+            return "check the user and password in base_url"
+        if self._key is not None:
+            place = "api_key=" if variable is None else f"the environment variable {variable}"
+            return f"check the key: {place}"
+        if variable is not None:
+            return f"no key was sent: set the environment variable {variable}"
+        return f"no key was sent: give api_key=, or for the commands --api-key-env {self._shown}=VARIABLE"
+
+    def _secret_headers(self) -> dict[str, str]:
+        headers = {name: value.get_secret_value() for name, value in self._headers.items()}
+        if self._key is not None and self._provider.key_header is not None:
+            headers[self._provider.key_header] = self._key.get_secret_value()
+        elif self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
+        elif self._userinfo:
+            headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
+        return headers
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. May be called twice; a later call opens new ones."""
+        await self._sessions.aclose()
+
+    def __repr__(self) -> str:
+        return f"OpenAIChat({self.model!r}, base_url={self._shown!r})"
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A refusal that may be about how the request is written.
+
+    :param error: what it is where nothing can be written otherwise.
+    :param said: the server's words.
+    """
+
+    error: ModelError
+    said: ServerSaid
+
+
+def _until_stop(text: str, stops: Sequence[str]) -> str:
+    """``text`` up to the first of the texts that end a reply."""
+    return min((text.split(stop, 1)[0] for stop in stops if stop), key=len, default=text).rstrip() if stops else text
+
+
+def _check(model: str, timeout: float, max_connections: int, response_format: str) -> None:
+    if not model:
+        raise ConfigError("the model needs a name", field="model")
+    if not 0 < timeout < float("inf"):
+        raise ConfigError(f"timeout must be a number of seconds above 0, not {timeout}", field="timeout")
+    if max_connections < 1:
+        raise ConfigError(f"max_connections must be at least 1, not {max_connections}", field="max_connections")
+    if response_format not in FORMATS:
+        raise ConfigError(f"response_format must be one of {', '.join(FORMATS)}", field="response_format")
+
+
+def _digest(extra: Mapping[str, Any]) -> str:
+    if not extra:
+        return ""
+    try:
+        text = json.dumps(extra, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"extra must hold JSON values: {error}", field="extra") from None
+    return f"#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, SecretStr]:
+    checked = dict(headers or {})
+    for name, value in checked.items():
+        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+            raise ConfigError(f"header {name!r} holds a character that no header may have", field="headers")
+    return {name: SecretStr(value) for name, value in checked.items()}

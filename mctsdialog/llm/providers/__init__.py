@@ -1,0 +1,47 @@
+"""Providers by name: one file each, over the one compatible client.
+
+A file holds a ``PROVIDER``: its name, address, key variable, and where it differs from OpenAI, how. What a model of it
+takes beyond that is found out at its first calls (:mod:`mctsdialog.llm._openai.dialect`).
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+import httpx
+
+from mctsdialog.errors import ConfigError
+from mctsdialog.llm.providers._provider import Provider, Unknown
+
+__all__ = ["PROVIDERS", "Provider", "discover", "provider_at", "split_provider"]
+
+
+def discover() -> dict[str, Provider]:
+    """The providers of this package's modules, by name."""
+    modules = [each.name for each in pkgutil.iter_modules(__path__) if not each.name.startswith("_")]
+    found = [import_module(f"{__name__}.{name}").PROVIDER for name in sorted(modules)]
+    return {provider.name: provider for provider in found}
+
+
+PROVIDERS = discover()
+_UNKNOWN = Unknown("", "")
+
+
+def split_provider(model: str) -> tuple[Provider | None, str]:
+    """The provider that a model's name begins with, and the rest; None and the whole name where it begins with none."""
+    prefix, slash, rest = model.partition("/")
+    found = PROVIDERS.get(prefix) if slash and rest else None
+    return (None, model) if found is None else (found, rest)
+
+
+def provider_at(url: httpx.URL, name: str | None = None) -> Provider:
+    """The provider called ``name``; for None the one whose server is at an address, or an unknown one.
+
+    :raises ConfigError: for a name that no provider has.
+    """
+    if name is None:
+        return next((provider for provider in PROVIDERS.values() if provider.is_at(url)), _UNKNOWN)
+    if name not in PROVIDERS:
+        raise ConfigError(f"there is no provider {name!r}; there are {', '.join(PROVIDERS)}", field="provider")
+    return PROVIDERS[name]

@@ -1,0 +1,5 @@
+"""Groq."""
+
+from mctsdialog.llm.providers._provider import Provider
+
+PROVIDER = Provider("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY")
