@@ -6,7 +6,7 @@ from cso_train._config import TrainConfig
 from cso_train._data import TrainingData
 from cso_train._models import ModelSource
 from cso_train.methods import METHODS
-from mctsdialog.preferences.card import one_line, yaml_text
+from mctsdialog.preferences.card import markdown_line, yaml_text
 
 _USE = """\
 Research. A language model that speaks with people in distress can be wrong or harmful; this one is no substitute for
@@ -24,14 +24,13 @@ def model_card(config: TrainConfig, source: ModelSource, data: TrainingData) -> 
     if source.gguf is None and "/" in source.location and not source.location.startswith("/"):
         head.append(f"base_model: {yaml_text(source.location)}")
     settings = [
-        f"| {one_line(name)} | {one_line(str(value))} |"
+        f"| {markdown_line(name)} | {markdown_line(str(value))} |"
         for name, value in config.model_dump().items()
         if value is not None and name not in ("output_dir", "data", "eval_data", "model")
     ]
-    what = (
-        f"{kind} of {one_line(base.rsplit('/', 1)[-1])}, trained with cso_train on {len(data.rows)} {data.kind} rows."
-    )
-    strategies = "".join(f"- {one_line(name)}\n" for name in data.strategies)
+    name = markdown_line(base.rsplit("/", 1)[-1])
+    what = f"{kind} of {name}, trained with cso_train on {len(data.rows)} {data.kind} rows."
+    strategies = "".join(f"- {markdown_line(name)}\n" for name in data.strategies)
     return "\n".join(
         [
             *head,

@@ -25,10 +25,9 @@ import mctsdialog
 import mctsdialog.cli
 import mctsdialog.errors
 from cso_train._progress import progress_bar
-from mctsdialog._text import visible, visible_line
+from mctsdialog._text import one_line, visible, visible_line
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import Commands, echo
-from mctsdialog.cli.text import one_line
 from mctsdialog.dialogue import DialogueSet, ReadReport, sample_dialogues_text
 
 ROOT = Path(__file__).resolve().parents[1]

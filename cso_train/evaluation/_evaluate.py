@@ -16,7 +16,7 @@ from cso_train.evaluation._replies import Replies
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog.dialogue import Domain
 from mctsdialog.files import inside, parse_json, read_input, write_atomically
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line
 
 Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
 """How a model is asked: plainly, or by a decoding baseline of Appendix E."""
@@ -89,7 +89,7 @@ def write_tables(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> l
     """
     parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
     for name, each in evaluations.items():
-        parts += [f"## {one_line(name)}\n", strategy_table(each)]
+        parts += [f"## {markdown_line(name)}\n", strategy_table(each)]
     return [
         write_atomically(inside(folder, "evaluation.md"), "\n".join(parts)),
         write_atomically(inside(folder, "evaluation.tex"), latex_table(evaluations)),

@@ -15,7 +15,7 @@ from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
 from mctsdialog.dialogue import Domain
 from mctsdialog.llm import ChatModel
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line
 from mctsdialog.roles import last_object, one_block
 
 HUMAN_CRITERIA: dict[str, str] = {
@@ -223,13 +223,13 @@ def _shares(criterion: str, result: PairwiseResult, resamples: int, seed: int) -
 def pairwise_table(shares: Mapping[str, CriterionShares], result: PairwiseResult, first: str, second: str) -> str:
     """Win, lose and tie by criterion in percent with their intervals, as Markdown (the layout of Table 3)."""
     lines = [
-        f"| {one_line(first)} vs. {one_line(second)} | win | lose | tie | flipped | first place | κ |",
+        f"| {markdown_line(first)} vs. {markdown_line(second)} | win | lose | tie | flipped | first place | κ |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, each in shares.items():
         cells = [percent(each.win), percent(each.lose), percent(each.tie)]
         cells += ["–" if number is None else f"{100 * number:.2f}" for number in (each.flipped, each.first_place)]
-        lines.append(f"| {one_line(name)} | {' | '.join([*cells, plain_interval(each.kappa)])} |")
+        lines.append(f"| {markdown_line(name)} | {' | '.join([*cells, plain_interval(each.kappa)])} |")
     pairs = len(next(iter(result.raters.values())))
     lines += [
         "",
@@ -264,6 +264,6 @@ def plain_interval(number: Interval | None) -> str:
 def raters_note(failed: Mapping[str, int]) -> str:
     """Who rated, and how often each said nothing of use."""
     shown = ", ".join(
-        f"{one_line(name)} ({count} unusable)" if count else one_line(name) for name, count in failed.items()
+        f"{markdown_line(name)} ({count} unusable)" if count else markdown_line(name) for name, count in failed.items()
     )
     return f"Raters: {shown}. What is unusable is left out of that rater's figures and of κ."

@@ -12,7 +12,7 @@ from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
 from cso_train.evaluation._pairwise import plain_interval, raters_note
 from mctsdialog.llm import ChatModel
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line
 from mctsdialog.roles import last_object, one_block
 
 SCORES = range(1, 6)
@@ -213,11 +213,11 @@ def _agreement(rows: Sequence[Sequence[Rating | None]], criterion: str, resample
 def rating_table(summaries: Mapping[str, RatingSummary], result: RatingResult) -> str:
     """Mean scores by criterion and group with their intervals, and agreement, as Markdown (the layout of Table 6)."""
     groups = result.groups
-    lines = [f"| | {' | '.join(map(one_line, groups))} | κ |", f"|---|{'---:|' * (len(groups) + 1)}"]
+    lines = [f"| | {' | '.join(map(markdown_line, groups))} | κ |", f"|---|{'---:|' * (len(groups) + 1)}"]
     for criterion, each in summaries.items():
         cells = [plain_interval(each.means[group]) for group in groups]
         lines.append(f"| {ROWS[criterion]} | {' | '.join(cells)} | {plain_interval(each.kappa)} |")
-    sizes = ", ".join(f"{one_line(group)} {sum(item.group == group for item in result.items)}" for group in groups)
+    sizes = ", ".join(f"{markdown_line(group)} {sum(item.group == group for item in result.items)}" for group in groups)
     unknown = sum(item.strategy is None for item in result.items)
     lines += [
         "",

@@ -8,7 +8,7 @@ from dataclasses import astuple
 
 from cso_train.evaluation._metrics import Evaluation, Interval
 from mctsdialog._text import visible
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line
 
 COLUMNS = (
     ("Q", "macro_f1", True),
@@ -50,7 +50,7 @@ def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = T
             cells.append(shown + (f" ({interval.low:.2f} to {interval.high:.2f})" if intervals else ""))
         failed = [f"{100 * share:.1f}" for share in astuple(each.parse_failures)]
         cells.append(f"{failed[0]} %" + (f" ({failed[1]} to {failed[2]})" if intervals else ""))
-        lines.append(f"| {one_line(name)} | {' | '.join(cells)} | {each.count} |")
+        lines.append(f"| {markdown_line(name)} | {' | '.join(cells)} | {each.count} |")
     return "\n".join(lines) + "\n"
 
 
@@ -84,9 +84,9 @@ def strategy_table(evaluation: Evaluation) -> str:
         shown = f"{f1.value:.1f} ({f1.low:.1f} to {f1.high:.1f})"
         numbers = f"{100 * score.precision:.1f} | {100 * score.recall:.1f} | {shown}"
         lines.append(
-            f"| {one_line(score.strategy)} | {numbers} | {score.support} | {score.predicted} | {preference:.2f} |"
+            f"| {markdown_line(score.strategy)} | {numbers} | {score.support} | {score.predicted} | {preference:.2f} |"
         )
-    names = [one_line(score.strategy) for score in evaluation.strategies]
+    names = [markdown_line(score.strategy) for score in evaluation.strategies]
     lines += ["", "Rows gold, columns predicted:", "", f"| | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
     lines += [
         f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(names, evaluation.confusion, strict=True)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args
 import click
 from pydantic import BaseModel
 
+from mctsdialog._text import one_line
 from mctsdialog.cli.keys import LOCAL, Servers, max_reply_tokens_option, with_server_options
-from mctsdialog.cli.text import one_line
 from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError

@@ -15,12 +15,12 @@ from typing import Any
 
 import click
 
+from mctsdialog._text import one_line
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import one_line
 from mctsdialog.corpus.output import owner_of_journal
 from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree

@@ -17,6 +17,7 @@ from mctsdialog.dialogue._model import (
 )
 from mctsdialog.dialogue._samples import sample_dialogues, sample_dialogues_text
 from mctsdialog.dialogue.readers import (
+    READERS,
     DialogueFormat,
     DialogueSet,
     DialogueStream,
@@ -31,6 +32,7 @@ __all__ = [
     "ESC",
     "ESCONV",
     "PERSUASION",
+    "READERS",
     "TEMPLATE_NAMES",
     "Criterion",
     "Dialogue",

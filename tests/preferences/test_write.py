@@ -22,7 +22,7 @@ from mctsdialog.preferences import (
     tree_files,
     write_dataset,
 )
-from mctsdialog.preferences.card import one_line, yaml_text
+from mctsdialog.preferences.card import markdown_line, yaml_text
 
 
 def two_turn_tree(maker, id):
@@ -252,7 +252,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_free_text_is_text_in_markdown(name):
-    shown = one_line(name)
+    shown = markdown_line(name)
     assert len(shown.splitlines()) == 1
     hub = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     page = hub.render(f"- x {shown}\n- {shown}\n\n| a | b |\n|---|---|\n| {shown} | c |")

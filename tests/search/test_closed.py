@@ -588,7 +588,7 @@ async def test_a_plan_goes_on_without_a_refused_branch_and_says_so_where_none_is
     assert found.strategy == "Plan"
     functions = refusing(hash_roles(domain.strategies.names), lambda role, given: role == "supporter")
     with pytest.raises(ModelRefusedError, match=r"every reply to this conversation: supporter: .* \("):
-        await mctsdialog.plan(history, functions.roles(domain), SearchConfig(max_iterations=6), seconds=20)
+        await mctsdialog.plan(history, functions.roles(domain), SearchConfig(max_iterations=6), max_seconds=20)
 
 
 async def test_a_plan_does_not_reuse_a_closed_node(domain, hash_roles):

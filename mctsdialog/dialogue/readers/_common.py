@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -89,6 +89,22 @@ class Draft:
     description: str = ""
     source: str = ""
     may_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One form of dialogue files.
+
+    :param name: what ``format=`` calls it.
+    :param read: one item of a file, as its dialogue in draft.
+    :param recognises: whether an item is of this form, by its keys.
+    :param domain: the one that its labels belong to; None where the items may name one.
+    """
+
+    name: str
+    read: Callable[[Mapping[str, object], Context], Draft]
+    recognises: Callable[[Mapping[str, object]], bool]
+    domain: Domain | None = None
 
 
 def kind_of(value: object) -> str:
