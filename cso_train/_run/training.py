@@ -24,7 +24,7 @@ from cso_train._run.save import save_run
 from cso_train._trainer import build_trainer, training_settings
 from cso_train.errors import RunError
 from cso_train.packing._trainer import TreePacked
-from mctsdialog._text import visible
+from mctsdialog.text import visible
 
 if TYPE_CHECKING:
     from transformers import Trainer

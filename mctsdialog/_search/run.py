@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from mctsdialog._concurrency import for_each
 from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.engine import Engine
@@ -22,6 +21,7 @@ from mctsdialog._search.seeding import GoldTurn, Start
 from mctsdialog._search.simulate import CheckedRoles, History, most_calls, read_outcome
 from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog._settings import lasting
+from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
 from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.journal import Journal

@@ -16,8 +16,8 @@ import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
-from mctsdialog._concurrency import rare_collections
 from mctsdialog._search import SearchConfig
+from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard

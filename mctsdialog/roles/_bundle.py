@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
-from mctsdialog._text import visible
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import ConfigError, shown
 from mctsdialog.llm import AdaptiveLimits, ChatModel, OpenAIChat, ReasoningEffort, Sampling, build_stack, chat_model
 from mctsdialog.roles._judge import JudgeScoring, LLMJudge
 from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
 from mctsdialog.roles._protocols import Judge, Seeker, Strategist, Supporter
+from mctsdialog.text import visible
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
 
