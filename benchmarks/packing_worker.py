@@ -11,8 +11,9 @@ import torch
 import trl
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
-import cso_train.run
-from cso_train.config import resolve_config
+import cso_train._run.prepare
+import cso_train._run.training
+from cso_train import resolve_config
 
 LOGGED = ("loss", "rewards/margins", "logps/chosen", "logps/rejected")
 
@@ -29,10 +30,10 @@ def worker(file):
     torch.backends.cuda.enable_cudnn_sdp(given.get("cudnn_sdpa", True))
     fixed = {"data": given["rows"], "zero_stage": "none", "logging_steps": 1, "report_to": ()}
     config = resolve_config(None, None, {**fixed, **given["settings"]}).config
-    prepared = cso_train.run.prepare(config, lambda line: None)
+    prepared = cso_train._run.prepare.prepare(config, lambda line: None)
     watch = Watch()
     watch.over_trl()
-    trainer, _ = cso_train.run._trainer(prepared, file.parent / "run")  # the very trainer that a run has
+    trainer, _ = cso_train._run.training.make_trainer(prepared, file.parent / "run")  # the very trainer that a run has
     trainer.args.save_strategy = "no"  # a checkpoint is not what is measured
     watch.over(trainer)
     forget_peak()
@@ -66,14 +67,14 @@ def random_weights():
         model.config.use_cache = False
         return model.to(dtype)
 
-    cso_train.run.load_model = made
+    cso_train._run.prepare.load_model = made
     # names a file of reference log-probabilities that nothing reads again; for a large model it takes a minute
     trl.trainer.dpo_trainer.hash_module = lambda model: "random"
 
 
 def nothing_is_compiled():
     """Keep DeepSpeed from compiling, for a minute, what speeds up several processes on a CPU: here is one."""
-    cso_train.run.import_deepspeed().ops.__compatible_ops__ = {}
+    cso_train._run.training.import_deepspeed().ops.__compatible_ops__ = {}
 
 
 def compilations():
@@ -104,8 +105,8 @@ class Watch:
                 watch.steps.append(now() - watch.reference - self.began)
 
         trainer.add_callback(Steps())
-        if hasattr(trainer, "_ensure_reference"):
-            trainer._ensure_reference = self.timed(trainer._ensure_reference)
+        if objective := getattr(trainer, "objective", None):
+            objective.ensure_reference = self.timed(objective.ensure_reference)
         else:
             trainer.compute_loss = self.counted(trainer.compute_loss)
 

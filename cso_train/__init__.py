@@ -1,10 +1,14 @@
 """Training with turn-level preference optimisation on conversation trees that mctsdialog searched.
 
-``python -m cso_train train`` is the way in; from Python it is :func:`cso_train.run.train` with the settings that
-:func:`resolve_config` gives. Importing this package imports neither torch nor transformers.
+``python -m cso_train train`` is the command; from Python it is :func:`train` with the settings that
+:func:`resolve_config` gives. A training method is one file in :mod:`cso_train.methods`. Importing this package imports
+neither torch nor transformers.
 """
 
-from cso_train.config import (
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cso_train._config import (
     Preset,
     Resolved,
     TrainConfig,
@@ -13,15 +17,8 @@ from cso_train.config import (
     preset_names,
     resolve_config,
 )
-from cso_train.errors import (
-    CsoTrainError,
-    MemoryNeedError,
-    PresetError,
-    TrainConfigError,
-    TrainDataError,
-    TrainModelError,
-)
-from cso_train.zero import (
+from cso_train._data import TrainingData, load_data
+from cso_train._deepspeed import (
     Machine,
     MemoryEstimate,
     ParameterCount,
@@ -32,6 +29,23 @@ from cso_train.zero import (
     memory_estimate,
     plan_run,
 )
+from cso_train._models import load_for_answers
+from cso_train._serving import TrainedSupporter
+from cso_train.errors import (
+    CsoTrainError,
+    MemoryNeedError,
+    PresetError,
+    RunError,
+    TrainConfigError,
+    TrainDataError,
+    TrainModelError,
+)
+from cso_train.evaluation import evaluate
+from mctsdialog._public import publish
+
+if TYPE_CHECKING:
+    from cso_train._run.folder import RunResult
+    from cso_train._run.training import train
 
 __all__ = [
     "CsoTrainError",
@@ -43,17 +57,39 @@ __all__ = [
     "Preset",
     "PresetError",
     "Resolved",
+    "RunError",
+    "RunResult",
     "TrainConfig",
     "TrainConfigError",
     "TrainDataError",
     "TrainModelError",
+    "TrainedSupporter",
+    "TrainingData",
     "accumulation_steps",
     "check_fits",
     "count_parameters",
     "deepspeed_config",
+    "evaluate",
+    "load_data",
+    "load_for_answers",
     "load_preset",
     "memory_estimate",
     "plan_run",
     "preset_names",
     "resolve_config",
+    "train",
 ]
+
+
+_LAZY = {"RunResult": "cso_train._run.folder", "train": "cso_train._run.training"}  # they import torch
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = getattr(import_module(_LAZY[name]), name)
+    publish({**globals(), "__all__": [name]})
+    return globals()[name]
+
+
+publish({**globals(), "__all__": [name for name in __all__ if name not in _LAZY]})

@@ -17,6 +17,12 @@ from types import ModuleType
 from typing import Any, Final, ParamSpec, TypeVar
 
 MOVED: Final[Mapping[str, str]] = {
+    "cso_train.data.load_data": "cso_train.load_data",
+    "cso_train.evaluation.evaluate_model": "cso_train.evaluate",
+    "cso_train.models.load_for_answers": "cso_train.load_for_answers",
+    "cso_train.run.RunResult": "cso_train.RunResult",
+    "cso_train.run.train": "cso_train.train",
+    "cso_train.serving.TrainedSupporter": "cso_train.TrainedSupporter",
     "mctsdialog.AdaptiveLimits": "mctsdialog.llm.AdaptiveLimits",
     "mctsdialog.BudgetExceededError": "mctsdialog.errors.BudgetExceededError",
     "mctsdialog.CacheError": "mctsdialog.errors.CacheError",
@@ -113,6 +119,30 @@ MOVED: Final[Mapping[str, str]] = {
 """Old dotted name to new dotted name, of functions and classes."""
 
 MODULES: Final[Mapping[str, str]] = {
+    "cso_train.chat": "cso_train._chat",
+    "cso_train.config": "cso_train._config",
+    "cso_train.data": "cso_train._data",
+    "cso_train.models": "cso_train._models",
+    "cso_train.packing.trie": "cso_train.packing._trie",
+    "cso_train.run": "cso_train._run.training",
+    "cso_train.serving": "cso_train._serving",
+    "cso_train.zero": "cso_train._deepspeed",
+    "mctsdialog.dialogue.domains": "mctsdialog.dialogue._domains",
+    "mctsdialog.dialogue.model": "mctsdialog.dialogue._model",
+    "mctsdialog.dialogue.readers.common": "mctsdialog.dialogue.readers._common",
+    "mctsdialog.dialogue.readers.files": "mctsdialog.dialogue.readers._files",
+    "mctsdialog.dialogue.readers.report": "mctsdialog.dialogue.readers._report",
+    "mctsdialog.dialogue.samples": "mctsdialog.dialogue._samples",
+    "mctsdialog.roles.bundle": "mctsdialog.roles._bundle",
+    "mctsdialog.roles.checks": "mctsdialog.roles._checks",
+    "mctsdialog.roles.llm": "mctsdialog.roles._llm",
+    "mctsdialog.roles.prompts": "mctsdialog.roles._prompts",
+    "mctsdialog.roles.protocols": "mctsdialog.roles._protocols",
+    "mctsdialog.roles.replies": "mctsdialog.roles._replies",
+    "mctsdialog.tree.document": "mctsdialog.tree._document",
+    "mctsdialog.tree.json_file": "mctsdialog.tree._json_file",
+    "mctsdialog.tree.nodes": "mctsdialog.tree._nodes",
+    "mctsdialog.tree.tree": "mctsdialog.tree._tree",
     "mctsdialog.search": "mctsdialog._search",
     "mctsdialog.search.config": "mctsdialog._search.config",
     "mctsdialog.search.engine": "mctsdialog._search.engine",
@@ -186,12 +216,14 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = function.__qualname__.removesuffix(".__init__")
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in names.keys() & kwargs.keys():
                 if names[old] in kwargs:
-                    raise TypeError(f"{function.__name__}() got both {names[old]}= and its old name {old}=")
-                warn(f"{function.__name__}({old}=...) is now {function.__name__}({names[old]}=...)")
+                    raise TypeError(f"{known}() got both {names[old]}= and its old name {old}=")
+                warn(f"{known}({old}=...) is now {known}({names[old]}=...)")
                 kwargs[names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -15,13 +15,19 @@ def publish(namespace: dict[str, Any]) -> None:
 
     :param namespace: the module's ``globals()``, once everything is imported.
     """
-    package = namespace["__name__"]
+    package: str = namespace["__name__"]
+    inner = (f"{package}.", f"{package.partition('.')[0]}._")
     for name in namespace["__all__"]:
         each = namespace[name]
-        if isinstance(each, type | FunctionType) and each.__module__.startswith((f"{package}.", "mctsdialog._")):
-            if isinstance(each, type):
-                _resolve_annotations(each)
-            each.__module__ = package
+        if isinstance(each, type | FunctionType) and each.__module__.startswith(inner):
+            show_as(package, each)
+
+
+def show_as(package: str, each: Any) -> None:
+    """Give a class or function a package as its ``__module__``."""
+    if isinstance(each, type):
+        _resolve_annotations(each)
+    each.__module__ = package
 
 
 def _resolve_annotations(kind: type) -> None:

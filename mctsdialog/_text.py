@@ -27,6 +27,11 @@ def visible(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """``text`` as :func:`visible` shows it, on one line: every run of white space is a space."""
+    return visible(" ".join(text.split()))
+
+
 def visible_line(text: str) -> str:
     r"""``text`` as :func:`visible` shows it, on one line: newline and tab become ``\n`` and ``\t``."""
     return visible(text).translate(_LINE_ENDS)

@@ -226,7 +226,7 @@ class ModelUnavailableError(ModelError):
     """The server could not answer now: 429, 5xx, a connection fault or a time-out. Worth trying again.
 
     :param retry_after: seconds that the server asked to wait, where it did.
-    :param lasting: whether the fault probably lasts, such as an address where nobody listens.
+    :param lasting: whether the fault probably lasts, such as an address where nobody listens: it ends a whole run.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class ModelUnavailableError(ModelError):
 class ModelResponseError(ModelError):
     """The server answered, but not with a completion (half a body, HTML, no choices). Worth trying again.
 
-    :param lasting: whether the fault probably lasts, such as a web page where a model should answer.
+    :param lasting: whether the fault probably lasts, such as a web page in place of a model: it ends a whole run.
     """
 
     def __init__(

@@ -31,6 +31,8 @@ def of(name):
 
 @pytest.mark.parametrize("old", sorted(_moved.MOVED))
 def test_a_moved_name_is_what_the_new_place_has_and_warns_once_in_the_callers_line(old):
+    if old.startswith("cso_train."):
+        pytest.importorskip("torch")
     home, _, own = old.rpartition(".")
     module = importlib.import_module(home)
     with warnings.catch_warnings(record=True) as told:
@@ -108,13 +110,27 @@ def test_a_moved_module_is_imported_from_and_the_function_of_its_name_stays(old_
         exec("from mctsdialog.plan import nowhere")
 
 
+def test_the_page_of_moved_names_is_up_to_date():
+    page = (ROOT / "docs" / "migration.md").read_text("utf-8")
+    sys.path.append(str(ROOT / "docs" / "hooks"))
+    try:
+        from moved import with_tables
+    finally:
+        sys.path.pop()
+    assert page == with_tables(page), "run: python docs/hooks/moved.py"
+    for old, new in _moved.MOVED.items():
+        assert "._" in new or f"| `{old}` | `{new}` |" in page
+    for old in (*_moved.MODULES, *_moved.GONE):
+        assert f"| `{old}` |" in page
+
+
 def test_renamed_arguments_work_and_warn():
     @_moved.renamed_arguments(licence="license")
     def write(data, *, license=None):
         """Write."""
         return data, license
 
-    with pytest.warns(DeprecationWarning, match=r"write\(licence=\.\.\.\) is now write\(license=\.\.\.\)") as told:
+    with pytest.warns(DeprecationWarning, match=r"write\(licence=\.\.\.\) is now .*write\(license=\.\.\.\)") as told:
         assert write(1, licence="mit") == (1, "mit")
     assert told[0].filename == __file__
     with warnings.catch_warnings():

@@ -38,6 +38,9 @@ def exists(name):
     if not file.is_file():
         return False
     node = ast.parse(file.read_text("utf-8"))
+    for each in node.body if parts else ():
+        if isinstance(each, ast.ImportFrom) and parts[0] in {alias.name for alias in each.names}:  # re-exported
+            return exists(".".join([each.module, *parts]))
     for part in parts:
         node = dict(defined(getattr(node, "body", ()))).get(part)
         if node is None:
@@ -58,6 +61,8 @@ def test_the_test_is_there(name):
 
 def test_what_is_not_there_is_found_out():
     assert exists("mctsdialog._search.rules.pucb")
+    assert exists("mctsdialog.SearchConfig.horizon")
+    assert not exists("mctsdialog.SearchConfig.horizons")
     assert not exists("mctsdialog._search.rules.pucbs")
     assert not exists("mctsdialog._search.engine.Engine.choose")
     assert not exists("mctsdialog.nowhere.pucb")

@@ -24,11 +24,10 @@ import cso_train.errors
 import mctsdialog
 import mctsdialog.cli
 import mctsdialog.errors
-from cso_train.progress import progress_bar
-from mctsdialog._text import visible, visible_line
+from cso_train._progress import progress_bar
+from mctsdialog._text import one_line, visible, visible_line
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import Commands, echo
-from mctsdialog.cli.text import one_line
 from mctsdialog.dialogue import DialogueSet, ReadReport, sample_dialogues_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -186,7 +185,7 @@ def test_trees(tree, place):
         run("mctsdialog", "export", tree, "--format", form, "--out", place / "out")
     run("mctsdialog", "view", tree)
     loose = ("--theta", "-3", "--min-visits", "1", "--path-rule", "end")
-    run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--licence", EVIL)
+    run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--license", EVIL)
     run("mctsdialog", "stats", tree, *loose, "--no-figures", "--out", place / "s")
     run("mctsdialog", "stats", place / "p", "--no-figures", "--out", place / "s")
     broken = place / "broken.json"

@@ -77,7 +77,7 @@ def read(tree: mctsdialog.Tree) -> float:
 
 def pairs(trees: Sequence[mctsdialog.Tree], folder: Path) -> dict[str, str | None]:
     dataset = mctsdialog.PreferenceDataset.from_trees(trees, mctsdialog.preferences.PreferenceConfig(theta=0.5))
-    mctsdialog.write_dataset({"train": dataset}, folder, licence="cc-by-nc-4.0")
+    mctsdialog.write_dataset({"train": dataset}, folder, license="cc-by-nc-4.0")
     for pair in mctsdialog.preference_pairs(trees[0], path_rule="end"):
         assert_type(pair, mctsdialog.preferences.PreferencePair)
         assert_type(pair.chosen.supporter, str)

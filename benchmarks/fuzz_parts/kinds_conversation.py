@@ -207,7 +207,7 @@ def read_tree(seeds, how):
         roles = mctsdialog.Roles.from_model(scripted(), domain=tree.domain)
         record, _ = anyio.run(partial(mctsdialog.preferences.random_record, tree, roles, PAIRS, journal="random.jsonl"))
         no_secret(json.dumps(record.to_dict()))
-        anyio.run(partial(mctsdialog.preferences.probe_siblings, tree, roles, PAIRS, most_per_turn=1, horizon=0))
+        anyio.run(partial(mctsdialog.preferences.probe_siblings, tree, roles, PAIRS, max_per_turn=1, horizon=0))
         tree.check()
     else:
         tree.best_path()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import mctsdialog
-from cso_train.data import leaks, load_data, trained_seeds
+from cso_train._data import leaks, load_data, trained_seeds
 from fuzz_parts import mutate
 from fuzz_parts.kinds import Kind
 from fuzz_parts.seeds import PAIRS

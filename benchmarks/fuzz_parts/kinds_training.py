@@ -12,22 +12,21 @@ import httpx
 
 import mctsdialog
 from cso_train import resolve_config
-from cso_train.evaluation.contexts import read_test_set
-from cso_train.evaluation.pairwise import (
+from cso_train.cli._judge import pairwise_command, rate_command
+from cso_train.evaluation import ServerReplies, read_test_set
+from cso_train.evaluation._evaluate import evaluate, join_tables, write_report, write_tables
+from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
     PairToJudge,
     PairwiseJudge,
     compare_replies,
 )
-from cso_train.evaluation.ratings import (
+from cso_train.evaluation._ratings import (
     RatingJudge,
     ReplyToRate,
     rate_replies,
 )
-from cso_train.evaluation.replies import ServerReplies
-from cso_train.evaluation.run import evaluate_model, join_tables, write_report, write_tables
-from cso_train.evaluation.sheets import SheetKey
-from cso_train.judge_command import pairwise_command, rate_command
+from cso_train.evaluation._sheets import SheetKey
 from fuzz_parts import mutate
 from fuzz_parts.guard import BrokenPromiseError
 from fuzz_parts.kinds import Kind
@@ -200,7 +199,7 @@ def read_test(seeds, how):
     domain = mctsdialog.get_domain("esc")
     cases = read_test_set("test.jsonl", domain)
     options = {"baseline": how["baseline"], "examples": cases, "resamples": 3}
-    evaluation, said = anyio.run(partial(evaluate_model, ServerReplies(scripted()), cases[:20], domain, **options))
+    evaluation, said = anyio.run(partial(evaluate, ServerReplies(scripted()), cases[:20], domain, **options))
     write_report("out", {"a": evaluation}, {"a": said}, cases[:20])
 
 
@@ -383,16 +382,16 @@ def _run_file(draw, name, data):
 
 def read_run(seeds, how):
     """What a training command does with the folder before and after the model trains."""
-    from cso_train import run
-    from cso_train.callbacks import MetricsLog
-    from cso_train.curves import read_metrics
+    from cso_train._callbacks import MetricsLog
+    from cso_train._curves import read_metrics
+    from cso_train._run import folder
 
     out = Path("out")
-    run._claim(out, _IDENTITY, resolve_config(), restart=how["restart"])
-    done = run._finished(out, _IDENTITY)
+    folder.claim(out, _IDENTITY, resolve_config(), restart=how["restart"])
+    done = folder.finished_run(out, _IDENTITY)
     if done is not None:
-        f"{done.steps} steps, mean loss {done.loss:.4f}"  # as the command tells it
-    run._last_checkpoint(out)
+        str(done)  # as the command tells it
+    folder.last_checkpoint(out)
     metrics = out / "metrics.jsonl"
     state = SimpleNamespace(is_world_process_zero=True, global_step=3)
     MetricsLog(metrics).on_train_begin(None, state, None)
@@ -408,5 +407,5 @@ KINDS = (
     Kind("evaluation", write_evaluation, read_evaluation, evaluation_words),
     Kind("model-reply", write_reply, read_reply),
     Kind("server-answer", write_answer, read_answer),
-    Kind("training-run", write_run, read_run, needs="cso_train.run"),
+    Kind("training-run", write_run, read_run, needs="cso_train._callbacks"),
 )

@@ -16,9 +16,8 @@ from click.testing import CliRunner
 import cso_train.cli
 import mctsdialog
 import mctsdialog.cli
-from cso_train.evaluation.pairwise import HUMAN_CRITERIA, PairToJudge
-from cso_train.evaluation.ratings import ReplyToRate
-from cso_train.evaluation.sheets import write_pair_sheet, write_rating_sheet
+from cso_train.evaluation import ReplyToRate, write_pair_sheet, write_rating_sheet
+from cso_train.evaluation._pairwise import HUMAN_CRITERIA, PairToJudge
 from fuzz_parts import mutate
 from mctsdialog.worlds import World
 

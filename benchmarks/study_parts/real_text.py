@@ -10,7 +10,7 @@ import anyio
 import common
 
 import mctsdialog
-from cso_train.evaluation.contexts import build_test_set
+from cso_train.evaluation import build_test_set
 from mctsdialog._search.rules import mean
 from study_parts.training import scores, trained
 
@@ -90,13 +90,13 @@ def grow(dialogues, sizes, folder):
         config = mctsdialog.SearchConfig(horizon=sizes.horizon, parallelism=4, **limits)
         tree = await mctsdialog.search(dialogue, roles, config, journal=folder / f"{dialogue.id}.jsonl")
         probes = folder / f"{dialogue.id}-probes.jsonl"
-        await mctsdialog.preferences.probe_siblings(tree, roles, most_per_turn=1, horizon=0, journal=probes)
+        await mctsdialog.preferences.probe_siblings(tree, roles, max_per_turn=1, horizon=0, journal=probes)
         return tree
 
     trees = anyio.run(make)
     dataset = mctsdialog.PreferenceDataset.from_trees(trees)
     shutil.rmtree(folder / "esc-pro", ignore_errors=True)
-    mctsdialog.write_dataset({"train": dataset}, folder / "esc-pro", licence="cc-by-nc-4.0")
+    mctsdialog.write_dataset({"train": dataset}, folder / "esc-pro", license="cc-by-nc-4.0")
     values = [node.value for tree in trees for node in tree if node.type in ("expanded", "end") and not node.gold]
     return {"report": str(dataset.report), "pairs": len(list(dataset.pairs())), "mean_q": mean(values)}
 
@@ -105,8 +105,8 @@ def replies(name, cases, sizes, folder):
     """What the model says, as it is or trained on the pairs."""
     import torch
 
-    from cso_train.evaluation.replies import TransformersReplies
-    from cso_train.models import ModelSource, load_model, load_tokenizer
+    from cso_train._models import ModelSource, load_model, load_tokenizer
+    from cso_train.evaluation import TransformersReplies
 
     source = ModelSource.of("smollm2")
     model = load_model(source, dtype=torch.float32)

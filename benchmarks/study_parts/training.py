@@ -16,9 +16,8 @@ from functools import cached_property, partial
 import anyio
 
 import mctsdialog
-from cso_train.config import resolve_config
-from cso_train.evaluation.contexts import build_test_set
-from cso_train.evaluation.metrics import evaluate_replies
+from cso_train import resolve_config
+from cso_train.evaluation import build_test_set, evaluate_replies
 from mctsdialog._search import CheckedRoles
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import DatasetBuilder
@@ -138,7 +137,7 @@ def make_base(folder, world, sizes, seed):
 
 def trained(folder, model, data, method, **settings):
     """Train by the package's own code, all parameters; the folder of the model."""
-    from cso_train.run import train
+    from cso_train import train
 
     shutil.rmtree(folder, ignore_errors=True)
     settings.setdefault("per_device_batch_size", settings["batch_size"])
@@ -161,8 +160,8 @@ def answered(model_folder, cases, sizes):
     """What a model says in each context."""
     import torch
 
-    from cso_train.evaluation.replies import TransformersReplies
-    from cso_train.models import ModelSource, load_model, load_tokenizer
+    from cso_train._models import ModelSource, load_model, load_tokenizer
+    from cso_train.evaluation import TransformersReplies
 
     source = ModelSource.of(str(model_folder))
     model = load_model(source, dtype=torch.float32).eval()

@@ -1,5 +1,69 @@
-"""The training methods, thin over TRL's trainers."""
+"""The training methods, one file each: what a method trains on, its settings, its trainer and its loss.
 
-from cso_train.methods.trainers import METHODS, build_trainer, training_settings
+To add one, copy ``dpo.py``: write a frozen dataclass over :class:`Method` and add it below. A method of another
+package calls :func:`register` before the settings are resolved.
+"""
 
-__all__ = ["METHODS", "build_trainer", "training_settings"]
+from types import FunctionType
+
+from cso_train.methods._base import (
+    PAIR_METRICS,
+    Kind,
+    Loss,
+    Method,
+    Metrics,
+    Reply,
+    ReplySet,
+    Scores,
+    Span,
+    log_sigmoid,
+    pair_metrics,
+    setting,
+)
+from cso_train.methods.dpo import DPO
+from cso_train.methods.ipo import IPO
+from cso_train.methods.kto import KTO
+from cso_train.methods.orpo import ORPO
+from cso_train.methods.sft import SFT
+from cso_train.methods.simpo import SimPO
+
+METHODS: dict[str, type[Method]] = {each.name: each for each in (SFT, DPO, IPO, SimPO, KTO, ORPO)}
+"""The methods by name."""
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Make a method known by its name; usable as a decorator.
+
+    :raises ValueError: if another method has the name.
+    """
+    if METHODS.setdefault(method.name, method) is not method:
+        raise ValueError(f"there is already a training method {method.name!r}")
+    return method
+
+
+__all__ = [
+    "DPO",
+    "IPO",
+    "KTO",
+    "METHODS",
+    "ORPO",
+    "PAIR_METRICS",
+    "SFT",
+    "Kind",
+    "Loss",
+    "Method",
+    "Metrics",
+    "Reply",
+    "ReplySet",
+    "Scores",
+    "SimPO",
+    "Span",
+    "log_sigmoid",
+    "pair_metrics",
+    "register",
+    "setting",
+]
+
+for _name in __all__:
+    if isinstance(_each := globals()[_name], type | FunctionType):
+        _each.__module__ = __name__  # where users find it

@@ -14,7 +14,7 @@ from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError
 from mctsdialog.journal import Differences, Journal, read_header
 from mctsdialog.roles import Roles
-from mctsdialog.roles.prompts import PROMPT_VERSION
+from mctsdialog.roles._prompts import PROMPT_VERSION
 
 
 def open_journal(path: str | Path, header: Mapping[str, Any]) -> Journal:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from mctsdialog._concurrency import for_each
+from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.engine import Engine
 from mctsdialog._search.header import open_journal, roles_for
+from mctsdialog._search.limits import LimitedTrials, check_limits
 from mctsdialog._search.rules import BackupRule, ScoreRule, pucb, running_mean
-from mctsdialog._search.scheduler import Scheduler
 from mctsdialog._search.seeding import GoldTurn, Start
-from mctsdialog._search.simulate import CheckedRoles, History, read_outcome, run_trial
+from mctsdialog._search.simulate import CheckedRoles, History, most_calls, read_outcome
 from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog._settings import lasting
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
@@ -35,6 +36,8 @@ async def search(
     *,
     domain: Domain | None = None,
     journal: str | Path | None = None,
+    max_seconds: float | None = None,
+    max_calls: int | None = None,
     on_progress: Callable[[Tree], object] | None = None,
     score: ScoreRule = pucb,
     backup: BackupRule = running_mean,
@@ -47,10 +50,15 @@ async def search(
     :param config: the settings; the paper's by default.
     :param domain: strategies and rubric; by default the roles' own, or else emotional support (ESC).
     :param journal: file of the journal. An existing one is gone on with: committed trials are not played again.
+    :param max_seconds: stop then, counted from the first trial; trials in progress are given up.
+    :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
+        more. Both limits hold for this call alone, and are a clean stop as a spent budget is.
     :param on_progress: called with the tree after the start and after every iteration; it must not change it.
     :param score: how children are rated in selection (eq. 1).
     :param backup: how Q takes in a reward (eq. 4).
     :returns: the tree, with ``stop_reason`` set. A spent budget is a clean stop with everything kept.
+    :raises ConfigError: for a list or path in place of a dialogue, a model in place of roles, or limits too small for
+        one trial.
     :raises DialogueError: for a gold turn without a strategy of the domain.
     :raises ReplyError: where a role's answer stayed unusable.
     :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
@@ -60,7 +68,10 @@ async def search(
 
     After an error, a search with a journal can be called again and goes on where it was.
     """
+    check_start(start)
+    check_roles(roles, config)
     config = config or SearchConfig()
+    check_limits(max_seconds, max_calls, most_calls(config.horizon), config.horizon)
     domain = domain or roles.domain or ESC
     begin = Start.of(start, domain)
     roles, prompts = roles_for(journal, roles)
@@ -71,7 +82,8 @@ async def search(
         "roles": dict(roles.provenance),
         **prompts,
     }
-    players = CheckedRoles(roles.bind(begin.scenario), domain)
+    new_roles = partial(CheckedRoles, roles.bind(begin.scenario), domain)
+    players = new_roles()
     with open_journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
@@ -79,7 +91,8 @@ async def search(
         engine = Engine(tree, config, score=score, backup=backup)
         try:
             await _seed(engine, begin, players, tape)
-            await _iterate(engine, players, tape, on_progress or (lambda tree: None))
+            trials = LimitedTrials(engine, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls)
+            await _iterate(engine, trials, tape, on_progress or (lambda tree: None))
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
     return tree
@@ -90,27 +103,24 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # slow to make
 
 
-async def _iterate(engine: Engine, players: CheckedRoles, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:
+async def _iterate(engine: Engine, trials: LimitedTrials, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:
     tree, config = engine.tree, engine.config
     known = tape.trials() if config.deterministic else {}
     if not config.deterministic:
         tape.replay(engine)
     on_progress(tree)
-    scheduler = Scheduler(
-        engine,
-        lambda trial, on_growth: run_trial(trial, players, tree.domain, config.horizon, on_growth),
-        on_outcome=tape.write_trial,
-        on_growth=tape.write_growth,
-        on_commit=lambda: on_progress(tree),
-        known=known,
-    )
     try:
-        await scheduler.run()
+        reason = await trials.run(
+            on_outcome=tape.write_trial,
+            on_growth=tape.write_growth,
+            on_commit=lambda: on_progress(tree),
+            known=known,
+        )
     except TrialError as error:
         if not known:
             raise
         raise tape.error(f"a trial on it does not fit the tree: {error}") from error
-    tree.stop_reason = engine.stop_reason()
+    tree.stop_reason = f"budget: {reason}" if reason in ("seconds", "calls") else reason
 
 
 async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Turn, ...]:

@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 
 from mctsdialog._search.calls import FoundCalls, RecordedRoles, questions_behind
+from mctsdialog._text import one_line
 from mctsdialog.cli.exchanges import CHARS, costs_in_all, exchange_lines, field
 from mctsdialog.cli.exits import BAD_INPUT, Failure
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import node_lines, one_line
+from mctsdialog.cli.text import node_lines
 from mctsdialog.journal import read_journal
 from mctsdialog.llm import Price, ResponseCache
 from mctsdialog.tree import Node, SpokenNode, Tree
@@ -64,8 +65,8 @@ async def _find(tree: Tree, node: Node, cache: ResponseCache | None, *, opened: 
 def _print(found: Sequence[FoundCalls], prices: Mapping[str, Price], chars: int | None) -> None:
     for each in found:
         echo(f"\n{each.question.role.capitalize()}: {each.question.about}")
-        for number, exchange in enumerate(each.exchanges):
-            for line in exchange_lines(exchange, chars=chars, prices=prices, again=number > 0):
+        for before, exchange in zip((None, *each.exchanges), each.exchanges, strict=False):
+            for line in exchange_lines(exchange, chars=chars, prices=prices, before=before):
                 echo(line)
         if each.problem:
             echo(field("of no use" if each.exchanges else "no reply", one_line(each.problem)))

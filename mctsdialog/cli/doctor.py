@@ -15,13 +15,13 @@ import anyio
 import click
 
 from mctsdialog._search import SearchConfig, most_calls_by_role
+from mctsdialog._text import one_line
 from mctsdialog.cli.advice import advice
 from mctsdialog.cli.examination import Answer, Examination, RoleResult
 from mctsdialog.cli.exchanges import CHARS, exchange_lines, field
 from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.models import ModelSetup, OpenModels, with_model_options
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import one_line
 from mctsdialog.dialogue import ESC
 from mctsdialog.errors import BudgetExceededError
 from mctsdialog.llm import ChatModel, ChatRequest, LocalChat, OpenAIChat, Retry, Usage
@@ -142,11 +142,11 @@ class Doctor:
             echo(field("", f"not tried: the same server failed for the {result.same_as}"))
             return
         chars = None if self.options["verbose"] else CHARS
-        for number, exchange in enumerate(result.exchanges):
+        for before, exchange in zip((None, *result.exchanges), result.exchanges, strict=False):
             if exchange.completion is not None:
                 sent = sent_parameters(self.setup.bare[result.role], exchange.request)
                 shown: dict[str, Any] = {"chars": chars, "prices": self.setup.prices, "parameters": sent}
-                for line in exchange_lines(exchange, **shown, again=number > 0):
+                for line in exchange_lines(exchange, **shown, before=before):
                     echo(line)
         if result.error is not None:
             echo(field("FAILED", one_line(str(result.error))))
@@ -224,7 +224,8 @@ class Doctor:
         for text in told or ["Nothing."]:
             echo(f"  {one_line(text)}")
         echo()
-        echo(f"These roles cannot be played: {', '.join(failed)}." if failed else "All four roles can be played.")
+        played = f"All four roles can be played{', but see above what to change' if told else ''}."
+        echo(f"These roles cannot be played: {', '.join(failed)}." if failed else played)
         return FAILED if failed else 0
 
 

@@ -21,7 +21,7 @@ from mctsdialog.llm import ChatModel, Usage, estimate_tokens
 from mctsdialog.llm._exchanges import Exchange, RecordingModel
 from mctsdialog.llm.base import estimate_prompt_tokens
 from mctsdialog.roles import ROLE_NAMES, Judge, Roles
-from mctsdialog.roles.signal import JudgeSignal, judge_signal, signal_cases
+from mctsdialog.roles._signal import JudgeSignal, judge_signal, signal_cases
 
 _TURN = 5  # of the first sample: the supporter's turn that is played and judged
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mctsdialog._text import visible
-from mctsdialog.cli.text import one_line, shortened
+from mctsdialog._text import one_line, visible
+from mctsdialog.cli.text import shortened
 from mctsdialog.llm import ChatRequest, Completion, Message, Price, Usage
 from mctsdialog.llm._exchanges import Exchange
 from mctsdialog.llm.layers._budget import cost, price_of
@@ -42,23 +42,25 @@ def exchange_lines(
     chars: int | None,
     prices: Mapping[str, Price],
     parameters: Mapping[str, Any] | None = None,
-    again: bool = False,
+    before: Exchange | None = None,
 ) -> Iterator[str]:
     """One call: request, reply, thought, tokens and time.
 
     :param chars: characters of each text, and of the messages the first and the last alone; None for all.
     :param parameters: what was sent beside the messages; None takes what was asked for.
-    :param again: whether the reply before could not be used; then only the last message is shown in short.
+    :param before: the call whose reply could not be used; then only what differs from it is shown in short.
     """
     request, completion = exchange.request, exchange.completion
     length = sum(len(message.content) for message in request.messages)
     sent = parameters_of(request) if parameters is None else parameters
     shown = ", ".join(f"{name} {_value(value)}" for name, value in sent.items())
-    yield field(
-        "sent again" if again else "sent",
-        one_line(f"{len(request.messages)} messages of {length:,} characters; {shown}"),
-    )
-    yield from _messages(request.messages[-1:] if again and chars is not None else request.messages, chars)
+    if before is not None and before.request.messages == request.messages and chars is not None:
+        yield field("sent again", "the same, as another draw")
+    else:
+        sizes = f"{len(request.messages)} messages of {length:,} characters; {shown}"
+        yield field("sent" if before is None else "sent again", one_line(sizes))
+        short = before is not None and chars is not None
+        yield from _messages(request.messages[-1:] if short else request.messages, chars)
     if completion is None:
         yield field("no reply", one_line(str(exchange.error)))
         return

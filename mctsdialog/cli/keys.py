@@ -65,6 +65,10 @@ def with_server_options(command: F) -> F:
     return command
 
 
+LOCAL = "local"
+"""The choice of the embedded model."""
+
+
 def split_choice(choice: str) -> tuple[str, str | None]:
     """A model's name, and its server's address, of ``NAME`` or ``NAME@URL``."""
     name, *address = re.split(r"@(?=https?://)", choice, maxsplit=1, flags=re.IGNORECASE)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mctsdialog._text import one_line
 from mctsdialog.cli.calls import show_calls
 from mctsdialog.cli.doctor import doctor_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
@@ -16,7 +17,7 @@ from mctsdialog.cli.preferences import preferences_command
 from mctsdialog.cli.search import search_command
 from mctsdialog.cli.stats import stats_command
 from mctsdialog.cli.terminal import Commands, confirm, echo
-from mctsdialog.cli.text import closed_line, conversation_lines, headline, one_line, tree_lines
+from mctsdialog.cli.text import closed_line, conversation_lines, headline, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg

@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args
 import click
 from pydantic import BaseModel
 
-from mctsdialog.cli.keys import Servers, max_reply_tokens_option, with_server_options
-from mctsdialog.cli.text import one_line
+from mctsdialog._text import one_line
+from mctsdialog.cli.keys import LOCAL, Servers, max_reply_tokens_option, with_server_options
 from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
@@ -155,60 +155,37 @@ def given_config(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class ModelOptions:
-    """Which models play, as the options say it.
-
-    :param model: model name at a server; None for the embedded model.
-    :param base_url: the main server, of models without an address of their own; None for OpenAI's.
-    :param servers: the same, and the keys of all servers.
-    :param local: a GGUF file, or None.
-    :param role_models: ``NAME``, ``NAME@URL`` or ``local`` by role, for roles with a model of their own.
-    :param slots: calls at once in the embedded model.
-    :param timeout: seconds for one call to a server.
-    :param silent: whether no call goes out, so that no key is needed.
-    :param roomy: whether models that reason may take more tokens for a reply than the roles ask for.
-    """
-
-    model: str | None
-    base_url: str | None
-    servers: Servers
-    local: Path | None
-    role_models: Mapping[str, str]
-    slots: int
-    timeout: float
-    silent: bool = False
-    roomy: bool = True
-
-    def make(self) -> dict[str, ChatModel]:
-        """A bare model for each role; equal choices share one model.
-
-        :raises ConfigError: where the options contradict each other.
-        """
-        if self.model is not None and self.local is not None:
-            raise ConfigError("--model and --local name two models; give one, or one role a model of its own")
-        if self.model is None and self.base_url is not None:
-            raise ConfigError("--base-url needs --model NAME, the model's name at that server", field="model")
-        made: dict[str, ChatModel] = {}
-        chosen = {role: self.role_models.get(role) or self.model or "local" for role in ROLE_NAMES}
-        if (self.servers.headers or self.servers.extras) and set(chosen.values()) == {"local"}:
-            raise ConfigError("--header and --extra are for models at a server; name one with --model", field="model")
-        for choice in chosen.values():
-            if choice not in made:
-                made[choice] = self._local() if choice == "local" else self._server(choice)
-        return {role: made[choice] for role, choice in chosen.items()}
-
-    def _local(self) -> ChatModel:
-        return LocalChat(self.local, slots=self.slots)
-
-    def _server(self, choice: str) -> ChatModel:
-        return self.servers.chat(
+def _bare_models(options: Mapping[str, Any]) -> dict[str, ChatModel]:
+    """A bare model for each role, as the options say it; equal choices share one model."""
+    model, local = options["model"], options["local"]
+    if model is not None and local is not None:
+        raise ConfigError("--model and --local name two models; give one, or one role a model of its own")
+    if model is None and options["base_url"] is not None:
+        raise ConfigError("--base-url needs --model NAME, the model's name at that server", field="model")
+    servers = Servers.of(
+        options["base_url"],
+        options["api_key_env"],
+        option="--base-url",
+        model=model,
+        headers=options["headers"],
+        extras=options["extras"],
+    )
+    chosen = {role: options[f"role_{role}"] or model or LOCAL for role in ROLE_NAMES}
+    if (servers.headers or servers.extras) and set(chosen.values()) == {LOCAL}:
+        raise ConfigError("--header and --extra are for models at a server; name one with --model", field="model")
+    made: dict[str, ChatModel] = {
+        choice: LocalChat(local, slots=options["concurrency"] or 4)
+        if choice == LOCAL
+        else servers.chat(
             choice,
-            silent=self.silent,
-            timeout=self.timeout,
+            silent=options["replay"],
+            timeout=options["timeout"],
             max_connections=_MOST_CONNECTIONS,
-            reasoning_headroom=self.roomy,
+            reasoning_headroom=options["max_reply_tokens"] is None,
         )
+        for choice in dict.fromkeys(chosen.values())
+    }
+    return {role: made[choice] for role, choice in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -244,26 +221,8 @@ class ModelSetup:
         if options["no_cache"] and options["replay"]:
             raise ConfigError("--replay needs a cache; drop --no-cache")
         prices = parse_prices(options["prices"])
-        models = ModelOptions(
-            model=options["model"],
-            base_url=options["base_url"],
-            servers=Servers.of(
-                options["base_url"],
-                options["api_key_env"],
-                option="--base-url",
-                model=options["model"],
-                headers=options["headers"],
-                extras=options["extras"],
-            ),
-            local=options["local"],
-            role_models={role: options[f"role_{role}"] for role in ROLE_NAMES if options[f"role_{role}"]},
-            slots=options["concurrency"] or 4,
-            timeout=options["timeout"],
-            silent=options["replay"],
-            roomy=options["max_reply_tokens"] is None,
-        )
         return cls(
-            bare=models.make(),
+            bare=_bare_models(options),
             budget=Budget(
                 calls=options["max_calls"],
                 tokens=options["max_tokens"],

@@ -15,12 +15,12 @@ from typing import Any
 
 import click
 
+from mctsdialog._text import one_line
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import one_line
 from mctsdialog.corpus.output import owner_of_journal
 from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
@@ -74,7 +74,7 @@ from mctsdialog.tree import Tree
     type=click.IntRange(1),
     help="Also write the pairs of this many dialogues of the first split, again for several.",
 )
-@click.option("--licence", metavar="NAME", help="For the dataset card: the licence's identifier, cc-by-nc-4.0.")
+@click.option("--license", "--licence", metavar="NAME", help="License of the dataset, for its card: cc-by-nc-4.0.")
 @click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
 @click.option(
     "--siblings",
@@ -233,7 +233,7 @@ class Run:
             if self.options["at_random"]:
                 record, done = await random_record(tree, roles, self.config, **shared)
             else:
-                probe = partial(probe_siblings, most_per_turn=self.siblings, horizon=self.options["horizon"])
+                probe = partial(probe_siblings, max_per_turn=self.siblings, horizon=self.options["horizon"])
                 done = await probe(tree, roles, self.config, **shared)
                 save_tree(tree, inside(self.work, f"trees/{stem}.json"))
         except ReplyError as error:
@@ -259,7 +259,7 @@ class Run:
             self.out,
             formats=self.options["formats"] or tuple(FORMATS),
             file_type=self.options["file_type"],
-            licence=self.options["licence"],
+            license=self.options["license"],
             subsets=self.options["subsets"],
         )
         for name, rows in files.items():

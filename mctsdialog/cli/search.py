@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from mctsdialog._search import SearchConfig
+from mctsdialog._text import one_line
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -39,7 +40,7 @@ from mctsdialog.cli.models import (
 )
 from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import closed_line, conversation_lines, one_line
+from mctsdialog.cli.text import closed_line, conversation_lines
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
@@ -50,7 +51,16 @@ from mctsdialog.corpus import (
     parse_shard,
     search_corpus,
 )
-from mctsdialog.dialogue import Dialogue, DialogueStream, Domain, Scenario, domains, named_domain, stream_dialogues
+from mctsdialog.dialogue import (
+    READERS,
+    Dialogue,
+    DialogueStream,
+    Domain,
+    Scenario,
+    domains,
+    named_domain,
+    stream_dialogues,
+)
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
 from mctsdialog.llm import Limits
@@ -71,7 +81,7 @@ _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is 
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["auto", "extes", "esconv", "chat"]),
+    type=click.Choice(["auto", *reversed(READERS)]),
     default="auto",
     show_default=True,
     help="Format of FILES.",
@@ -135,7 +145,7 @@ def _executor(options: dict[str, Any], setup: ModelSetup, output: Output) -> Ray
     return RayExecutor(
         partial(open_worker, options, cache),
         workers=options["ray_workers"],
-        most_workers=most_workers(options),
+        max_workers=most_workers(options),
         address=options["ray"],
     )
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from mctsdialog._text import visible
+from mctsdialog._text import one_line
 from mctsdialog.tree import ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
 
-_BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]+")
 _MAX_INDENT = 24
-
-
-def one_line(text: str) -> str:
-    """``text`` on one line; characters that a terminal would act on are escapes."""
-    return visible(_BREAKS.sub(" ", text)).strip()
 
 
 def tree_lines(tree: Tree, start: Node, *, unexpanded: bool, max_depth: int | None, chars: int | None) -> Iterator[str]:

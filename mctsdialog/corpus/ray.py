@@ -19,6 +19,7 @@ from typing import Any, Self
 import anyio
 import sniffio
 
+from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import SearchConfig
 from mctsdialog.corpus.output import Output, TreeRecord
 from mctsdialog.corpus.report import Counts
@@ -81,26 +82,27 @@ class RayExecutor:
     :param open_worker: opens the models of a worker; a function of a module that the workers can import, or one that
         Ray can send.
     :param workers: worker processes, each on one CPU; None for as many as the cluster has CPUs.
-    :param most_workers: never more than this; the smallest of the numbers that workers share, so that each has a part.
+    :param max_workers: never more than this; the smallest of the numbers that workers share, so that each has a part.
     :param address: of the cluster, "auto" for the one that this machine belongs to, or "local" to start one here.
     :raises ConfigError: where Ray is not installed, there is no such cluster, it has no room for the workers, or the
         event loop is not asyncio's.
     """
 
+    @renamed_arguments(most_workers="max_workers")
     def __init__(
         self,
         open_worker: OpenWorker,
         *,
         workers: int | None = None,
-        most_workers: int | None = None,
+        max_workers: int | None = None,
         address: str = "auto",
     ) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"workers must be at least 1, not {workers}", field="workers")
-        if workers is not None and most_workers is not None and workers > most_workers:
-            message = f"{workers} workers cannot share a limit or budget of {most_workers}; each needs a part of it"
+        if workers is not None and max_workers is not None and workers > max_workers:
+            message = f"{workers} workers cannot share a limit or budget of {max_workers}; each needs a part of it"
             raise ConfigError(message, field="workers")
-        self._open_worker, self._count, self._most, self._address = open_worker, workers, most_workers, address
+        self._open_worker, self._count, self._most, self._address = open_worker, workers, max_workers, address
         self._workers: list[_Handle] = []
         self._connected = False
 

@@ -33,6 +33,8 @@ from mctsdialog.errors import (
     ModelNotFoundError,
     ModelRefusedError,
     ModelRequestError,
+    ModelResponseError,
+    ModelUnavailableError,
     TooManyFailuresError,
     first_error,
 )
@@ -107,6 +109,8 @@ async def search_corpus(
     :returns: the report, which is written to ``summary.json`` too, in whatever way the run ends.
     :raises TooManyFailuresError: when more dialogues failed than ``max_failures``.
     :raises ModelAccountError: where the server would refuse every request: a wrong key, no credit, no such model.
+    :raises ModelUnavailableError: where nobody listens at the server's address, after a few attempts.
+    :raises ModelResponseError: where something else than a model answers there, such as a web page.
     :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` begins anew.
     :raises JournalError: where another run is at work in the folder.
     :raises DialogueError: for an id that comes again.
@@ -380,6 +384,8 @@ def _is_fatal(error: Exception) -> bool:
     """Whether every other tree would fail in the same way."""
     if isinstance(error, ModelRequestError):
         return isinstance(error, ModelAccountError) or error.status in _FATAL_STATUS
+    if isinstance(error, ModelUnavailableError | ModelResponseError):
+        return error.lasting
     return isinstance(error, JournalMismatchError | ModelNotFoundError | CacheError | ConfigError | OSError)
 
 

@@ -1,8 +1,9 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.dialogue.domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
-from mctsdialog.dialogue.model import (
+from mctsdialog.dialogue._domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
+from mctsdialog.dialogue._model import (
+    CHAT_ROLES,
     TEMPLATE_NAMES,
     Criterion,
     Dialogue,
@@ -14,7 +15,9 @@ from mctsdialog.dialogue.model import (
     StrategySet,
     Turn,
 )
+from mctsdialog.dialogue._samples import sample_dialogues, sample_dialogues_text
 from mctsdialog.dialogue.readers import (
+    READERS,
     DialogueFormat,
     DialogueSet,
     DialogueStream,
@@ -23,12 +26,13 @@ from mctsdialog.dialogue.readers import (
     stream_dialogues,
     write_dialogues,
 )
-from mctsdialog.dialogue.samples import sample_dialogues, sample_dialogues_text
 
 __all__ = [
+    "CHAT_ROLES",
     "ESC",
     "ESCONV",
     "PERSUASION",
+    "READERS",
     "TEMPLATE_NAMES",
     "Criterion",
     "Dialogue",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from mctsdialog._text import visible
+from mctsdialog._text import one_line
 from mctsdialog.preferences.dataset import PreferenceDataset
 from mctsdialog.preferences.rows import FORMATS
 
@@ -23,31 +23,31 @@ in distress, without review, and neither is a substitute for professional care. 
 people whose dialogues the trees grew from: the terms of the seed data hold here too."""
 
 
-def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, int], licence: str | None) -> str:
+def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, int], license: str | None) -> str:
     """The card as Markdown with the metadata that hubs read.
 
     :param splits: data by split.
     :param files: rows by file, relative to the card.
-    :param licence: identifier of the licence; None for unknown.
+    :param license: identifier of the license; None for unknown.
     """
     first = next(iter(splits.values()))
-    title = one_line(first.domain.title or first.domain.name)
+    title = markdown_line(first.domain.title or first.domain.name)
     sections = [
-        _metadata(files, licence),
+        _metadata(files, license),
         f"# Turn-level preferences: {title}\n",
         _WHAT,
         _counts(splits),
         _files(files),
         _settings(first),
         *_health(first),
-        "## Strategies\n\n" + "\n".join(f"- {one_line(name)}" for name in first.domain.strategies.names) + "\n",
-        f"## Licence\n\n{one_line(licence) if licence else _NO_LICENCE}\n",
+        "## Strategies\n\n" + "\n".join(f"- {markdown_line(name)}" for name in first.domain.strategies.names) + "\n",
+        f"## Licence\n\n{markdown_line(license) if license else _NO_LICENSE}\n",
         f"## Intended use\n\n{_USE}\n",
     ]
     return "\n".join(sections)
 
 
-_NO_LICENCE = (
+_NO_LICENSE = (
     "Not stated. The seed dialogues have a licence of their own, and the models that wrote the replies have terms; "
     "settle both before you share this."
 )
@@ -60,10 +60,9 @@ _MARKUP = re.compile(
 )
 
 
-def one_line(text: str) -> str:
+def markdown_line(text: str) -> str:
     """``text`` on one line of Markdown, with nothing in it that Markdown or HTML would act on, or that hides."""
-    line = visible(" ".join(text.split()))
-    escaped = _MARKUP.sub(_escape, line)
+    escaped = _MARKUP.sub(_escape, one_line(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -77,9 +76,9 @@ def yaml_text(text: str) -> str:
     return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 
-def _metadata(files: Mapping[str, int], licence: str | None) -> str:
+def _metadata(files: Mapping[str, int], license: str | None) -> str:
     """YAML for the hub; nothing in its strings is markup."""
-    lines = ["---", f"license: {yaml_text(licence or 'unknown')}", "configs:"]
+    lines = ["---", f"license: {yaml_text(license or 'unknown')}", "configs:"]
     configs: dict[str, list[str]] = {}
     for file in files:
         configs.setdefault(PurePosixPath(file).parent.as_posix(), []).append(file)
@@ -95,7 +94,7 @@ def _counts(splits: Mapping[str, PreferenceDataset]) -> str:
     for name, data in splits.items():
         pairs = sum(len(record.pairs) for record in data.records)
         dialogues = sum(1 for _ in data.dialogues())
-        lines.append(f"| {one_line(name)} | {len(data.records)} | {len(data.seeds())} | {dialogues} | {pairs} |")
+        lines.append(f"| {markdown_line(name)} | {len(data.records)} | {len(data.seeds())} | {dialogues} | {pairs} |")
     return "\n".join([*lines, ""])
 
 
@@ -105,7 +104,7 @@ def _files(files: Mapping[str, int]) -> str:
     for file, rows in files.items():
         name, _, size = PurePosixPath(file).parent.as_posix().partition("-")
         what = next(title for form, title in titles.items() if form == name)
-        lines.append(f"| {one_line(file)} | {rows} | {what}{f', from {size} dialogues' if size else ''} |")
+        lines.append(f"| {markdown_line(file)} | {rows} | {what}{f', from {size} dialogues' if size else ''} |")
     lines += ["", "Every pair has a `provenance`: tree and node ids, turn, depth, strategies, Q and N of both sides."]
     return "\n".join([*lines, ""])
 
@@ -114,7 +113,7 @@ def _settings(data: PreferenceDataset) -> str:
     lines = ["## Extraction\n", "| setting | value | meaning |", "|---|---|---|"]
     for name, field in type(data.config).model_fields.items():
         cells = (name, str(getattr(data.config, name)), field.description or "")
-        lines.append(f"| {' | '.join(map(one_line, cells))} |")
+        lines.append(f"| {' | '.join(map(markdown_line, cells))} |")
     return "\n".join([*lines, ""])
 
 
@@ -123,4 +122,4 @@ def _health(data: PreferenceDataset) -> list[str]:
     warnings = data.health.warnings
     if not warnings:
         return []
-    return ["\n".join(["## Warnings\n", *(f"- {one_line(each)}" for each in warnings), ""])]
+    return ["\n".join(["## Warnings\n", *(f"- {markdown_line(each)}" for each in warnings), ""])]

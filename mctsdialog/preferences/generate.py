@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog._concurrency import for_each
+from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import CheckedRoles, Closure, Engine, History, open_journal, roles_for, run_probe
 from mctsdialog._search.simulate import read_outcome
 from mctsdialog._settings import lasting
@@ -59,12 +60,13 @@ class _Task:
         return hashlib.blake2b(json.dumps([turns, self.strategy]).encode(), digest_size=16).hexdigest()
 
 
+@renamed_arguments(most_per_turn="max_per_turn")
 async def probe_siblings(
     tree: Tree,
     roles: Roles,
     config: PreferenceConfig | None = None,
     *,
-    most_per_turn: int | None = None,
+    max_per_turn: int | None = None,
     horizon: int | None = None,
     concurrency: int = 4,
     journal: str | Path | None = None,
@@ -80,7 +82,7 @@ async def probe_siblings(
     :param tree: a searched tree; its bias is used.
     :param roles: as for the search.
     :param config: what counts as a valid path and as rejected.
-    :param most_per_turn: most siblings of one turn, those of lowest prior first; None for all.
+    :param max_per_turn: most siblings of one turn, those of lowest prior first; None for all.
     :param horizon: most simulated rounds; None for the search's own.
     :param concurrency: probes under way at once, 1 or more.
     :param journal: file of a journal; what is on it is not asked for again.
@@ -101,7 +103,7 @@ async def probe_siblings(
         _Task(node.id, tree.history(node), node.strategy)
         for family in config.valid_paths(tree).families()
         if not family.rejected
-        for node in _least_likely(family, most_per_turn)
+        for node in _least_likely(family, max_per_turn)
     ]
 
     async def play(task: _Task) -> dict[str, Any]:

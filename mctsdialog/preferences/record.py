@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
-from mctsdialog.dialogue.model import turns_fault
+from mctsdialog.dialogue._model import turns_fault
 from mctsdialog.errors import DataError
 from mctsdialog.files import check_width, first_fault, parse_json
 

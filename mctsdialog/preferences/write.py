@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
+from mctsdialog._moved import renamed_arguments
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
 from mctsdialog.preferences.card import dataset_card
@@ -29,13 +30,14 @@ FileType: TypeAlias = Literal["jsonl", "parquet"]
 _ROWS_AT_ONCE = 1000
 
 
+@renamed_arguments(licence="license")
 def write_dataset(
     splits: Mapping[str, PreferenceDataset],
     folder: str | Path,
     *,
     formats: Sequence[RowFormat] = tuple(FORMATS),
     file_type: FileType = "jsonl",
-    licence: str | None = None,
+    license: str | None = None,
     subsets: Sequence[int] = (),
 ) -> dict[str, int]:
     """Write a dataset with its card and manifest. Every file appears whole or not at all.
@@ -46,7 +48,7 @@ def write_dataset(
     :param folder: made where it is absent.
     :param formats: forms to write, see :data:`FORMATS`.
     :param file_type: "jsonl" or "parquet".
-    :param licence: for the card: an identifier as hubs have them ("cc-by-nc-4.0"); None writes "unknown".
+    :param license: for the card: an identifier as hubs have them ("cc-by-nc-4.0"); None writes "unknown".
     :param subsets: also write the first split's subsets of so many dialogues (paper section 5.4), as ``FORM-N``.
     :returns: rows by file, relative to the folder.
     :raises ConfigError: for an unknown form, a split whose name is no file name, a subset that is too large, or Parquet
@@ -78,15 +80,15 @@ def write_dataset(
         inside(out, name)  # before anything is written
     for part in {name.partition("/")[0] for name in planned}:
         sweep(inside(out, part), ".jsonl", ".parquet")
-    _write_manifest(out, splits, planned, licence, False)
+    _write_manifest(out, splits, planned, license, False)
     files = {
         f"{place}.{file_type}": _write_part(inside(out, f"{place}.{file_type}"), name, part, file_type)
         for place, (name, part) in parts.items()
     }
-    write_atomically(inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, licence))
+    write_atomically(inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, license))
     for stale in old - set(files):
         remove_file(out, stale)
-    _write_manifest(out, splits, files, licence, True)
+    _write_manifest(out, splits, files, license, True)
     return {place: entry["rows"] for place, entry in files.items()}
 
 
@@ -109,7 +111,7 @@ def _earlier_files(out: Path) -> set[str]:
 
 
 def _write_manifest(
-    out: Path, splits: Mapping[str, PreferenceDataset], files: Mapping[str, Any], licence: str | None, complete: bool
+    out: Path, splits: Mapping[str, PreferenceDataset], files: Mapping[str, Any], license: str | None, complete: bool
 ) -> None:
     """Write the manifest: first of what will be there, so that a killed call can be made again, and at last of all."""
     first = next(iter(splits.values()))
@@ -118,7 +120,7 @@ def _write_manifest(
         "version": 1,
         "domain": first.domain.model_dump(mode="json"),
         "config": first.config.model_dump(mode="json"),
-        "licence": licence,
+        "licence": license,
         "health": first.health.to_dict(),
         **({} if complete else {"complete": False}),
         "files": dict(files),

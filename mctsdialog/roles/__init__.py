@@ -1,15 +1,15 @@
 """The roles that drive a search: protocols, LLM implementations, prompt templates, reading of replies."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.roles.bundle import ROLE_NAMES, Roles, role_sampling
-from mctsdialog.roles.checks import checked_judgement, checked_scores, checked_text
-from mctsdialog.roles.health import JudgeNoise, RoleHealth, check_roles
-from mctsdialog.roles.judge import JudgeScoring, LLMJudge
-from mctsdialog.roles.llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
-from mctsdialog.roles.prompts import END_TOKEN, PROMPT_VERSION, Prompt, one_block, packaged_template
-from mctsdialog.roles.protocols import AveragedScores, Judge, JudgeScores, Seeker, Strategist, Supporter
-from mctsdialog.roles.replies import last_object
-from mctsdialog.roles.signal import JudgeSignal, SignalCase, judge_signal, signal_cases
+from mctsdialog.roles._bundle import ROLE_NAMES, Roles, role_sampling
+from mctsdialog.roles._checks import checked_judgement, checked_scores, checked_text
+from mctsdialog.roles._health import JudgeNoise, RoleHealth, check_roles
+from mctsdialog.roles._judge import JudgeScoring, LLMJudge
+from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles._prompts import END_TOKEN, PROMPT_VERSION, Prompt, one_block, packaged_template
+from mctsdialog.roles._protocols import AveragedScores, Judge, JudgeScores, Seeker, Strategist, Supporter
+from mctsdialog.roles._replies import last_object
+from mctsdialog.roles._signal import JudgeSignal, SignalCase, judge_signal, signal_cases
 
 __all__ = [
     "END_TOKEN",

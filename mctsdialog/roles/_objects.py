@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mctsdialog.dialogue.model import normal_name
+from mctsdialog.dialogue._model import normal_name
 
 _MOST_READ = 16_384
 """Characters read at the end of a reply: the object that counts is the last one."""

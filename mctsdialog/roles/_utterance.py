@@ -291,12 +291,16 @@ def _before(names: str, sides: str) -> str:
     )
 
 
+_TITLES = ("mr", "ms", "mrs", "dr", "prof", "dear")
+_NO_TITLE = "".join(rf"(?<!\b{title}{after})" for title in _TITLES for after in (r"\.", r"\.\s", r"\s"))
+
+
 def _turn(sides: str) -> re.Pattern[str]:
     """Where a turn of one of the sides begins, after the first."""
     note = rf"(?:\s*{_OPEN}[^()\[\]{{}}\n]{{0,60}}{_CLOSE})?"
     bracket = _bracket(sides, slash="")
     label = rf"{_BOLD}{_OPEN}?{_BOLD}{sides}{_BOLD}{_CLOSE}?{_BOLD}{note}{_BOLD}\s*{_COLON}"
     line = rf"\n\s*(?:#{{1,6}}\s*)?(?:{label}|{bracket}|(?:#{{1,6}}\s*|\*\*){sides}(?:\*\*|[^\S\n]*(?=\n|\Z)))"
-    inside = rf"(?<={_SENTENCE_END[:-1]}\"'”’»」』)*]){_SPACES}(?:{label}|{bracket}{_COLON}?(?=\s|\Z))"
-    capital = rf"(?<=\s)(?=[*_(\[]*(?-i:[A-Z])){label}"
+    inside = rf"(?<={_SENTENCE_END[:-1]}\"'”’»」』)*]){_NO_TITLE}{_SPACES}(?:{label}|{bracket}{_COLON}?(?=\s|\Z))"
+    capital = rf"(?<=\s){_NO_TITLE}(?=[*_(\[]*(?-i:[A-Z])){label}"
     return _compiled(rf"{line}|{inside}|{capital}")

@@ -6,7 +6,7 @@ import html as html_module
 from collections.abc import Iterable, Sequence
 
 from mctsdialog._text import visible_line
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line
 from mctsdialog.statistics._data import Distribution, StatisticsData
 
 STAGE_NAMES = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %", "last")
@@ -150,20 +150,20 @@ def sections(statistics: StatisticsData) -> Iterable[tuple[str, str, Table]]:
     like = f"Alike: a Jaccard similarity of word 3-grams of {near.threshold:g} or more."
     yield "Near duplicates", like, near_table(statistics)
     if statistics.toxicity is not None:
-        rated = f"Mean by {one_line(statistics.toxicity.scorer)}, from 0 to 1 (section 4.4)."
+        rated = f"Mean by {markdown_line(statistics.toxicity.scorer)}, from 0 to 1 (section 4.4)."
         yield "Toxicity", rated, toxicity_rows(statistics)
 
 
 def markdown(statistics: StatisticsData) -> str:
     """Everything as Markdown."""
-    lines = [f"# Statistics: {one_line(statistics.domain)}", ""]
+    lines = [f"# Statistics: {markdown_line(statistics.domain)}", ""]
     lines += [f"{statistics.trees} trees, {statistics.pairs} pairs.", ""]
     for title, what, (head, rows) in sections(statistics):
-        lines += [f"## {one_line(title)}", ""]
+        lines += [f"## {markdown_line(title)}", ""]
         lines += [what, ""] if what else []
-        lines.append(f"| {' | '.join(map(one_line, head))} |")
+        lines.append(f"| {' | '.join(map(markdown_line, head))} |")
         lines.append(f"|---|{'---:|' * (len(head) - 1)}")
-        lines += [f"| {' | '.join(one_line(number(cell)) for cell in row)} |" for row in rows]
+        lines += [f"| {' | '.join(markdown_line(number(cell)) for cell in row)} |" for row in rows]
         lines.append("")
     return "\n".join(lines)
 

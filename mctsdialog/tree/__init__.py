@@ -1,9 +1,9 @@
 """The conversation tree: four node types, statistics, invariants, and its form as plain data."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.tree.document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
-from mctsdialog.tree.json_file import load_tree, save_tree
-from mctsdialog.tree.nodes import (
+from mctsdialog.tree._document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
+from mctsdialog.tree._json_file import load_tree, save_tree
+from mctsdialog.tree._nodes import (
     MOST_REASON,
     EndNode,
     ExpandedNode,
@@ -17,8 +17,8 @@ from mctsdialog.tree.nodes import (
     UnexpandedNode,
     shared_scores,
 )
-from mctsdialog.tree.paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
-from mctsdialog.tree.tree import BestPath, Tree, own_visits
+from mctsdialog.tree._paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
+from mctsdialog.tree._tree import BestPath, Tree, own_visits
 
 __all__ = [
     "MOST_REASON",

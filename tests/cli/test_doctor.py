@@ -146,6 +146,7 @@ def test_replies_that_reasoning_leaves_no_room_for(doctor, stub_server):
         output
     )
     assert "cannot be played: supporter, seeker, strategist, judge" in output
+    assert output.count("sent again  the same, as another draw") == 4 * 2
 
 
 def test_replies_that_are_cut_short(doctor, stub_server):
@@ -154,6 +155,7 @@ def test_replies_that_are_cut_short(doctor, stub_server):
     code, output = doctor("--judge-pairs", 0)
     assert code == 0
     assert "read as     One sentence.\n" in output
+    assert "All four roles can be played, but see above what to change." in output
     assert "The supporter (at 192 tokens) had replies cut short: use --max-reply-tokens 1000" in advised(output)
 
 

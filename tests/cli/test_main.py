@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import mctsdialog
+from mctsdialog._text import one_line
 from mctsdialog.cli import main
-from mctsdialog.cli.text import one_line, tree_lines
+from mctsdialog.cli.text import tree_lines
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import mctsdialog
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli import main
-from mctsdialog.preferences.card import one_line
+from mctsdialog.preferences.card import markdown_line
 
 SECRET = "sk-very-secret-key"
 
@@ -34,7 +34,7 @@ def rows(path):
 
 
 def test_one_command_makes_the_whole_dataset(run, folder, tmp_path):
-    code, output = run(folder, "--split", "train=0.75,test=0.25", "--subset", 1, "--subset", 2, "--licence", "mit")
+    code, output = run(folder, "--split", "train=0.75,test=0.25", "--subset", 1, "--subset", 2, "--license", "mit")
     assert code == 0, output
     assert "4 trees, 3 with a valid path\n  1 without: root below theta" in output
     out = tmp_path / "preferences"
@@ -225,7 +225,7 @@ def test_roles_without_a_signal_are_warned_of_in_output_card_and_manifest(run, d
     assert "## Warnings" in card
     for warning in warnings:
         assert f"Warning: {warning}" in output
-        assert f"- {one_line(warning)}" in card
+        assert f"- {markdown_line(warning)}" in card
     (data,) = mctsdialog.preferences.load_preferences(tmp_path / "preferences").values()
     assert data.health == mctsdialog.roles.check_roles(tree)
     mctsdialog.write_dataset({"train": data}, tmp_path / "again")

@@ -21,6 +21,8 @@ from mctsdialog.errors import (
     JournalMismatchError,
     ModelRefusedError,
     ModelRequestError,
+    ModelResponseError,
+    ModelUnavailableError,
     ReplyError,
     TooManyFailuresError,
 )
@@ -236,6 +238,16 @@ async def test_more_failures_than_allowed_end_it_with_everything_kept(corpus, fa
     assert summary["trees"]["not_begun"] == 20 - 2 - limit - 1
     unlimited = await mctsdialog.search_corpus(corpus(20), broken, CONFIG, out=tmp_path, max_failures=None)
     assert len(unlimited.failures) == 18
+
+
+@pytest.mark.parametrize("kind", [ModelUnavailableError, ModelResponseError])
+async def test_where_no_model_is_at_all_the_run_ends(corpus, factory, tmp_path, kind):
+    broken = failing(factory, {"d1"}, kind("nobody listens there", lasting=True))
+    with pytest.raises(kind, match="nobody listens"):
+        await mctsdialog.search_corpus(corpus(9), broken, CONFIG, out=tmp_path, concurrency=1)
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert summary["stop_reason"].startswith(kind.__name__)
+    assert summary["trees"]["done"] == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -153,7 +153,7 @@ def test_no_more_workers_than_there_are_parts(options):
     assert most_workers({**options, "max_calls": 3}) == 3
     assert most_workers({**options, "concurrency": None}) is None
     with pytest.raises(ConfigError, match="5 workers cannot share a limit or budget of 4"):
-        RayExecutor(open_worker, workers=5, most_workers=4)
+        RayExecutor(open_worker, workers=5, max_workers=4)
 
 
 def test_counts_add_up_and_go_apart():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cso_train.evaluation.agreement import (
+from cso_train.evaluation._agreement import (
     cohen_kappa,
     cohen_kappa_interval,
     compare,

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from cso_train.config import resolve_config
+from cso_train import resolve_config
 
-card = pytest.importorskip("cso_train.card", reason="the training libraries are not installed")
+card = pytest.importorskip("cso_train._card", reason="the training libraries are not installed")
 
 EVIL = "---\nlicense: x\n---\n| `a` | <img src=x onerror=alert(1)> [y](javascript:alert(1)) \x1b[2J"
 

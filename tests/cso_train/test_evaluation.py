@@ -9,16 +9,23 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from cso_train._data import seed_of
 from cso_train.cli import main
-from cso_train.data import seed_of
 from cso_train.errors import TrainDataError
-from cso_train.evaluation import evaluate_replies
-from cso_train.evaluation.baselines import direct_refine, self_refine, with_example
-from cso_train.evaluation.contexts import build_test_set, read_test_set, write_test_set
-from cso_train.evaluation.plots import save_plots
-from cso_train.evaluation.replies import ServerReplies
-from cso_train.evaluation.run import evaluate_model, write_tables
-from cso_train.evaluation.table import json_table, latex_table, markdown_table, strategy_table
+from cso_train.evaluation import (
+    ServerReplies,
+    build_test_set,
+    evaluate_replies,
+    json_table,
+    latex_table,
+    markdown_table,
+    read_test_set,
+    save_plots,
+    strategy_table,
+    write_test_set,
+)
+from cso_train.evaluation._baselines import direct_refine, self_refine, with_example
+from cso_train.evaluation._evaluate import evaluate, write_tables
 from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues
 from mctsdialog.dialogue import write_dialogues
 from mctsdialog.preferences import chat_messages, system_prompt
@@ -124,7 +131,7 @@ def test_an_example_of_the_training_set_stands_in_the_system_prompt(cases):
     assert f"Supporter: ({cases[-1].strategy}) {cases[-1].text}" in shown[0]["content"]
     assert shown[1:] == list(cases[0].prompt[1:])
     with pytest.raises(ValueError, match="needs examples"):
-        anyio.run(lambda: evaluate_model(Echo(), cases[:1], ESC, baseline="example"))
+        anyio.run(lambda: evaluate(Echo(), cases[:1], ESC, baseline="example"))
 
 
 def test_a_perfect_model_scores_so(cases):
@@ -132,7 +139,7 @@ def test_a_perfect_model_scores_so(cases):
         async def answer(self, prompts, on_progress=None):
             return [f"({case.strategy}) {case.text}" for case in cases]
 
-    made, said = anyio.run(lambda: evaluate_model(Perfect(), cases, ESC, resamples=20))
+    made, said = anyio.run(lambda: evaluate(Perfect(), cases, ESC, resamples=20))
     assert (made.weighted_f1.value, made.rouge_l.value, made.bias.value) == (
         pytest.approx(100),
         pytest.approx(100),

@@ -5,13 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cso_train.callbacks import MetricsLog
-from cso_train.curves import save_curves
+from cso_train._callbacks import MetricsLog
+from cso_train._curves import save_curves
+from cso_train._run.folder import claim
 from cso_train.errors import RunError
-from cso_train.evaluation.run import write_report
-from cso_train.evaluation.sheets import write_rating_sheet
-from cso_train.packing.reference import save_table
-from cso_train.run import _claim
+from cso_train.evaluation import write_rating_sheet, write_report
+from cso_train.packing._reference import save_table
 from mctsdialog.errors import DataError
 
 IDENTITY = {"config": {}, "data": "x", "world_size": 1}
@@ -43,38 +42,38 @@ NAMES += [
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_run_refuses_links_in_its_folder(tmp_path, victim, name, restart):
     out = tmp_path / "out"
-    _claim(out, IDENTITY, RESOLVED, restart=False)
+    claim(out, IDENTITY, RESOLVED, restart=False)
     link = out / name
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(victim if "." not in name.strip(".") else victim / "important.txt")
     with pytest.raises(RunError, match="symbolic link"):
-        _claim(out, IDENTITY, RESOLVED, restart=restart)
+        claim(out, IDENTITY, RESOLVED, restart=restart)
     assert link.is_symlink()
 
 
 def test_restart_removes_what_a_run_has_and_nothing_else(tmp_path):
     out = tmp_path / "out"
-    _claim(out, IDENTITY, RESOLVED, restart=False)
+    claim(out, IDENTITY, RESOLVED, restart=False)
     for name in ("checkpoints/checkpoint-1", "model", "notes"):
         (out / name).mkdir(parents=True)
         (out / name / "x").write_text("x")
     (out / "metrics.jsonl").write_text("")
     with pytest.raises(RunError, match="holds other files"):
-        _claim(out, IDENTITY, RESOLVED, restart=True)
+        claim(out, IDENTITY, RESOLVED, restart=True)
     assert [path.name for path in out.iterdir()] == ["notes"]
 
 
 def test_a_kill_between_its_first_files_leaves_a_folder_that_can_be_used(tmp_path):
     out = tmp_path / "out"
-    _claim(out, IDENTITY, RESOLVED, restart=False)
+    claim(out, IDENTITY, RESOLVED, restart=False)
     (out / "config.yaml").unlink()
-    _claim(out, IDENTITY, RESOLVED, restart=False)
+    claim(out, IDENTITY, RESOLVED, restart=False)
     assert (out / "config.yaml").read_text() == "a: 1\n"
     other = tmp_path / "other"
     other.mkdir()
     (other / ".run.json.0123456789abcdef.tmp").write_text("{")
-    _claim(other, IDENTITY, RESOLVED, restart=False)
+    claim(other, IDENTITY, RESOLVED, restart=False)
     assert json.loads((other / "run.json").read_text()) == IDENTITY
     assert len(list(other.iterdir())) == 2
 

@@ -5,15 +5,15 @@ import math
 
 import pytest
 
-from cso_train.chat import ChatFormat
-from cso_train.config import resolve_config
-from cso_train.data import KINDS, load_data
+from cso_train import load_data, resolve_config
+from cso_train._chat import ChatFormat
+from cso_train.methods import METHODS
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from cso_train.methods import METHODS, build_trainer, training_settings  # noqa: E402
-from cso_train.models import ModelSource, load_model, load_tokenizer  # noqa: E402
+from cso_train._models import ModelSource, load_model, load_tokenizer  # noqa: E402
+from cso_train._trainer import build_trainer, training_settings  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
 
@@ -42,7 +42,7 @@ def make(tiny_folder, preference_file, sft_file, tmp_path):
         config = settings(method, **more)
         source = ModelSource.of(str(tiny_folder))
         tokenizer = load_tokenizer(source)
-        data = load_data([sft_file if method == "sft" else preference_file], KINDS[method])
+        data = load_data([sft_file if method == "sft" else preference_file], METHODS[method].kind)
         data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
         model = load_model(source, dtype=torch.float32)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}

@@ -19,8 +19,8 @@ from cso_train.evaluation import (
     rouge_l,
     strategy_scores,
 )
-from cso_train.evaluation.metrics import confusion_matrix, macro_f1, weighted_f1
-from cso_train.evaluation.rouge import longest_common_subsequence
+from cso_train.evaluation._metrics import confusion_matrix, macro_f1, weighted_f1
+from cso_train.evaluation._rouge import longest_common_subsequence
 from mctsdialog.dialogue import Strategy, StrategySet
 
 ORACLE = [[8, 1, 1], [4, 5, 1], [3, 2, 5]]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cso_train.evaluation.pairwise import (
+from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
     Judged,
     PairToJudge,

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from cso_train.progress import quiet_libraries
+from cso_train._progress import quiet_libraries
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from cso_train.evaluation.agreement import mean_weighted_kappa, raters_agreement, weighted_kappa
-from cso_train.evaluation.ratings import (
+from cso_train.evaluation._agreement import mean_weighted_kappa, raters_agreement, weighted_kappa
+from cso_train.evaluation._ratings import (
     RatingJudge,
     RatingResult,
     ReplyToRate,

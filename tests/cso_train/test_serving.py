@@ -5,8 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from cso_train._serving import TrainedSupporter  # noqa: E402
 from cso_train.errors import TrainModelError  # noqa: E402
-from cso_train.serving import TrainedSupporter  # noqa: E402
 from mctsdialog import Roles, SearchConfig, Turn, get_domain, sample_dialogues, search  # noqa: E402
 from mctsdialog.tree import SpokenNode  # noqa: E402
 

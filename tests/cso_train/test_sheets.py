@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cso_train.errors import TrainDataError
-from cso_train.evaluation.pairwise import PairToJudge
-from cso_train.evaluation.ratings import ReplyToRate
-from cso_train.evaluation.sheets import (
+from cso_train.evaluation import PairToJudge, ReplyToRate
+from cso_train.evaluation._sheets import (
     SheetKey,
     _plain,
     _safe,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cso_train import PresetError, TrainConfig, TrainConfigError, accumulation_steps, resolve_config
-from cso_train.config import device_batch
+from cso_train._config import device_batch
 
 pytest.importorskip("yaml")
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from cso_train.data import KINDS, TrainingData, leaks, load_data, seed_of, trained_seeds
+from cso_train._data import TrainingData, leaks, load_data, seed_of, trained_seeds
 from cso_train.errors import TrainDataError
+from cso_train.methods import METHODS
 from mctsdialog import DataError, PreferenceDataset, Scenario, Tree, Turn, get_domain, save_tree, write_dataset
 
 
@@ -71,7 +72,7 @@ def test_trees_give_the_rows_of_their_dataset(dataset, tmp_path):
         save_tree(esc_tree(index), tmp_path / f"tree-{index}.json")
     out = tmp_path / "out"
     write_dataset({"train": dataset}, out)
-    for kind in set(KINDS.values()):
+    for kind in {method.kind for method in METHODS.values()}:
         assert load_data([tmp_path], kind).rows == load_data([out], kind).rows
 
 

@@ -21,8 +21,8 @@ from cso_train import (
     memory_estimate,
     plan_run,
 )
+from cso_train._deepspeed import check_deepspeed_config, single_process_environment, world_from_environment
 from cso_train.errors import TrainModelError
-from cso_train.zero import check_deepspeed_config, single_process_environment, world_from_environment
 
 GIB = 2**30
 CPU = Machine(host_bytes=64 * GIB)
@@ -165,7 +165,7 @@ def test_importing_cso_train_is_light_and_importing_deepspeed_is_silent(deepspee
 import logging, os, sys
 import cso_train
 print([name for name in {heavy} if name in sys.modules])
-from cso_train.zero import import_deepspeed
+from cso_train._deepspeed import import_deepspeed
 import_deepspeed()
 print(os.environ["DS_ACCELERATOR"], logging.root.manager.disable)
 """
@@ -179,7 +179,7 @@ print(os.environ["DS_ACCELERATOR"], logging.root.manager.disable)
 TRAIN = """
 import os, sys, tempfile
 from cso_train import Machine, TrainConfig, deepspeed_config, plan_run
-from cso_train.zero import single_process_environment
+from cso_train._deepspeed import single_process_environment
 config = TrainConfig(zero_stage=int(sys.argv[1]), offload=sys.argv[2], batch_size=2, per_device_batch_size=1)
 plan = plan_run(config, Machine())
 os.environ.update(single_process_environment())

@@ -1,10 +1,12 @@
 import copy
 import pickle
+import re
 
 import pytest
 from pydantic import ValidationError
 
 from mctsdialog.dialogue import ESC, Criterion, Dialogue, Domain, Scenario, Strategy, StrategySet, Turn
+from mctsdialog.errors import DialogueError, DomainError
 
 
 def dialogue(*turns):
@@ -23,12 +25,64 @@ def test_a_dialogue_alternates_and_either_side_may_begin():
         ([("seeker", "a"), ("seeker", "b")], "turns 0 and 1 are both the seeker's"),
         ([("seeker", " \n")], "turn 0: the text is blank"),
         ([("seeker", "a", "Affirmation")], "a seeker turn has no strategy"),
-        ([("judge", "a")], "speaker must be seeker or supporter"),
     ],
 )
 def test_a_dialogue_refuses_wrong_turns(turns, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(DialogueError, match=message) as caught:
         dialogue(*turns)
+    assert caught.value.field == "turns"
+
+
+@pytest.mark.parametrize(
+    ("speaker", "hint"),
+    [("judge", "'judge'$"), ("user", "seeker is the word"), ("assistant", "supporter is the word"), (None, "None$")],
+)
+def test_another_speaker_is_refused_at_once(speaker, hint):
+    with pytest.raises(DialogueError, match=f"speaker must be seeker or supporter, not .*{hint}") as caught:
+        Turn(speaker, "a")
+    assert caught.value.field == "speaker"
+
+
+def test_lists_will_do_where_tuples_are_kept():
+    turns = [Turn("seeker", "a"), Turn("supporter", "b", "Plan")]
+    assert Dialogue(turns=turns) == Dialogue(turns=tuple(turns))
+    assert StrategySet(strategies=[Strategy(name="Plan")]).names == ("Plan",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field"),
+    [
+        (Dialogue, {"turns": "hello"}, "turns"),
+        (Dialogue, {"turns": [Turn("seeker", "a"), {"role": "assistant"}]}, "turns[1]"),
+        (Dialogue, {"turn": []}, "turn"),
+        (Scenario, {"id": 3}, "id"),
+        (Strategy, {"name": " "}, "name"),
+        (StrategySet, {"strategies": ["Plan"]}, "strategies[0]"),
+        (Criterion, {"name": "empathy", "levels": ["none"]}, "levels"),
+        (Domain, {**dict(ESC), "name": 3}, "name"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_of_ours_that_names_the_field(kind, values, field):
+    error = DialogueError if issubclass(kind, Scenario) else DomainError
+    with pytest.raises(error, match=f"^{kind.__name__}: {re.escape(field)}: ") as caught:
+        kind(**values)
+    assert caught.value.field == field
+
+
+def test_a_subclass_of_a_public_model_can_be_made():
+    class Rated(Dialogue):
+        stars: int = 0
+
+    assert Rated(turns=[Turn("seeker", "a")], stars=3).stars == 3
+    with pytest.raises(DialogueError, match=r"^Rated: stars: "):
+        Rated(stars="many")
+
+
+def test_json_of_a_dialogue_is_read_as_before():
+    made = Dialogue(turns=[Turn("seeker", "a")])
+    assert Dialogue.model_validate_json(made.model_dump_json()) == made
+    with pytest.raises(ValidationError, match=r"turns\.0\.speaker"):
+        Dialogue.model_validate_json('{"turns": [{"speaker": "user", "text": "a"}]}')
 
 
 def test_a_dialogue_is_immutable_and_has_its_scenario():
@@ -73,7 +127,7 @@ def test_a_strategy_set_resolves_letter_case_hyphens_and_aliases():
     ],
 )
 def test_a_strategy_set_refuses_what_is_ambiguous(names, aliases, message):
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(DomainError, match=message):
         StrategySet(strategies=tuple(Strategy(name=name) for name in names), aliases=aliases)
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctsdialog.dialogue import DialogueSet, ReadReport, read_dialogues
+from mctsdialog.dialogue import ESC, READERS, DialogueSet, ReadReport, read_dialogues
+from mctsdialog.dialogue.readers._common import Draft, Reader, Utterance
 from mctsdialog.errors import ConfigError, DialogueError, DomainError
 
 EXTES = {"scene": "s", "description": "d", "content": [{"User": "a"}, {"AI": "b", "AI Strategy": "Affirmation"}]}
@@ -267,3 +268,21 @@ def test_any_irregular_extes_dialogue(tmp_path_factory, contents):
         report = found.report
         lost = sum(report.supporter_turns_dropped.values()) + sum(report.seeker_turns_dropped.values())
         assert said == sum(len(dialogue.turns) for dialogue in found) + lost + report.turns_merged
+
+
+def test_a_reader_of_ones_own_is_one_object(write, monkeypatch):
+    def read(item, context):
+        said = [context.text(line, "lines") for line in item["lines"]]
+        sides = ("seeker", "supporter")
+        labels = ("", "Affirmation")
+        turns = [Utterance(sides[at % 2], text, labels[at % 2]) for at, text in enumerate(said)]
+        return Draft(tuple(turns), scene=context.text(item.get("about"), "about"))
+
+    monkeypatch.setitem(READERS, "lines", Reader("lines", read, recognises=lambda item: "lines" in item, domain=ESC))
+    file = write([{"about": "Work", "lines": ["Hello.", "You can do it.", "Thanks."]}])
+    for name in ("auto", "lines"):
+        (found,) = read_dialogues(file, format=name)
+        assert found.scene == "Work"
+        assert [turn.strategy for turn in found.turns] == [None, "Affirmation", None]
+    with pytest.raises(ConfigError, match="name it: format='lines', 'extes', 'esconv' or 'chat'"):
+        read_dialogues(file, format="line")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cso_train.cli import main
-from cso_train.evaluation import sheets
-from cso_train.evaluation.contexts import read_test_set
+from cso_train.evaluation import _sheets as sheets
+from cso_train.evaluation import read_test_set
 from mctsdialog import load_domain
 
 pytestmark = pytest.mark.timeout(60)

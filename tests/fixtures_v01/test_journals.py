@@ -133,7 +133,7 @@ def helpers(domain, players):
 def test_a_journal_of_probes_gives_the_probed_tree_without_a_call(helpers, holds):
     roles, model = helpers
     tree = mctsdialog.load_tree("trees/gold.json")
-    options = {"most_per_turn": 2, "journal": "journals/gold.siblings.jsonl"}
+    options = {"max_per_turn": 2, "journal": "journals/gold.siblings.jsonl"}
     done = anyio.run(lambda: probe_siblings(tree, roles, LOOSE, **options))
     assert model.calls == 0
     assert done.asked == done.done == done.replayed > 1

@@ -6,16 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cso_train.data import load_data, trained_seeds
+from cso_train._data import load_data, trained_seeds
 from mctsdialog.cli import main
-from mctsdialog.preferences import (
-    DatasetStatistics,
-    dataset_statistics,
-    load_preferences,
-    read_rows,
-    read_trees,
-)
-from mctsdialog.preferences.config import PreferenceConfig
+from mctsdialog.preferences import PreferenceConfig, load_preferences, read_rows, read_trees
+from mctsdialog.statistics import DatasetStatistics, dataset_statistics
 
 pytest.importorskip("pyarrow")
 pytestmark = pytest.mark.timeout(60)

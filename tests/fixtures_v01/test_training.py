@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from cso_train._models import load_for_answers  # noqa: E402
 from cso_train.cli import main  # noqa: E402
-from cso_train.models import load_for_answers  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the libraries' own warnings
 RUNS = ("lora", "full")

@@ -218,6 +218,15 @@ async def test_a_quota_that_never_recovers_ends_the_run_and_says_what_to_do(ask:
     assert 200 < sum(waits.seconds) <= 301
 
 
+async def test_a_limit_of_hours_ends_the_run_at_once(ask: Any) -> None:
+    day = ModelUnavailableError("free requests per day", status=429, retry_after=7200.0)
+    model, waits = waiting(ScriptedModel(lambda request: day))
+    with pytest.raises(ModelUnavailableError, match=r"asks to wait 7200 s") as caught:
+        await model.complete(ask())
+    assert caught.value.lasting
+    assert waits.seconds == []
+
+
 async def test_where_other_calls_are_let_through_a_limit_fails_its_call_alone(ask: Any) -> None:
     def answer(request: Any) -> Any:
         unlucky = request.messages[0].content == "unlucky"

@@ -114,9 +114,9 @@ async def test_pairs_grow_and_old_ones_stay(tree, functions, domain):
     assert before < after
 
 
-async def test_most_per_turn_takes_the_least_likely_first(tree, functions, domain):
+async def test_max_per_turn_takes_the_least_likely_first(tree, functions, domain):
     wanted = open_turns(tree)
-    await probe_siblings(tree, functions.roles(domain), most_per_turn=1)
+    await probe_siblings(tree, functions.roles(domain), max_per_turn=1)
     for untried in wanted.values():
         least = min(untried, key=lambda node_id: tree[node_id].prior)
         assert [node_id for node_id in untried if tree[node_id].type != "unexpanded"] == [least]

@@ -22,7 +22,7 @@ from mctsdialog.preferences import (
     tree_files,
     write_dataset,
 )
-from mctsdialog.preferences.card import one_line, yaml_text
+from mctsdialog.preferences.card import markdown_line, yaml_text
 
 
 def two_turn_tree(maker, id):
@@ -139,7 +139,7 @@ def test_a_manifest_that_points_outside_its_folder_is_refused(dataset, tmp_path)
 
 
 def test_the_card_has_counts_settings_domain_licence_and_use(dataset, tmp_path):
-    write_dataset({"train": dataset}, tmp_path, licence="cc-by-nc-4.0")
+    write_dataset({"train": dataset}, tmp_path, license="cc-by-nc-4.0")
     card = (tmp_path / "README.md").read_text("utf-8")
     assert 'license: "cc-by-nc-4.0"' in card
     assert "| train | 4 | 4 | 4 | 12 |" in card
@@ -154,7 +154,7 @@ def test_markup_in_names_is_inert_in_the_card(maker, domain_maker, tmp_path):
     hostile = domain_maker(("<script>alert(1)</script>", "[x](http://e.vil)|", "plain"))
     tree = maker.tree(id="t", domain=hostile)
     maker.family(tree, 0, {"plain": (0.9, 2, "end"), "[x](http://e.vil)|": (-1.0, 1)})
-    write_dataset({"train": PreferenceDataset.from_trees([tree])}, tmp_path, licence='"\n- evil: yes')
+    write_dataset({"train": PreferenceDataset.from_trees([tree])}, tmp_path, license='"\n- evil: yes')
     card = (tmp_path / "README.md").read_text("utf-8")
     assert "<script>" not in card
     assert "- [x]" not in card
@@ -252,7 +252,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_free_text_is_text_in_markdown(name):
-    shown = one_line(name)
+    shown = markdown_line(name)
     assert len(shown.splitlines()) == 1
     hub = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     page = hub.render(f"- x {shown}\n- {shown}\n\n| a | b |\n|---|---|\n| {shown} | c |")

@@ -10,7 +10,7 @@ from mctsdialog.dialogue import ESC, Turn
 from mctsdialog.errors import ReplyError
 from mctsdialog.llm import ScriptedModel
 from mctsdialog.roles import LLMJudge
-from mctsdialog.roles.replies import is_end, last_object, parse_judgement, parse_scores, parse_utterance
+from mctsdialog.roles._replies import is_end, last_object, parse_judgement, parse_scores, parse_utterance
 
 NAMES = ("seeker", "supporter", *ESC.strategies.names)
 PARSERS = [

@@ -109,6 +109,17 @@ async def test_a_refusal_is_another_draw_and_after_the_attempts_an_error(domain,
     assert no.text not in text_of(model.requests[2])
 
 
+async def test_a_refusal_that_is_only_said_is_one_too(domain):
+    said = "I'm sorry, but I can't assist with that request."
+    for role in (LLMSeeker, LLMJudge):
+        model = ScriptedModel([said] * 3)
+        with pytest.raises(ModelRefusedError) as caught:
+            await (role(model, domain).reply if role is LLMSeeker else role(model, domain).judge)(HISTORY[:2])
+        assert caught.value.reason == "refusal"
+        assert all(said not in text_of(request) for request in model.requests)
+    assert await LLMSeeker(ScriptedModel([said, "Well."]), domain).reply(PLAIN) == "Well."
+
+
 @pytest.mark.parametrize(
     ("completion", "says"),
     [
@@ -340,3 +351,14 @@ def test_a_faulty_template_names_domain_and_field(domain, text, problem):
 def test_packaged_templates_are_there():
     for role in mctsdialog.dialogue.TEMPLATE_NAMES:
         assert "{% block system" in packaged_template(role)
+
+
+async def test_the_note_of_a_strategy_that_a_model_repeats_is_no_part_of_its_turn():
+    domain = mctsdialog.get_domain("esc")
+    strategy = domain.strategies.names[0]
+    note = domain.strategies[strategy].description
+    model = ScriptedModel([f"It is hard. [{note}]", f"({note}) It is hard."])
+    supporter = LLMSupporter(model, domain)
+    for _ in range(2):
+        assert await supporter.reply(PLAIN, strategy) == "It is hard."
+    assert supporter.removed == {"echoes": 2}

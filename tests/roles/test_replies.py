@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.roles import checked_judgement, checked_scores, checked_text
-from mctsdialog.roles.replies import is_end, parse_judgement, parse_scores, parse_utterance
+from mctsdialog.roles._replies import is_end, parse_judgement, parse_scores, parse_utterance
 
 SCORES = {"Ask": 3, "Comfort": 10, "Plan": 0}
 PLAIN = json.dumps(SCORES)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.errors import DomainError
+from mctsdialog.roles import _prompts as prompts_module
 from mctsdialog.roles import packaged_template
-from mctsdialog.roles import prompts as prompts_module
+from mctsdialog.roles._prompts import Prompt
 from mctsdialog.roles._template import FILTERS, Template, TemplateError, plain
-from mctsdialog.roles.prompts import Prompt
 
 SCENARIO = mctsdialog.Scenario(scene="Work", description="I {{ lost }} my {% job %}.", id="one", source="a file")
 

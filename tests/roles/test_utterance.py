@@ -82,6 +82,7 @@ CLEAN = [
     "**Affirmation** is what I need.", "Ask: who, when, why?", "See https://example.org/a?b=c (or not).", "1. Breathe.\n2. Sleep.",
     "Breathe.\nSleep.", "می‌خواهم بروم.", "👩‍👩‍👧 are here 👍🏽!", "नमस्ते! आप कैसे हैं?", "我：很累。", "Er sagte: „Nein.“ Und ging.", "a < b > c & <br>",
     "Self-care matters.", "I said “Seeker” once.", "Answer by tomorrow, please.", "[sic] and {so} on", "C'est l'été.", "½ “quoted",
+    "You asked me, Mr. Seeker: why?", "Tell me, Mrs Supporter: how?", "I wrote: Dear Supporter: thank you.",
 ]  # fmt: skip
 
 

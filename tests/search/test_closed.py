@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import Closure, Engine, Exchange, Growth, Journal, Outcome, SearchConfig
+from mctsdialog._search import Closure, Engine, Exchange, Growth, Outcome, SearchConfig, open_journal
 from mctsdialog._search.scheduler import Scheduler
 from mctsdialog._search.simulate import CheckedRoles, run_trial
 from mctsdialog.dialogue import Scenario, Turn
@@ -519,7 +519,7 @@ async def test_a_closed_record_that_does_not_fit_is_a_clear_error(tmp_path, doma
     header = {name: records[0][name] for name in ("dialogue", "domain", "config", "roles")}
     moved = tmp_path / "moved.jsonl"
     place = max(number for number, record in enumerate(records) if record.get("type") == "closed")
-    with Journal(moved, header) as journal:
+    with open_journal(moved, header) as journal:
         for number, record in enumerate(records[1:], start=1):
             journal.append({**record, **change} if number == place else record)
     with pytest.raises(JournalError, match=r"moved\.jsonl: .*does not fit"):
@@ -588,7 +588,7 @@ async def test_a_plan_goes_on_without_a_refused_branch_and_says_so_where_none_is
     assert found.strategy == "Plan"
     functions = refusing(hash_roles(domain.strategies.names), lambda role, given: role == "supporter")
     with pytest.raises(ModelRefusedError, match=r"every reply to this conversation: supporter: .* \("):
-        await mctsdialog.plan(history, functions.roles(domain), SearchConfig(max_iterations=6), seconds=20)
+        await mctsdialog.plan(history, functions.roles(domain), SearchConfig(max_iterations=6), max_seconds=20)
 
 
 async def test_a_plan_does_not_reuse_a_closed_node(domain, hash_roles):

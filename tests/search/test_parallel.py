@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import Engine, Journal, Outcome
+from mctsdialog._search import Engine, Outcome, open_journal
 from mctsdialog._search.scheduler import Scheduler
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError, ReplyError
 from mctsdialog.tree import SpokenNode, tree_to_document
@@ -225,10 +225,10 @@ async def test_a_deterministic_search_refuses_another_number_and_a_wrong_trial(t
     with pytest.raises(JournalMismatchError) as caught:
         await grow(gold, functions, domain, journal=path, parallelism=3)
     assert "config.deterministic" in caught.value.differences
-    with Journal(path, _header(path)) as journal:
+    with open_journal(path, _header(path)) as journal:
         records = journal.records
     moved = tmp_path / "moved.jsonl"
-    with Journal(moved, _header(path)) as journal:
+    with open_journal(moved, _header(path)) as journal:
         for record in records:
             journal.append({**record, "leaf": 1} if record.get("number") == 4 else record)
     with pytest.raises(JournalError, match=r"moved\.jsonl: .*trial 4 was played on node 1"):

@@ -47,7 +47,7 @@ async def test_calls_are_counted_and_never_more_than_allowed(domain, hash_roles)
         for calls in (most_calls(2), 40, 97):
             functions = hash_roles(domain.strategies.names, end_one_in=0)
             config = CONFIG.replace(parallelism=parallelism)
-            plan = await mctsdialog.plan(HELLO, functions.roles(domain), config, calls=calls)
+            plan = await mctsdialog.plan(HELLO, functions.roles(domain), config, max_calls=calls)
             assert len(functions.calls) == plan.calls <= calls
             assert plan.calls > calls - most_calls(2) * parallelism
             assert plan.stopped == "calls"
@@ -81,7 +81,7 @@ async def test_time_is_a_limit_but_the_first_reply_is_waited_for(domain, hash_ro
 
     roles = mctsdialog.Roles(fast.seeker, fast.supporter, fast.strategist, Judge(), domain=domain)
     with anyio.fail_after(20):
-        plan = await mctsdialog.plan(HELLO, roles, CONFIG, seconds=0.001)
+        plan = await mctsdialog.plan(HELLO, roles, CONFIG, max_seconds=0.001)
     assert plan.stopped == "seconds"
     assert plan.tree.iterations >= 1
     plan.tree.check()
@@ -163,9 +163,9 @@ async def test_wrong_use_is_one_clear_error(domain, hash_roles):
     with pytest.raises(DialogueError, match="last turn is the seeker's"):
         await mctsdialog.plan((), roles, CONFIG)
     with pytest.raises(ConfigError, match="one trial can take 14 calls at horizon 2, not 3"):
-        await mctsdialog.plan(HELLO, roles, CONFIG, calls=3)
+        await mctsdialog.plan(HELLO, roles, CONFIG, max_calls=3)
     with pytest.raises(ConfigError, match="seconds"):
-        await mctsdialog.plan(HELLO, roles, CONFIG, seconds=0)
+        await mctsdialog.plan(HELLO, roles, CONFIG, max_seconds=0)
     with pytest.raises(ConfigError, match="at least one iteration"):
         await mctsdialog.plan(HELLO, roles, CONFIG.replace(max_iterations=0))
     other = await mctsdialog.plan(HELLO, hash_roles(mctsdialog.get_domain("esc").strategies.names).roles(), CONFIG)
@@ -182,7 +182,7 @@ async def test_an_error_of_a_role_is_the_callers(domain, hash_roles):
 
     roles = mctsdialog.Roles(fast.seeker, fast.supporter, fast.strategist, Judge(), domain=domain)
     with pytest.raises(ReplyError, match="is no use"):
-        await mctsdialog.plan(HELLO, roles, CONFIG, seconds=5)
+        await mctsdialog.plan(HELLO, roles, CONFIG, max_seconds=5)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.errors import TreeFormatError
-from mctsdialog.tree import document, json_schema, tree_to_document
+from mctsdialog.tree import _document as document
+from mctsdialog.tree import json_schema, tree_to_document
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "tree.schema.json"
 

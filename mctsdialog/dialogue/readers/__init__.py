@@ -1,26 +1,30 @@
-"""Dialogues from files: ExTES, ESConv, and chat JSON lines of our own."""
+"""Dialogues from files: ExTES, ESConv, and chat JSON lines of our own.
+
+Each form of files is one module, whose ``READER`` is found by its being there. To add one, copy ``esconv.py``.
+"""
 
 from __future__ import annotations
 
 import os
+import pkgutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
-from mctsdialog.dialogue.domains import ESC, ESCONV, get_domain
-from mctsdialog.dialogue.model import Dialogue, Domain
-from mctsdialog.dialogue.readers.chat import CHAT_KEYS, read_chat, write_dialogues
-from mctsdialog.dialogue.readers.common import Context, Draft, assemble, clip, item_id, kind_of, loose_keys
-from mctsdialog.dialogue.readers.esconv import read_esconv
-from mctsdialog.dialogue.readers.extes import read_extes
-from mctsdialog.dialogue.readers.files import MOST_MALFORMED, RawItem, load_items, streamed_items, wrapped_list
-from mctsdialog.dialogue.readers.report import DialogueSet, DialogueStream, ReadReport, Tally
+from mctsdialog.dialogue._domains import ESC, get_domain
+from mctsdialog.dialogue._model import Dialogue, Domain
+from mctsdialog.dialogue.readers._common import Context, Reader, assemble, clip, item_id, kind_of
+from mctsdialog.dialogue.readers._files import MOST_MALFORMED, RawItem, load_items, streamed_items, wrapped_list
+from mctsdialog.dialogue.readers._report import DialogueSet, DialogueStream, ReadReport, Tally
+from mctsdialog.dialogue.readers.chat import is_start, write_dialogues
 from mctsdialog.errors import ConfigError, DialogueError, DomainError
 
 __all__ = [
+    "READERS",
     "DialogueFormat",
     "DialogueSet",
     "DialogueStream",
@@ -30,15 +34,23 @@ __all__ = [
     "write_dialogues",
 ]
 
-DialogueFormat: TypeAlias = Literal["auto", "extes", "esconv", "chat"]
-"""The formats of dialogue files; "auto" looks at the keys of the items."""
+DialogueFormat: TypeAlias = str
+"""The formats of dialogue files, "extes", "esconv" and "chat"; "auto" looks at the keys of the items."""
 
-_READERS: dict[str, Callable[[Mapping[str, object], Context], Draft]] = {
-    "extes": read_extes,
-    "esconv": read_esconv,
-    "chat": read_chat,
-}
-_HOW_TO_NAME = "name it: format='extes', 'esconv' or 'chat'"
+
+def _discover() -> dict[str, Reader]:
+    modules = sorted(each.name for each in pkgutil.iter_modules(__path__) if not each.name.startswith("_"))
+    found = [import_module(f"{__name__}.{name}").READER for name in modules]
+    return {reader.name: reader for reader in found}
+
+
+READERS: dict[str, Reader] = _discover()
+"""The readers by format, in the order in which they are asked whether an item is theirs."""
+
+
+def _how_to_name() -> str:
+    *names, last = (repr(name) for name in reversed(READERS))
+    return f"name it: format={', '.join(names)} or {last}"
 
 
 def read_dialogues(
@@ -99,8 +111,8 @@ def stream_dialogues(
 
 
 def _checked(file: Path, format: str) -> Path:
-    if format not in get_args(DialogueFormat):
-        raise ConfigError(f"there is no format {format!r}; {_HOW_TO_NAME}", field="format")
+    if format != "auto" and format not in READERS:
+        raise ConfigError(f"there is no format {format!r}; {_how_to_name()}", field="format")
     return file
 
 
@@ -159,7 +171,7 @@ class _Items:
 
     def _read(self, index: int, item: RawItem, context: Context) -> Dialogue | None:
         value = context.mapping(item.value)
-        draft = _READERS[self.format](value, context)
+        draft = READERS[self.format].read(value, context)
         dialogue_id = self._unique(item_id(value, f"{self._stem}-{index:04d}", context), context)
         if not draft.source:
             draft = replace(draft, source=self._source)
@@ -206,7 +218,7 @@ def _detected(items: Iterable[RawItem], file: Path) -> str:
     if len(certain) == 1:
         return certain[0]
     if certain:
-        raise DialogueError(f"its items are of different formats ({', '.join(certain)}); {_HOW_TO_NAME}", file=file)
+        raise DialogueError(f"its items are of different formats ({', '.join(certain)}); {_how_to_name()}", file=file)
     if found:
         return "chat"
     values = list(islice(_values(items), 2))
@@ -215,25 +227,19 @@ def _detected(items: Iterable[RawItem], file: Path) -> str:
         raise DialogueError(message, file=file)
     first = values[0]
     seen = f"keys {', '.join(map(clip, list(first)[:5]))}" if isinstance(first, dict) else kind_of(first)
-    raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {_HOW_TO_NAME}", file=file)
+    raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {_how_to_name()}", file=file)
 
 
 def _format_of(value: object) -> str | None:
     if not isinstance(value, dict):
         return None
-    if "turns" in value or "messages" in value:
-        return "chat"
-    if "dialog" in value:
-        return "esconv"
-    if "content" in value or "content" in loose_keys(value):
-        return "extes"
-    described = "scene" in value or "description" in value
-    return "scenario" if described and value.keys() <= set(CHAT_KEYS) else None
+    found = next((name for name, reader in READERS.items() if reader.recognises(value)), None)
+    return found or ("scenario" if is_start(value) else None)
 
 
 def _native_domain(items: Iterable[RawItem], format: str, file: Path) -> Domain:
-    if format != "chat":
-        return ESCONV if format == "esconv" else ESC
+    if (native := READERS[format].domain) is not None:
+        return native
     values = (value for value in _values(items) if isinstance(value, dict))
     named = (value["domain"] for value in values if isinstance(value.get("domain"), str))
     names = list(dict.fromkeys(name for name in named if name.strip()))

@@ -12,13 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mctsdialog.dialogue.model import Dialogue, Domain, Speaker
-from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip, has_lone_surrogate, kind_of
-from mctsdialog.dialogue.readers.report import DialogueSet
+from mctsdialog.dialogue._model import CHAT_ROLES, Dialogue, Domain, Speaker
+from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, clip, has_lone_surrogate, kind_of
+from mctsdialog.dialogue.readers._report import DialogueSet
 from mctsdialog.errors import DialogueError
 from mctsdialog.files import write_atomically
 
 CHAT_KEYS = ("id", "conv_id", "dialogue_id", "scene", "description", "domain", "source", "turns", "messages")
+
+
+def is_start(item: Mapping[str, object]) -> bool:
+    """Whether an item is a conversation to come: a scene or a description, and no key of another format."""
+    return ("scene" in item or "description" in item) and item.keys() <= set(CHAT_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class _Shape:
 
 
 _TURNS = _Shape("turns", "speaker", "text", {"seeker": "seeker", "supporter": "supporter"})
-_MESSAGES = _Shape("messages", "role", "content", {"user": "seeker", "assistant": "supporter"})
+_MESSAGES = _Shape("messages", "role", "content", CHAT_ROLES)
 
 
 def read_chat(item: Mapping[str, object], context: Context) -> Draft:
@@ -87,6 +92,9 @@ def _utterance(entry: Mapping[str, object], field: str, shape: _Shape, context: 
     if label and speaker == "seeker":
         raise context.error("only the supporter's turns have a strategy", f"{field}.strategy")
     return Utterance(speaker, context.text(entry[shape.text_key], f"{field}.{shape.text_key}"), label)
+
+
+READER = Reader("chat", read_chat, recognises=lambda item: "turns" in item or "messages" in item)
 
 
 def write_dialogues(

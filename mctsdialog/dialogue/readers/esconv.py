@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mctsdialog.dialogue.model import Speaker
-from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip
+from mctsdialog.dialogue._domains import ESCONV
+from mctsdialog.dialogue._model import Speaker
+from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, clip
 
 _SPEAKERS: dict[str, Speaker] = {
     "seeker": "seeker",
@@ -72,3 +73,6 @@ def _label(entry: Mapping[str, object], field: str, context: Context) -> str:
         if label := context.text(notes.get("strategy"), f"{field}.annotation.strategy"):
             return label
     return context.text(entry.get("strategy"), f"{field}.strategy")
+
+
+READER = Reader("esconv", read_esconv, recognises=lambda item: "dialog" in item, domain=ESCONV)

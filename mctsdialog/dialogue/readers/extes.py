@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mctsdialog.dialogue.readers.common import Context, Draft, Utterance, clip, loose_key, loose_keys
+from mctsdialog.dialogue._domains import ESC
+from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, clip, loose_key, loose_keys
 
 _STRATEGY_KEYS = ("aistrategy", "strategy")
 _NESTED_TEXT_KEYS = ("ai", "response", "airesponse", "text", "content", "reply", "message")
@@ -88,3 +89,10 @@ def _supporter(value: object, label: str, field: str, context: Context) -> Utter
 def _label(item: Mapping[str, object], field: str, context: Context) -> str:
     labels = [context.text(item[key], f"{field}.{key}") for key in item if loose_key(key) in _STRATEGY_KEYS]
     return next((label for label in labels if label), "")
+
+
+def _is_extes(item: Mapping[str, object]) -> bool:
+    return "content" in item or "content" in loose_keys(item)
+
+
+READER = Reader("extes", read_extes, recognises=_is_extes, domain=ESC)

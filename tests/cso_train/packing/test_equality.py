@@ -1,24 +1,25 @@
 """Trees give the log-probabilities, losses and gradients of pair-wise computation, written here apart."""
 
+import json
 import math
 import shutil
 
 import numpy as np
 import pytest
 
-from cso_train.chat import ChatFormat
-from cso_train.config import resolve_config
-from cso_train.data import KINDS, load_data
+from cso_train import load_data, methods, resolve_config
+from cso_train._chat import ChatFormat
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from cso_train.methods import build_trainer, training_settings  # noqa: E402
-from cso_train.models import ModelSource, load_model, load_tokenizer  # noqa: E402
-from cso_train.packing import attention  # noqa: E402
-from cso_train.packing.attention import PACKABLE, MaskMaker, attention_kernel, seen_parts  # noqa: E402
-from cso_train.packing.forward import add_tree_head, make_pack  # noqa: E402
-from cso_train.packing.rows import Reply  # noqa: E402
+from cso_train._models import ModelSource, load_model, load_tokenizer  # noqa: E402
+from cso_train._trainer import build_trainer, training_settings  # noqa: E402
+from cso_train.methods import Reply, ReplySet  # noqa: E402
+from cso_train.packing import _attention as attention  # noqa: E402
+from cso_train.packing._attention import PACKABLE, MaskMaker, attention_kernel, seen_parts  # noqa: E402
+from cso_train.packing._forward import add_tree_head, make_pack  # noqa: E402
+from cso_train.packing._rows import Layout  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
 
@@ -42,7 +43,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
         config = resolve_config(None, None, values).config
         source = ModelSource.of(str(model_folder(model)))
         tokenizer = load_tokenizer(source)
-        data = load_data([branching_sft_file if method == "sft" else tree_file], KINDS[method])
+        data = load_data([branching_sft_file if method == "sft" else tree_file], methods.METHODS[method].kind)
         data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
         kernel = attention_kernel(config.attention, model, packed=True, on_gpu=False)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}
@@ -54,7 +55,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
             settings=training_settings(config, fixed),
         )
         trainer.accelerator.prepare_model(trainer.model)
-        trainer._ensure_reference()
+        trainer.objective.ensure_reference()
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter in trainer.model.parameters():
@@ -74,6 +75,11 @@ def log_probs(model, reply):
     return picked[torch.from_numpy(reply.scored) - 1]
 
 
+def scored_parts(row):
+    """A row's replies, then the spans of them, each as a reply."""
+    return [*row.replies, *(Reply(reply.ids, span) for reply in row.replies for span in reply.spans.values())]
+
+
 def before(trainer, reply):
     model = trainer.model
     with torch.no_grad(), model.disable_adapter():
@@ -82,9 +88,9 @@ def before(trainer, reply):
 
 def expected_loss(trainer, rows):
     """The loss of a batch by the method's formula, row by row."""
-    config, model = trainer._setup.config, trainer.model
+    config, model = trainer.objective.config, trainer.model
     beta, losses = config.beta, []
-    own = [[log_probs(model, reply) for reply in row.replies] for row in rows]
+    own = [[log_probs(model, part) for part in scored_parts(row)] for row in rows]
     if config.method == "sft":
         return -sum(each[0].sum() for each in own) / sum(len(each[0]) for each in own)
     if config.method == "kto":
@@ -93,7 +99,7 @@ def expected_loss(trainer, rows):
         divergence = max(0.0, float(sum(gains)) / len(gains))
         for row, (scores,) in zip(rows, own, strict=True):
             ratio = scores.sum() - before(trainer, row.replies[0])
-            sign, weight = (1, config.chosen_weight) if row.label else (-1, config.rejected_weight)
+            sign, weight = (1, config.chosen_weight) if row.values[0] else (-1, config.rejected_weight)
             losses.append(weight * (1 - torch.sigmoid(beta * sign * (ratio - divergence))))
         return sum(losses) / len(losses)
     for row, (chosen, rejected, *whole) in zip(rows, own, strict=True):
@@ -122,13 +128,13 @@ def packed_step(trainer, number=0):
     """(loss, gradients, rows) of a packed step."""
     trainer.model.eval()  # the same passes, without the trainer's bookkeeping
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer._totals("train", plan)
+    totals = trainer.objective.totals("train", plan)
     whole = 0.0
     for pack in plan.packs:
-        loss = trainer._part_of_loss("train", trainer.model, pack, totals)
+        loss = trainer.objective.part_of_loss("train", trainer.model, pack, totals)
         loss.backward()
         whole += float(loss)
-    rows = [trainer._parts["train"][index] for index in plan.rows]
+    rows = [trainer.objective.rows["train"][index] for index in plan.rows]
     return whole, gradients(trainer), rows, plan
 
 
@@ -187,9 +193,9 @@ def test_all_parameters_trained_and_activations_computed_again(make):
     loss, ours, rows, _ = packed_step(trainer)
     trainer.model.train()  # checkpointing is a thing of training alone
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer._totals("train", plan)
+    totals = trainer.objective.totals("train", plan)
     for pack in plan.packs:
-        trainer._part_of_loss("train", trainer.model, pack, totals).backward()
+        trainer.objective.part_of_loss("train", trainer.model, pack, totals).backward()
     again = gradients(trainer)
     expected = expected_loss(trainer, rows)
     expected.backward()
@@ -200,7 +206,7 @@ def test_all_parameters_trained_and_activations_computed_again(make):
 
 
 def test_logits_in_small_parts(make, monkeypatch):
-    from cso_train.packing import forward
+    from cso_train.packing import _forward as forward
 
     monkeypatch.setattr(forward, "_LOGITS", 2000)
     check(make("dpo"))
@@ -209,7 +215,7 @@ def test_logits_in_small_parts(make, monkeypatch):
 def test_bf16_within_its_rounding(make):
     trainer = make("simpo", lora=False)
     trainer.model.to(torch.bfloat16)
-    trainer._masks = type(trainer._masks)(trainer.model.config, torch.bfloat16)
+    trainer.objective.masks = type(trainer.objective.masks)(trainer.model.config, torch.bfloat16)
     loss, ours, rows, _ = packed_step(trainer)
     expected = expected_loss(trainer, rows)
     expected.backward()
@@ -222,8 +228,8 @@ def test_bf16_within_its_rounding(make):
 def test_the_blocks_of_flexattention_are_the_dense_mask():
     from torch.nn.attention.flex_attention import create_mask
 
-    from cso_train.packing.attention import block_mask
-    from cso_train.packing.trie import token_tree, tree_mask
+    from cso_train.packing import token_tree, tree_mask
+    from cso_train.packing._attention import block_mask
 
     draw = np.random.default_rng(0)
     trunk = draw.integers(0, 9, 150)
@@ -242,19 +248,19 @@ def test_the_blocks_of_flexattention_are_the_dense_mask():
 @pytest.mark.parametrize("method", ["dpo", "kto", "sft"])
 def test_held_out_rows_have_the_same_mean_loss(make, method):
     trainer = make(method)
-    trainer._parts["eval"] = trainer._parts["train"][:5]
-    if trainer._table is not None:
-        trainer._table = dict(trainer._table)
-        for name in [name for name in trainer._table if name.startswith("train")]:
-            trainer._table[name.replace("train", "eval")] = trainer._table[name][:5]
+    trainer.objective.rows["eval"] = trainer.objective.rows["train"][:5]
+    if trainer.objective.table is not None:
+        trainer.objective.table = dict(trainer.objective.table)
+        for name in [name for name in trainer.objective.table if name.startswith("train")]:
+            trainer.objective.table[name.replace("train", "eval")] = trainer.objective.table[name][:5]
     found = trainer.evaluation_loop(trainer.get_eval_dataloader(), "evaluation").metrics["eval_loss"]
     with torch.no_grad():
-        assert found == pytest.approx(float(expected_loss(trainer, trainer._parts["eval"])), rel=1e-5)
+        assert found == pytest.approx(float(expected_loss(trainer, trainer.objective.rows["eval"])), rel=1e-5)
 
 
 def test_what_takes_no_mask_is_refused():
     from cso_train.errors import TrainConfigError
-    from cso_train.packing.attention import check_packable
+    from cso_train.packing._attention import check_packable
 
     with pytest.raises(TrainConfigError, match="models of type 'gpt2' cannot be trained on trees"):
         check_packable("gpt2")
@@ -264,9 +270,9 @@ def test_what_takes_no_mask_is_refused():
     assert attention_kernel("auto", "gemma2", packed=False, on_gpu=False) == "eager"
 
 
-def test_a_template_that_writes_the_last_turn_otherwise_is_exact_and_counted(make, model_folder, tmp_path):
+def test_a_template_that_writes_the_last_turn_otherwise_is_exact_and_counted(make, model_folder, tree_file):
     trainer = make("dpo")
-    assert trainer.apart == 0
+    assert trainer.unshared == 0
     folder = model_folder("llama")
     template = (folder / "chat_template.jinja").read_text("utf-8")
     changed = template.replace(
@@ -277,7 +283,9 @@ def test_a_template_that_writes_the_last_turn_otherwise_is_exact_and_counted(mak
         (folder / "chat_template.jinja").write_text(changed, "utf-8")
         trainer = make("dpo")
         check(trainer)
-        assert trainer.apart == sum(len(row["prompt"]) > 2 for row in trainer._setup.train)
+        assert trainer.unshared == sum(
+            len(json.loads(line)["prompt"]) > 2 for line in tree_file.read_text("utf-8").splitlines()
+        )
     finally:
         (folder / "chat_template.jinja").write_text(template, "utf-8")
 
@@ -300,5 +308,7 @@ def test_flexattention_gives_what_the_dense_mask_does(small_config):
     for kernel in ("eager", "flex_attention"):
         model.set_attn_implementation(kernel)
         with torch.no_grad():  # on a CPU it has no backward pass
-            found.append(make_pack(replies, MaskMaker(model.config, torch.float32), torch.device("cpu")).sums(model))
+            rows = [ReplySet((reply,)) for reply in replies]
+            masks = MaskMaker(model.config, torch.float32)
+            found.append(make_pack(rows, Layout(1), masks, torch.device("cpu")).sums(model))
     torch.testing.assert_close(*found)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cso_train.packing.plan import Planner
-from cso_train.packing.rows import PackedRow, Reply
-from cso_train.packing.split import Forest, Unit, split
-from cso_train.packing.trie import common_prefix, segments, token_tree, tree_mask
+from cso_train.methods import Reply, ReplySet
+from cso_train.packing._plan import Planner
+from cso_train.packing._split import Forest, Unit, split
+from cso_train.packing._trie import common_prefix, segments, token_tree, tree_mask
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -105,10 +105,7 @@ def test_packs_are_shared_out_evenly():
 
 
 def rows_of(seeds):
-    return [
-        PackedRow((Reply(np.array([1, 2, number]), np.array([2])),), seed, None, None)
-        for number, seed in enumerate(seeds)
-    ]
+    return [ReplySet((Reply(np.array([1, 2, number]), np.array([2])),), seed=seed) for number, seed in enumerate(seeds)]
 
 
 @given(

@@ -1,0 +1,144 @@
+"""What is checked before weights are loaded: data, batch, DeepSpeed, memory, chat template."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cso_train._chat import ChatFormat
+from cso_train._config import TrainConfig
+from cso_train._data import TrainingData, leaks, load_data
+from cso_train._deepspeed import (
+    Machine,
+    Plan,
+    check_fits,
+    count_parameters,
+    deepspeed_config,
+    memory_estimate,
+    plan_run,
+    world_from_environment,
+)
+from cso_train._models import ModelSource, load_model, load_tokenizer, model_type
+from cso_train.errors import TrainConfigError
+from cso_train.methods import METHODS
+from cso_train.packing._attention import PACKABLE, attention_kernel, check_packable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that was checked and can begin."""
+
+    config: TrainConfig
+    plan: Plan
+    deepspeed: dict[str, Any] | None
+    source: ModelSource
+    attention: str | None
+    tokenizer: PreTrainedTokenizerBase
+    train: TrainingData
+    evaluation: TrainingData | None
+
+
+def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
+    """Everything that can go wrong before weights are loaded: data, batch, DeepSpeed, memory, chat template."""
+    if config.data is None:
+        raise TrainConfigError("there is no data to train on; give --data", field="data")
+    _check_trackers(config)
+    kind = METHODS[config.method].kind
+    train_data = load_data([config.data], kind)
+    evaluation = None
+    if config.eval_data is not None:
+        evaluation = load_data([config.eval_data], kind, split="test")
+    elif config.eval_fraction:
+        train_data, evaluation = train_data.split(config.eval_fraction, config.seed)
+    world, local = world_from_environment()
+    machine = Machine.here()
+    if not machine.gpus:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, which trl imports, warns of it otherwise
+    source = ModelSource.of(config.model)
+    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    config, kernel = _packing(config, model_type(source, **options), machine)
+    plan = plan_run(config, machine, world_size=world, local_world_size=local)
+    deepspeed = deepspeed_config(config, plan)
+    estimate = memory_estimate(count_parameters(config, source.location, **source.options(**options)), config, plan)
+    say(str(estimate))
+    for warning in check_fits(estimate, machine.device_bytes, machine.host_bytes):
+        say(f"warning: {warning}")
+    tokenizer = load_tokenizer(source, **options)
+    chat = ChatFormat.of(tokenizer)  # type: ignore[arg-type]  # a transformers tokenizer is one
+    train_data = chat.fit(train_data, config.max_length, config.max_completion_tokens)
+    if evaluation is not None:
+        evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
+    _report_data(chat, train_data, evaluation, say, packed=config.packing == "tree")
+    return Prepared(config, plan, deepspeed, source, kernel, tokenizer, train_data, evaluation)
+
+
+def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[TrainConfig, str | None]:
+    """The settings with packing decided, and the attention implementation to load the model with."""
+    on_gpu = machine.gpus > 0
+    if config.packing == "auto":
+        trees = architecture in PACKABLE and not on_gpu and config.attention != "flash_attention_2"
+        config = config.replace(packing="tree" if trees else "none")
+    elif config.packing == "tree":
+        check_packable(architecture)
+    return config, attention_kernel(config.attention, architecture, packed=config.packing == "tree", on_gpu=on_gpu)
+
+
+def _check_trackers(config: TrainConfig) -> None:
+    for tracker in config.report_to:
+        if importlib.util.find_spec(tracker) is None:
+            raise TrainConfigError(f"report_to: {tracker} is not installed; pip install {tracker}", field="report_to")
+
+
+def _report_data(
+    chat: ChatFormat,
+    train_data: TrainingData,
+    evaluation: TrainingData | None,
+    say: Callable[[str], object],
+    *,
+    packed: bool,
+) -> None:
+    held = "" if evaluation is None else f", {len(evaluation.rows)} for evaluation"
+    say(f"{len(train_data.rows)} {train_data.kind} rows{held}{', on trees' if packed else ''}")
+    if chat.system == "merged":
+        say("warning: the chat template has no system role; the system prompt goes into the first user message")
+    for what, count in train_data.warnings.items():
+        if count:
+            say(f"warning: {count} {what}")
+    if evaluation is not None and (shared := leaks(train_data, evaluation)):
+        say(f"warning: {shared} evaluation rows are of dialogues that are trained on; split by seed dialogue")
+
+
+def model_loader(prepared: Prepared) -> Callable[[], PreTrainedModel]:
+    """Loads the run's model in the format of its weights."""
+    import torch  # noqa: PLC0415  # heavy
+
+    config = prepared.config
+    return partial(
+        load_model,
+        prepared.source,
+        dtype=torch.bfloat16 if prepared.plan.weights == "bf16" else torch.float32,
+        attention=prepared.attention,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+    )
+
+
+@contextmanager
+def unpartitioned(settings: Any) -> Iterator[None]:
+    """Load a model whole even under ZeRO-3, where transformers would load each process's part: GGUF is dequantised."""
+    from transformers.integrations import deepspeed  # noqa: PLC0415  # heavy
+
+    deepspeed.unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if (holder := getattr(settings, "hf_deepspeed_config", None)) is not None:
+            deepspeed.set_hf_deepspeed_config(holder)  # type: ignore[no-untyped-call]

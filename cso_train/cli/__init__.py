@@ -1,0 +1,136 @@
+"""``python -m cso_train``: train a model, and look at settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+
+from cso_train._config import TrainConfig, load_preset, preset_names, resolve_config
+from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
+from cso_train.cli._judge import pairwise_command, rate_command
+from cso_train.methods import METHODS
+from mctsdialog.cli.exits import INTERRUPTED, errors_as_exits
+from mctsdialog.cli.terminal import Commands, echo
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EPILOG = """\b
+Exit codes:
+  0    done
+  1    a model, DeepSpeed or the disk failed
+  2    wrong usage or bad input
+  130  interrupted; the same command goes on
+"""
+
+
+def _with_settings(command: F) -> F:
+    """``--preset``, ``--config`` and one option for every setting of a run."""
+    for name, field in reversed(TrainConfig.model_fields.items()):
+        option = f"--{name.replace('_', '-')}"
+        help_text = f"{field.description}{_default(field.default)}"
+        command = click.option(option, f"set_{name}", metavar=_metavar(name, field.annotation), help=help_text)(command)
+    command = click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")(
+        command
+    )
+    return click.option("--preset", metavar="NAME", help="The paper's settings; see 'config presets'.")(command)
+
+
+def _metavar(name: str, kind: Any) -> str:
+    """What a setting takes, for the help: its choices, or its type's name."""
+    if name == "method":
+        return f"[{'|'.join(METHODS)}]"
+    if get_origin(kind) in (Union, UnionType):
+        return _metavar(name, next(each for each in get_args(kind) if each is not NoneType))
+    if get_origin(kind) is Literal:
+        return f"[{'|'.join(str(each) for each in get_args(kind))}]"
+    if get_origin(kind) is tuple:
+        return f"{_metavar(name, get_args(kind)[0])},..."
+    return {bool: "[true|false]", int: "INTEGER", float: "FLOAT"}.get(kind, "TEXT")
+
+
+def _default(value: object) -> str:
+    """The default for the help; settings that depend on others say it themselves."""
+    if value is None or value == ():
+        return ""
+    return f" [default: {str(value).lower() if isinstance(value, bool) else value}]"
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name.removeprefix("set_"): value
+        for name, value in options.items()
+        if name.startswith("set_") and value is not None
+    }
+
+
+@click.group(
+    cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.option("--local_rank", type=int, hidden=True, help="What the launcher 'deepspeed' says; it is in LOCAL_RANK.")
+def main(local_rank: int | None) -> None:
+    """Train dialogue models with turn-level preference optimisation on searched conversation trees."""
+
+
+@main.command("train", epilog=_EPILOG)
+@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and begin anew.")
+@_with_settings
+def train_command(restart: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
+    """Train a model on preference data or searched trees.
+
+    Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
+    checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
+    """
+    warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # simpo and orpo are in trl.experimental
+    from cso_train._run.training import train  # noqa: PLC0415  # heavy, and of no use to the other commands
+
+    with errors_as_exits():
+        resolved = resolve_config(preset, config_file, _given(options))
+        first = int(os.environ.get("RANK", "0")) == 0
+        if first:
+            echo(resolved.to_yaml(), err=True)
+        try:
+            result = train(resolved, say=lambda line: echo(line, err=True), restart=restart)
+        except KeyboardInterrupt:
+            echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
+            sys.exit(INTERRUPTED)
+        if first and result.finished:
+            echo(result)
+    if not result.finished:
+        sys.exit(INTERRUPTED)
+
+
+main.add_command(testset_command)
+main.add_command(evaluate_command)
+main.add_command(table_command)
+main.add_command(pairwise_command)
+main.add_command(rate_command)
+
+
+@main.group()
+def config() -> None:
+    """Look at settings and presets."""
+
+
+@config.command()
+@_with_settings
+def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
+    """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
+    with errors_as_exits():
+        echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
+
+
+@config.command()
+def presets() -> None:
+    """List the presets: the rows of the paper's Tables 13 and 14."""
+    for name in preset_names():
+        values = load_preset(name).values
+        shown = ", ".join(f"{key} {value}" for key, value in values.items() if key not in ("model", "method", "lora"))
+        echo(f"{name:<26} {shown}")

@@ -1,0 +1,234 @@
+"""``python -m cso_train testset``, ``evaluate`` and ``table``."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cso_train._data import trained_seeds
+from cso_train._models import ModelSource, load_model, load_tokenizer
+from cso_train._progress import progress_bar
+from cso_train.cli._parts import domain_option, server_model
+from cso_train.errors import TrainConfigError
+from cso_train.evaluation._contexts import TestCase, build_test_set, read_test_set, write_test_set
+from cso_train.evaluation._evaluate import BASELINES, Baseline, evaluate, join_tables, write_report, write_tables
+from cso_train.evaluation._metrics import Evaluation
+from cso_train.evaluation._plots import save_plots
+from cso_train.evaluation._replies import Replies, ServerReplies, TransformersReplies
+from cso_train.evaluation._table import markdown_table
+from mctsdialog import read_dialogues
+from mctsdialog.cli.exits import errors_as_exits, interruptible
+from mctsdialog.cli.keys import shown_choice, split_choice, with_server_options
+from mctsdialog.cli.terminal import echo
+from mctsdialog.dialogue import Domain, named_domain
+from mctsdialog.llm import Limits
+from mctsdialog.llm.providers import split_provider
+
+
+@click.command("testset")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The test set, JSON lines.")
+@click.option("--format", "form", default="auto", show_default=True, help="Of FILES: auto, extes, esconv or chat.")
+@click.option("--domain", metavar="NAME|FILE", help="Whose strategies count. By default the format's own.")
+@click.option("--least", default=5, show_default=True, type=click.IntRange(1), help="Fewest utterances of a context.")
+@click.option("--most", default=15, show_default=True, type=click.IntRange(1), help="Most utterances of a context.")
+@click.option("--limit", type=click.IntRange(1), help="Draw at most so many contexts.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Data that a model is trained on: leave its dialogues out; again for several.",
+)
+@click.option("--lenient", is_flag=True, help="Count malformed dialogues and go on.")
+def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any) -> None:
+    """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
+    with errors_as_exits():
+        named, chosen = None if domain is None else named_domain(domain), None
+        dialogues = []
+        for file in files:
+            found = read_dialogues(file, format=options["form"], domain=named, lenient=options["lenient"])
+            echo(f"{file}: {found.report}", err=True)
+            chosen = chosen or found.domain
+            if found.domain != chosen:
+                both = f"{file} is of domain {found.domain.name}, the files before it of {chosen.name}"
+                raise TrainConfigError(f"{both}; give --domain, or make a test set of each", field="domain")
+            dialogues += list(found)
+        assert chosen is not None, "there is a file"
+        lengths = {"least": options["least"], "most": options["most"]}
+        exclude = frozenset[str]().union(*map(trained_seeds, options["exclude"]))
+        draw = {"limit": options["limit"], "seed": options["seed"], "exclude": exclude}
+        cases = build_test_set(dialogues, chosen, **lengths, **draw)
+        sources = len({case.id.rpartition("/")[0] for case in cases})
+        written = write_test_set(options["out"], cases)
+        echo(f"{len(cases)} contexts of {sources} dialogues in {written}")
+
+
+@click.command("evaluate")
+@click.option("--test", "test_file", required=True, type=click.Path(path_type=Path), help="Test set, see 'testset'.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("smollm2",),
+    show_default="smollm2",
+    help="Hub name, folder or GGUF file; NAME with --server, NAME@URL, or PROVIDER/NAME of a server (openai/ is the "
+    "hub's); 'local': by llama.cpp. Or several.",
+)
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Also the first model with this adapter; again for several.",
+)
+@click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
+@with_server_options
+@click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once to a server.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=click.Choice([name for name in BASELINES if name != "none"]),
+    help="Also the first model by a decoding baseline (Appendix E); again for several.",
+)
+@click.option("--examples", type=click.Path(path_type=Path), help="Training cases for the baseline 'example'.")
+@domain_option
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many contexts.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Contexts at once.")
+@click.option(
+    "--max-tokens",
+    "--max-reply-tokens",
+    "max_tokens",
+    default=128,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Longest reply in tokens; a model at a server that reasons may take more.",
+)
+@click.option("--max-length", default=2048, show_default=True, type=click.IntRange(2), help="Longest prompt and reply.")
+@click.option(
+    "--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 takes the likeliest token."
+)
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap samples.")
+@click.option("--seed", default=0, show_default=True, help="Of every draw.")
+@click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
+@click.option("--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def evaluate_command(**options: Any) -> None:
+    """Score strategies and replies of models on a test set, adapters and baselines beside the first (Table 2)."""
+    warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
+    models = list(dict.fromkeys(options["models"]))
+    options |= {"model": models[0], "others": models[1:]}
+    with errors_as_exits():
+        domain = named_domain(options["domain"])
+        cases = read_test_set(options["test_file"], domain)[: options["limit"]]
+        examples = read_test_set(options["examples"], domain) if options["examples"] else []
+        if "example" in options["baselines"] and not examples:
+            raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
+        if _served(options) and options["adapters"]:
+            raise TrainConfigError("a server has its own adapters; name one with --model", field="adapter")
+        with interruptible("Interrupted.") as interrupts:
+            evaluations, replies = interrupts.run(_evaluate, options, cases, examples, domain)
+        echo(markdown_table(evaluations))
+        written = write_report(options["out"], evaluations, replies, cases)
+        if options["figures"]:
+            written += save_plots(evaluations, options["out"])
+        for path in written:
+            echo(path)
+
+
+@click.command("table")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
+@click.option("--out", default=Path("table"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
+    """Put the models of several evaluations (their evaluation.json) side by side in one table."""
+    with errors_as_exits():
+        evaluations = join_tables(files)
+        echo(markdown_table(evaluations))
+        written = write_tables(out, evaluations)
+        for path in [*written, *(save_plots(evaluations, out) if figures else [])]:
+            echo(path)
+
+
+async def _evaluate(
+    options: dict[str, Any], cases: list[TestCase], examples: list[TestCase], domain: Domain
+) -> tuple[dict[str, Evaluation], dict[str, list[str]]]:
+    evaluations: dict[str, Evaluation] = {}
+    said: dict[str, list[str]] = {}
+
+    async def one(name: str, replies: Replies, baseline: Baseline = "none") -> None:
+        echo(f"{name}: {len(cases)} contexts", err=True)
+        draws = {"resamples": options["resamples"], "seed": options["seed"]}
+        with progress_bar(name) as show:
+            evaluations[name], said[name] = await evaluate(
+                replies, cases, domain, baseline=baseline, examples=examples, on_progress=show, **draws
+            )
+
+    async def model_and_baselines(replies: Replies) -> None:
+        name = shown_choice(options["model"])
+        await one(name, replies)
+        for baseline in options["baselines"]:
+            await one(f"{name} {BASELINES[baseline]}", replies, baseline)
+
+    if _served(options):
+        limits = Limits(options["concurrency"])
+        names = ("concurrency", "max_tokens", "temperature")
+        for name in (options["model"], *options["others"]):
+            async with server_model(name, options, limits=limits) as model:
+                there = ServerReplies(model, **{each: options[each] for each in names})
+                await (model_and_baselines(there) if name == options["model"] else one(shown_choice(name), there))
+        return evaluations, said
+    model, tokenizer = _loaded(options["model"])
+    await model_and_baselines(_local(model, tokenizer, options))
+    for folder in options["adapters"]:
+        model = _adapted(model, folder)
+        await one(str(folder), _local(model, tokenizer, options))
+    del model  # before the next is loaded
+    for name in options["others"]:
+        await one(name, _local(*_loaded(name), options))
+    return evaluations, said
+
+
+def _served(options: dict[str, Any]) -> bool:
+    """Whether the models answer through mctsdialog's model stack: at a server, or embedded in llama.cpp."""
+    model = options["model"]
+    provider = None if Path(model).exists() else split_provider(model)[0]
+    hosted = provider is not None and provider.name != "openai"  # the hub has models of that name
+    return bool(options["server"]) or model == "local" or hosted or split_choice(model)[1] is not None
+
+
+def _loaded(name: str) -> tuple[Any, Any]:
+    """A model on this machine's device, and its tokenizer."""
+    source = ModelSource.of(name)
+    tokenizer = load_tokenizer(source)
+    return _on_device(load_model(source, dtype=_dtype())), tokenizer
+
+
+def _local(model: Any, tokenizer: Any, options: dict[str, Any]) -> TransformersReplies:
+    names = ("batch_size", "max_length", "max_tokens", "temperature", "seed")
+    return TransformersReplies(model, tokenizer, **{name: options[name] for name in names})
+
+
+def _adapted(model: Any, folder: Path) -> Any:
+    from peft import PeftModel  # noqa: PLC0415  # heavy
+
+    if not (folder / "adapter_config.json").is_file():
+        raise TrainConfigError(f"{folder} holds no adapter: adapter_config.json is missing", field="adapter")
+    base = model.unload() if isinstance(model, PeftModel) else model
+    return PeftModel.from_pretrained(base, str(folder)).eval()
+
+
+def _dtype() -> Any:
+    import torch  # noqa: PLC0415  # heavy
+
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _on_device(model: Any) -> Any:
+    import torch  # noqa: PLC0415  # heavy
+
+    model.config.use_cache = True
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -1,0 +1,39 @@
+"""What the commands that evaluate have in common: errors as lines, the domain, a server's model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from mctsdialog import LocalChat, ResponseCache, build_stack
+from mctsdialog.cli.keys import Servers
+from mctsdialog.files import inside
+from mctsdialog.llm import Limits, SamplingModel
+
+domain_option = click.option(
+    "--domain", default="esc", show_default=True, metavar="NAME|FILE", help="Whose strategies count."
+)
+
+
+def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> Any:
+    """A chat model at an OpenAI-compatible server, to be used with ``async with``, behind cache, limits and retries.
+
+    :param choice: the model's name at the main server, NAME@URL, or PROVIDER/NAME; "local" is mctsdialog's embedded
+        model instead.
+    :param options: of the command.
+    :raises ConfigError: where a provider's own server is meant and there is no key.
+    """
+    servers = Servers.of(
+        options["server"],
+        options["api_key_env"],
+        option="--server",
+        model=options["models"][0],
+        headers=options["headers"],
+        extras=options["extras"],
+    )
+    limit = options.get("max_reply_tokens")
+    chat = LocalChat() if choice == "local" else servers.chat(choice, reasoning_headroom=limit is None)
+    stack = build_stack(chat, cache=ResponseCache(inside(options["out"], "cache")), limits=limits)
+    return SamplingModel(stack, max_tokens=limit, reasoning_effort=options["reasoning_effort"])

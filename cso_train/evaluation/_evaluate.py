@@ -1,0 +1,140 @@
+"""An evaluation from models and a test set to tables (paper section 5.2, Table 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from cso_train._chat import Messages
+from cso_train.errors import TrainDataError
+from cso_train.evaluation._baselines import direct_refine, plain, self_refine, with_example
+from cso_train.evaluation._contexts import TestCase
+from cso_train.evaluation._metrics import Evaluation, evaluate_replies
+from cso_train.evaluation._replies import Replies
+from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
+from mctsdialog.dialogue import Domain
+from mctsdialog.files import inside, parse_json, read_input, write_atomically
+from mctsdialog.preferences.card import markdown_line
+
+Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
+"""How a model is asked: plainly, or by a decoding baseline of Appendix E."""
+
+BASELINES: dict[Baseline, str] = {
+    "none": "",
+    "direct-refine": "Direct-Refine",
+    "self-refine": "Self-Refine",
+    "example": "w/ Example",
+}
+
+
+async def evaluate(
+    replies: Replies,
+    cases: Sequence[TestCase],
+    domain: Domain,
+    *,
+    baseline: Baseline = "none",
+    examples: Sequence[TestCase] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> tuple[Evaluation, list[str]]:
+    """Have a model answer a test set, and score the answers.
+
+    :param replies: the model.
+    :param cases: the test set, not empty.
+    :param baseline: how it is asked.
+    :param examples: training cases for the baseline "example".
+    :param resamples: bootstrap samples for the intervals.
+    :returns: the scores, and the replies in the cases' order.
+    :raises ValueError: for the baseline "example" without examples.
+    """
+    prompts: list[Messages] = [[dict(each) for each in case.prompt] for case in cases]
+    if baseline == "example":
+        if not examples:
+            raise ValueError("the baseline 'example' needs examples from the training set")
+        prompts = with_example(prompts, examples, seed)
+    ask = {"direct-refine": direct_refine, "self-refine": self_refine}.get(baseline, plain)
+    said = await ask(replies, prompts, on_progress)
+    gold = [(case.strategy, case.text) for case in cases]
+    return evaluate_replies(gold, said, domain.strategies, resamples=resamples, seed=seed), said
+
+
+def write_report(
+    folder: str | Path,
+    evaluations: Mapping[str, Evaluation],
+    replies: Mapping[str, Sequence[str]],
+    cases: Sequence[TestCase],
+) -> list[Path]:
+    """Write the table (Markdown, LaTeX, JSON), each model's scores by strategy, and all replies.
+
+    :param evaluations: by model, in the table's order.
+    :param replies: by model, in the cases' order.
+    """
+    rows: list[dict[str, Any]] = [
+        {"id": case.id, "prompt": list(case.prompt), "gold": {"strategy": case.strategy, "text": case.text}}
+        for case in cases
+    ]
+    for place, row in enumerate(rows):
+        row["replies"] = {name: said[place] for name, said in replies.items()}
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return [*write_tables(folder, evaluations), write_atomically(inside(folder, "replies.jsonl"), lines)]
+
+
+def write_tables(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> list[Path]:
+    """Write the table (Markdown, LaTeX, JSON) and each model's scores by strategy.
+
+    :param evaluations: by model, in the table's order.
+    """
+    parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
+    for name, each in evaluations.items():
+        parts += [f"## {markdown_line(name)}\n", strategy_table(each)]
+    return [
+        write_atomically(inside(folder, "evaluation.md"), "\n".join(parts)),
+        write_atomically(inside(folder, "evaluation.tex"), latex_table(evaluations)),
+        write_atomically(inside(folder, "evaluation.json"), json_table(evaluations)),
+    ]
+
+
+def join_tables(files: Sequence[str | Path]) -> dict[str, Evaluation]:
+    """The evaluations of several ``evaluation.json``, in their order, to stand side by side.
+
+    :raises TrainDataError: for a file that is none, a model that is in two, or one of another test set.
+    """
+    found: dict[str, Evaluation] = {}
+    wanted: dict[str, int] = {}
+    for file in files:
+        for name, each in _read_table(Path(file)).items():
+            if name in found:
+                raise TrainDataError(f"{name!r:.60} is in an earlier file too", file=file)
+            contexts = {score.strategy: score.support for score in each.strategies}
+            wanted = wanted or contexts
+            if contexts != wanted:
+                message = "is of another test set than the first file: its contexts want other strategies"
+                raise TrainDataError(message, file=file, item=name)
+            found[name] = each
+    return found
+
+
+def _read_table(file: Path) -> dict[str, Evaluation]:
+    item: str | None = None
+    try:
+        made = parse_json(read_input(file))
+        if not isinstance(made, dict):
+            raise ValueError("it must be an object of evaluations by model")
+        found = {}
+        for item, each in made.items():  # the error names the one that failed
+            found[item] = Evaluation.from_dict(each)
+    except OSError as error:
+        raise TrainDataError(f"cannot be read: {error.strerror or error}", file=file) from error
+    except ValueError as error:
+        raise TrainDataError(f"is no evaluation.json of 'evaluate': {error}", file=file, item=item) from error
+    return found
+
+
+_NOTE = """
+Q: macro-F1 of the strategies in percent. B: preference bias (Kang et al., ACL 2024); † where it is saturated. Q_W:
+weighted F1. R-L: ROUGE-L of the replies without their strategies. In brackets: 95 % bootstrap intervals over the
+contexts. A reply without a strategy of the set is wrong in Q and Q_W and left out of B.
+"""

@@ -1,0 +1,77 @@
+"""What ``search`` and ``plan`` are given: mistakes are told before a model is asked anything, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, TypeAlias
+
+from mctsdialog._search.config import SearchConfig
+from mctsdialog.dialogue import CHAT_ROLES, Dialogue, Scenario, Turn
+from mctsdialog.errors import ConfigError, DialogueError, shown
+from mctsdialog.roles import Roles
+
+History: TypeAlias = Dialogue | Sequence[Turn | Mapping[str, Any]]
+
+
+def check_start(start: object) -> None:
+    """See that a search is given one dialogue or scenario.
+
+    :raises ConfigError: saying what to do with a list, a path or turns.
+    """
+    if isinstance(start, Scenario):
+        return
+    if isinstance(start, str | PathLike):
+        reason = (
+            "search takes a dialogue, not a path; read_dialogues() reads the file, search_corpus() searches all of it"
+        )
+    elif isinstance(start, Sequence) and start and all(isinstance(each, Turn) for each in start):
+        reason = "search takes a dialogue, not turns; make one of them: Dialogue(turns=...)"
+    elif isinstance(start, Iterable) and not isinstance(start, Mapping):
+        reason = "search takes one dialogue, not several; did you mean search_corpus?"
+    else:
+        reason = f"search takes a Dialogue or a Scenario, not {shown(start)}"
+    raise ConfigError(reason, field="start")
+
+
+def check_roles(roles: object, config: object) -> None:
+    """See that roles are roles, and settings are settings.
+
+    :raises ConfigError: saying how to make them of what was given.
+    """
+    if not isinstance(roles, Roles):
+        name = "the model's name" if isinstance(roles, str) else "model"
+        hint = f"; make them: Roles.from_model({name})" if isinstance(roles, str) or hasattr(roles, "complete") else ""
+        raise ConfigError(f"roles must be Roles, not {shown(roles)}{hint}", field="roles")
+    if config is not None and not isinstance(config, SearchConfig):
+        hint = "; make it: SearchConfig(**settings)" if isinstance(config, Mapping) else ""
+        raise ConfigError(f"config must be a SearchConfig, not {shown(config)}{hint}", field="config")
+
+
+def turns_of(history: History) -> tuple[Turn, ...]:
+    """The turns of a conversation: a dialogue's, a sequence of turns, or the messages of a chat API.
+
+    :raises DialogueError: naming the first item that is neither turn nor message.
+    """
+    if isinstance(history, Dialogue):
+        return history.turns
+    if isinstance(history, str | Mapping) or not isinstance(history, Iterable):
+        raise DialogueError(f"must be a Dialogue or a list of turns or messages, not {shown(history)}", field="history")
+    items = list(history)
+    if items and isinstance(items[0], Mapping) and items[0].get("role") == "system":
+        del items[0]  # the roles have system prompts of their own
+    return tuple(each if isinstance(each, Turn) else _turn(each, f"history[{at}]") for at, each in enumerate(items))
+
+
+def _turn(message: object, place: str) -> Turn:
+    if not isinstance(message, Mapping):
+        raise DialogueError(f"must be a Turn or a message with role and content, not {shown(message)}", field=place)
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or role not in CHAT_ROLES:
+        raise DialogueError(f"must be 'user' or 'assistant', not {shown(role)}", field=f"{place}.role")
+    if not isinstance(content, str) or not content.strip():
+        raise DialogueError(f"must be a text that is not blank, not {shown(content)}", field=f"{place}.content")
+    strategy = message.get("strategy")
+    if strategy is not None and (role == "user" or not isinstance(strategy, str)):
+        raise DialogueError("must be the name of a strategy, and of an assistant's message", field=f"{place}.strategy")
+    return Turn(CHAT_ROLES[role], content, strategy)

@@ -1,0 +1,129 @@
+"""The trials of one tree, within a number of calls to roles and of seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mctsdialog._search.engine import Engine
+from mctsdialog._search.scheduler import Scheduler
+from mctsdialog._search.simulate import CheckedRoles, most_calls, run_trial
+from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
+from mctsdialog.errors import ConfigError, first_error
+
+
+def check_limits(max_seconds: float | None, max_calls: int | None, least_calls: int, horizon: int) -> None:
+    """See that limits leave room for a search.
+
+    :raises ConfigError: for seconds that are not above 0, or fewer calls than ``least_calls``.
+    """
+    if max_seconds is not None and not max_seconds > 0:
+        raise ConfigError(f"max_seconds must be above 0, not {max_seconds}", field="max_seconds")
+    if max_calls is not None and max_calls < least_calls:
+        needed = f"one trial can take {least_calls} calls at horizon {horizon}"
+        raise ConfigError(f"max_calls: {needed}, not {max_calls}", field="max_calls")
+
+
+class LimitedTrials:
+    """Runs trials until the engine gives no more or a limit is reached.
+
+    :param roles: makes the roles of one trial, which count its calls.
+    :param max_calls: most calls; no trial is begun that could need more. None for any number.
+    :param max_seconds: stop then; trials in progress are given up. None for any time.
+    :param calls: those made before the first trial.
+    :param enough: whether the tree may be left as it is when the time is up; else the trials go on until it says so.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        roles: Callable[[], CheckedRoles],
+        *,
+        max_calls: int | None = None,
+        max_seconds: float | None = None,
+        calls: int = 0,
+        enough: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._engine = engine
+        self._roles = roles
+        self._max_calls = max_calls
+        self._max_seconds = max_seconds
+        self._ended = calls
+        self._in_progress: dict[int, CheckedRoles] = {}
+        self._most = most_calls(engine.config.horizon)
+        self._enough = enough
+        self._ready = anyio.Event()
+        self._late = False
+
+    @property
+    def calls(self) -> int:
+        """Calls to roles so far, those of trials in progress included."""
+        return self._ended + sum(roles.calls for roles in self._in_progress.values())
+
+    async def run(
+        self,
+        *,
+        on_outcome: Callable[[Trial, Outcome | Closure], object] = lambda trial, outcome: None,
+        on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
+        on_commit: Callable[[], object] = lambda: None,
+        known: Mapping[int, tuple[int, Outcome | Closure]] | None = None,
+    ) -> str:
+        """Run trials; the parameters are those of :class:`~mctsdialog._search.scheduler.Scheduler`.
+
+        :returns: why it stopped: the engine's reason, "seconds" or "calls".
+        """
+
+        def committed() -> None:
+            self._check_enough()
+            on_commit()
+
+        scheduler = Scheduler(
+            self._engine,
+            self._run_trial,
+            on_outcome=on_outcome,
+            on_growth=on_growth,
+            on_commit=committed,
+            may_begin=self._may_begin,
+            known=known,
+        )
+        self._check_enough()
+        if self._max_seconds is None:
+            await scheduler.run()
+        else:
+            await self._run_for(self._max_seconds, scheduler)
+        return "seconds" if self._late else self._engine.stop_reason() or "calls"
+
+    async def _run_for(self, seconds: float, scheduler: Scheduler) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._clock, seconds, group)
+                await scheduler.run()
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as failed:  # callers meet the one error, not the task group around it
+            raise first_error(failed) from None
+
+    async def _clock(self, seconds: float, group: TaskGroup) -> None:
+        await anyio.sleep(seconds)
+        await self._ready.wait()
+        self._late = True
+        group.cancel_scope.cancel()
+
+    async def _run_trial(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome | Closure:
+        roles = self._in_progress[trial.number] = self._roles()
+        try:
+            return await run_trial(trial, roles, self._engine.tree.domain, self._engine.config.horizon, on_growth)
+        finally:
+            self._ended += self._in_progress.pop(trial.number).calls
+
+    def _may_begin(self) -> bool:
+        """Whether one more trial fits into the calls, whatever it and those in progress may need."""
+        if self._late:
+            return False
+        trials = self._engine.in_flight + 1
+        return self._max_calls is None or self._ended + trials * self._most <= self._max_calls
+
+    def _check_enough(self) -> None:
+        if not self._ready.is_set() and self._enough():
+            self._ready.set()

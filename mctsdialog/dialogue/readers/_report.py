@@ -1,0 +1,194 @@
+"""What a reader gives back: the dialogues, and an account of everything it changed or left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from mctsdialog._text import visible_line
+from mctsdialog.dialogue._model import Dialogue, Domain
+
+MAX_MESSAGES = 20
+"""How many messages of malformed items a report holds; all of them are counted."""
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """What happened while a file was read. Every count is 0 or more; a reason that did not occur is not a key.
+
+    The paper's seed data lost turns in the same way (appendix F.1): no strategy, a wrong one, or "Others".
+
+    :param items: items seen in the file.
+    :param kept: dialogues handed out.
+    :param dialogues_dropped: dialogues left out, by reason.
+    :param supporter_turns_dropped: supporter turns left out, by reason ("no strategy", "unknown strategy: X", ...).
+    :param seeker_turns_dropped: seeker turns left out, by reason.
+    :param labels_normalised: how often a strategy's label was replaced, by (label found, name in the set).
+    :param turns_merged: turns that were joined to the turn before them, of the same side.
+    :param empty_entries: entries of a dialogue in which nobody speaks.
+    :param keys_ignored: keys that mean nothing to the reader, and how often each was seen.
+    :param system_messages: leading system messages, which are left out.
+    :param ids_renamed: ids that occurred before in the file and got a suffix (lenient reading only).
+    :param malformed: items left out because they are malformed (lenient reading only).
+    :param messages: what was wrong with the first of those.
+    """
+
+    items: int = 0
+    kept: int = 0
+    dialogues_dropped: Mapping[str, int] = field(default_factory=dict)
+    supporter_turns_dropped: Mapping[str, int] = field(default_factory=dict)
+    seeker_turns_dropped: Mapping[str, int] = field(default_factory=dict)
+    labels_normalised: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    turns_merged: int = 0
+    empty_entries: int = 0
+    keys_ignored: Mapping[str, int] = field(default_factory=dict)
+    system_messages: int = 0
+    ids_renamed: int = 0
+    malformed: int = 0
+    messages: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON data; labels become a list of ``{"from", "to", "count"}``."""
+        plain: dict[str, Any] = {
+            "items": self.items,
+            "kept": self.kept,
+            "dialogues_dropped": dict(self.dialogues_dropped),
+            "supporter_turns_dropped": dict(self.supporter_turns_dropped),
+            "seeker_turns_dropped": dict(self.seeker_turns_dropped),
+            "labels_normalised": [
+                {"from": found, "to": name, "count": count} for (found, name), count in self.labels_normalised.items()
+            ],
+            "turns_merged": self.turns_merged,
+            "empty_entries": self.empty_entries,
+            "keys_ignored": dict(self.keys_ignored),
+            "system_messages": self.system_messages,
+            "ids_renamed": self.ids_renamed,
+            "malformed": self.malformed,
+            "messages": list(self.messages),
+        }
+        return plain
+
+    def __str__(self) -> str:
+        lines = [f"{self.kept} of {self.items} dialogues kept"]
+        lines += _table("dialogues dropped", self.dialogues_dropped)
+        lines += _table("supporter turns dropped", self.supporter_turns_dropped)
+        lines += _table("seeker turns dropped", self.seeker_turns_dropped)
+        lines += _table(
+            "labels normalised", {f"{found} -> {name}": n for (found, name), n in self.labels_normalised.items()}
+        )
+        lines += _table("keys ignored", self.keys_ignored)
+        for title, count in (
+            ("turns merged", self.turns_merged),
+            ("empty entries", self.empty_entries),
+            ("system messages left out", self.system_messages),
+            ("ids renamed", self.ids_renamed),
+            ("malformed items skipped", self.malformed),
+        ):
+            if count:
+                lines.append(f"{title}: {count}")
+        lines += [f"  {visible_line(message)}" for message in self.messages]
+        return "\n".join(lines)
+
+
+def _table(title: str, counts: Mapping[str, int]) -> list[str]:
+    if not counts:
+        return []
+    shown = [f"  {count} x {visible_line(name)}" for name, count in list(counts.items())[:_SHOWN]]
+    more = [f"  and {len(counts) - _SHOWN} more"] if len(counts) > _SHOWN else []
+    return [f"{title}: {sum(counts.values())}", *shown, *more]
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a :class:`ReadReport` while they grow: one for the file, and one for the item being read.
+
+    An item's own tally joins the file's when the item has been read whole, so a malformed item leaves no counts.
+    """
+
+    counts: Counter[tuple[str, Any]] = field(default_factory=Counter)
+    messages: list[str] = field(default_factory=list)
+
+    def count(self, what: str, which: Any = None, *, times: int = 1) -> None:
+        """Count something.
+
+        :param what: name of the report's field.
+        :param which: its key, where the field is a table.
+        """
+        if times:
+            self.counts[what, which] += times
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of ``other``."""
+        for key, count in other.counts.items():
+            self.counts[key] += count
+
+    def skip(self, error: Exception) -> None:
+        """Count a malformed item."""
+        self.count("malformed")
+        if len(self.messages) < MAX_MESSAGES:
+            self.messages.append(str(error))
+
+    def report(self, items: int, kept: int) -> ReadReport:
+        """The finished account; within each table the most frequent comes first."""
+        found: dict[str, Any] = {}
+        for (what, which), count in self.counts.most_common():
+            if which is None:
+                found[what] = count
+            else:
+                found.setdefault(what, {})[which] = count
+        return ReadReport(items=items, kept=kept, messages=tuple(self.messages), **found)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DialogueSet(Sequence[Dialogue]):
+    """The dialogues of a file, in its order, as an immutable sequence.
+
+    :param dialogues: the dialogues.
+    :param domain: the domain that their strategies belong to.
+    :param report: what was changed and left out on reading.
+    """
+
+    dialogues: tuple[Dialogue, ...]
+    domain: Domain
+    report: ReadReport
+
+    def __len__(self) -> int:
+        return len(self.dialogues)
+
+    @overload
+    def __getitem__(self, key: int) -> Dialogue: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Dialogue, ...]: ...
+    def __getitem__(self, key: int | slice) -> Dialogue | tuple[Dialogue, ...]:
+        """A dialogue by position, or a tuple of them by slice (the report would not fit a part)."""
+        return self.dialogues[key]
+
+    def __repr__(self) -> str:
+        return f"DialogueSet({len(self)} dialogues of domain {self.domain.name!r})"
+
+
+class DialogueStream:
+    """The dialogues of a file, in its order, read anew each time they are gone through.
+
+    :param read: begins to read them.
+    :param domain: the domain that their strategies belong to.
+    :param report: what was changed and left out on reading.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[Dialogue]], domain: Domain, report: ReadReport) -> None:
+        self._read = read
+        self.domain = domain
+        self.report = report
+
+    def __len__(self) -> int:
+        return self.report.kept
+
+    def __iter__(self) -> Iterator[Dialogue]:
+        return self._read()
+
+    def __repr__(self) -> str:
+        return f"DialogueStream({len(self)} dialogues of domain {self.domain.name!r})"

@@ -1,0 +1,198 @@
+"""The four roles of a search, together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self, runtime_checkable
+
+from mctsdialog._text import visible
+from mctsdialog.dialogue import ESC, Domain, Scenario
+from mctsdialog.errors import ConfigError, shown
+from mctsdialog.llm import AdaptiveLimits, ChatModel, OpenAIChat, ReasoningEffort, Sampling, build_stack, chat_model
+from mctsdialog.roles._judge import JudgeScoring, LLMJudge
+from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
+from mctsdialog.roles._protocols import Judge, Seeker, Strategist, Supporter
+
+ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
+
+_MOST_CALLS = 128  # at once, by default; found from 8 up by what the server takes
+
+_KINDS: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
+
+
+def role_sampling(
+    *,
+    max_tokens: int | None = None,
+    reasoning_effort: ReasoningEffort | None = None,
+    judge_samples: int = 1,
+) -> dict[str, Sampling]:
+    """The sampling of every LLM role, with another limit or amount of reasoning; for :meth:`Roles.from_model`.
+
+    :param max_tokens: most tokens in a reply, reasoning included; None keeps each role's own limit.
+    :param reasoning_effort: how much a reasoning model thinks before it answers; None leaves it to the server.
+    :param judge_samples: as :meth:`Roles.from_model` has it; above 1 the judge's temperature is 1.
+    :raises ConfigError: for a value out of range.
+    """
+    given = {"max_tokens": max_tokens, "reasoning_effort": reasoning_effort}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    defaults = {kind.role: kind.default_sampling for kind in _KINDS} | {"judge": LLMJudge.sampling_for(judge_samples)}
+    return {role: replace(sampling, **changed) for role, sampling in defaults.items()}
+
+
+@runtime_checkable
+class _Bindable(Protocol):
+    def for_scenario(self, scenario: Scenario) -> Any: ...
+
+
+@runtime_checkable
+class _Prompted(Protocol):
+    prompts: int
+    provenance: dict[str, Any]
+
+    def for_prompts(self, version: int) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Seeker, supporter, strategist and judge: any objects with the right async methods.
+
+    :param seeker: has ``reply(history) -> str | None``.
+    :param supporter: has ``reply(history, strategy) -> str``.
+    :param strategist: has ``score(history) -> Mapping[str, float]``.
+    :param judge: has ``judge(history) -> JudgeScores`` or a mapping by criterion.
+    :param domain: the domain they were made for; None leaves it to the search.
+    :param provenance: what decides their replies, for journals and exports; empty where unknown.
+    :raises ConfigError: for an object without the method its role needs.
+    """
+
+    seeker: Seeker
+    supporter: Supporter
+    strategist: Strategist
+    judge: Judge
+    domain: Domain | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        methods = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
+        for role, method in methods.items():
+            if not callable(getattr(getattr(self, role), method, None)):
+                raise ConfigError(
+                    f"the {role} needs an async method {method}(); {getattr(self, role)!r} has none", field=role
+                )
+
+    @classmethod
+    def from_model(
+        cls,
+        model: ChatModel | str,
+        *,
+        domain: Domain = ESC,
+        scenario: Scenario | None = None,
+        models: Mapping[str, ChatModel | str] | None = None,
+        sampling: Mapping[str, Sampling] | None = None,
+        attempts: int = 3,
+        judge_samples: int = 1,
+        judge: JudgeScoring = "digits",
+    ) -> Self:
+        """LLM roles on one model, or on several.
+
+        The client of a server, given by name or as an :class:`~mctsdialog.OpenAIChat`, gets retries and adaptive limits
+        of its own. A stack of :func:`~mctsdialog.build_stack` and any other model is used as it is.
+
+        :param model: plays every role that ``models`` does not name: a model, or the name of one, as
+            :func:`~mctsdialog.llm.chat_model` takes it ("gpt-4o-mini", "groq/llama-3.3-70b-versatile").
+        :param domain: strategies, rubric, names and prompt templates.
+        :param scenario: what the conversation is about; the search binds the roles to its own scenario.
+        :param models: another model for some roles, by role name.
+        :param sampling: other sampling for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
+        :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
+        :param judge_samples: how often the judge is asked about each turn; its scores are the mean. Above 1 the judge's
+            default temperature is 1.
+        :param judge: "digits", the scores that the judge writes; or "expected", their mean by the log-probabilities of
+            the digits, for servers that return these.
+        :raises ConfigError: for an unknown role name, a value out of range, what is no model, or a name whose key is
+            not set.
+        """
+        sampling = dict(sampling or {})
+        for name in (*(models or {}), *sampling):
+            if name not in ROLE_NAMES:
+                raise ConfigError(f"there is no role {name!r}; there are {', '.join(ROLE_NAMES)}", field=name)
+        ready = _ready_models({name: (models or {}).get(name, model) for name in ROLE_NAMES})
+        own: dict[str, Any] = {"samples": judge_samples, "scoring": judge}
+        made: dict[str, Any] = {
+            kind.role: kind(
+                ready[kind.role],
+                domain,
+                scenario,
+                sampling=sampling.get(kind.role),
+                attempts=attempts,
+                **(own if kind is LLMJudge else {}),
+            )
+            for kind in _KINDS
+        }
+        provenance = {name: role.provenance for name, role in made.items()}
+        return cls(**made, domain=domain, provenance=provenance)
+
+    def bind(self, scenario: Scenario) -> Self:
+        """These roles in a scenario: those with a method ``for_scenario`` are asked for their like in it."""
+        bound = {
+            name: role.for_scenario(scenario)
+            for name in ROLE_NAMES
+            if isinstance(role := getattr(self, name), _Bindable)
+        }
+        return replace(self, **bound) if bound else self
+
+    def with_prompts(self, version: int) -> Self:
+        """These roles with prompts of another version: those with a method ``for_prompts`` are asked for their like.
+
+        :param version: 1 asks as version 0.1 did, so that what it began is resumed with its own prompts.
+        """
+        changed: dict[str, Any] = {}
+        provenance = dict(self.provenance)
+        for name in ROLE_NAMES:
+            role = getattr(self, name)
+            if isinstance(role, _Prompted) and role.prompts != version:
+                changed[name] = role.for_prompts(version)
+                if provenance.get(name) == role.provenance:
+                    provenance[name] = changed[name].provenance
+        return replace(self, **changed, provenance=provenance) if changed else self
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={_short(getattr(self, name))}" for name in ROLE_NAMES]
+        if self.domain is not None:
+            parts.append(f"domain={self.domain.name!r}")
+        return f"Roles({', '.join(parts)})"
+
+    @property
+    def removed(self) -> dict[str, Counter[str]]:
+        """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
+        counts = {name: getattr(getattr(self, name), "removed", None) for name in ROLE_NAMES}
+        return {name: kinds for name, kinds in counts.items() if isinstance(kinds, Counter) and kinds}
+
+
+def _ready_models(models: Mapping[str, ChatModel | str]) -> dict[str, ChatModel]:
+    """The models by role, names looked up, clients of servers with retries and limits; equal ones share these."""
+    made: dict[object, ChatModel] = {}
+    ready = {}
+    for role, model in models.items():
+        key = model if isinstance(model, str) else id(model)
+        if key not in made:
+            made[key] = _ready(model, "model" if len(set(map(id, models.values()))) == 1 else role)
+        ready[role] = made[key]
+    return ready
+
+
+def _ready(model: ChatModel | str, field: str) -> ChatModel:
+    if isinstance(model, str):
+        model = chat_model(model)
+    if isinstance(model, type) or not callable(getattr(model, "complete", None)):
+        wanted = "the name of a model or an object with an async method complete(), such as OpenAIChat"
+        raise ConfigError(f"{field} must be {wanted}, not {shown(model)}", field=field)
+    return build_stack(model, limits=AdaptiveLimits(_MOST_CALLS)) if isinstance(model, OpenAIChat) else model
+
+
+def _short(role: object) -> str:
+    """The kind of a role, and its model where it has one; its own repr might hold anything."""
+    name = getattr(getattr(role, "model", None), "name", None)
+    return f"{type(role).__name__}({visible(name)!r})" if isinstance(name, str) else type(role).__name__
