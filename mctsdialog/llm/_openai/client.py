@@ -22,13 +22,11 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm._address import (
     OPENAI_URL,
-    origin,
-    secret_name,
     server_address,
     shown_address,
-    warn_of_plain_http,
 )
-from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply, basic_auth
+from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply
+from mctsdialog.llm._openai.credentials import Credentials
 from mctsdialog.llm._openai.dialect import FORMATS, Dialect, Negotiation
 from mctsdialog.llm._openai.error_body import (
     NO_ROOM,
@@ -41,7 +39,6 @@ from mctsdialog.llm._openai.error_body import (
 from mctsdialog.llm._openai.errors import error_for, error_for_lost
 from mctsdialog.llm._openai.refusals import refuses_system
 from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
-from mctsdialog.llm._secret import Redactor, checked_key
 from mctsdialog.llm._wire import ResponseFormat, parse_completion
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage
 from mctsdialog.llm.providers import provider_at
@@ -49,7 +46,6 @@ from mctsdialog.llm.providers import provider_at
 _MOST_BYTES = 32 * 2**20
 _MOST_TRIES = 16  # of one call, each written otherwise; more than there is to learn
 _CALL = "/chat/completions"
-_KEY_VARIABLE = "OPENAI_API_KEY"
 _AMENDABLE = (ModelRequestError, ModelResponseError)
 
 
@@ -123,27 +119,20 @@ class OpenAIChat(ClosingModel):
         self.max_connections = max_connections
         self._extra = dict(extra or {})
         self.name = name or model + _digest(self._extra)
-        url, userinfo = server_address(base_url)
+        url, login = server_address(base_url)
         url = url.copy_with(path=url.path.rstrip("/").removesuffix(_CALL))  # some name the whole address of the call
         self._url = url.copy_with(path=f"{url.path.rstrip('/')}{_CALL}")
         self.address = shown_address(url)
         self.identity = name or f"{self.name}@{self.address}"
         self._provider = provider_at(url, provider)
-        if api_key is None and api_key_env is None and origin(url) == origin(OPENAI_URL):
-            api_key_env = _KEY_VARIABLE
-        self._key = None if userinfo else checked_key(api_key, api_key_env)
-        self._userinfo = userinfo
-        self._headers = _checked_headers(headers)
-        self._redactor = self._make_redactor()
-        self._key_hint = self._say_key(None if api_key is not None else api_key_env)
-        if self._key or userinfo or any(map(secret_name, self._headers)):
-            warn_of_plain_http(url)
+        self._credentials = Credentials(url, login, api_key, api_key_env, headers, self._provider.key_header)
+        self._redactor = self._credentials.redactor()
         self._negotiation = Negotiation(
             model, self._provider, self._extra, response_format, headroom=reasoning_headroom
         )
         self._sessions = HttpSessions(
             self._url,
-            self._secret_headers,
+            self._credentials.headers,
             max_connections=max_connections,
             http_client=http_client,
             transport=transport,
@@ -171,7 +160,7 @@ class OpenAIChat(ClosingModel):
     @property
     def sends_key(self) -> bool:
         """Whether a key, or a user and password, goes with each call."""
-        return bool(self._key or self._userinfo)
+        return self._credentials.are_sent
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request.
@@ -242,7 +231,7 @@ class OpenAIChat(ClosingModel):
     def _refused(self, said: ErrorBody, headers: Mapping[str, str]) -> _Refusal:
         """A refusal; raises an error that has nothing to do with how the request is written."""
         error = error_for(
-            said, headers, model=self.model, address=self.address, clean=self._clean, key_hint=self._key_hint
+            said, headers, model=self.model, address=self.address, clean=self._clean, key_hint=self._credentials.hint()
         )
         if type(error) in _AMENDABLE or refuses_system(said):
             return _Refusal(error, said)
@@ -270,41 +259,6 @@ class OpenAIChat(ClosingModel):
 
     def _clean(self, text: str) -> str:
         return self._redactor.message(text)
-
-    def _make_redactor(self) -> Redactor:
-        """Takes out all that goes to the server and may come back."""
-        secrets = [value for name, value in self._headers.items() if secret_name(name)]
-        # A short header value ("1", "beta") is a setting; taking it out would tear messages apart.
-        names = [value for name, value in self._headers.items() if not secret_name(name) and len(value) >= 8]
-        if self._key is not None:
-            secrets.append(self._key)
-        if self._userinfo:
-            user, password = self._userinfo
-            login = basic_auth(user.get_secret_value(), password.get_secret_value())
-            secrets += [password, SecretStr(login.removeprefix("Basic "))]
-            names.append(user)
-        return Redactor(secrets, names)
-
-    def _say_key(self, variable: str | None) -> str:
-        """What to check where the server refuses the key, or wants one."""
-        if self._userinfo:
-            return "check the user and password in base_url"
-        if self._key is not None:
-            place = "api_key=" if variable is None else f"the environment variable {variable}"
-            return f"check the key: {place}"
-        if variable is not None:
-            return f"no key was sent: set the environment variable {variable}"
-        return f"no key was sent: give api_key=, or for the commands --api-key-env {self.address}=VARIABLE"
-
-    def _secret_headers(self) -> dict[str, str]:
-        headers = {name: value.get_secret_value() for name, value in self._headers.items()}
-        if self._key is not None and self._provider.key_header is not None:
-            headers[self._provider.key_header] = self._key.get_secret_value()
-        elif self._key is not None:
-            headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
-        elif self._userinfo:
-            headers["Authorization"] = basic_auth(*(part.get_secret_value() for part in self._userinfo))
-        return headers
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. May be called twice; a later call opens new ones."""
@@ -350,11 +304,3 @@ def _digest(extra: Mapping[str, Any]) -> str:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"extra must hold JSON values: {error}", field="extra") from None
     return f"#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, SecretStr]:
-    checked = dict(headers or {})
-    for name, value in checked.items():
-        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
-            raise ConfigError(f"header {name!r} holds a character that no header may have", field="headers")
-    return {name: SecretStr(value) for name, value in checked.items()}

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import anyio
 
 from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, identity_of, request_key
 
 
+@dataclass(slots=True, eq=False)
 class _Flight:
     """A call under way, and what became of it; neither reply nor error when its leader was cancelled."""
 
-    def __init__(self) -> None:
-        self.reply: Completion | None = None
-        self.error: Exception | None = None
-        self._done: anyio.Event | None = None  # nearly always nobody waits
-
-    async def wait(self) -> None:
-        """Wait for its end."""
-        if self._done is None:
-            self._done = anyio.Event()
-        await self._done.wait()
-
-    def end(self) -> None:
-        """Wake those who wait."""
-        if self._done is not None:
-            self._done.set()
+    reply: Completion | None = None
+    error: Exception | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
 
 
 class SingleFlight(ModelLayer):
@@ -45,7 +36,7 @@ class SingleFlight(ModelLayer):
         flights = self._flights.get()
         key = request_key(identity_of(self.inner), request)
         while (flight := flights.get(key)) is not None:
-            await flight.wait()
+            await flight.ended.wait()
             if flight.error is not None:
                 raise flight.error
             if flight.reply is not None:
@@ -62,5 +53,5 @@ class SingleFlight(ModelLayer):
             raise
         finally:
             del flights[key]
-            flight.end()
+            flight.ended.set()
         return flight.reply
