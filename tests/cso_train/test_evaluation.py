@@ -16,7 +16,7 @@ from cso_train.evaluation import evaluate_replies
 from cso_train.evaluation._baselines import direct_refine, self_refine, with_example
 from cso_train.evaluation._contexts import build_test_set, read_test_set, write_test_set
 from cso_train.evaluation._evaluate import evaluate, write_tables
-from cso_train.evaluation._plots import save_plots
+from cso_train.evaluation._plots import write_plots
 from cso_train.evaluation._replies import ServerReplies
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues
@@ -189,7 +189,7 @@ def test_tables_mark_the_best_of_every_column(evaluations):
 
 def test_figures_are_drawn_and_the_same_again(evaluations, tmp_path):
     pytest.importorskip("matplotlib")
-    files, again = (save_plots(evaluations, tmp_path / name) for name in ("one", "two"))
+    files, again = (write_plots(evaluations, tmp_path / name) for name in ("one", "two"))
     assert [path.name for path in files] == ["confusion.png", "strategies.png", "preferences.png"]
     for one, other in zip(files, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
