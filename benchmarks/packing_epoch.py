@@ -18,8 +18,7 @@ from study_parts.presets import TrainingSizes
 from study_parts.tiny_model import make_model
 
 import mctsdialog
-from cso_train import train
-from cso_train._config import resolve_config
+from cso_train import resolve_config, train
 from mctsdialog.worlds import World
 
 PREFERENCES = mctsdialog.preferences.PreferenceConfig(theta=-0.4)  # a world's rewards are mostly below 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from cso_train.packing._trie import token_tree, tree_mask
+from cso_train.packing import token_tree, tree_mask
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # a backend without a window, first

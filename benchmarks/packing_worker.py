@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 import cso_train._run.prepare
 import cso_train._run.training
-from cso_train._config import resolve_config
+from cso_train import resolve_config
 
 LOGGED = ("loss", "rewards/margins", "logps/chosen", "logps/rejected")
 
@@ -105,8 +105,8 @@ class Watch:
                 watch.steps.append(now() - watch.reference - self.began)
 
         trainer.add_callback(Steps())
-        if hasattr(trainer, "_ensure_reference"):
-            trainer._ensure_reference = self.timed(trainer._ensure_reference)
+        if objective := getattr(trainer, "objective", None):
+            objective.ensure_reference = self.timed(objective.ensure_reference)
         else:
             trainer.compute_loss = self.counted(trainer.compute_loss)
 

@@ -8,6 +8,29 @@ neither torch nor transformers.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cso_train._config import (
+    Preset,
+    Resolved,
+    TrainConfig,
+    accumulation_steps,
+    load_preset,
+    preset_names,
+    resolve_config,
+)
+from cso_train._data import TrainingData, load_data
+from cso_train._deepspeed import (
+    Machine,
+    MemoryEstimate,
+    ParameterCount,
+    Plan,
+    check_fits,
+    count_parameters,
+    deepspeed_config,
+    memory_estimate,
+    plan_run,
+)
+from cso_train._models import load_for_answers
+from cso_train._serving import TrainedSupporter
 from cso_train.errors import (
     CsoTrainError,
     MemoryNeedError,
@@ -17,48 +40,12 @@ from cso_train.errors import (
     TrainDataError,
     TrainModelError,
 )
-from mctsdialog._public import show_as
+from cso_train.evaluation import evaluate
+from mctsdialog._public import publish
 
 if TYPE_CHECKING:
-    from cso_train._config import (
-        Preset,
-        Resolved,
-        TrainConfig,
-        accumulation_steps,
-        load_preset,
-        preset_names,
-        resolve_config,
-    )
-    from cso_train._data import TrainingData, load_data
-    from cso_train._deepspeed import (
-        Machine,
-        MemoryEstimate,
-        ParameterCount,
-        Plan,
-        check_fits,
-        count_parameters,
-        deepspeed_config,
-        memory_estimate,
-        plan_run,
-    )
-    from cso_train._models import load_for_answers
     from cso_train._run.folder import RunResult
     from cso_train._run.training import train
-    from cso_train._serving import TrainedSupporter
-    from cso_train.evaluation import evaluate
-
-_PLACES = {
-    "_config": "Preset Resolved TrainConfig accumulation_steps load_preset preset_names resolve_config",
-    "_data": "TrainingData load_data",
-    "_deepspeed": "Machine MemoryEstimate ParameterCount Plan check_fits count_parameters deepspeed_config"
-    " memory_estimate plan_run",
-    "_models": "load_for_answers",
-    "_run.folder": "RunResult",
-    "_run.training": "train",
-    "_serving": "TrainedSupporter",
-    "evaluation": "evaluate",
-}
-_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 
 __all__ = [
     "CsoTrainError",
@@ -94,15 +81,15 @@ __all__ = [
 ]
 
 
+_LAZY = {"RunResult": "cso_train._run.folder", "train": "cso_train._run.training"}  # they import torch
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    if value.__module__.startswith(f"{__name__}._"):
-        show_as(__name__, value)  # where users find it
-    globals()[name] = value
-    return value
+    globals()[name] = getattr(import_module(_LAZY[name]), name)
+    publish({**globals(), "__all__": [name]})
+    return globals()[name]
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+publish({**globals(), "__all__": [name for name in __all__ if name not in _LAZY]})

@@ -2,7 +2,7 @@
 
 The tree::
 
-    CsoTrainError
+    CsoTrainError               a mctsdialog.MctsDialogError
     ├── TrainConfigError        a run's configuration is wrong (carries field, file, line)
     │   └── PresetError         no such preset, or one of another model, method or kind of training (carries preset)
     ├── TrainDataError          the data to train on is wrong (carries file, item, field)
@@ -10,23 +10,19 @@ The tree::
     ├── RunError                a run cannot start, go on or save (carries folder)
     └── MemoryNeedError         a run needs more memory than there is (carries place, needed, available)
 
-Errors carry data as attributes, so that programs need not parse messages. No error carries a secret. As of mctsdialog's
-errors, ``str(error)`` shows characters that a terminal acts on as escapes.
+Errors carry data as attributes, so that programs need not parse messages. No error carries a secret. As with other
+errors of mctsdialog, ``str(error)`` shows characters that a terminal acts on as escapes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mctsdialog._text import visible
-from mctsdialog.errors import shortened
+from mctsdialog.errors import MctsDialogError, shortened
 
 
-class CsoTrainError(Exception):
+class CsoTrainError(MctsDialogError):
     """Root of every error raised on purpose by this package."""
-
-    def __str__(self) -> str:
-        return visible(super().__str__())
 
 
 class TrainConfigError(CsoTrainError, ValueError):

@@ -17,8 +17,10 @@ from types import ModuleType
 from typing import Any, Final, ParamSpec, TypeVar
 
 MOVED: Final[Mapping[str, str]] = {
+    "cso_train.data.load_data": "cso_train.load_data",
     "cso_train.evaluation.evaluate_model": "cso_train.evaluate",
     "cso_train.evaluation.save_plots": "cso_train.evaluation.write_plots",
+    "cso_train.models.load_for_answers": "cso_train.load_for_answers",
     "cso_train.run.RunResult": "cso_train.RunResult",
     "cso_train.run.train": "cso_train.train",
     "cso_train.serving.TrainedSupporter": "cso_train.TrainedSupporter",
@@ -122,6 +124,7 @@ MODULES: Final[Mapping[str, str]] = {
     "cso_train.config": "cso_train._config",
     "cso_train.data": "cso_train._data",
     "cso_train.models": "cso_train._models",
+    "cso_train.packing.trie": "cso_train.packing._trie",
     "cso_train.run": "cso_train._run.training",
     "cso_train.serving": "cso_train._serving",
     "cso_train.zero": "cso_train._deepspeed",

@@ -285,7 +285,7 @@ async def test_a_wide_beam_finds_the_best_dialogue(parts):
 
 
 def test_claims_are_told_from_chance(parts):
-    from cso_train.evaluation._contexts import TestCase
+    from cso_train.evaluation import TestCase
     from mctsdialog import get_domain
 
     claims, domain = parts("claims"), get_domain("esc")

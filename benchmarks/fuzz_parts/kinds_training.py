@@ -13,7 +13,7 @@ import httpx
 import mctsdialog
 from cso_train import resolve_config
 from cso_train.cli._judge import pairwise_command, rate_command
-from cso_train.evaluation._contexts import read_test_set
+from cso_train.evaluation import ServerReplies, read_test_set
 from cso_train.evaluation._evaluate import evaluate, join_tables, write_report, write_tables
 from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
@@ -26,7 +26,6 @@ from cso_train.evaluation._ratings import (
     ReplyToRate,
     rate_replies,
 )
-from cso_train.evaluation._replies import ServerReplies
 from cso_train.evaluation._sheets import SheetKey
 from fuzz_parts import mutate
 from fuzz_parts.guard import BrokenPromiseError
@@ -391,7 +390,7 @@ def read_run(seeds, how):
     folder.claim(out, _IDENTITY, resolve_config(), restart=how["restart"])
     done = folder.finished_run(out, _IDENTITY)
     if done is not None:
-        f"{done.steps} steps, mean loss {done.loss:.4f}"  # as the command tells it
+        str(done)  # as the command tells it
     folder.last_checkpoint(out)
     metrics = out / "metrics.jsonl"
     state = SimpleNamespace(is_world_process_zero=True, global_step=3)

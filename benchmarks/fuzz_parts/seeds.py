@@ -16,9 +16,8 @@ from click.testing import CliRunner
 import cso_train.cli
 import mctsdialog
 import mctsdialog.cli
+from cso_train.evaluation import ReplyToRate, write_pair_sheet, write_rating_sheet
 from cso_train.evaluation._pairwise import HUMAN_CRITERIA, PairToJudge
-from cso_train.evaluation._ratings import ReplyToRate
-from cso_train.evaluation._sheets import write_pair_sheet, write_rating_sheet
 from fuzz_parts import mutate
 from mctsdialog.worlds import World
 

@@ -10,7 +10,7 @@ import anyio
 import common
 
 import mctsdialog
-from cso_train.evaluation._contexts import build_test_set
+from cso_train.evaluation import build_test_set
 from mctsdialog._search.rules import mean
 from study_parts.training import scores, trained
 
@@ -106,7 +106,7 @@ def replies(name, cases, sizes, folder):
     import torch
 
     from cso_train._models import ModelSource, load_model, load_tokenizer
-    from cso_train.evaluation._replies import TransformersReplies
+    from cso_train.evaluation import TransformersReplies
 
     source = ModelSource.of("smollm2")
     model = load_model(source, dtype=torch.float32)

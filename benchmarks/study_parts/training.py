@@ -16,9 +16,8 @@ from functools import cached_property, partial
 import anyio
 
 import mctsdialog
-from cso_train._config import resolve_config
-from cso_train.evaluation._contexts import build_test_set
-from cso_train.evaluation._metrics import evaluate_replies
+from cso_train import resolve_config
+from cso_train.evaluation import build_test_set, evaluate_replies
 from mctsdialog._search import CheckedRoles
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import DatasetBuilder
@@ -162,7 +161,7 @@ def answered(model_folder, cases, sizes):
     import torch
 
     from cso_train._models import ModelSource, load_model, load_tokenizer
-    from cso_train.evaluation._replies import TransformersReplies
+    from cso_train.evaluation import TransformersReplies
 
     source = ModelSource.of(str(model_folder))
     model = load_model(source, dtype=torch.float32).eval()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from cso_train.errors import TrainConfigError
-from cso_train.methods import METHODS, Method, on_register
+from cso_train.methods import METHODS, Method
 
 Tracker: TypeAlias = Literal["tensorboard", "wandb", "trackio"]
 """A service or format that a run's metrics are sent to."""
@@ -263,15 +263,15 @@ class TrainConfig(BaseModel):
         )
 
 
-def _add_settings(method: type[Method]) -> None:
-    """Add a method's own settings to those of a run."""
-    new = {name: each for name, each in method.own_settings().items() if name not in TrainConfig.model_fields}
-    if new:
-        TrainConfig.__pydantic_fields__.update(new)
+def _add_own_settings() -> None:
+    """Have the settings that only one method knows among those of a run."""
+    own = {name: each for method in METHODS.values() for name, each in method.own_settings().items()}
+    if not own.keys() <= TrainConfig.model_fields.keys():
+        TrainConfig.__pydantic_fields__.update(own)
         TrainConfig.model_rebuild(force=True)
 
 
-on_register(_add_settings)
+_add_own_settings()
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -279,6 +279,7 @@ def check_names(names: Iterable[str]) -> None:
 
     :raises TrainConfigError: for the first that is none, with the nearest name or all of them.
     """
+    _add_own_settings()  # of methods that were registered since
     for name in names:
         if name in TrainConfig.model_fields:
             continue

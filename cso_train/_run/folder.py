@@ -35,6 +35,10 @@ class RunResult:
     loss: float | None
     finished: bool
 
+    def __str__(self) -> str:
+        loss = "nothing was left to train" if self.loss is None else f"mean loss {self.loss:.4f}"
+        return f"{self.steps} steps, {loss}, model in {self.folder / 'model'}"
+
 
 def run_identity(prepared: Prepared) -> dict[str, Any]:
     """What must be the same for a run to go on."""

@@ -15,9 +15,8 @@ import click
 from cso_train._config import TrainConfig, load_preset, preset_names, resolve_config
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
-from cso_train.cli._parts import errors_as_lines
 from cso_train.methods import METHODS
-from mctsdialog.cli.exits import INTERRUPTED
+from mctsdialog.cli.exits import INTERRUPTED, errors_as_exits
 from mctsdialog.cli.terminal import Commands, echo
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,7 +91,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # simpo and orpo are in trl.experimental
     from cso_train._run.training import train  # noqa: PLC0415  # heavy, and of no use to the other commands
 
-    with errors_as_lines():
+    with errors_as_exits():
         resolved = resolve_config(preset, config_file, _given(options))
         first = int(os.environ.get("RANK", "0")) == 0
         if first:
@@ -103,7 +102,7 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
             echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
             sys.exit(INTERRUPTED)
         if first and result.finished:
-            echo(f"{result.steps} steps, mean loss {result.loss:.4f}, model in {result.folder / 'model'}")
+            echo(result)
     if not result.finished:
         sys.exit(INTERRUPTED)
 
@@ -124,7 +123,7 @@ def config() -> None:
 @_with_settings
 def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
-    with errors_as_lines():
+    with errors_as_exits():
         echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
 
 

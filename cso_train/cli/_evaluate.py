@@ -11,7 +11,7 @@ import click
 from cso_train._data import trained_seeds
 from cso_train._models import ModelSource, load_model, load_tokenizer
 from cso_train._progress import progress_bar
-from cso_train.cli._parts import domain_option, errors_as_lines, server_model
+from cso_train.cli._parts import domain_option, server_model
 from cso_train.errors import TrainConfigError
 from cso_train.evaluation._contexts import TestCase, build_test_set, read_test_set, write_test_set
 from cso_train.evaluation._evaluate import BASELINES, Baseline, evaluate, join_tables, write_report, write_tables
@@ -20,7 +20,7 @@ from cso_train.evaluation._plots import write_plots
 from cso_train.evaluation._replies import Replies, ServerReplies, TransformersReplies
 from cso_train.evaluation._table import markdown_table
 from mctsdialog import read_dialogues
-from mctsdialog.cli.exits import interruptible
+from mctsdialog.cli.exits import errors_as_exits, interruptible
 from mctsdialog.cli.keys import shown_choice, split_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
@@ -46,7 +46,7 @@ from mctsdialog.llm.providers import split_provider
 @click.option("--lenient", is_flag=True, help="Count malformed dialogues and go on.")
 def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any) -> None:
     """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
-    with errors_as_lines():
+    with errors_as_exits():
         named, chosen = None if domain is None else named_domain(domain), None
         dialogues = []
         for file in files:
@@ -121,7 +121,7 @@ def evaluate_command(**options: Any) -> None:
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     models = list(dict.fromkeys(options["models"]))
     options |= {"model": models[0], "others": models[1:]}
-    with errors_as_lines():
+    with errors_as_exits():
         domain = named_domain(options["domain"])
         cases = read_test_set(options["test_file"], domain)[: options["limit"]]
         examples = read_test_set(options["examples"], domain) if options["examples"] else []
@@ -145,7 +145,7 @@ def evaluate_command(**options: Any) -> None:
 @click.option("--out", default=Path("table"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
     """Put the models of several evaluations (their evaluation.json) side by side in one table."""
-    with errors_as_lines():
+    with errors_as_exits():
         evaluations = join_tables(files)
         echo(markdown_table(evaluations))
         written = write_tables(out, evaluations)

@@ -13,7 +13,7 @@ import click
 
 from cso_train._data import checked_prompt, load_data
 from cso_train._progress import progress_bar
-from cso_train.cli._parts import domain_option, errors_as_lines, server_model
+from cso_train.cli._parts import domain_option, server_model
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
@@ -44,7 +44,7 @@ from cso_train.evaluation._sheets import (
     write_rating_sheet,
 )
 from mctsdialog import ChatModel, Domain
-from mctsdialog.cli.exits import FAILED, Failure, interruptible
+from mctsdialog.cli.exits import FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.keys import max_reply_tokens_option, shown_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
@@ -117,20 +117,20 @@ def pairwise_command(**options: Any) -> None:
     Models as judges are asked about every pair in both orders; only a verdict that holds in both is a win. People get a
     sheet (--sheet), blind and shuffled, which is read back with --sheets and --key.
     """
-    with errors_as_lines():
+    with errors_as_exits():
         way = _way(options)
         if way == "read":
             key = SheetKey.read(options["key"], "pairwise")
             raters = {str(path): read_pair_sheet(path, key) for path in options["sheets"]}
             names = (str(key.about["first"]), str(key.about["second"]))
-            _tell_pairwise(PairwiseResult(tuple(key.criteria), raters), names, options)
+            _write_pairwise(PairwiseResult(tuple(key.criteria), raters), names, options)
             return
         domain = named_domain(options["domain"])
         pairs, first, second = _pairs(options, domain)
         kind = options["criteria"] or ("rubric" if options["data"] else "human")
         criteria = rubric_criteria(domain) if kind == "rubric" else HUMAN_CRITERIA
         if way == "write":
-            _tell_files(
+            _print_files(
                 write_pair_sheet(options["sheet"], pairs, criteria, names=(first, second), seed=options["seed"])
             )
             return
@@ -139,7 +139,7 @@ def pairwise_command(**options: Any) -> None:
             lambda model, settings: PairwiseJudge(model, criteria, **settings),
             lambda judges, show: compare_replies(judges, pairs, concurrency=options["concurrency"], on_progress=show),
         )
-        _tell_pairwise(result, (first, second), options)
+        _write_pairwise(result, (first, second), options)
 
 
 @click.command("rate")
@@ -155,23 +155,23 @@ def rate_command(**options: Any) -> None:
     By models as judges, or by people: they get a sheet (--sheet), blind and shuffled, which is read back with --sheets
     and --key.
     """
-    with errors_as_lines():
+    with errors_as_exits():
         way = _way(options)
         if way == "read":
             key = SheetKey.read(options["key"], "rate")
             raters = {str(path): read_rating_sheet(path, key) for path in options["sheets"]}
-            _tell_ratings(RatingResult(items_of(key), raters), options)
+            _write_ratings(RatingResult(items_of(key), raters), options)
             return
         items = _items(options, named_domain(options["domain"]))
         if way == "write":
-            _tell_files(write_rating_sheet(options["sheet"], items, seed=options["seed"]))
+            _print_files(write_rating_sheet(options["sheet"], items, seed=options["seed"]))
             return
         result = _judged(
             options,
             lambda model, settings: RatingJudge(model, **settings),
             lambda judges, show: rate_replies(judges, items, concurrency=options["concurrency"], on_progress=show),
         )
-        _tell_ratings(result, options)
+        _write_ratings(result, options)
 
 
 def _way(options: Mapping[str, Any]) -> str:
@@ -302,12 +302,12 @@ def _judged(
 # -- what comes out ------------------------------------------------------------------------------------------------
 
 
-def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapping[str, Any]) -> None:
+def _write_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapping[str, Any]) -> None:
     shares = pairwise_shares(result, resamples=options["resamples"], seed=options["seed"])
     table, out = pairwise_table(shares, result, *names), options["out"]
     lines = _lines(result.raters, lambda each: None if each is None else asdict(each))
     echo(table)
-    _tell_files(
+    _print_files(
         [
             write_atomically(inside(out, "pairwise.md"), table),
             write_atomically(inside(out, "pairwise.json"), pairwise_json(shares, result, *names)),
@@ -317,12 +317,12 @@ def _tell_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapp
     _need_one(result.raters)
 
 
-def _tell_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
+def _write_ratings(result: RatingResult, options: Mapping[str, Any]) -> None:
     summaries = rating_summaries(result, resamples=options["resamples"], seed=options["seed"])
     table, out = rating_table(summaries, result), options["out"]
     lines = _lines(result.raters, lambda each: None if each is None else dict(each))
     echo(table)
-    _tell_files(
+    _print_files(
         [
             write_atomically(inside(out, "ratings.md"), table),
             write_atomically(inside(out, "ratings.json"), rating_json(summaries, result)),
@@ -345,6 +345,6 @@ def _lines(raters: Mapping[str, Sequence[J]], plain: Callable[[J], Any]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made)
 
 
-def _tell_files(files: Sequence[Path]) -> None:
+def _print_files(files: Sequence[Path]) -> None:
     for file in files:
         echo(file)

@@ -34,6 +34,7 @@ from cso_train.evaluation._rouge import rouge_l
 from cso_train.evaluation._sheets import read_pair_sheet, read_rating_sheet, write_pair_sheet, write_rating_sheet
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog._moved import moved_names
+from mctsdialog._public import publish
 
 __all__ = [
     "BASELINES",
@@ -86,6 +87,8 @@ __all__ = [
     "write_report",
     "write_test_set",
 ]
+
+publish(globals())
 
 if not TYPE_CHECKING:
     __getattr__ = moved_names(__name__)

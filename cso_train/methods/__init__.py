@@ -4,18 +4,18 @@ To add one, copy ``dpo.py``: write a frozen dataclass over :class:`Method` and a
 package calls :func:`register` before the settings are resolved.
 """
 
-from collections.abc import Callable
+from types import FunctionType
 
 from cso_train.methods._base import (
     PAIR_METRICS,
     Kind,
+    Loss,
     Method,
     Metrics,
     Reply,
     ReplySet,
     Scores,
     Span,
-    from_trl,
     log_sigmoid,
     pair_metrics,
     setting,
@@ -30,8 +30,6 @@ from cso_train.methods.simpo import SimPO
 METHODS: dict[str, type[Method]] = {each.name: each for each in (SFT, DPO, IPO, SimPO, KTO, ORPO)}
 """The methods by name."""
 
-_watchers: list[Callable[[type[Method]], None]] = []
-
 
 def register(method: type[Method]) -> type[Method]:
     """Make a method known by its name; usable as a decorator.
@@ -40,16 +38,7 @@ def register(method: type[Method]) -> type[Method]:
     """
     if METHODS.setdefault(method.name, method) is not method:
         raise ValueError(f"there is already a training method {method.name!r}")
-    for watcher in _watchers:
-        watcher(method)
     return method
-
-
-def on_register(watcher: Callable[[type[Method]], None]) -> None:
-    """Call ``watcher`` with every method: those there are now, and those registered later."""
-    _watchers.append(watcher)
-    for method in METHODS.values():
-        watcher(method)
 
 
 __all__ = [
@@ -61,6 +50,7 @@ __all__ = [
     "PAIR_METRICS",
     "SFT",
     "Kind",
+    "Loss",
     "Method",
     "Metrics",
     "Reply",
@@ -68,10 +58,12 @@ __all__ = [
     "Scores",
     "SimPO",
     "Span",
-    "from_trl",
     "log_sigmoid",
-    "on_register",
     "pair_metrics",
     "register",
     "setting",
 ]
+
+for _name in __all__:
+    if isinstance(_each := globals()[_name], type | FunctionType):
+        _each.__module__ = __name__  # where users find it

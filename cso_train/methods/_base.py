@@ -23,6 +23,9 @@ Kind: TypeAlias = Literal["preference", "unpaired", "sft"]
 Metrics: TypeAlias = "Mapping[str, tuple[torch.Tensor, int]]"
 """Sums over some replies and how many there are, by name."""
 
+Loss: TypeAlias = "tuple[torch.Tensor, Metrics]"
+"""The loss of each turn, shape (turns,), and what is logged."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -145,6 +148,8 @@ class Method(ABC):
     """As ``--method`` takes it."""
     formula: ClassVar[str]
     """The loss in one line, for the card of the model."""
+    trl: ClassVar[str]
+    """TRL's name of its trainer: "DPO" is ``trl.DPOTrainer`` with ``trl.DPOConfig``."""
     kind: ClassVar[Kind] = "preference"
     """What it trains on."""
     reference: ClassVar[bool] = False
@@ -172,9 +177,11 @@ class Method(ABC):
         """The settings that :func:`setting` made, as pydantic's fields."""
         return {each.name: each.metadata["setting"] for each in fields(cls) if each.metadata}
 
-    @abstractmethod
     def trainer(self) -> tuple[Any, Any]:
         """The trainer's class and its configuration's class, imported when they are needed."""
+        import trl  # noqa: PLC0415  # heavy
+
+        return getattr(trl, f"{self.trl}Trainer"), getattr(trl, f"{self.trl}Config")
 
     @abstractmethod
     def arguments(self, max_length: int) -> dict[str, Any]:
@@ -208,15 +215,8 @@ class Method(ABC):
         return ratio
 
     @abstractmethod
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         """The loss of each turn, shape (turns,), and what is logged."""
-
-
-def from_trl(name: str) -> tuple[Any, Any]:
-    """TRL's stable trainer and configuration of a name: "DPO" is ``DPOTrainer`` and ``DPOConfig``."""
-    import trl  # noqa: PLC0415  # heavy
-
-    return getattr(trl, f"{name}Trainer"), getattr(trl, f"{name}Config")
 
 
 def log_sigmoid(values: torch.Tensor) -> torch.Tensor:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cso_train.methods._base import (
     PAIR_METRICS,
+    Loss,
     Method,
-    Metrics,
     Reply,
     ReplySet,
     Scores,
-    from_trl,
     log_sigmoid,
     pair_metrics,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -33,13 +29,11 @@ class DPO(Method):
     precompute_reference: bool = False
 
     name = "dpo"
+    trl = "DPO"
     formula = "-log sigmoid(beta * (log pi(y_w)/ref(y_w) - log pi(y_l)/ref(y_l)))"
     reference = True
     metrics = PAIR_METRICS
     loss_type = "sigmoid"
-
-    def trainer(self) -> tuple[Any, Any]:
-        return from_trl("DPO")
 
     def arguments(self, max_length: int) -> dict[str, Any]:
         return {"max_length": max_length, "beta": self.beta, "loss_type": [self.loss_type]}
@@ -48,6 +42,6 @@ class DPO(Method):
         sides = (Reply.after(example["prompt_ids"], example[side], limit) for side in ("chosen_ids", "rejected_ids"))
         return ReplySet(tuple(sides))
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         rewards = self.beta * scores.ratios
         return -log_sigmoid(rewards[:, 0] - rewards[:, 1]), pair_metrics(rewards, scores)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from cso_train.methods._base import Metrics, Scores, pair_metrics
+from cso_train.methods._base import Loss, Scores, pair_metrics
 from cso_train.methods.dpo import DPO
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class IPO(DPO):
     formula = "(h - 1 / (2 * beta))^2, h the difference of the mean log-ratios a token"
     loss_type = "ipo"
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         means = scores.ratios / scores.counts
         losses = (means[:, 0] - means[:, 1] - 1 / (2 * self.beta)) ** 2
         return losses, pair_metrics(self.beta * scores.ratios, scores)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cso_train.methods._base import Method, Metrics, Reply, ReplySet, Scores, from_trl
+from cso_train.methods._base import Loss, Method, Reply, ReplySet, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,7 @@ class KTO(Method):
     precompute_reference: bool = False
 
     name = "kto"
+    trl = "KTO"
     formula = "w_+ * (1 - sigmoid(beta * (r - z))) for chosen, w_- * (1 - sigmoid(beta * (z - r))) for rejected replies"
     kind = "unpaired"
     reference = True
@@ -34,9 +35,6 @@ class KTO(Method):
     shuffle = True  # TRL takes the rows in their order, and the KL term from a row's neighbours
     metrics = ("rewards/chosen", "rewards/rejected", "kl", "logps/chosen", "logps/rejected")
     baseline_metric = "kl"
-
-    def trainer(self) -> tuple[Any, Any]:
-        return from_trl("KTO")
 
     def arguments(self, max_length: int) -> dict[str, Any]:
         weights = {"desirable_weight": self.chosen_weight, "undesirable_weight": self.rejected_weight}
@@ -50,7 +48,7 @@ class KTO(Method):
     def baseline(self, ratio: torch.Tensor) -> torch.Tensor:
         return ratio.clamp(min=0)
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         if scores.values is None or scores.baseline is None:
             raise ValueError("kto needs labels and an estimate of the divergence")
         desirable, ratios = scores.values[:, 0] > 0, scores.ratios[:, 0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cso_train.methods._base import PAIR_METRICS, Method, Metrics, ReplySet, Scores, log_sigmoid, pair_metrics
+from cso_train.methods._base import PAIR_METRICS, Loss, Method, ReplySet, Scores, log_sigmoid, pair_metrics
 from cso_train.methods.simpo import labelled_pair
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ORPO(Method):
         chosen, rejected = labelled_pair(example).replies
         return ReplySet((replace(chosen, spans={"sequence": np.arange(1, len(chosen.ids))}), rejected))
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         means = scores.means
         odds = means - _log1mexp(means)
         likelihood = scores.spans["sequence"].means[:, 0]

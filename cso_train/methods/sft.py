@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cso_train.methods._base import Method, Metrics, Reply, ReplySet, Scores, from_trl
-
-if TYPE_CHECKING:
-    import torch
+from cso_train.methods._base import Loss, Method, Reply, ReplySet, Scores
 
 
 @dataclass(frozen=True)
@@ -17,12 +14,10 @@ class SFT(Method):
     """``L = -mean log pi(y_t | x, y_<t)`` over all tokens of the supporter (ESC-Pro-SFT, paper section 5.1)."""
 
     name = "sft"
+    trl = "SFT"
     formula = "-mean log pi(y_t | x, y_<t) over the supporter's tokens"
     kind = "sft"
     mean_over = "tokens"
-
-    def trainer(self) -> tuple[Any, Any]:
-        return from_trl("SFT")
 
     def arguments(self, max_length: int) -> dict[str, Any]:
         return {"packing": False}
@@ -35,5 +30,5 @@ class SFT(Method):
     def replies(self, example: Mapping[str, Any], limit: int) -> ReplySet:
         return ReplySet((Reply.labelled(example["input_ids"], example["labels"]),))
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         return -scores.sums[:, 0], {}

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cso_train.methods._base import PAIR_METRICS, Method, Metrics, Reply, ReplySet, Scores, log_sigmoid, pair_metrics
-
-if TYPE_CHECKING:
-    import torch
+from cso_train.methods._base import PAIR_METRICS, Loss, Method, Reply, ReplySet, Scores, log_sigmoid, pair_metrics
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class SimPO(Method):
     def replies(self, example: Mapping[str, Any], limit: int) -> ReplySet:
         return labelled_pair(example)
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         rewards = self.beta * scores.sums / scores.counts
         return -log_sigmoid(rewards[:, 0] - rewards[:, 1] - self.gamma), pair_metrics(rewards, scores)
 

@@ -8,5 +8,8 @@ of a step, and ``_trainer`` trains.
 """
 
 from cso_train.packing._trie import TokenTree, token_tree, tree_mask
+from mctsdialog._public import publish
 
 __all__ = ["TokenTree", "token_tree", "tree_mask"]
+
+publish(globals())

@@ -66,7 +66,7 @@ class PackedObjective:
     ) -> None:
         self.host, self.config, self.rows, self.masks = host, config, rows, masks
         self.method = config.build_method()
-        self.layouts = {part: Layout.of(each) for part, each in rows.items()}
+        self.layout = Layout.of([row for each in rows.values() for row in each])
         self.table: Table | None = None
         self.tokens = 0  # of the packs since it was set to 0
         self._file, self._metrics = file, MeanMetrics()
@@ -98,7 +98,7 @@ class PackedObjective:
 
     def part_of_loss(self, part: str, model: Any, indices: Sequence[int], totals: Totals) -> torch.Tensor:
         """A pack's part of the step's loss; nothing, but of the same graph, for an empty one."""
-        rows, layout, device = self._chosen(part, indices), self.layouts[part], self.host.accelerator.device
+        rows, layout, device = self._chosen(part, indices), self.layout, self.host.accelerator.device
         if not rows:
             first = self.rows[part][0].replies[0]
             empty = [ReplySet((Reply(first.ids[:2], np.array([1])),))]
@@ -141,7 +141,7 @@ class PackedObjective:
         with _without_adapters(accelerator.unwrap_model(self.host.model)):
             for part, rows in self.rows.items():
                 for mismatched in (False, True) if rows[0].mismatched is not None else (False,):
-                    columns = 1 if mismatched else self.layouts[part].columns
+                    columns = 1 if mismatched else self.layout.columns
                     values = torch.zeros(len(rows), columns, device=accelerator.device)
                     for indices in self.planner(part).everything(mismatched=mismatched):
                         sums = self._sums(part, indices, mismatched=mismatched)
@@ -163,7 +163,7 @@ class PackedObjective:
 
     def _sums(self, part: str, indices: Sequence[int], *, mismatched: bool = False) -> torch.Tensor:
         """Sums of a pack without gradients, shape (rows, columns)."""
-        host, rows, layout = self.host, self._chosen(part, indices) or self.rows[part][:1], self.layouts[part]
+        host, rows, layout = self.host, self._chosen(part, indices) or self.rows[part][:1], self.layout
         if mismatched:
             rows, layout = [ReplySet((row.mismatched,)) for row in rows if row.mismatched is not None], Layout(1)
         pack = make_pack(rows, layout, self.masks, host.accelerator.device)

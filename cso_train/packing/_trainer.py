@@ -8,7 +8,7 @@ mean over the rows.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,51 +45,32 @@ class PackingSetup:
     table: Path | None = None
 
 
-class StepSampler:
-    """The steps of an epoch, as (epoch, number of the step)."""
+class StepDataset(Dataset[StepPlan]):
+    """The plans of an epoch's steps; its length is that of the rows."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.epoch = steps, 0
-        self.batch_size, self.drop_last = 1, False
+    def __init__(self, planner: Planner) -> None:
+        self._planner, self._order = planner, planner.order(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the rows of this epoch from now on."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter([[(self.epoch, number)] for number in range(self.steps)])
-
-    def __len__(self) -> int:
-        return self.steps
-
-
-class StepDataset(Dataset[StepPlan]):
-    """The plans of all steps; looked up by (epoch, number)."""
-
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
-        self._orders: dict[int, list[int]] = {}
+        self._order = self._planner.order(epoch)
 
     def __len__(self) -> int:
         return len(self._planner.rows)
 
-    def __getitem__(self, index: tuple[int, int]) -> StepPlan:
-        epoch, number = index
-        if epoch not in self._orders:
-            self._orders = {epoch: self._planner.order(epoch)}
-        return self._planner.step(self._orders[epoch], number)
+    def __getitem__(self, number: int) -> StepPlan:
+        return self._planner.step(self._order, number)
 
 
 class StepLoader(DataLoader[StepPlan]):
-    """A loader of plans that tells its sampler which epoch it is."""
+    """A loader of plans that tells its data set which epoch it is."""
 
     def __init__(self, planner: Planner) -> None:
-        sampler: Any = StepSampler(planner.steps)
-        super().__init__(StepDataset(planner), batch_sampler=sampler, collate_fn=_only)
+        super().__init__(StepDataset(planner), sampler=range(planner.steps), collate_fn=_only)
 
     def set_epoch(self, epoch: int) -> None:
         """As the trainer's loop calls it."""
-        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        self.dataset.set_epoch(epoch)  # type: ignore[attr-defined]
 
 
 def _only(plans: list[StepPlan]) -> dict[str, Any]:

@@ -257,15 +257,15 @@ def takes(model: ChatModel) -> Iterator[tuple[str, str]]:
     if not isinstance(model, OpenAIChat):
         yield "JSON replies", "json_schema, which it is made to keep to"
         return
-    ways = model.ways
-    refused = FORMATS[: FORMATS.index(ways.format)]
+    dialect = model.dialect
+    refused = FORMATS[: FORMATS.index(dialect.format)]
     instead = f"; it refuses {', '.join(refused)}" if refused else ""
     schema = {"whole": "", "closed": ", without bounds", "open": ", without bounds and additionalProperties"}
-    yield "JSON replies", f"{ways.format}{schema[ways.schema]}{instead}"
-    yield "reply's length", ways.tokens or "no limit is sent: it takes none"
-    dropped = sorted(ways.dropped)
+    yield "JSON replies", f"{dialect.format}{schema[dialect.schema]}{instead}"
+    yield "reply's length", dialect.tokens or "no limit is sent: it takes none"
+    dropped = sorted(dialect.dropped)
     yield "refuses", ", ".join(dropped) if dropped else "nothing of what is sent"
-    if ways.merged:
+    if dialect.merged:
         yield "system message", "refused: it goes into the first message of the user"
 
 
@@ -273,11 +273,12 @@ def reasoning(model: ChatModel, results: list[RoleResult]) -> str:
     """Whether a model reasons."""
     usage = sum((result.usage for result in results), Usage())
     thought = any(each.completion.thought for result in results for each in result.exchanges if each.completion)
-    ways = model.ways if isinstance(model, OpenAIChat) else None
-    room = f"; replies may take {ways.room} times the tokens" if ways is not None and ways.room > 1 else ""
+    dialect = model.dialect if isinstance(model, OpenAIChat) else None
+    factor = 1 if dialect is None else dialect.token_factor
+    more = f"; replies may take {factor} times the tokens" if factor > 1 else ""
     if usage.reasoning_tokens:
-        return f"yes, {usage.reasoning_tokens} of {usage.completion_tokens} tokens written{room}"
-    return f"yes, its thoughts come with its replies{room}" if thought else f"none seen{room}"
+        return f"yes, {usage.reasoning_tokens} of {usage.completion_tokens} tokens written{more}"
+    return f"yes, its thoughts come with its replies{more}" if thought else f"none seen{more}"
 
 
 def speed(results: list[RoleResult]) -> str:

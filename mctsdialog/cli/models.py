@@ -181,7 +181,7 @@ def _bare_models(options: Mapping[str, Any]) -> dict[str, ChatModel]:
             silent=options["replay"],
             timeout=options["timeout"],
             max_connections=_MOST_CONNECTIONS,
-            reasoning_room=options["max_reply_tokens"] is None,
+            reasoning_headroom=options["max_reply_tokens"] is None,
         )
         for choice in dict.fromkeys(chosen.values())
     }

@@ -57,14 +57,9 @@ class RecordedModel(ClosingModel):
     """
 
     def __init__(self, name: str, cache: ResponseCache | None, *, identity: str | None = None) -> None:
-        self._name = name
+        self.name = name
         self.identity = identity or name
         self._cache = cache
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self._name
 
     async def complete(self, request: ChatRequest) -> Completion:
         """The reply to a request.
@@ -72,9 +67,9 @@ class RecordedModel(ClosingModel):
         :raises CacheMissError: where the cache has none.
         """
         key = request_key(self.identity, request)
-        keys = [] if self._cache is None else [key, *former_keys(self._name, request)]
+        keys = [] if self._cache is None else [key, *former_keys(self.name, request)]
         entry = next((found for each in keys if self._cache and (found := self._cache.lookup(each))), None)
         if entry is None:
             reason = f"the cache holds no reply to this request ({key[:12]}…): it was made otherwise, or is removed"
-            raise CacheMissError(reason, model=self._name, key=key)
+            raise CacheMissError(reason, model=self.name, key=key)
         return entry.completion

@@ -153,16 +153,11 @@ class LocalChat(ClosingModel):
         self.context = context
         self.slots = slots
         self.threads = threads
-        self._name = name or self.path.stem
+        self.name = name or self.path.stem
         self._lock = threading.Lock()
         self._server: Any = None
         self._thinks = False  # a stop would end its reasoning
         self._limiter: LoopLocal[anyio.CapacityLimiter] = LoopLocal(lambda: anyio.CapacityLimiter(self.slots))
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self._name
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request.

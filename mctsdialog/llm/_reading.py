@@ -98,9 +98,12 @@ _REFUSAL = re.compile(
 
 def is_refusal(said: str) -> bool:
     """Whether what was said is a phrase by which a model declines to answer, and nothing of the role that it plays."""
-    return len(said) <= _MOST_OF_REFUSAL and _REFUSAL.match(said) is not None
+    if len(said) > _MOST_OF_REFUSAL or not any(word in said for word in _DECLINING):
+        return False
+    return _REFUSAL.match(said) is not None
 
 
+_DECLINING = ("n't", "n’t", "not", "unable", "decline", "抱歉", "对不起")
 _MOST_OF_REFUSAL = 600  # characters; with the help lines that often follow
 
 

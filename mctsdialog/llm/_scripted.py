@@ -32,18 +32,13 @@ class ScriptedModel(ClosingModel):
         if isinstance(replies, str):
             raise TypeError("replies must be a sequence of replies or a function, not one str")
         self._replies = replies if callable(replies) else list(replies)
-        self._name = name
+        self.name = name
         self.identity = identity or name
         self.latency = latency
         self.requests: list[ChatRequest] = []
         self.in_flight = 0
         self.peak_in_flight = 0
         self.closed = False
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self._name
 
     @property
     def calls(self) -> int:

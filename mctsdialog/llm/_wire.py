@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from mctsdialog.errors import ModelResponseError
@@ -291,28 +292,24 @@ def parse_usage(value: object) -> Usage:
     """
     if not isinstance(value, dict):
         return Usage()
-    told = dict.fromkeys(_TOKENS.values(), 0)
-    for name, count in value.items():
-        details = count if isinstance(count, dict) and "detail" in str(name).lower() else {name: count}
-        for each, number in details.items():
-            kind = _TOKENS.get(str(each).replace("_", "").lower())
-            if kind is not None:
-                told[kind] = max(told[kind], _count(number))
-    prompt, cached, written, thought, total = (
-        told[kind] for kind in ("prompt", "cached", "written", "thought", "total")
-    )
+    told = dict.fromkeys(("prompt", "input", "written", "thought", "total", "cached", "created"), 0)
+    _tell(value, told)
+    prompt, written, cached = told["prompt"], told["written"], told["cached"]
     if not prompt and cached > (prompt := told["input"]):  # Anthropic's own: what was cached stands beside
         prompt += cached + told["created"]
     # What is beyond the reply is reasoning, and so is more reasoning than the reply has tokens in all.
-    billed = max(written, total - prompt if total else written + thought if thought > written else 0)
+    thought = told["thought"]
+    billed = max(written, told["total"] - prompt if told["total"] else written + thought if thought > written else 0)
     thought = max(thought, billed - written if written else 0)
     return Usage(prompt, billed, min(cached, prompt), min(thought, billed))
 
 
-_TOKENS = {
+_KINDS = {
     **dict.fromkeys(("prompttokens", "prompttokencount"), "prompt"),
     "inputtokens": "input",
-    "cachecreationinputtokens": "created",
+    **dict.fromkeys(("completiontokens", "outputtokens", "candidatestokencount"), "written"),
+    **dict.fromkeys(("reasoningtokens", "thinkingtokens", "thoughtstokencount"), "thought"),
+    **dict.fromkeys(("totaltokens", "totaltokencount"), "total"),
     **dict.fromkeys(
         (
             "cachedtokens", "promptcachehittokens", "cachereadinputtokens", "cachereadtokens", "cacheread",
@@ -321,15 +318,31 @@ _TOKENS = {
         ),
         "cached",
     ),
-    **dict.fromkeys(("completiontokens", "outputtokens", "candidatestokencount"), "written"),
-    **dict.fromkeys(("reasoningtokens", "thinkingtokens", "thoughtstokencount"), "thought"),
-    **dict.fromkeys(("totaltokens", "totaltokencount"), "total"),
+    "cachecreationinputtokens": "created",
 }  # fmt: skip
-"""Numbers of tokens in usages of many servers, in lower case and without underscores."""
+"""What numbers of tokens count, by their names in small letters without underscores."""
+
+
+@lru_cache(maxsize=256)
+def _kind_of(name: str) -> str:
+    plain = name.replace("_", "").lower()
+    return "details" if "detail" in plain else _KINDS.get(plain, "")
+
+
+def _tell(usage: Mapping[str, Any], told: dict[str, int]) -> None:
+    """Add the numbers of a usage, and those in the details inside of it, by kind."""
+    for name, value in usage.items():
+        kind = _kind_of(name)
+        if kind in told:
+            told[kind] = max(told[kind], _count(value))
+        elif kind == "details" and isinstance(value, Mapping):
+            _tell({each: count for each, count in value.items() if _kind_of(each) != "details"}, told)
 
 
 def _count(value: object) -> int:
     """A number of tokens; some servers write it with a fraction of 0, or as a text."""
+    if type(value) is int and 0 <= value < _MOST_TOKENS:  # as nearly always
+        return value
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,12}(?:\.0*)?\s*", value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_TOKENS:

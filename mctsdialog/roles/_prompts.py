@@ -123,8 +123,9 @@ class Prompt:
         return tuple(messages)
 
     def echoes(self, strategy: Strategy | None = None) -> tuple[str, ...]:
-        """What of the prompt a model may repeat: the instruction, and what stands in for a first turn."""
-        return self._once("instruction", strategy), self._once("opening", strategy)
+        """What of the prompt a model may repeat: instruction, stand-in for a first turn, and the strategy's note."""
+        notes = (f"[{strategy.description}]", f"({strategy.description})") if strategy and strategy.description else ()
+        return self._once("instruction", strategy), self._once("opening", strategy), *notes
 
     def transcript(self, history: Sequence[Turn]) -> tuple[Message, ...]:
         """The history as one transcript with strategies, the instruction at the end."""

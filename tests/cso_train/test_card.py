@@ -7,7 +7,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from cso_train._config import resolve_config
+from cso_train import resolve_config
 
 card = pytest.importorskip("cso_train._card", reason="the training libraries are not installed")
 

@@ -12,13 +12,20 @@ from click.testing import CliRunner
 from cso_train._data import seed_of
 from cso_train.cli import main
 from cso_train.errors import TrainDataError
-from cso_train.evaluation import evaluate_replies
+from cso_train.evaluation import (
+    ServerReplies,
+    build_test_set,
+    evaluate_replies,
+    json_table,
+    latex_table,
+    markdown_table,
+    read_test_set,
+    strategy_table,
+    write_plots,
+    write_test_set,
+)
 from cso_train.evaluation._baselines import direct_refine, self_refine, with_example
-from cso_train.evaluation._contexts import build_test_set, read_test_set, write_test_set
 from cso_train.evaluation._evaluate import evaluate, write_tables
-from cso_train.evaluation._plots import write_plots
-from cso_train.evaluation._replies import ServerReplies
-from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog import OpenAIChat, ScriptedModel, get_domain, sample_dialogues
 from mctsdialog.dialogue import write_dialogues
 from mctsdialog.preferences import chat_messages, system_prompt

@@ -10,16 +10,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cso_train import load_preset, resolve_config
 from cso_train._callbacks import MetricsLog
-from cso_train._config import load_preset, resolve_config
 from cso_train._run.folder import finished_run
 from cso_train.cli import main
 from cso_train.errors import RunError, TrainConfigError, TrainDataError
-from cso_train.evaluation import evaluate_replies, rouge_l
-from cso_train.evaluation._contexts import read_test_set
+from cso_train.evaluation import PairToJudge, ReplyToRate, evaluate_replies, read_test_set, rouge_l
 from cso_train.evaluation._evaluate import join_tables, write_tables
-from cso_train.evaluation._pairwise import PairToJudge
-from cso_train.evaluation._ratings import ReplyToRate
 from cso_train.evaluation._sheets import (
     SheetKey,
     items_of,
@@ -240,3 +237,4 @@ def test_a_manifest_with_wrong_types_is_one_error(tmp_path, manifest):
     (tmp_path / "manifest.json").write_text('{"steps": 3, "loss": null}')
     found = finished_run(tmp_path, {})
     assert (found.steps, found.loss) == (3, None)
+    assert str(found) == f"3 steps, nothing was left to train, model in {tmp_path / 'model'}"

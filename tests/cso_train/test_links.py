@@ -9,8 +9,7 @@ from cso_train._callbacks import MetricsLog
 from cso_train._curves import save_curves
 from cso_train._run.folder import claim
 from cso_train.errors import RunError
-from cso_train.evaluation._evaluate import write_report
-from cso_train.evaluation._sheets import write_rating_sheet
+from cso_train.evaluation import write_rating_sheet, write_report
 from cso_train.packing._reference import save_table
 from mctsdialog.errors import DataError
 

@@ -5,9 +5,8 @@ import math
 
 import pytest
 
+from cso_train import load_data, resolve_config
 from cso_train._chat import ChatFormat
-from cso_train._config import resolve_config
-from cso_train._data import load_data
 from cso_train.methods import METHODS
 
 torch = pytest.importorskip("torch")

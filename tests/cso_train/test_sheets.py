@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cso_train.errors import TrainDataError
-from cso_train.evaluation._pairwise import PairToJudge
-from cso_train.evaluation._ratings import ReplyToRate
+from cso_train.evaluation import PairToJudge, ReplyToRate
 from cso_train.evaluation._sheets import (
     SheetKey,
     _plain,

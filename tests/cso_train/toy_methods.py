@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cso_train.methods import (
     PAIR_METRICS,
+    Loss,
     Method,
-    Metrics,
     Reply,
     ReplySet,
     Scores,
-    from_trl,
     log_sigmoid,
     pair_metrics,
     register,
     setting,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
 
 
 @register
@@ -38,12 +33,10 @@ class RobustDPO(Method):
     wrong_share: float = setting(0.2, "share of pairs that are labelled wrongly, below 0.5", ge=0.0, lt=0.5)
 
     name = "robust"
+    trl = "DPO"
     formula = "(e * log sigmoid(-h) - (1 - e) * log sigmoid(h)) / (1 - 2 * e)"
     reference = True
     metrics = PAIR_METRICS
-
-    def trainer(self) -> tuple[Any, Any]:
-        return from_trl("DPO")
 
     def arguments(self, max_length: int) -> dict[str, Any]:
         given = {"max_length": max_length, "beta": self.beta}
@@ -53,7 +46,7 @@ class RobustDPO(Method):
         prompt = example["prompt_ids"]
         return ReplySet(tuple(Reply.after(prompt, example[f"{side}_ids"], limit) for side in ("chosen", "rejected")))
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         rewards = self.beta * scores.ratios
         h = rewards[:, 0] - rewards[:, 1]
         losses = self.wrong_share * log_sigmoid(-h) - (1 - self.wrong_share) * log_sigmoid(h)
@@ -75,7 +68,7 @@ class InfoNCA(RobustDPO):
     formula = "-sum_i q_i log softmax(rho)_i"
     metrics = ("rewards/best",)
 
-    def loss(self, scores: Scores) -> tuple[torch.Tensor, Metrics]:
+    def loss(self, scores: Scores) -> Loss:
         assert scores.values is not None
         absent = ~scores.present
         rho = (self.beta * scores.ratios).masked_fill(absent, -float("inf"))

@@ -7,7 +7,7 @@ import pytest
 
 from cso_train.cli import main
 from cso_train.evaluation import _sheets as sheets
-from cso_train.evaluation._contexts import read_test_set
+from cso_train.evaluation import read_test_set
 from mctsdialog import load_domain
 
 pytestmark = pytest.mark.timeout(60)

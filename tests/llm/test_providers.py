@@ -19,7 +19,7 @@ from mctsdialog.errors import (
     ModelUnavailableError,
 )
 from mctsdialog.llm import ChatRequest, Message, OpenAIChat, Sampling, Usage, chat_model, providers
-from mctsdialog.llm._openai.error_body import read_words
+from mctsdialog.llm._openai.error_body import read_error_body
 from mctsdialog.llm._wire import parse_usage
 from mctsdialog.llm.providers import PROVIDERS
 
@@ -459,7 +459,7 @@ async def test_tokens_that_are_not_in_the_reply_were_reasoning(faulty: Any, repl
 
 async def test_a_limit_that_the_user_chose_stays(faulty: Any, reply: Any) -> None:
     server = faulty(thinker(reply, 500))
-    async with client(server, reasoning_room=False) as model:
+    async with client(server, reasoning_headroom=False) as model:
         assert (await model.complete(request())).usage.completion_tokens == 100
         await model.complete(request())
     assert [body["max_tokens"] for _, body in server.requests] == [100, 100]
@@ -947,4 +947,4 @@ def test_an_unknown_provider_is_told() -> None:
     "body", [b"", b"[", b"[]", b"[[[]]]", b"null", b'{"error": {"error": {"error": {}}}}', b"[" * 9999]
 )
 def test_odd_errors_have_words(body: bytes) -> None:
-    assert isinstance(read_words(400, body).message, str)
+    assert isinstance(read_error_body(400, body).message, str)

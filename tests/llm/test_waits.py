@@ -23,7 +23,7 @@ from mctsdialog.llm import (
     Usage,
     build_stack,
 )
-from mctsdialog.llm._openai.retry_after import told_wait
+from mctsdialog.llm._openai.retry_after import asked_wait
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -89,11 +89,11 @@ RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay":
 )
 def test_waits_in_headers(headers: dict[str, str], wait: Any) -> None:
     headers = {name: in_an_hour(value) for name, value in headers.items()}
-    assert told_wait(headers, None, "", limited=True) == (wait if wait is None else pytest.approx(wait))
+    assert asked_wait(headers, None, "", limited=True) == (wait if wait is None else pytest.approx(wait))
 
 
 def test_a_reset_counts_for_a_limit_alone() -> None:
-    assert told_wait({"x-ratelimit-reset-requests": "30s"}, None, "", limited=False) is None
+    assert asked_wait({"x-ratelimit-reset-requests": "30s"}, None, "", limited=False) is None
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_reset_counts_for_a_limit_alone() -> None:
     ],
 )
 def test_waits_in_words(message: str, wait: Any) -> None:
-    assert told_wait({}, None, message, limited=True) == (wait if wait is None else pytest.approx(wait))
+    assert asked_wait({}, None, message, limited=True) == (wait if wait is None else pytest.approx(wait))
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_waits_in_words(message: str, wait: Any) -> None:
     ],
 )
 def test_waits_in_the_body(data: Any, wait: Any) -> None:
-    assert told_wait({}, data, "", limited=True) == wait
+    assert asked_wait({}, data, "", limited=True) == wait
 
 
 def test_waits_in_headers_that_a_gateway_quotes() -> None:
     data = {"error": {"metadata": {"headers": {"X-RateLimit-Reset": in_an_hour("EPOCH MS")}}}}
-    assert told_wait({}, data, "", limited=True) == HOUR
+    assert asked_wait({}, data, "", limited=True) == HOUR
 
 
 @given(
@@ -152,7 +152,7 @@ def test_waits_in_headers_that_a_gateway_quotes() -> None:
     st.text(),
 )
 def test_a_wait_is_a_number_of_seconds_or_none(headers: Any, data: Any, message: str) -> None:
-    wait = told_wait(headers, data, message, limited=True)
+    wait = asked_wait(headers, data, message, limited=True)
     assert wait is None or 0 <= wait < float("inf")
 
 

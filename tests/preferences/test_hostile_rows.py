@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from cso_train._data import load_data
+from cso_train import load_data
 from cso_train.errors import TrainDataError
 from mctsdialog.errors import DataError
 from mctsdialog.preferences import FORMATS, PreferenceConfig, PreferenceDataset, TreeRecord, load_preferences, read_rows

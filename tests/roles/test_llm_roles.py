@@ -351,3 +351,14 @@ def test_a_faulty_template_names_domain_and_field(domain, text, problem):
 def test_packaged_templates_are_there():
     for role in mctsdialog.dialogue.TEMPLATE_NAMES:
         assert "{% block system" in packaged_template(role)
+
+
+async def test_the_note_of_a_strategy_that_a_model_repeats_is_no_part_of_its_turn():
+    domain = mctsdialog.get_domain("esc")
+    strategy = domain.strategies.names[0]
+    note = domain.strategies[strategy].description
+    model = ScriptedModel([f"It is hard. [{note}]", f"({note}) It is hard."])
+    supporter = LLMSupporter(model, domain)
+    for _ in range(2):
+        assert await supporter.reply(PLAIN, strategy) == "It is hard."
+    assert supporter.removed == {"echoes": 2}

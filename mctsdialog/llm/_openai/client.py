@@ -29,9 +29,16 @@ from mctsdialog.llm._address import (
     warn_of_plain_http,
 )
 from mctsdialog.llm._http import HttpSession, HttpSessions, LostConnectionError, Reply, basic_auth
-from mctsdialog.llm._openai.dialect import FORMATS, Manners, Ways
-from mctsdialog.llm._openai.error_body import NO_ROOM, ServerSaid, holds_error, inner_status, read_words, words_of
-from mctsdialog.llm._openai.errors import error_for_lost, error_for_words
+from mctsdialog.llm._openai.dialect import FORMATS, Dialect, Negotiation
+from mctsdialog.llm._openai.error_body import (
+    NO_ROOM,
+    ErrorBody,
+    error_body_of,
+    holds_error,
+    inner_status,
+    read_error_body,
+)
+from mctsdialog.llm._openai.errors import error_for, error_for_lost
 from mctsdialog.llm._openai.refusals import refuses_system
 from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
 from mctsdialog.llm._secret import Redactor, checked_key
@@ -52,7 +59,7 @@ class OpenAIChat(ClosingModel):
     What the model does not take is found out at its first calls, logged as a warning, and remembered: a parameter that
     the server names is left out or renamed, a system message goes into the user's first, and a reply's schema
     (``response_format``) is asked for in the next simpler form (json_schema, json_object, none; steps are counted in
-    :attr:`step_downs`). The client makes no other second attempt, but for ``reasoning_room``: that is the retry
+    :attr:`step_downs`). The client makes no other second attempt, but for ``reasoning_headroom``: that is the retry
     layer's work. ``Sampling.stop`` is not sent, as servers apply it to reasoning too; replies are cut here.
 
     The connections belong to the event loop that runs and are made when it first calls; one object serves several
@@ -78,13 +85,16 @@ class OpenAIChat(ClosingModel):
     :param response_format: the format to begin with.
     :param provider: whose habits the server has, such as "vllm": how it is told how much to reason, how it takes the
         key. By default the address tells it, where it is a known provider's.
-    :param reasoning_room: whether a model that reasons may take more tokens than were asked for, up to 64 times as
+    :param reasoning_headroom: whether a model that reasons may take more tokens than were asked for, up to 64 times as
         many: a reply that ran out of tokens while the model was thinking is asked for once more.
     :param http_client: your own client, which carries the calls with its transport, proxies, certificates, hooks and
         time-outs (but httpx's default of 5 s), at its own speed: above 32 calls at once httpx slows down. It belongs to
         the event loop that you use it in, and is not closed with the model. None takes aiohttp on asyncio.
     :param transport: an httpx transport in place of the network, for tests.
     :raises ConfigError: for a value out of range, a malformed address or key.
+    :ivar name: the model's name in the cache.
+    :ivar identity: what tells it from others in the cache: name and address, or the name that was given.
+    :ivar address: the server, as it may be shown.
     """
 
     def __init__(
@@ -101,7 +111,7 @@ class OpenAIChat(ClosingModel):
         headers: Mapping[str, str] | None = None,
         response_format: ResponseFormat = "json_schema",
         provider: str | None = None,
-        reasoning_room: bool = True,
+        reasoning_headroom: bool = True,
         http_client: httpx.AsyncClient | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -112,12 +122,12 @@ class OpenAIChat(ClosingModel):
         self.timeout = timeout
         self.max_connections = max_connections
         self._extra = dict(extra or {})
-        self._name = name or model + _digest(self._extra)
+        self.name = name or model + _digest(self._extra)
         url, userinfo = server_address(base_url)
         url = url.copy_with(path=url.path.rstrip("/").removesuffix(_CALL))  # some name the whole address of the call
         self._url = url.copy_with(path=f"{url.path.rstrip('/')}{_CALL}")
-        self._shown = shown_address(url)
-        self._identity = name or f"{self._name}@{self._shown}"
+        self.address = shown_address(url)
+        self.identity = name or f"{self.name}@{self.address}"
         self._provider = provider_at(url, provider)
         if api_key is None and api_key_env is None and origin(url) == origin(OPENAI_URL):
             api_key_env = _KEY_VARIABLE
@@ -128,7 +138,9 @@ class OpenAIChat(ClosingModel):
         self._key_hint = self._say_key(None if api_key is not None else api_key_env)
         if self._key or userinfo or any(map(secret_name, self._headers)):
             warn_of_plain_http(url)
-        self._manners = Manners(model, self._provider, self._extra, response_format, roomy=reasoning_room)
+        self._negotiation = Negotiation(
+            model, self._provider, self._extra, response_format, headroom=reasoning_headroom
+        )
         self._sessions = HttpSessions(
             self._url,
             self._secret_headers,
@@ -138,43 +150,28 @@ class OpenAIChat(ClosingModel):
         )
 
     @property
-    def name(self) -> str:
-        """Name of the model in the cache."""
-        return self._name
-
-    @property
     def response_format(self) -> ResponseFormat:
         """The format that replies with a schema are asked for in now."""
-        return self._manners.ways.format
+        return self._negotiation.dialect.format
 
     @property
     def step_downs(self) -> int:
         """How many steps from the first format to a simpler one were made."""
-        return self._manners.step_downs
+        return self._negotiation.step_downs
 
     @property
-    def ways(self) -> Ways:
+    def dialect(self) -> Dialect:
         """How requests are written now: what was learnt of the model and its server so far."""
-        return self._manners.ways
+        return self._negotiation.dialect
 
     def body(self, request: ChatRequest) -> dict[str, Any]:
         """The JSON body that a call has, as it would be written now."""
-        return self._manners.body(request, self._manners.ways)
-
-    @property
-    def address(self) -> str:
-        """The server, as it may be shown."""
-        return self._shown
+        return self._negotiation.body(request, self._negotiation.dialect)
 
     @property
     def sends_key(self) -> bool:
         """Whether a key, or a user and password, goes with each call."""
         return bool(self._key or self._userinfo)
-
-    @property
-    def identity(self) -> str:
-        """What tells this model from others in the cache: name and address; the name alone where ``name`` was given."""
-        return self._identity
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request.
@@ -188,64 +185,64 @@ class OpenAIChat(ClosingModel):
         session = await self._sessions.get()
         async with session.slots:
             completion, used = await self._adapted(session, request)
-            more = self._manners.more_room(used, request, completion)
-            return completion if more is None else await self._with_room(session, request, completion, used, more)
+            more = self._negotiation.with_headroom(used, request, completion)
+            return completion if more is None else await self._with_headroom(session, request, completion, used, more)
 
-    async def _adapted(self, session: HttpSession, request: ChatRequest) -> tuple[Completion, Ways]:
+    async def _adapted(self, session: HttpSession, request: ChatRequest) -> tuple[Completion, Dialect]:
         """Ask, and while the server refuses what may be written otherwise, ask so; with how it was written."""
-        ways = self._manners.ways
+        dialect = self._negotiation.dialect
         first: ModelError | None = None  # the refusal of the first of several formats
         for left in reversed(range(_MOST_TRIES)):
-            body = self._manners.body(request, ways)
+            body = self._negotiation.body(request, dialect)
             found = await self._call(session, request, body)
             if isinstance(found, Completion):
-                self._manners.notice(found)
+                self._negotiation.notice(found)
                 if request.schema is not None:
-                    self._manners.keep(ways, first)
-                return found, ways
-            amended = self._manners.amend(ways, body, found.said, found.error)
+                    self._negotiation.keep(dialect, first)
+                return found, dialect
+            amended = self._negotiation.amend(dialect, body, found.said, found.error)
             if amended is None or not left:
                 raise first or found.error
-            same_format = (amended.format, amended.schema) == (ways.format, ways.schema)
+            same_format = (amended.format, amended.schema) == (dialect.format, dialect.schema)
             first = None if same_format else first or found.error
-            ways = amended
+            dialect = amended
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def _with_room(
-        self, session: HttpSession, request: ChatRequest, cut: Completion, used: Ways, more: Ways
+    async def _with_headroom(
+        self, session: HttpSession, request: ChatRequest, cut: Completion, used: Dialect, more: Dialect
     ) -> Completion:
         """Ask once more for a reply that ran out of tokens; what both have cost is in its usage."""
         try:
-            found = await self._call(session, request, self._manners.body(request, more))
+            found = await self._call(session, request, self._negotiation.body(request, more))
         except ModelError as error:
             error.usage = cut.usage + (error.usage or Usage())
             raise
         if isinstance(found, Completion):
             return replace(found, usage=cut.usage + found.usage, latency=cut.latency + found.latency)
-        self._manners.narrow(used)
+        self._negotiation.lower_limits(used)
         return cut
 
     async def _call(self, session: HttpSession, request: ChatRequest, body: Mapping[str, Any]) -> Completion | _Refusal:
         """One call: a completion, or a refusal that may be about the way in which the request is written."""
         started = time.monotonic()
-        with anyio.move_on_after(self.timeout):  # half the cost of fail_after
+        with anyio.move_on_after(self.timeout):
             try:
                 reply = await session.post(json.dumps(body).encode(), most=_MOST_BYTES)
             except LostConnectionError as lost:
-                raise error_for_lost(lost, model=self.model, address=self._shown, clean=self._clean) from None
+                raise error_for_lost(lost, model=self.model, address=self.address, clean=self._clean) from None
             if reply.status != 200:
-                said = read_words(reply.status, reply.body)
+                said = read_error_body(reply.status, reply.body)
                 if said.has(NO_ROOM):
                     return Completion("", "length", latency=time.monotonic() - started, model=self.model)
                 return self._refused(said, reply.headers)
             return self._read(reply, request, time.monotonic() - started)
-        reason = f"{self.model}: no whole reply from {self._shown} within {self.timeout:g} s"
+        reason = f"{self.model}: no whole reply from {self.address} within {self.timeout:g} s"
         raise ModelUnavailableError(reason, model=self.model)
 
-    def _refused(self, said: ServerSaid, headers: Mapping[str, str]) -> _Refusal:
+    def _refused(self, said: ErrorBody, headers: Mapping[str, str]) -> _Refusal:
         """A refusal; raises an error that has nothing to do with how the request is written."""
-        error = error_for_words(
-            said, headers, model=self.model, address=self._shown, clean=self._clean, key_hint=self._key_hint
+        error = error_for(
+            said, headers, model=self.model, address=self.address, clean=self._clean, key_hint=self._key_hint
         )
         if type(error) in _AMENDABLE or refuses_system(said):
             return _Refusal(error, said)
@@ -259,10 +256,10 @@ class OpenAIChat(ClosingModel):
         try:
             data = read_body(reply.body, self._clean)
         except UnreadableReplyError as error:
-            reason = f"{self.model}: {self._shown}: {error}"
+            reason = f"{self.model}: {self.address}: {error}"
             raise ModelResponseError(reason, model=self.model, status=200, lasting=error.lasting) from None
         if isinstance(data, dict) and not data.get("choices") and holds_error(data):
-            return self._refused(words_of(inner_status(data), data), reply.headers)
+            return self._refused(error_body_of(inner_status(data), data), reply.headers)
         completion = parse_completion(data, model=self.model, latency=latency)
         text = _until_stop(self._redactor.reply(completion.text), request.sampling.stop)
         thought = self._redactor.reply(completion.thought)
@@ -297,7 +294,7 @@ class OpenAIChat(ClosingModel):
             return f"check the key: {place}"
         if variable is not None:
             return f"no key was sent: set the environment variable {variable}"
-        return f"no key was sent: give api_key=, or for the commands --api-key-env {self._shown}=VARIABLE"
+        return f"no key was sent: give api_key=, or for the commands --api-key-env {self.address}=VARIABLE"
 
     def _secret_headers(self) -> dict[str, str]:
         headers = {name: value.get_secret_value() for name, value in self._headers.items()}
@@ -314,7 +311,7 @@ class OpenAIChat(ClosingModel):
         await self._sessions.aclose()
 
     def __repr__(self) -> str:
-        return f"OpenAIChat({self.model!r}, base_url={self._shown!r})"
+        return f"OpenAIChat({self.model!r}, base_url={self.address!r})"
 
 
 @dataclass(frozen=True)
@@ -326,7 +323,7 @@ class _Refusal:
     """
 
     error: ModelError
-    said: ServerSaid
+    said: ErrorBody
 
 
 def _until_stop(text: str, stops: Sequence[str]) -> str:

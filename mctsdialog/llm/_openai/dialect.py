@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mctsdialog.errors import ModelRequestError
-from mctsdialog.llm._openai.error_body import GENERATION, TOO_LONG, ServerSaid
+from mctsdialog.llm._openai.error_body import GENERATION, TOO_LONG, ErrorBody
 from mctsdialog.llm._openai.refusals import (
     EFFORT_NAMES,
     names_parameter,
@@ -30,20 +30,20 @@ _log = logging.getLogger("mctsdialog.llm")
 FORMATS: Final[tuple[ResponseFormat, ...]] = get_args(ResponseFormat)
 _TOKENS = ("max_tokens", "max_completion_tokens")
 _LEAST_EFFORTS = ("none", "minimal", "low")
-_ROOM = 8  # times the tokens that were asked for
-_MOST_ROOM = 64
-_MOST_TOKENS = 32_768  # of one reply, for all its room
+_FACTOR = 8  # times the tokens that were asked for
+_MAX_FACTOR = 64
+_MAX_TOKENS = 32_768  # of one reply, whatever the factor
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Dialect:
     """How requests to a model are written.
 
     :param tokens: what the most tokens of a reply are called; "" where the server takes no such number.
     :param dropped: parameters that are left out.
     :param efforts: for amounts of reasoning, what is asked for in their place ("" for nothing).
     :param merged: whether the system message goes into the first message of the user.
-    :param room: how many times the tokens that are asked for a reply may take, reasoning included.
+    :param token_factor: how many times the tokens that are asked for a reply may take, reasoning included.
     :param format: how the reply's schema is asked for.
     :param schema: "whole"; "closed" without the keywords that some servers do not know; "open" also without
         ``additionalProperties``.
@@ -53,60 +53,60 @@ class Ways:
     dropped: frozenset[str] = frozenset()
     efforts: tuple[tuple[str, str], ...] = ()
     merged: bool = False
-    room: int = 1
+    token_factor: int = 1
     format: ResponseFormat = "json_schema"
     schema: Literal["whole", "closed", "open"] = "whole"
 
 
-Change: TypeAlias = Callable[[Ways], Ways]
-Lesson: TypeAlias = tuple[Change, str]
+Change: TypeAlias = Callable[[Dialect], Dialect]
+Amendment: TypeAlias = tuple[Change, str]
 """What to write otherwise, and how to say so."""
 
 
-class Manners:
+class Negotiation:
     """What one model's server takes, as far as it was found out.
 
     :param model: its name at the server.
     :param provider: whose habits it begins with.
     :param extra: parameters that the user has added; they win, and are never dropped.
     :param format_: the format to begin with.
-    :param roomy: whether a reply that the reasoning left no room for is asked for again with more.
+    :param headroom: whether a reply that reasoning left no tokens for is asked for again with more.
     """
 
     def __init__(
-        self, model: str, provider: Provider, extra: Mapping[str, Any], format_: ResponseFormat, *, roomy: bool
+        self, model: str, provider: Provider, extra: Mapping[str, Any], format_: ResponseFormat, *, headroom: bool
     ) -> None:
-        self._model, self._provider, self._extra, self._roomy = model, provider, extra, roomy
+        self._model, self._provider, self._extra, self._may_raise = model, provider, extra, headroom
         self._limited = not extra.keys() & set(_TOKENS)
-        self.ways = Ways(provider.tokens, format=format_)
+        self.dialect = Dialect(provider.tokens, format=format_)
         self._proven = {("none", "whole")}
-        self._most_room = _MOST_ROOM
+        self._max_factor = _MAX_FACTOR
         self.step_downs = 0
 
-    def body(self, request: ChatRequest, ways: Ways) -> dict[str, Any]:
+    def body(self, request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
         """The JSON body of a call."""
-        if request.schema is not None and ways.schema != "whole":
-            request = replace(request, schema=plain_schema(request.schema, closed=ways.schema == "closed"))
-        body = request_body(self._model, request, response_format=ways.format, strict=ways.schema != "open")
+        if request.schema is not None and dialect.schema != "whole":
+            request = replace(request, schema=plain_schema(request.schema, closed=dialect.schema == "closed"))
+        body = request_body(self._model, request, response_format=dialect.format, strict=dialect.schema != "open")
         body.pop("stop", None)  # it would fire inside of reasoning: the client cuts
         limit = body.pop("max_tokens", None)
         effort = request.sampling.reasoning_effort
         if effort is not None:
-            sent = dict(ways.efforts).get(effort, effort)
+            sent = dict(dialect.efforts).get(effort, effort)
             body |= self._provider.effort_fields(sent) if sent else {}
-        if limit is not None and ways.tokens and self._limited:
+        if limit is not None and dialect.tokens and self._limited:
             thinking = 0 if effort is None else body.get("thinking", {}).get("budget_tokens", 0)
-            body[ways.tokens] = _roomy(limit, ways.room) + thinking
-        for name in ways.dropped:
+            body[dialect.tokens] = _raised(limit, dialect.token_factor) + thinking
+        for name in dialect.dropped:
             body.pop(name, None)
-        if ways.merged:
+        if dialect.merged:
             body["messages"] = merged_system(body["messages"])
         body.update(self._extra)
         return body
 
     # -- refusals --------------------------------------------------------------------------------------------------
 
-    def amend(self, used: Ways, body: Mapping[str, Any], said: ServerSaid, error: Exception) -> Ways | None:
+    def amend(self, used: Dialect, body: Mapping[str, Any], said: ErrorBody, error: Exception) -> Dialect | None:
         """How to write a refused request otherwise; None where nothing in it that may change is to blame.
 
         :param used: how it was written.
@@ -114,19 +114,19 @@ class Manners:
         """
         if said.has(TOO_LONG) or said.has(GENERATION):
             return None
-        lesson = self._lesson(used, body, said)
-        if lesson is not None:
-            self._learn(*lesson)
-            if used.tokens == "max_tokens" and self.ways.tokens == "max_completion_tokens":  # a model that reasons
-                self._widen(_ROOM)
-            amended = replace(self.ways, format=used.format, schema=used.schema)
+        amendment = self._amendment(used, body, said)
+        if amendment is not None:
+            self._learn(*amendment)
+            if used.tokens == "max_tokens" and self.dialect.tokens == "max_completion_tokens":  # a model that reasons
+                self._raise_limits(_FACTOR)
+            amended = replace(self.dialect, format=used.format, schema=used.schema)
             return amended if amended != used else None
         return self._simpler(used, body, said, named_alone=not isinstance(error, ModelRequestError))
 
-    def _lesson(self, used: Ways, body: Mapping[str, Any], said: ServerSaid) -> Lesson | None:
+    def _amendment(self, used: Dialect, body: Mapping[str, Any], said: ErrorBody) -> Amendment | None:
         if not used.merged and refuses_system(said) and any(each["role"] == "system" for each in body["messages"]):
             what = "takes no system message: it goes into the first message of the user"
-            return lambda ways: replace(ways, merged=True), what
+            return lambda dialect: replace(dialect, merged=True), what
         if said.status not in (400, 404, 422):
             return None
         names = refused_parameters(said, [name for name in body if name not in self._extra])
@@ -141,12 +141,12 @@ class Manners:
 
     def _learn(self, change: Change, what: str) -> None:
         """Keep a change, and say so, unless a call beside this one has."""
-        changed = change(self.ways)
-        if changed != self.ways:
-            self.ways = changed
+        changed = change(self.dialect)
+        if changed != self.dialect:
+            self.dialect = changed
             _log.warning("%s %s", self._model, what)
 
-    def _simpler(self, used: Ways, body: Mapping[str, Any], said: ServerSaid, *, named_alone: bool) -> Ways | None:
+    def _simpler(self, used: Dialect, body: Mapping[str, Any], said: ErrorBody, *, named_alone: bool) -> Dialect | None:
         """The next simpler format, where the refusal may be about the format.
 
         :param named_alone: whether the server has to name the format; else it is enough that nothing was proven.
@@ -160,91 +160,97 @@ class Manners:
         if keywords and used.format == "json_schema":
             simpler: Literal["closed", "open"] = "open" if "additionalproperties" in said.message.lower() else "closed"
             if _rank(used) < _rank(replace(used, schema=simpler)):
-                return replace(self.ways, format=used.format, schema=simpler)
+                return replace(self.dialect, format=used.format, schema=simpler)
         later = FORMATS[FORMATS.index(used.format) + 1 :]
-        return replace(self.ways, format=later[0], schema="whole") if later else None
+        return replace(self.dialect, format=later[0], schema="whole") if later else None
 
-    def keep(self, used: Ways, refusal: Exception | None) -> None:
+    def keep(self, used: Dialect, refusal: Exception | None) -> None:
         """Remember the format that a call was answered in.
 
         :param refusal: of the formats before it.
         """
         self._proven.add((used.format, used.schema))
-        if refusal is None or _rank(used) <= _rank(self.ways):  # a call beside this one has stepped down already
+        if refusal is None or _rank(used) <= _rank(self.dialect):  # a call beside this one has stepped down already
             return
-        self.step_downs += max(1, FORMATS.index(used.format) - FORMATS.index(self.ways.format))
-        self.ways = replace(self.ways, format=used.format, schema=used.schema)
+        self.step_downs += max(1, FORMATS.index(used.format) - FORMATS.index(self.dialect.format))
+        self.dialect = replace(self.dialect, format=used.format, schema=used.schema)
         what = f"response format {used.format!r}" if used.schema == "whole" else "schemas without bounds"
         _log.warning("%s: %s from now on: %s", self._model, what, refusal)
 
-    # -- room for reasoning ----------------------------------------------------------------------------------------
+    # -- tokens for reasoning --------------------------------------------------------------------------------------
 
     def notice(self, completion: Completion) -> None:
-        """Remember a model that reasons, and give its replies room."""
+        """Remember a model that reasons, and give its replies more tokens."""
         if completion.usage.reasoning_tokens or completion.thought:
-            self._widen(_ROOM)
+            self._raise_limits(_FACTOR)
 
-    def more_room(self, used: Ways, request: ChatRequest, completion: Completion) -> Ways | None:
-        """How to ask once more for a reply that the reasoning left no room for; None where that is no use.
+    def with_headroom(self, used: Dialect, request: ChatRequest, completion: Completion) -> Dialect | None:
+        """How to ask once more for a reply that reasoning left no tokens for; None where that is no use.
 
         Such a reply ran out of tokens, and either nothing was said or the model reasoned.
         """
         limit = request.sampling.max_tokens
         thought = completion.usage.reasoning_tokens or completion.thought or not completion.text
-        if completion.finish_reason != "length" or not thought or not self._roomy or limit is None or not used.tokens:
+        if (
+            completion.finish_reason != "length"
+            or not thought
+            or not self._may_raise
+            or limit is None
+            or not used.tokens
+        ):
             return None
-        self._widen(used.room * _ROOM)
-        more = replace(used, room=self.ways.room)
-        return more if _roomy(limit, more.room) > _roomy(limit, used.room) else None
+        self._raise_limits(used.token_factor * _FACTOR)
+        more = replace(used, token_factor=self.dialect.token_factor)
+        return more if _raised(limit, more.token_factor) > _raised(limit, used.token_factor) else None
 
-    def _widen(self, room: int) -> None:
-        room = min(room, self._most_room)
-        if not self._roomy or room <= self.ways.room:
+    def _raise_limits(self, factor: int) -> None:
+        factor = min(factor, self._max_factor)
+        if not self._may_raise or factor <= self.dialect.token_factor:
             return
-        self.ways = replace(self.ways, room=room)
+        self.dialect = replace(self.dialect, token_factor=factor)
         _log.warning(
             "%s reasons: its replies may take %d times the tokens from now on; to choose yourself, set "
             "--max-reply-tokens or --reasoning-effort",
             self._model,
-            room,
+            factor,
         )
 
-    def narrow(self, used: Ways) -> None:
-        """The server refuses so much room: go back."""
-        self._most_room = used.room
-        self.ways = replace(self.ways, room=min(self.ways.room, used.room))
+    def lower_limits(self, used: Dialect) -> None:
+        """The server refuses so many tokens: go back."""
+        self._max_factor = used.token_factor
+        self.dialect = replace(self.dialect, token_factor=min(self.dialect.token_factor, used.token_factor))
 
 
-def _rank(ways: Ways) -> float:
-    return FORMATS.index(ways.format) + {"whole": 0.0, "closed": 0.3, "open": 0.6}[ways.schema]
+def _rank(dialect: Dialect) -> float:
+    return FORMATS.index(dialect.format) + {"whole": 0.0, "closed": 0.3, "open": 0.6}[dialect.schema]
 
 
-def _roomy(limit: int, room: int) -> int:
-    return max(limit, min(limit * room, _MOST_TOKENS))
+def _raised(limit: int, factor: int) -> int:
+    return max(limit, min(limit * factor, _MAX_TOKENS))
 
 
-def _other_tokens_name(used: Ways) -> Lesson:
+def _other_tokens_name(used: Dialect) -> Amendment:
     """The other name of the most tokens of a reply; none where both were refused."""
     other = _TOKENS[used.tokens == _TOKENS[0]]
     if other in used.dropped:
-        return lambda ways: replace(ways, tokens=""), "takes no limit to a reply's tokens: none is sent"
+        return lambda dialect: replace(dialect, tokens=""), "takes no limit to a reply's tokens: none is sent"
     refused = used.tokens
 
-    def change(ways: Ways) -> Ways:
-        if ways.tokens != refused:
-            return ways
-        return replace(ways, tokens=other, dropped=ways.dropped | {refused})
+    def change(dialect: Dialect) -> Dialect:
+        if dialect.tokens != refused:
+            return dialect
+        return replace(dialect, tokens=other, dropped=dialect.dropped | {refused})
 
     return change, f"does not take {refused}: {other} is sent instead"
 
 
-def _without(names: list[str]) -> Lesson:
+def _without(names: list[str]) -> Amendment:
     some = frozenset(names)
     what = f"does not take {', '.join(names)}: sent without {'it' if len(names) == 1 else 'them'}"
-    return lambda ways: replace(ways, dropped=ways.dropped | some), what
+    return lambda dialect: replace(dialect, dropped=dialect.dropped | some), what
 
 
-def _other_effort(body: Mapping[str, Any], said: ServerSaid) -> Lesson | None:
+def _other_effort(body: Mapping[str, Any], said: ErrorBody) -> Amendment | None:
     """The least amount of reasoning that the server takes in place of the one that it refuses; None where none is."""
     reasoning = body.get("reasoning")
     sent = body.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, Mapping) else None)
@@ -255,6 +261,6 @@ def _other_effort(body: Mapping[str, Any], said: ServerSaid) -> Lesson | None:
     asked = "none" if sent in _LEAST_EFFORTS[:2] else sent
     instead = f"{least!r} is asked for instead" if least else "sent without it"
     return (
-        lambda ways: replace(ways, efforts=(*((a, b) for a, b in ways.efforts if a != asked), (asked, least))),
+        lambda dialect: replace(dialect, efforts=(*((a, b) for a, b in dialect.efforts if a != asked), (asked, least))),
         f"does not take a reasoning effort of {asked!r}: {instead}",
     )

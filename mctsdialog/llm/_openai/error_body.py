@@ -38,7 +38,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSaid:
+class ErrorBody:
     """A server's words about a call that failed.
 
     :param status: of HTTP, or the code inside of a reply with status 200.
@@ -63,18 +63,18 @@ class ServerSaid:
         return words.search(self.codes) is not None or words.search(self.message) is not None
 
 
-def read_words(status: int, body: bytes) -> ServerSaid:
+def read_error_body(status: int, body: bytes) -> ErrorBody:
     """What a body says about a failure."""
     text = beginning(body, _MOST_BYTES).strip()
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         page = text.startswith("<")
-        return ServerSaid(status, "" if page else text, page=page)
-    return words_of(status, data)
+        return ErrorBody(status, "" if page else text, page=page)
+    return error_body_of(status, data)
 
 
-def words_of(status: int, data: object) -> ServerSaid:
+def error_body_of(status: int, data: object) -> ErrorBody:
     """What a decoded body says about a failure."""
     codes: list[str] = []
     param, raw = "", ""
@@ -84,7 +84,7 @@ def words_of(status: int, data: object) -> ServerSaid:
             fields = _fields(found)
             if fields:
                 message = "; ".join(f"{each.path}: {each.message}" if each.path else each.message for each in fields)
-                return ServerSaid(status, message, " ".join(codes), param, fields, data)
+                return ErrorBody(status, message, " ".join(codes), param, fields, data)
             if not found or not isinstance(found[0], Mapping):
                 break
             found = found[0]
@@ -99,7 +99,7 @@ def words_of(status: int, data: object) -> ServerSaid:
             break
         found = inner
     message = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    said = ServerSaid(status, message, " ".join(codes), param, (), data)
+    said = ErrorBody(status, message, " ".join(codes), param, (), data)
     return _with_quote(said, raw) if raw else said
 
 
@@ -119,7 +119,7 @@ def inner_status(data: Mapping[str, Any]) -> int:
             code = int(code)
         if isinstance(code, int) and 400 <= code < 600:
             return code
-    said = words_of(200, data)
+    said = error_body_of(200, data)
     if said.has(NO_CREDIT):
         return 402
     return 429 if said.has(BUSY) else 403 if said.has(CONTENT) else 401 if said.has(WRONG_KEY) else 200
@@ -146,8 +146,8 @@ def _raw(found: Mapping[str, Any]) -> str:
     return raw if isinstance(raw, str) else json.dumps(raw) if isinstance(raw, Mapping) else ""
 
 
-def _with_quote(said: ServerSaid, raw: str) -> ServerSaid:
-    quoted = read_words(said.status, raw.encode("utf-8", "replace"))
+def _with_quote(said: ErrorBody, raw: str) -> ErrorBody:
+    quoted = read_error_body(said.status, raw.encode("utf-8", "replace"))
     return replace(
         said,
         message=f"{said.message}: {quoted.message}".rstrip(": "),

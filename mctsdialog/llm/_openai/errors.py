@@ -16,8 +16,8 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm._http import LostConnectionError
 from mctsdialog.llm._openai import error_body as words
-from mctsdialog.llm._openai.error_body import ServerSaid, read_words
-from mctsdialog.llm._openai.retry_after import told_wait
+from mctsdialog.llm._openai.error_body import ErrorBody
+from mctsdialog.llm._openai.retry_after import asked_wait
 from mctsdialog.llm._secret import shorten
 
 _PASSING = frozenset({408, 409, 425, 429})
@@ -26,27 +26,7 @@ BUSY_STATUS = frozenset({429, 503, 529})
 
 
 def error_for(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    model: str,
-    address: str,
-    clean: Callable[[str], str],
-    key_hint: str = "",
-) -> ModelError:
-    """The error for a response that is no 200.
-
-    :param address: the server, as it may be shown.
-    :param clean: takes the secrets out of a text.
-    :param key_hint: what to check about the key where the server refuses it.
-    """
-    said = read_words(status, body)
-    return error_for_words(said, headers, model=model, address=address, clean=clean, key_hint=key_hint)
-
-
-def error_for_words(
-    said: ServerSaid,
+    said: ErrorBody,
     headers: Mapping[str, str],
     *,
     model: str,
@@ -57,11 +37,14 @@ def error_for_words(
     """The error for what a server says.
 
     :param headers: of the response.
+    :param address: the server, as it may be shown.
+    :param clean: takes the secrets out of a text.
+    :param key_hint: what to check about the key where the server refuses it.
     """
     status = said.status
     shown = shorten(clean(said.message))  # a shortened key could not be found
     text = f"{model}: {address} answered {status}" + (f": {shown}" if shown else "")
-    wait = told_wait(headers, said.data, said.message, limited=status == 429)
+    wait = asked_wait(headers, said.data, said.message, limited=status == 429)
     if said.has(words.LOADING):  # whatever its status
         return ModelUnavailableError(text, model=model, status=503, retry_after=wait)
     if status == 451 or (
@@ -79,7 +62,7 @@ def error_for_words(
     return ModelRequestError(text, model=model, status=status)
 
 
-def _for_good(said: ServerSaid, model: str, address: str, key_hint: str, target: str, waits: bool) -> str:
+def _for_good(said: ErrorBody, model: str, address: str, key_hint: str, target: str, waits: bool) -> str:
     """What to do where the server would refuse every other request too; "" where it would not.
 
     :param target: where a redirect points.
@@ -114,7 +97,7 @@ def _path_advice(address: str) -> str:
     return f"check base_url, which often ends in /v1: {address.rstrip('/')}/v1"
 
 
-def _model_advice(said: ServerSaid, model: str) -> str:
+def _model_advice(said: ErrorBody, model: str) -> str:
     if "pull" in said.message:
         return f"fetch it first: ollama pull {model}"
     return f"check the model name {model!r}, which is the one that the server lists, and base_url"

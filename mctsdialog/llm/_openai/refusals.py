@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from mctsdialog.llm._openai.error_body import Field, ServerSaid, any_of
+from mctsdialog.llm._openai.error_body import ErrorBody, Field, any_of
 
 _SYSTEM = any_of(
     r"system[ _]?(?:role|messages?|prompts?|instructions?)\b[^.]{0,60}"
@@ -89,12 +89,12 @@ _NAMES: Mapping[str, str] = {
 EFFORT_NAMES = ("reasoning_effort", "reasoning", "thinking", "chat_template_kwargs")
 
 
-def refuses_system(said: ServerSaid) -> bool:
+def refuses_system(said: ErrorBody) -> bool:
     """Whether the model has no system role, or wants its roles to alternate."""
     return said.status in (400, 422, 500) and said.has(_SYSTEM)
 
 
-def refuses_format(said: ServerSaid) -> tuple[bool, bool]:
+def refuses_format(said: ErrorBody) -> tuple[bool, bool]:
     """Whether a refusal is about the response format, and whether about keywords of its schema."""
     named = _FORMAT.search(said.param) is not None or said.has(_FORMAT)
     named = named or any(_FORMAT.search(each.path) for each in said.fields)
@@ -102,7 +102,7 @@ def refuses_format(said: ServerSaid) -> tuple[bool, bool]:
     return named or keywords, keywords
 
 
-def refused_parameters(said: ServerSaid, sent: Collection[str]) -> list[str]:
+def refused_parameters(said: ErrorBody, sent: Collection[str]) -> list[str]:
     """Which of the parameters that were sent the server does not take.
 
     A value out of a parameter's range is none: that is for the user to mend.
@@ -120,7 +120,7 @@ def refused_parameters(said: ServerSaid, sent: Collection[str]) -> list[str]:
     return next(filter(None, (_in_sentence(each, names) for each in _SENTENCE.split(said.message[:4000]))), [])
 
 
-def names_parameter(said: ServerSaid, sent: Collection[str]) -> bool:
+def names_parameter(said: ErrorBody, sent: Collection[str]) -> bool:
     """Whether a refusal is about one of the parameters that were sent, if only about its value."""
     return any(_place(said.message[:4000], name) >= 0 for name in sent if name in _NAMES)
 

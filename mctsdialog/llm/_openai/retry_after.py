@@ -25,7 +25,7 @@ _AS_FIELD = re.compile(r"\bretry[-_ ]?after['\"]?\s*[:=]\s*['\"]?(\d+(?:\.\d+)?)
 _MOST = 366 * 86400.0  # what is longer is no wait
 
 
-def told_wait(headers: Mapping[str, str], data: object, message: str, *, limited: bool) -> float | None:
+def asked_wait(headers: Mapping[str, str], data: object, message: str, *, limited: bool) -> float | None:
     """Seconds that a server asks to wait; None where it does not say.
 
     :param headers: of the response.

@@ -11,7 +11,7 @@ from mctsdialog.errors import ConfigError, ModelUnavailableError
 from mctsdialog.llm.base import ChatRequest, Completion
 from mctsdialog.llm.layers._limits import Claim, Limits
 
-_FORGET = 1.02  # a window: the best time of long ago, of shorter prompts perhaps, is no measure for ever
+_DECAY = 1.02  # a window: the best time of long ago, of shorter prompts perhaps, is no measure for ever
 
 
 class AdaptiveLimits(Limits):
@@ -97,7 +97,7 @@ class AdaptiveLimits(Limits):
             self._fall(begun)
         elif full:
             self._allow(allowed + 1)
-        self._best = min(_FORGET * self._best, median)
+        self._best = min(_DECAY * self._best, median)
 
     def _fall(self, begun: float) -> None:
         """Allow fewer, unless the call was sent before the last fall."""

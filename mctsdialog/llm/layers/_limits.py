@@ -73,21 +73,21 @@ class Limits:
                 await queues.slots.acquire_on_behalf_of(claim)
         try:
             if self._counts_a_minute:
-                await self._wait_for_room(queues, claim)
+                await self._wait_until_allowed(queues, claim)
         except BaseException:
-            _give_slot_back(claim)
+            _release(claim)
             raise
         return claim
 
-    async def _wait_for_room(self, queues: _Queues, claim: Claim) -> None:
+    async def _wait_until_allowed(self, queues: _Queues, claim: Claim) -> None:
         async with queues.first:  # in line: only the first looks for room
-            while (wait := self._seconds_to_room(claim)) > 0:
+            while (wait := self._seconds_until_allowed(claim)) > 0:
                 with anyio.move_on_after(wait):
                     await queues.changed.wait()
             claim.time = time.monotonic()
             self._claims.append(claim)
 
-    def _seconds_to_room(self, claim: Claim) -> float:
+    def _seconds_until_allowed(self, claim: Claim) -> float:
         """0.0 when there is room for ``claim``, else seconds until the oldest request leaves the window."""
         now = time.monotonic()
         while self._claims and self._claims[0].time <= now - self.period:
@@ -112,7 +112,7 @@ class Limits:
         :param completion: the reply; None for a call that failed, which then counts with its prompt alone.
         :param error: what it failed with.
         """
-        _give_slot_back(claim)
+        _release(claim)
         if not self._counts_a_minute:
             return
         if completion is None:
@@ -154,7 +154,7 @@ class _Queues:
         self.changed = anyio.Event()
 
 
-def _give_slot_back(claim: Claim) -> None:
+def _release(claim: Claim) -> None:
     if claim.queues.slots is not None:
         claim.queues.slots.release_on_behalf_of(claim)
 

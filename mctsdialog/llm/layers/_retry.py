@@ -18,11 +18,11 @@ from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, 
 
 _log = logging.getLogger("mctsdialog.llm")
 
-_ATTEMPTS = 6  # after faults, where no number is given
-_FEW = 3  # after a fault that probably lasts
-_LEAST_GROWING = 10.0  # seconds: waits that a server asks for again and again grow up to this
-_LINE_EVERY = 10.0  # seconds between two lines that say that calls wait
-_TOLD_FROM = 1.0  # seconds of a wait that is worth a line
+_MAX_ATTEMPTS = 6  # after faults, where no number is given
+_MAX_ATTEMPTS_LASTING = 3  # after a fault that probably lasts
+_MAX_REPEATED_WAIT = 10.0  # seconds: waits that a server asks for again and again grow up to this
+_WARN_EVERY = 10.0  # seconds between two lines that say that calls wait
+_WARN_FROM = 1.0  # seconds of a wait that is worth a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Retry:
         if retry_after is None:
             return growing
         # What a server asks for again and again is too short; and at once would be a storm.
-        again = min(growing, _LEAST_GROWING) if attempt > 1 else 0.0
+        again = min(growing, _MAX_REPEATED_WAIT) if attempt > 1 else 0.0
         return max(retry_after + self.jitter * chance * self.initial, again)
 
 
@@ -84,9 +84,9 @@ class RetryingModel(ModelLayer):
         self.retry = retry or Retry()
         self.retries = 0
         self._sleep = anyio.sleep
-        self._quiet_until = -math.inf
+        self._paused_until = -math.inf
         self._answered_at = -math.inf
-        self._line_at = -math.inf
+        self._warned_at = -math.inf
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Answer one request, in as many attempts as ``retry`` allows.
@@ -95,7 +95,7 @@ class RetryingModel(ModelLayer):
         :raises ModelResponseError: the last attempt's.
         :raises ModelAccountError: where the server limits every call for as long as is waited.
         """
-        await self._keep_quiet()
+        await self._pause()
         failed = _Failures()
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((ModelUnavailableError, ModelResponseError)),
@@ -111,15 +111,15 @@ class RetryingModel(ModelLayer):
         wasted = failed.usage
         return replace(completion, usage=completion.usage + wasted) if wasted.total_tokens else completion
 
-    async def _keep_quiet(self) -> None:
+    async def _pause(self) -> None:
         """Wait as long as the server has told another call to."""
-        if self._quiet_until == -math.inf:
+        if self._paused_until == -math.inf:
             return
-        wait = self._quiet_until - time.monotonic()
+        wait = self._paused_until - time.monotonic()
         if wait > 0:
             await self._sleep(wait + self.retry.jitter * random.random() * self.retry.initial)  # noqa: S311
         else:
-            self._quiet_until = -math.inf
+            self._paused_until = -math.inf
 
     def _is_last(self, failed: _Failures, state: RetryCallState) -> bool:
         """Whether no further attempt is made."""
@@ -129,20 +129,20 @@ class RetryingModel(ModelLayer):
         if _is_busy(error):
             return state.idle_for + state.upcoming_sleep > self.retry.patience + self.retry.initial
         lasting = error.lasting and self._answered_at == -math.inf
-        return most is None and failed.faults >= (_FEW if lasting else _ATTEMPTS)
+        return most is None and failed.faults >= (_MAX_ATTEMPTS_LASTING if lasting else _MAX_ATTEMPTS)
 
-    def _asks_too_long(self, error: _Passing) -> bool:
+    def _asks_too_long(self, error: _Retried) -> bool:
         return (_asked_wait(error) or 0.0) > self.retry.maximum_wait
 
-    def _before_sleep(self, error: _Passing, state: RetryCallState) -> None:
+    def _before_sleep(self, error: _Retried, state: RetryCallState) -> None:
         """Have other calls wait too where the server says so; say that a call waits, as a warning now and then."""
         self.retries += 1
         now, wait = time.monotonic(), state.upcoming_sleep
         asked = _asked_wait(error)
         if error.status == 429 and asked:
-            self._quiet_until = max(self._quiet_until, now + asked)
-        if wait >= (_TOLD_FROM if _is_busy(error) else _LEAST_GROWING) and now - self._line_at >= _LINE_EVERY:
-            self._line_at = now
+            self._paused_until = max(self._paused_until, now + asked)
+        if wait >= (_WARN_FROM if _is_busy(error) else _MAX_REPEATED_WAIT) and now - self._warned_at >= _WARN_EVERY:
+            self._warned_at = now
             _log.warning("waiting %.0f s, then asking again: %s", wait, error)
         else:
             _log.info("attempt %d failed, next in %.1f s: %s", state.attempt_number, wait, error)
@@ -170,7 +170,7 @@ class RetryingModel(ModelLayer):
         raise last
 
 
-_Passing: TypeAlias = ModelUnavailableError | ModelResponseError
+_Retried: TypeAlias = ModelUnavailableError | ModelResponseError
 
 
 class _Failures:
@@ -182,7 +182,7 @@ class _Failures:
     :ivar since: when the first one failed.
     """
 
-    last: _Passing
+    last: _Retried
 
     def __init__(self) -> None:
         self.faults, self.usage, self.since = 0, Usage(), math.inf
@@ -197,10 +197,10 @@ class _Failures:
         self.usage += error.usage or Usage()
 
 
-def _is_busy(error: _Passing) -> bool:
+def _is_busy(error: _Retried) -> bool:
     return isinstance(error, ModelUnavailableError) and error.status in BUSY_STATUS
 
 
-def _asked_wait(error: _Passing) -> float | None:
+def _asked_wait(error: _Retried) -> float | None:
     """Seconds that the server asks to wait, where it does."""
     return error.retry_after if isinstance(error, ModelUnavailableError) else None

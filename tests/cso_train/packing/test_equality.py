@@ -7,10 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from cso_train import methods
+from cso_train import load_data, methods, resolve_config
 from cso_train._chat import ChatFormat
-from cso_train._config import resolve_config
-from cso_train._data import load_data
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -230,8 +228,8 @@ def test_bf16_within_its_rounding(make):
 def test_the_blocks_of_flexattention_are_the_dense_mask():
     from torch.nn.attention.flex_attention import create_mask
 
+    from cso_train.packing import token_tree, tree_mask
     from cso_train.packing._attention import block_mask
-    from cso_train.packing._trie import token_tree, tree_mask
 
     draw = np.random.default_rng(0)
     trunk = draw.integers(0, 9, 150)
