@@ -63,6 +63,32 @@ async def test_settings_are_a_search_config():
         assert caught.value.field == "config"
 
 
+@pytest.mark.parametrize(
+    ("dialogues", "message"),
+    [
+        (Dialogue(turns=TURNS), "several dialogues, not one; did you mean search?"),
+        ("dialogues.json", "not a path; read them with read_dialogues() or stream_dialogues()"),
+    ],
+)
+async def test_search_corpus_says_what_to_do_with_one_dialogue_or_a_path(dialogues, message, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        await mctsdialog.search_corpus(dialogues, WORLD.roles(), ONE, out=tmp_path / "out")
+    assert message in str(caught.value)
+    assert caught.value.field == "dialogues"
+    assert not (tmp_path / "out").exists()
+
+
+async def test_search_corpus_takes_the_same_roles_for_all(tmp_path):
+    report = await mctsdialog.search_corpus(WORLD.scenarios(2), WORLD.roles(), ONE, out=tmp_path / "one")
+    made = await mctsdialog.search_corpus(WORLD.scenarios(2), lambda each: WORLD.roles(), ONE, out=tmp_path / "each")
+    assert report.done == made.done == 2
+    trees = [sorted((tmp_path / name / "trees").glob("*.json")) for name in ("one", "each")]
+    assert [file.read_bytes() for file in trees[0]] == [file.read_bytes() for file in trees[1]]
+    with pytest.raises(ConfigError, match="roles_factory must be Roles, or a function") as caught:
+        await mctsdialog.search_corpus(WORLD.scenarios(2), ScriptedModel([]), ONE, out=tmp_path / "none")
+    assert caught.value.field == "roles_factory"
+
+
 async def test_a_plan_from_the_messages_of_a_chat_api():
     scenario = WORLD.scenario(0)
     opening = await WORLD.roles().bind(scenario).seeker.reply(())
