@@ -17,8 +17,8 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from mctsdialog._search import SearchConfig
-from mctsdialog.concurrency import rare_collections
 from mctsdialog._search.arguments import check_dialogues, factory_of
+from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
