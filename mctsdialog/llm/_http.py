@@ -2,7 +2,7 @@
 
 What users see, and can pass, is httpx. Where they pass nothing, aiohttp carries the requests on asyncio, because
 httpx's own pool collapses above 32 requests in flight: its upkeep grows with the square of the connections. With 128
-slots a whole run takes 8.6 ms of CPU a call through httpx and 1.2 ms through aiohttp, and makes 68 and 200 calls a second
+slots a whole run takes 8.6 ms of CPU a call through httpx and 1.2 through aiohttp, and makes 68 and 200 calls a second
 (benchmarks/throughput.py --slots 128 --dialogues 32 --iterations 1).
 """
 
