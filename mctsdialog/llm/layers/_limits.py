@@ -67,10 +67,7 @@ class Limits:
         queues = self._queues.get()
         claim = Claim(queues, _estimate(request) if self._counts_a_minute else 0)
         if queues.slots is not None:
-            try:
-                queues.slots.acquire_on_behalf_of_nowait(claim)  # not where others wait
-            except anyio.WouldBlock:
-                await queues.slots.acquire_on_behalf_of(claim)
+            await queues.slots.acquire_on_behalf_of(claim)
         try:
             if self._counts_a_minute:
                 await self._wait_until_allowed(queues, claim)
