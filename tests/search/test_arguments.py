@@ -64,6 +64,23 @@ async def test_settings_are_a_search_config():
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("max_iteration", "max_iterations"),
+        ("concurrency", "parallelism"),
+        ("iterations", "max_iterations"),
+        ("Horizon", "horizon"),
+    ],
+)
+def test_an_unknown_setting_names_the_nearest(given, meant):
+    with pytest.raises(ConfigError, match=f"there is no such setting; did you mean '{meant}'") as caught:
+        SearchConfig(**{given: 3})
+    assert caught.value.field == given
+    with pytest.raises(ConfigError, match=r"SearchConfig\.colour: there is no such setting$"):
+        SearchConfig(colour="red")
+
+
+@pytest.mark.parametrize(
     ("dialogues", "message"),
     [
         (Dialogue(turns=TURNS), "several dialogues, not one; did you mean search?"),
