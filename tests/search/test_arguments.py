@@ -7,7 +7,8 @@ import pytest
 
 import mctsdialog
 from mctsdialog import Dialogue, Roles, Scenario, ScriptedModel, SearchConfig, Turn
-from mctsdialog.errors import ConfigError, DialogueError
+from mctsdialog.errors import ConfigError, DialogueError, DomainError
+from mctsdialog.llm import Sampling
 from mctsdialog.worlds import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -51,6 +52,27 @@ async def test_roles_are_made_of_models_first(roles, message):
             await call
         assert message in str(caught.value)
         assert caught.value.field == "roles"
+
+
+async def test_a_built_in_domain_can_be_named():
+    roles = Roles.from_model(ScriptedModel([]), domain="persuasion")
+    assert roles.domain is mctsdialog.get_domain("persuasion")
+    plan = await mctsdialog.plan(
+        [Turn("seeker", "Hello.")], WORLD.roles(), ONE, domain="esc", scenario=WORLD.scenario(0)
+    )
+    assert plan.tree.domain is mctsdialog.get_domain("esc")
+    for call in (
+        mctsdialog.search(Scenario(), WORLD.roles(), domain="eso"),
+        mctsdialog.plan(TURNS, roles, domain="eso"),
+    ):
+        with pytest.raises(DomainError, match="no built-in domain 'eso'; did you mean 'esconv'"):
+            await call
+
+
+def test_a_list_of_stops_will_do():
+    assert Sampling(stop=["\n", "."]) == Sampling(stop=("\n", "."))
+    assert Sampling(stop="END").stop == ("END",)
+    hash(Sampling(stop=["."]))
 
 
 async def test_settings_are_a_search_config():
