@@ -77,7 +77,7 @@ class RetryingModel(ModelLayer):
     makes the others wait too. Tokens of failed attempts that were billed are in the usage of the reply, or of the
     error. Waits are told in the log, at most one in ten seconds.
 
-    A loop of its own, as through tenacity a call takes 0.87 ms of CPU in place of 0.79 (benchmarks/throughput.py, 128
+    A loop of its own, as through tenacity a call takes 1.05 ms of CPU in place of 0.91 (benchmarks/throughput.py, 128
     slots).
     """
 
