@@ -6,7 +6,7 @@ from cso_train._config import TrainConfig
 from cso_train._data import TrainingData
 from cso_train._models import ModelSource
 from cso_train.methods import METHODS
-from mctsdialog.preferences.card import markdown_line, yaml_text
+from mctsdialog.text import markdown_line, yaml_text
 
 _USE = """\
 Research. A language model that speaks with people in distress can be wrong or harmful; this one is no substitute for

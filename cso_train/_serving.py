@@ -17,8 +17,7 @@ from cso_train.evaluation._replies import TransformersReplies
 from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.errors import ReplyError
 from mctsdialog.preferences import chat_messages, system_prompt
-from mctsdialog.roles._llm import supporter_labels
-from mctsdialog.roles._replies import read_utterance
+from mctsdialog.roles import read_utterance, supporter_labels
 
 
 class TrainedSupporter:

@@ -6,7 +6,8 @@ out where it has its default (:func:`lasting`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final, Self
 
@@ -29,13 +30,27 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(
-                f"{type(self).__name__}.{field}: {first['msg']} (given: {shown(first['input'])})", field=field
-            ) from error
+            reason = f"{first['msg']} (given: {shown(first['input'])})"
+            if first["type"] == "extra_forbidden":
+                reason = f"there is no such setting{_nearest(field, type(self).model_fields)}"
+            raise ConfigError(f"{type(self).__name__}.{field}: {reason}", field=field) from error
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""
         return type(self)(**{**self.model_dump(), **changes})
+
+
+_SYNONYMS = {
+    "concurrency": "parallelism",
+    "iterations": "max_iterations",
+    "depth": "horizon",
+    "temperature": "prior_temperature",
+}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(_SYNONYMS.get(name, name), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 FIELDS: Final[Mapping[str, frozenset[str]]] = {

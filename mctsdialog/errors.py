@@ -37,7 +37,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, Literal
 
-from mctsdialog._text import visible
+from mctsdialog.text import visible
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80

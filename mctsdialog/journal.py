@@ -26,6 +26,7 @@ VERSION = 1
 Differences: TypeAlias = dict[str, tuple[object, object]]
 """What a header has and what was expected, by dotted name."""
 
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for a device, which is refused once it is open
 _SYNC = getattr(os, "fdatasync", os.fsync)
 _PREFIX = b'{"crc":"'
@@ -77,7 +78,7 @@ class Journal:
         """The records that were there, header aside, until :meth:`drop_records`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_WAIT, 0o666)
+            self._descriptor = os.open(self.path, _FLAGS | _NO_WAIT, 0o666)
             self._syncer = _Syncer(self._descriptor)
             check_regular(self._descriptor, self.path)
             self._lock()

@@ -116,6 +116,17 @@ def test_scripts_are_sound(script, tmp_path):
     assert done.stderr.startswith("usage: ")
 
 
+def test_the_files_that_contributing_copies_from_exist():
+    """``NAME`` stands for the new file, beside the one that is copied."""
+    named = re.findall(
+        r"`((?:mctsdialog|cso_train|tests|docs)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    )
+    assert sum(name.endswith("/NAME.py") for name in named) == 3
+    for name in named:
+        path = ROOT / name
+        assert path.parent.is_dir() if path.stem == "NAME" else path.is_file(), name
+
+
 def test_make_targets_exist():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for target in re.findall(r"^make ([a-z]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE):

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = {
-    "mctsdialog._text": -1,
+    "mctsdialog.text": -1,
     "mctsdialog._moved": -1,
     "mctsdialog._public": -1,
     "mctsdialog.errors": 0,
@@ -19,7 +19,7 @@ FLOORS = {
     "mctsdialog._sync": 0.5,
     "mctsdialog._settings": 0.5,  # a mezzanine: what many floors are made from
     "mctsdialog._repr": 0.5,
-    "mctsdialog._concurrency": 0.5,
+    "mctsdialog.concurrency": 0.5,
     "mctsdialog.dialogue": 1,
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,
@@ -106,3 +106,18 @@ def test_the_plain_import_stays_light():
     code = f"import sys, mctsdialog; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_cso_train_imports_public_names_of_mctsdialog_alone():
+    shared = ("mctsdialog._public", "mctsdialog._moved")  # how both packages show their own names
+    for module, file in modules():
+        if not module.startswith("cso_train"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module.split(".")[0] == "mctsdialog"
+                and node.module not in shared
+            ):
+                names = [*node.module.split("."), *(alias.name for alias in node.names)]
+                assert not [name for name in names if name.startswith("_")], f"{module} imports {'.'.join(names)}"

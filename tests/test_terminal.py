@@ -25,10 +25,10 @@ import mctsdialog
 import mctsdialog.cli
 import mctsdialog.errors
 from cso_train._progress import progress_bar
-from mctsdialog._text import one_line, visible, visible_line
 from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import Commands, echo
 from mctsdialog.dialogue import DialogueSet, ReadReport, sample_dialogues_text
+from mctsdialog.text import one_line, visible, visible_line
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {"mctsdialog": mctsdialog.cli.main, "cso_train": cso_train.cli.main}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cso_train.errors import TrainConfigError
-from mctsdialog._text import visible_line
 from mctsdialog.files import read_input
+from mctsdialog.text import visible_line
 
 _MOST_BYTES = 256 * 1024  # the time that YAML's numbers and scanning take grows with the square of their length
 _MOST_WHOLE = 2**63

@@ -6,7 +6,8 @@ import importlib.metadata
 import json
 import shutil
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def save_run(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resol
     """Model or adapters, tokenizer and card; then curves; then the manifest, last."""
     model: Any = trainer.model
     model.config.use_cache = True  # it was off for training alone
-    with _WholeFolder(folder / "model", trainer) as part:
+    with _whole_folder(folder / "model", trainer) as part:
         trainer.save_model(str(part))
         _name_base(part, prepared.source, trainer)
         if trainer.is_world_process_zero():
@@ -53,35 +54,30 @@ def _name_base(part: Path, source: ModelSource, trainer: Trainer) -> None:
         write_atomically(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-class _WholeFolder:
+@contextmanager
+def _whole_folder(target: Path, trainer: Trainer) -> Iterator[Path]:
     """A folder that appears whole: written under another name, then renamed by the first process."""
-
-    def __init__(self, target: Path, trainer: Trainer) -> None:
-        self._target, self._trainer = target, trainer
-        self._part = target.with_name(f".{target.name}.part")
-
-    def __enter__(self) -> Path:
-        if self._trainer.is_world_process_zero():
-            remove_folder(self._part.parent, self._part.name)
-            self._part.mkdir(parents=True)
-        self._trainer.accelerator.wait_for_everyone()
-        return self._part
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self._part, ignore_errors=True)
-            return
-        self._trainer.accelerator.wait_for_everyone()
-        if self._trainer.is_world_process_zero():
-            sync_files(self._part)
-            remove_folder(self._target.parent, self._target.name)
-            self._part.rename(self._target)
-            sync_folder(self._target.parent)
+    part = target.with_name(f".{target.name}.part")
+    if trainer.is_world_process_zero():
+        remove_folder(part.parent, part.name)
+        part.mkdir(parents=True)
+    trainer.accelerator.wait_for_everyone()
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        sync_files(part)
+        remove_folder(target.parent, target.name)
+        part.rename(target)
+        sync_folder(target.parent)
 
 
 def _save_merged(trainer: Trainer, prepared: Prepared, folder: Path) -> None:
     """The saved adapters merged into the model, loaded anew on the CPU: under ZeRO-3 no process has it whole."""
-    with _WholeFolder(folder / "merged", trainer) as part:
+    with _whole_folder(folder / "merged", trainer) as part:
         if not trainer.is_world_process_zero():
             return
         from peft import PeftModel  # noqa: PLC0415  # heavy

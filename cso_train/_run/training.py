@@ -24,7 +24,7 @@ from cso_train._run.save import save_run
 from cso_train._trainer import build_trainer, training_settings
 from cso_train.errors import RunError
 from cso_train.packing._trainer import TreePacked
-from mctsdialog._text import visible
+from mctsdialog.text import visible
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -47,7 +47,11 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     """
     config = resolved.config
     first = int(os.environ.get("RANK", "0")) == 0
-    report = _escaped(say) if first else _silent
+
+    def report(line: str) -> None:
+        if first:
+            say(visible(line))
+
     prepared = prepare(config, report)
     folder = Path(config.output_dir)
     identity = run_identity(prepared)
@@ -73,14 +77,6 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
     _leave_group_at_exit()
     report(f"saved in {folder / 'model'}")
     return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
-
-
-def _escaped(say: Callable[[str], object]) -> Callable[[str], object]:
-    return lambda line: say(visible(line))
-
-
-def _silent(line: str) -> None:
-    """Says nothing: only the first process speaks."""
 
 
 def _leave_group_at_exit() -> None:

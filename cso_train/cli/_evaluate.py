@@ -16,7 +16,7 @@ from cso_train.errors import TrainConfigError
 from cso_train.evaluation._contexts import TestCase, build_test_set, read_test_set, write_test_set
 from cso_train.evaluation._evaluate import BASELINES, Baseline, evaluate, join_tables, write_report, write_tables
 from cso_train.evaluation._metrics import Evaluation
-from cso_train.evaluation._plots import save_plots
+from cso_train.evaluation._plots import write_plots
 from cso_train.evaluation._replies import Replies, ServerReplies, TransformersReplies
 from cso_train.evaluation._table import markdown_table
 from mctsdialog import read_dialogues
@@ -134,7 +134,7 @@ def evaluate_command(**options: Any) -> None:
         echo(markdown_table(evaluations))
         written = write_report(options["out"], evaluations, replies, cases)
         if options["figures"]:
-            written += save_plots(evaluations, options["out"])
+            written += write_plots(evaluations, options["out"])
         for path in written:
             echo(path)
 
@@ -149,7 +149,7 @@ def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
         evaluations = join_tables(files)
         echo(markdown_table(evaluations))
         written = write_tables(out, evaluations)
-        for path in [*written, *(save_plots(evaluations, out) if figures else [])]:
+        for path in [*written, *(write_plots(evaluations, out) if figures else [])]:
             echo(path)
 
 

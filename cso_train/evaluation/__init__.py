@@ -27,7 +27,7 @@ from cso_train.evaluation._metrics import (
     weighted_f1,
 )
 from cso_train.evaluation._pairwise import PairToJudge, PairwiseJudge, compare_replies
-from cso_train.evaluation._plots import confusion_figure, preference_figure, save_plots, strategy_figure
+from cso_train.evaluation._plots import confusion_figure, preference_figure, strategy_figure, write_plots
 from cso_train.evaluation._ratings import RatingJudge, ReplyToRate, rate_replies
 from cso_train.evaluation._replies import Replies, ServerReplies, TransformersReplies
 from cso_train.evaluation._rouge import rouge_l
@@ -77,12 +77,12 @@ __all__ = [
     "read_rating_sheet",
     "read_test_set",
     "rouge_l",
-    "save_plots",
     "strategy_figure",
     "strategy_scores",
     "strategy_table",
     "weighted_f1",
     "write_pair_sheet",
+    "write_plots",
     "write_rating_sheet",
     "write_report",
     "write_test_set",

@@ -16,7 +16,7 @@ from cso_train.evaluation._replies import Replies
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog.dialogue import Domain
 from mctsdialog.files import inside, parse_json, read_input, write_atomically
-from mctsdialog.preferences.card import markdown_line
+from mctsdialog.text import markdown_line
 
 Baseline: TypeAlias = Literal["none", "direct-refine", "self-refine", "example"]
 """How a model is asked: plainly, or by a decoding baseline of Appendix E."""

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from mctsdialog._concurrency import for_each
+from mctsdialog.concurrency import for_each
 from mctsdialog.errors import ModelRefusedError, ReplyError
 from mctsdialog.llm import ChatModel, ChatRequest, Message, Sampling
-from mctsdialog.roles._asking import ask, whole
+from mctsdialog.roles import ask, whole
 
 I = TypeVar("I")  # noqa: E741  # an item
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
 from mctsdialog.dialogue import Domain
 from mctsdialog.llm import ChatModel
-from mctsdialog.preferences.card import markdown_line
 from mctsdialog.roles import last_object, one_block
+from mctsdialog.text import markdown_line
 
 HUMAN_CRITERIA: dict[str, str] = {
     "acceptance": "Which answer would the seeker accept more readily?",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> list[Path]:
+def write_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> list[Path]:
     """Draw the confusion matrices, the F1 and the preference of every strategy into a folder, as PNG.
 
     :raises ValueError: without evaluations, or of different strategies.

@@ -12,8 +12,8 @@ from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
 from cso_train.evaluation._pairwise import plain_interval, raters_note
 from mctsdialog.llm import ChatModel
-from mctsdialog.preferences.card import markdown_line
 from mctsdialog.roles import last_object, one_block
+from mctsdialog.text import markdown_line
 
 SCORES = range(1, 6)
 """From very poor to very good."""

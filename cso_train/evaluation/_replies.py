@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import anyio.to_thread
 
 from cso_train._chat import ChatFormat, Messages
-from mctsdialog._concurrency import for_each
+from mctsdialog.concurrency import for_each
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, MessageRole, Sampling
 
 _log = logging.getLogger("cso_train.evaluation")

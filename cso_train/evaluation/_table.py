@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from cso_train.evaluation._metrics import Evaluation, Interval
-from mctsdialog._text import visible
-from mctsdialog.preferences.card import markdown_line
+from mctsdialog.text import markdown_line, visible
 
 COLUMNS = (
     ("Q", "macro_f1", True),

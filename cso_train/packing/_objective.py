@@ -89,6 +89,7 @@ class PackedObjective:
         rows = [self.rows[part][index] for index in plan.rows]
         tokens = sum(len(reply.scored) for row in rows for reply in row.replies)
         divisor = len(rows) if self.method.mean_over == "turns" else tokens
+        self._metrics.add(part, TOKENS[0], 0.0)  # so that all processes log, even one whose packs are empty
         if not plan.mismatched:
             return Totals(divisor)
         baseline = self._baseline(part, plan)

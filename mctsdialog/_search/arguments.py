@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -46,6 +46,33 @@ def check_roles(roles: object, config: object) -> None:
     if config is not None and not isinstance(config, SearchConfig):
         hint = "; make it: SearchConfig(**settings)" if isinstance(config, Mapping) else ""
         raise ConfigError(f"config must be a SearchConfig, not {shown(config)}{hint}", field="config")
+
+
+def check_dialogues(dialogues: object) -> None:
+    """See that a search of many is given many.
+
+    :raises ConfigError: saying what to do with one dialogue, or a path.
+    """
+    if isinstance(dialogues, str | PathLike):
+        reason = "search_corpus takes dialogues, not a path; read them with read_dialogues() or stream_dialogues()"
+    elif isinstance(dialogues, Scenario):
+        reason = "search_corpus takes several dialogues, not one; did you mean search?"
+    else:
+        return
+    raise ConfigError(reason, field="dialogues")
+
+
+def factory_of(roles: Roles | Callable[[Scenario], Roles]) -> Callable[[Scenario], Roles]:
+    """What makes the roles of each dialogue; the same roles will do for all.
+
+    :raises ConfigError: for what is neither.
+    """
+    if isinstance(roles, Roles):
+        return lambda scenario: roles
+    if not callable(roles):
+        reason = f"must be Roles, or a function that makes them for a dialogue, not {shown(roles)}"
+        raise ConfigError(f"roles_factory {reason}", field="roles_factory")
+    return roles
 
 
 def turns_of(history: History) -> tuple[Turn, ...]:

@@ -12,7 +12,7 @@ from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.engine import Engine
 from mctsdialog._search.limits import LimitedTrials, check_limits
 from mctsdialog._search.simulate import CheckedRoles, most_calls
-from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
+from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn, get_domain
 from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ModelRefusedError
 from mctsdialog.roles import Roles
 from mctsdialog.tree import ExpandedNode, Node, SpokenNode, Tree
@@ -50,7 +50,7 @@ async def plan(
     config: SearchConfig | None = None,
     *,
     scenario: Scenario | None = None,
-    domain: Domain | None = None,
+    domain: Domain | str | None = None,
     max_seconds: float | None = None,
     max_calls: int | None = None,
     previous: Plan | None = None,
@@ -66,7 +66,8 @@ async def plan(
     :param roles: seeker, supporter, strategist and judge.
     :param config: the settings. ``max_iterations`` bounds the search too; visits taken over count.
     :param scenario: what the conversation is about, for the seeker's role; by default the dialogue's, or an empty one.
-    :param domain: strategies and rubric; by default the roles' own, or else emotional support (ESC).
+    :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
+        emotional support.
     :param max_seconds: stop then. Trials in progress are given up, but never the first: there is always a reply.
     :param max_calls: most calls to roles. No trial is begun that could need more.
     :param previous: the plan of an earlier turn of this conversation.
@@ -79,7 +80,7 @@ async def plan(
     """
     check_roles(roles, config)
     config = config or SearchConfig()
-    domain = domain or roles.domain or ESC
+    domain = get_domain(domain) if isinstance(domain, str) else domain or roles.domain or ESC
     tree, reused = _begin(history, scenario, domain, previous)
     if config.max_iterations < 1:
         raise ConfigError("a plan needs at least one iteration", field="max_iterations")

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from mctsdialog._concurrency import for_each
 from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.engine import Engine
@@ -22,7 +21,8 @@ from mctsdialog._search.seeding import GoldTurn, Start
 from mctsdialog._search.simulate import CheckedRoles, History, most_calls, read_outcome
 from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
 from mctsdialog._settings import lasting
-from mctsdialog.dialogue import ESC, Domain, Scenario, Turn
+from mctsdialog.concurrency import for_each
+from mctsdialog.dialogue import ESC, Domain, Scenario, Turn, get_domain
 from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.journal import Journal
 from mctsdialog.roles import Roles, checked_scores, checked_text
@@ -34,7 +34,7 @@ async def search(
     roles: Roles,
     config: SearchConfig | None = None,
     *,
-    domain: Domain | None = None,
+    domain: Domain | str | None = None,
     journal: str | Path | None = None,
     max_seconds: float | None = None,
     max_calls: int | None = None,
@@ -48,7 +48,8 @@ async def search(
         the seeker speaks first.
     :param roles: seeker, supporter, strategist and judge.
     :param config: the settings; the paper's by default.
-    :param domain: strategies and rubric; by default the roles' own, or else emotional support (ESC).
+    :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
+        emotional support.
     :param journal: file of the journal. An existing one is gone on with: committed trials are not played again.
     :param max_seconds: stop then, counted from the first trial; trials in progress are given up.
     :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
@@ -72,7 +73,7 @@ async def search(
     check_roles(roles, config)
     config = config or SearchConfig()
     check_limits(max_seconds, max_calls, most_calls(config.horizon), config.horizon)
-    domain = domain or roles.domain or ESC
+    domain = get_domain(domain) if isinstance(domain, str) else domain or roles.domain or ESC
     begin = Start.of(start, domain)
     roles, prompts = roles_for(journal, roles)
     header = {

@@ -9,9 +9,9 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from mctsdialog._concurrency import rare_collections
 from mctsdialog._search.engine import Engine
 from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
+from mctsdialog.concurrency import rare_collections
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
 
 

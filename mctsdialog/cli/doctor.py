@@ -15,7 +15,6 @@ import anyio
 import click
 
 from mctsdialog._search import SearchConfig, most_calls_by_role
-from mctsdialog._text import one_line
 from mctsdialog.cli.advice import advice
 from mctsdialog.cli.examination import Answer, Examination, RoleResult
 from mctsdialog.cli.exchanges import CHARS, exchange_lines, field
@@ -28,6 +27,7 @@ from mctsdialog.llm import ChatModel, ChatRequest, LocalChat, OpenAIChat, Retry,
 from mctsdialog.llm._openai.dialect import FORMATS
 from mctsdialog.llm.layers._budget import cost, price_of
 from mctsdialog.roles import ROLE_NAMES, Roles
+from mctsdialog.text import one_line
 
 _PATIENCE = 60.0  # seconds that a busy server is waited for
 _NO_FOLDER = Path("mctsdialog-doctor")  # replies are kept where --cache says so alone

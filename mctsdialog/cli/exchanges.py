@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mctsdialog._text import one_line, visible
 from mctsdialog.cli.text import shortened
 from mctsdialog.llm import ChatRequest, Completion, Message, Price, Usage
 from mctsdialog.llm._exchanges import Exchange
 from mctsdialog.llm.layers._budget import cost, price_of
+from mctsdialog.text import one_line, visible
 
 CHARS = 220  # of a text that is shown in short
 _LABEL = 12  # columns of a label

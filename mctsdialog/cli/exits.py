@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import anyio
 import click
 
-from mctsdialog._text import visible_line
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import (
     MctsDialogError,
@@ -25,6 +24,7 @@ from mctsdialog.errors import (
     ReplyError,
     TooManyFailuresError,
 )
+from mctsdialog.text import visible_line
 
 T = TypeVar("T")
 

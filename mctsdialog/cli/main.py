@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from mctsdialog._text import one_line
 from mctsdialog.cli.calls import show_calls
 from mctsdialog.cli.doctor import doctor_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
@@ -24,6 +23,7 @@ from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_
 from mctsdialog.files import folded, inside, write_atomically
 from mctsdialog.llm import ResponseCache
 from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
+from mctsdialog.text import one_line
 from mctsdialog.tree import Tree
 
 

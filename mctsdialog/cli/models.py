@@ -11,7 +11,6 @@ from typing import Any, TypeVar, get_args
 import click
 from pydantic import BaseModel
 
-from mctsdialog._text import one_line
 from mctsdialog.cli.keys import LOCAL, Servers, max_reply_tokens_option, with_server_options
 from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
@@ -32,6 +31,7 @@ from mctsdialog.llm import (
 )
 from mctsdialog.llm.providers import PROVIDERS, split_provider
 from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles, role_sampling
+from mctsdialog.text import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 

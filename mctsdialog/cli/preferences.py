@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from mctsdialog._text import one_line
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.health import warn
 from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
@@ -39,6 +38,7 @@ from mctsdialog.preferences import (
 )
 from mctsdialog.preferences.dataset import check_parts
 from mctsdialog.preferences.read import add_tree, loaded_trees
+from mctsdialog.text import one_line
 from mctsdialog.tree import Tree
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from mctsdialog._text import one_line, visible
+from mctsdialog.text import one_line, visible
 from mctsdialog.tree import Tree
 
 _BEST_PATH_EVERY = 2.0  # seconds; it reads the whole tree

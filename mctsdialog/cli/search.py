@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from mctsdialog._search import SearchConfig
-from mctsdialog._text import one_line
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -64,6 +63,7 @@ from mctsdialog.dialogue import (
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
 from mctsdialog.llm import Limits
+from mctsdialog.text import one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display

@@ -17,8 +17,8 @@ from mctsdialog.statistics import (
     LocalToxicityScorer,
     ToxicityScorer,
     dataset_statistics,
-    save_plots,
     toxicity_table,
+    write_plots,
 )
 
 
@@ -77,7 +77,7 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
             write_atomically(inside(out, "statistics.json"), statistics.to_json()),
         ]
         if options["figures"]:
-            written += save_plots(statistics, out, format=options["figure_format"])
+            written += write_plots(statistics, out, format=options["figure_format"])
         echo()
         for path in written:
             echo(path)

@@ -17,8 +17,8 @@ from typing import Any
 
 import click
 
-from mctsdialog._text import visible
 from mctsdialog.errors import InsecureKeyWarning
+from mctsdialog.text import visible
 
 
 def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:

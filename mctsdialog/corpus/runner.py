@@ -16,8 +16,9 @@ import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
-from mctsdialog._concurrency import rare_collections
 from mctsdialog._search import SearchConfig
+from mctsdialog._search.arguments import check_dialogues, factory_of
+from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
@@ -69,7 +70,7 @@ class Executor(Protocol):
 
 async def search_corpus(
     dialogues: Iterable[Scenario] | AsyncIterable[Scenario],
-    roles_factory: Callable[[Scenario], Roles],
+    roles_factory: Callable[[Scenario], Roles] | Roles,
     config: SearchConfig | None = None,
     *,
     out: str | Path,
@@ -92,7 +93,7 @@ async def search_corpus(
 
     :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.dialogue.stream_dialogues` reads a
         file of any size.
-    :param roles_factory: the four roles for a dialogue; their ``domain`` is the dialogue's.
+    :param roles_factory: the four roles for a dialogue, whose ``domain`` is the dialogue's; or the same roles for all.
     :param config: the settings of every search.
     :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
     :param concurrency: model calls to keep under way over all trees, 1 or more; or the limits that the models share,
@@ -117,6 +118,8 @@ async def search_corpus(
     :raises ConfigError: for a value out of range.
     :raises OSError: where a file cannot be written.
     """
+    check_dialogues(dialogues)
+    roles_factory = factory_of(roles_factory)
     if not isinstance(concurrency, Limits) and concurrency < 1:
         raise ConfigError(f"concurrency must be at least 1, not {concurrency}", field="concurrency")
     if max_failures is not None and max_failures < 0:

@@ -10,10 +10,10 @@ from typing import Any, Final, Self
 
 from mctsdialog import _repr
 from mctsdialog._colours import strategy_colours, text_colour
-from mctsdialog._text import visible_line
 from mctsdialog.dialogue import Dialogue, Turn, domains, get_domain
 from mctsdialog.export.plot import plot_tree
 from mctsdialog.export.viewer import encodable, to_html
+from mctsdialog.text import visible_line
 from mctsdialog.tree import Tree
 
 MOST_NODES: Final = 20_000

@@ -56,6 +56,8 @@ class Sampling:
     reasoning_effort: ReasoningEffort | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.stop, tuple):  # a list would do, but for hashing
+            object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or more, not {self.temperature}", field="temperature")
         penalty = self.frequency_penalty

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from mctsdialog._text import one_line
 from mctsdialog.preferences.dataset import PreferenceDataset
 from mctsdialog.preferences.rows import FORMATS
+from mctsdialog.text import markdown_line, yaml_text
 
 _WHAT = """\
 Pairs of replies to the same conversation, one preferred, extracted from conversation trees that a Monte-Carlo tree
@@ -51,29 +49,6 @@ _NO_LICENSE = (
     "Not stated. The seed dialogues have a licence of their own, and the models that wrote the replies have terms; "
     "settle both before you share this."
 )
-
-
-_MARKUP = re.compile(
-    r"[\\`*_\[\]|#~${}]"
-    r"|^(?:[-+](?=\s|$)|-(?=[-\s]*$)|=(?=[=\s]*$)|\d+(?=[.)](?:\s|$)))"  # a list, a rule, a heading
-    r"|:(?=[\w+-]+:)"  # an emoji code
-)
-
-
-def markdown_line(text: str) -> str:
-    """``text`` on one line of Markdown, with nothing in it that Markdown or HTML would act on, or that hides."""
-    escaped = _MARKUP.sub(_escape, one_line(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _escape(found: re.Match[str]) -> str:
-    return f"{found[0]}\\" if found[0].isdecimal() else f"\\{found[0]}"
-
-
-def yaml_text(text: str) -> str:
-    """``text`` as a double-quoted YAML string on one line."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 
 def _metadata(files: Mapping[str, int], license: str | None) -> str:

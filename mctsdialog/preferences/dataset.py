@@ -11,7 +11,6 @@ from typing import Any
 
 import networkx as nx
 
-from mctsdialog._text import visible_line
 from mctsdialog.dialogue import Dialogue, Domain
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences.config import PreferenceConfig
@@ -19,6 +18,7 @@ from mctsdialog.preferences.extract import Extraction
 from mctsdialog.preferences.prompts import system_prompt
 from mctsdialog.preferences.record import PreferencePair, TreeRecord
 from mctsdialog.roles import RoleHealth, check_roles
+from mctsdialog.text import visible_line
 from mctsdialog.tree import Tree
 
 

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mctsdialog._concurrency import for_each
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import CheckedRoles, Closure, Engine, History, open_journal, roles_for, run_probe
 from mctsdialog._search.simulate import read_outcome
 from mctsdialog._settings import lasting
+from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.journal import Journal

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
-from mctsdialog._text import visible
-from mctsdialog.dialogue import ESC, Domain, Scenario
+from mctsdialog.dialogue import ESC, Domain, Scenario, get_domain
 from mctsdialog.errors import ConfigError, shown
 from mctsdialog.llm import AdaptiveLimits, ChatModel, OpenAIChat, ReasoningEffort, Sampling, build_stack, chat_model
 from mctsdialog.roles._judge import JudgeScoring, LLMJudge
 from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter
 from mctsdialog.roles._protocols import Judge, Seeker, Strategist, Supporter
+from mctsdialog.text import visible
 
 ROLE_NAMES = ("seeker", "supporter", "strategist", "judge")
 
@@ -87,7 +87,7 @@ class Roles:
         cls,
         model: ChatModel | str,
         *,
-        domain: Domain = ESC,
+        domain: Domain | str = ESC,
         scenario: Scenario | None = None,
         models: Mapping[str, ChatModel | str] | None = None,
         sampling: Mapping[str, Sampling] | None = None,
@@ -102,7 +102,7 @@ class Roles:
 
         :param model: plays every role that ``models`` does not name: a model, or the name of one, as
             :func:`~mctsdialog.llm.chat_model` takes it ("gpt-4o-mini", "groq/llama-3.3-70b-versatile").
-        :param domain: strategies, rubric, names and prompt templates.
+        :param domain: strategies, rubric, names and prompt templates; or the name of a built-in domain.
         :param scenario: what the conversation is about; the search binds the roles to its own scenario.
         :param models: another model for some roles, by role name.
         :param sampling: other sampling for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
@@ -114,6 +114,7 @@ class Roles:
         :raises ConfigError: for an unknown role name, a value out of range, what is no model, or a name whose key is
             not set.
         """
+        domain = get_domain(domain) if isinstance(domain, str) else domain
         sampling = dict(sampling or {})
         for name in (*(models or {}), *sampling):
             if name not in ROLE_NAMES:

@@ -171,6 +171,11 @@ class LLMSupporter(LLMRole):
         :raises ReplyError: where no utterance came.
         :raises ModelRefusedError: where the model or its provider refuses every time.
         """
+        if strategy not in self.domain.strategies.names:
+            known = ", ".join(self.domain.strategies.names)
+            raise ConfigError(
+                f"there is no strategy {strategy!r} in {self.domain.name}; there are {known}", field="strategy"
+            )
         carried_out = self.domain.strategies[strategy]
         messages = self.prompt.chat(history, "supporter", strategy=carried_out)
         echoes = self.prompt.echoes(carried_out)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mctsdialog._concurrency import for_each
+from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import ESC, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.roles._bundle import Roles

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from mctsdialog._text import spoken
 from mctsdialog.llm._wire import whole_text
 from mctsdialog.roles._sentences import whole_sentences
+from mctsdialog.text import spoken
 
 _MOST = 10_000
 """Characters of a reply that are read. No utterance is so long."""

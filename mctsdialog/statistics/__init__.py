@@ -8,7 +8,7 @@ from mctsdialog._public import publish as _publish
 from mctsdialog.statistics._compute import DatasetStatistics, dataset_statistics, toxicity_table
 from mctsdialog.statistics._data import Distribution, Diversity, GroupSize, NearDuplicates, ToxicityTable
 from mctsdialog.statistics._local_toxicity import LocalToxicityScorer
-from mctsdialog.statistics._plots import FigureFormat, save_plots
+from mctsdialog.statistics._plots import FigureFormat, write_plots
 from mctsdialog.statistics._toxicity import ATTRIBUTES, ToxicityScorer, score_unique
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "ToxicityScorer",
     "ToxicityTable",
     "dataset_statistics",
-    "save_plots",
     "score_unique",
     "toxicity_table",
+    "write_plots",
 ]
 
 _publish(globals())

@@ -34,7 +34,7 @@ _FONT = {"font.size": 10.0, "axes.titlesize": 11.0, "svg.hashsalt": "mctsdialog"
 _SHOWN_SHARE = 7  # percent from which a share is written into its bar
 
 
-def save_plots(statistics: StatisticsData, folder: str | Path, *, format: FigureFormat = "png") -> list[Path]:
+def write_plots(statistics: StatisticsData, folder: str | Path, *, format: FigureFormat = "png") -> list[Path]:
     """Draw every figure into a folder.
 
     :param format: "png", "svg" or "pdf".

@@ -5,9 +5,8 @@ from __future__ import annotations
 import html as html_module
 from collections.abc import Iterable, Sequence
 
-from mctsdialog._text import visible_line
-from mctsdialog.preferences.card import markdown_line
 from mctsdialog.statistics._data import Distribution, StatisticsData
+from mctsdialog.text import markdown_line, visible_line
 
 STAGE_NAMES = ("0-20 %", "20-40 %", "40-60 %", "60-80 %", "80-100 %", "last")
 """What the six stages are called: shares of the conversation, and its last utterance."""

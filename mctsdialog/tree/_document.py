@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from mctsdialog._concurrency import rare_collections
+from mctsdialog.concurrency import rare_collections
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.dialogue._model import turns_fault
 from mctsdialog.errors import TreeError, TreeFormatError

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import mctsdialog
-from mctsdialog._text import one_line
 from mctsdialog.cli import main
 from mctsdialog.cli.text import tree_lines
+from mctsdialog.text import one_line
 
 
 @pytest.fixture

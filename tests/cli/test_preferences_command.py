@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import mctsdialog
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli import main
-from mctsdialog.preferences.card import markdown_line
+from mctsdialog.text import markdown_line
 
 SECRET = "sk-very-secret-key"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cso_train.evaluation import confusion_figure, evaluate_replies, preference_figure, save_plots, strategy_figure
+from cso_train.evaluation import confusion_figure, evaluate_replies, preference_figure, strategy_figure, write_plots
 from mctsdialog import get_domain
 from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
@@ -73,10 +73,10 @@ def test_figures_need_no_pyplot(tmp_path):
     pytest.importorskip("matplotlib")
     code = """
 import sys
-from cso_train.evaluation import evaluate_replies, preference_figure, save_plots
+from cso_train.evaluation import evaluate_replies, preference_figure, write_plots
 from mctsdialog import get_domain
 made = {"model": evaluate_replies([("Affirmation", "a")], ["(Affirmation) a"], get_domain("esc").strategies)}
-save_plots(made, sys.argv[1])
+write_plots(made, sys.argv[1])
 preference_figure(made).savefig(sys.argv[1] + "/preferences.png")
 print("matplotlib.pyplot" in sys.modules)
 """
@@ -101,7 +101,7 @@ def test_evaluations_of_other_strategies_are_refused(figure, evaluations):
         figure({**evaluations, "other": evaluated("persuasion")})
 
 
-@pytest.mark.parametrize("figure", [*FIGURES, lambda evaluations: save_plots(evaluations, "unused")])
+@pytest.mark.parametrize("figure", [*FIGURES, lambda evaluations: write_plots(evaluations, "unused")])
 def test_without_matplotlib_the_error_says_what_to_install(figure, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -20,8 +20,8 @@ from cso_train.evaluation import (
     latex_table,
     markdown_table,
     read_test_set,
-    save_plots,
     strategy_table,
+    write_plots,
     write_test_set,
 )
 from cso_train.evaluation._baselines import direct_refine, self_refine, with_example
@@ -196,7 +196,7 @@ def test_tables_mark_the_best_of_every_column(evaluations):
 
 def test_figures_are_drawn_and_the_same_again(evaluations, tmp_path):
     pytest.importorskip("matplotlib")
-    files, again = (save_plots(evaluations, tmp_path / name) for name in ("one", "two"))
+    files, again = (write_plots(evaluations, tmp_path / name) for name in ("one", "two"))
     assert [path.name for path in files] == ["confusion.png", "strategies.png", "preferences.png"]
     for one, other in zip(files, again, strict=True):
         assert one.read_bytes() == other.read_bytes()

@@ -5,7 +5,7 @@ import pytest
 from mctsdialog._colours import PALETTE, strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
 from mctsdialog.preferences import PreferenceDataset
-from mctsdialog.statistics import ToxicityTable, dataset_statistics, save_plots
+from mctsdialog.statistics import ToxicityTable, dataset_statistics, write_plots
 from mctsdialog.statistics import _plots as module
 
 
@@ -22,16 +22,16 @@ def statistics(maker):
 def test_every_figure_is_drawn_and_the_same_again(statistics, tmp_path, format):
     rows = {"seed": {"TOXICITY": 0.1}, "chosen": {"TOXICITY": 0.2}}
     rated = statistics.with_toxicity(ToxicityTable(scorer="$x^2$", attributes=("TOXICITY",), rows=rows))
-    files = save_plots(rated, tmp_path / "one", format=format)
+    files = write_plots(rated, tmp_path / "one", format=format)
     assert {path.stem for path in files} == set(module.FIGURES)
-    again = save_plots(rated, tmp_path / "two", format=format)
+    again = write_plots(rated, tmp_path / "two", format=format)
     for first, second in zip(files, again, strict=True):
         assert first.stat().st_size > 1000
         assert first.read_bytes() == second.read_bytes()
 
 
 def test_without_toxicity_there_is_no_figure_of_it(statistics, tmp_path):
-    assert "toxicity" not in {path.stem for path in save_plots(statistics, tmp_path)}
+    assert "toxicity" not in {path.stem for path in write_plots(statistics, tmp_path)}
 
 
 def test_empty_data_says_so(maker, tmp_path):
@@ -41,7 +41,7 @@ def test_empty_data_says_so(maker, tmp_path):
         figure = draw(empty)
         texts = [text.get_text() for axes in figure.axes for text in axes.texts]
         assert "no data" in texts, name
-    assert save_plots(empty, tmp_path)
+    assert write_plots(empty, tmp_path)
 
 
 def test_bars_have_the_strategies_colours(statistics):
@@ -57,7 +57,7 @@ def test_names_are_no_formulas(maker, domain_maker, tmp_path):
     pytest.importorskip("matplotlib")
     tree = maker.tree(domain=domain_maker((r"$\frac{", "Comfort \\alpha$", "Plan")))
     maker.family(tree, 0, {r"$\frac{": (0.9, 2, "end"), "Plan": (-1.0, 1)})
-    assert save_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)
+    assert write_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)
 
 
 @pytest.mark.parametrize("name", [r"a\alpha", "$x^2$", r"\$", "a$b", "100 %"])
@@ -71,7 +71,7 @@ def test_control_characters_in_names_do_nothing(maker, domain_maker, tmp_path):
     pytest.importorskip("matplotlib")
     tree = maker.tree(domain=domain_maker(("\x1b[31mred\x07", "x\u202ey", "Plan")))
     maker.family(tree, 0, {"x\u202ey": (0.9, 2, "end"), "Plan": (-1.0, 1)})
-    assert save_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)  # a missing glyph warns
+    assert write_plots(dataset_statistics(PreferenceDataset.from_trees([tree])), tmp_path)  # a missing glyph warns
 
 
 def boxes(figure, items):
@@ -111,7 +111,7 @@ def test_without_matplotlib_there_is_one_clear_error(statistics, tmp_path, monke
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match="notebook"):
-        save_plots(statistics, tmp_path)
+        write_plots(statistics, tmp_path)
 
 
 def linear(colour):

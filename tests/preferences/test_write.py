@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # rich brings it
 
-from mctsdialog._text import visible
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences import (
     FORMATS,
@@ -22,7 +21,7 @@ from mctsdialog.preferences import (
     tree_files,
     write_dataset,
 )
-from mctsdialog.preferences.card import markdown_line, yaml_text
+from mctsdialog.text import markdown_line, visible, yaml_text
 
 
 def two_turn_tree(maker, id):

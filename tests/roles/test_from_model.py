@@ -80,3 +80,12 @@ def test_roles_show_themselves_in_one_line_without_secrets(stub_server):
     mixed = repr(Roles(Own(), Own(), plain.strategist, plain.judge))
     assert mixed == "Roles(seeker=Own, supporter=Own, strategist=LLMStrategist('served'), judge=LLMJudge('served'))"
     assert KEY not in repr(plain) + mixed
+
+
+def test_a_strategy_that_the_domain_does_not_have_is_named():
+    roles = Roles.from_model(ScriptedModel([]))
+    with pytest.raises(
+        ConfigError, match="there is no strategy 'Question' in esc; there are Emotional Validation"
+    ) as caught:
+        mctsdialog.run(roles.supporter.reply(HELLO, "Question"))
+    assert caught.value.field == "strategy"

@@ -7,7 +7,8 @@ import pytest
 
 import mctsdialog
 from mctsdialog import Dialogue, Roles, Scenario, ScriptedModel, SearchConfig, Turn
-from mctsdialog.errors import ConfigError, DialogueError
+from mctsdialog.errors import ConfigError, DialogueError, DomainError
+from mctsdialog.llm import Sampling
 from mctsdialog.worlds import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -53,6 +54,27 @@ async def test_roles_are_made_of_models_first(roles, message):
         assert caught.value.field == "roles"
 
 
+async def test_a_built_in_domain_can_be_named():
+    roles = Roles.from_model(ScriptedModel([]), domain="persuasion")
+    assert roles.domain is mctsdialog.get_domain("persuasion")
+    plan = await mctsdialog.plan(
+        [Turn("seeker", "Hello.")], WORLD.roles(), ONE, domain="esc", scenario=WORLD.scenario(0)
+    )
+    assert plan.tree.domain is mctsdialog.get_domain("esc")
+    for call in (
+        mctsdialog.search(Scenario(), WORLD.roles(), domain="eso"),
+        mctsdialog.plan(TURNS, roles, domain="eso"),
+    ):
+        with pytest.raises(DomainError, match="no built-in domain 'eso'; did you mean 'esconv'"):
+            await call
+
+
+def test_a_list_of_stops_will_do():
+    assert Sampling(stop=["\n", "."]) == Sampling(stop=("\n", "."))
+    assert Sampling(stop="END").stop == ("END",)
+    hash(Sampling(stop=["."]))
+
+
 async def test_settings_are_a_search_config():
     for call in (
         mctsdialog.search(Scenario(), WORLD.roles(), {"c": 2}),
@@ -61,6 +83,49 @@ async def test_settings_are_a_search_config():
         with pytest.raises(ConfigError, match=r"make it: SearchConfig\(\*\*settings\)") as caught:
             await call
         assert caught.value.field == "config"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("max_iteration", "max_iterations"),
+        ("concurrency", "parallelism"),
+        ("iterations", "max_iterations"),
+        ("Horizon", "horizon"),
+    ],
+)
+def test_an_unknown_setting_names_the_nearest(given, meant):
+    with pytest.raises(ConfigError, match=f"there is no such setting; did you mean '{meant}'") as caught:
+        SearchConfig(**{given: 3})
+    assert caught.value.field == given
+    with pytest.raises(ConfigError, match=r"SearchConfig\.colour: there is no such setting$"):
+        SearchConfig(colour="red")
+
+
+@pytest.mark.parametrize(
+    ("dialogues", "message"),
+    [
+        (Dialogue(turns=TURNS), "several dialogues, not one; did you mean search?"),
+        ("dialogues.json", "not a path; read them with read_dialogues() or stream_dialogues()"),
+    ],
+)
+async def test_search_corpus_says_what_to_do_with_one_dialogue_or_a_path(dialogues, message, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        await mctsdialog.search_corpus(dialogues, WORLD.roles(), ONE, out=tmp_path / "out")
+    assert message in str(caught.value)
+    assert caught.value.field == "dialogues"
+    assert not (tmp_path / "out").exists()
+
+
+async def test_search_corpus_takes_the_same_roles_for_all(tmp_path):
+    report = await mctsdialog.search_corpus(WORLD.scenarios(2), WORLD.roles(), ONE, out=tmp_path / "one")
+    made = await mctsdialog.search_corpus(WORLD.scenarios(2), lambda each: WORLD.roles(), ONE, out=tmp_path / "each")
+    assert report.done == made.done == 2
+    trees = [sorted((tmp_path / name / "trees").glob("*.json")) for name in ("one", "each")]
+    assert [file.read_bytes() for file in trees[0]] == [file.read_bytes() for file in trees[1]]
+    with pytest.raises(ConfigError, match="roles_factory must be Roles, or a function") as caught:
+        await mctsdialog.search_corpus(WORLD.scenarios(2), ScriptedModel([]), ONE, out=tmp_path / "none")
+    assert caught.value.field == "roles_factory"
 
 
 async def test_a_plan_from_the_messages_of_a_chat_api():

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from mctsdialog._text import visible_line
 from mctsdialog.dialogue._model import Dialogue, Domain
+from mctsdialog.text import visible_line
 
 MAX_MESSAGES = 20
 """How many messages of malformed items a report holds; all of them are counted."""

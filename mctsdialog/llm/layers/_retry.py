@@ -7,9 +7,10 @@ import math
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from mctsdialog.errors import ConfigError, ModelAccountError, ModelError, ModelResponseError, ModelUnavailableError
 from mctsdialog.llm._openai.errors import BUSY_STATUS
@@ -76,9 +77,6 @@ class RetryingModel(ModelLayer):
     The last error is raised as it came, with a note of the attempts made. A server that tells one call to wait (429)
     makes the others wait too. Tokens of failed attempts that were billed are in the usage of the reply, or of the
     error. Waits are told in the log, at most one in ten seconds.
-
-    A loop of its own, as through tenacity a call takes 1.05 ms of CPU in place of 0.91 (benchmarks/throughput.py, 128
-    slots).
     """
 
     def __init__(self, inner: ChatModel, retry: Retry | None = None) -> None:
@@ -99,21 +97,19 @@ class RetryingModel(ModelLayer):
         """
         await self._pause()
         failed = _Failures()
-        while True:
-            try:
-                completion = await self.inner.complete(request)
-            except (ModelUnavailableError, ModelResponseError) as error:
-                failed.add(error)
-                wait = self.retry.wait(failed.attempts, _asked_wait(error))
-                if self._is_last(error, failed, wait):
-                    raise self._last(error, failed) from None
-                self._before_sleep(error, failed, wait)
-            else:
-                self._answered_at = time.monotonic()
-                wasted = failed.usage
-                return replace(completion, usage=completion.usage + wasted) if wasted.total_tokens else completion
-            await self._sleep(wait)
-            failed.waited += wait
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((ModelUnavailableError, ModelResponseError)),
+            after=failed.add,
+            wait=lambda state: self.retry.wait(state.attempt_number, _asked_wait(failed.last)),
+            stop=lambda state: self._is_last(failed, state),
+            before_sleep=lambda state: self._before_sleep(failed.last, state),
+            retry_error_callback=lambda state: self._give_up(failed, state),
+            sleep=self._sleep,
+        )
+        completion: Completion = await retrying(self.inner.complete, request)
+        self._answered_at = time.monotonic()
+        wasted = failed.usage
+        return replace(completion, usage=completion.usage + wasted) if wasted.total_tokens else completion
 
     async def _pause(self) -> None:
         """Wait as long as the server has told another call to."""
@@ -125,23 +121,23 @@ class RetryingModel(ModelLayer):
         else:
             self._paused_until = -math.inf
 
-    def _is_last(self, error: _Retried, failed: _Failures, wait: float) -> bool:
+    def _is_last(self, failed: _Failures, state: RetryCallState) -> bool:
         """Whether no further attempt is made."""
-        most = self.retry.attempts
-        if self._asks_too_long(error) or (most is not None and failed.attempts >= most):
+        most, error = self.retry.attempts, failed.last
+        if self._asks_too_long(error) or (most is not None and state.attempt_number >= most):
             return True
         if _is_busy(error):
-            return failed.waited + wait > self.retry.patience + self.retry.initial
+            return state.idle_for + state.upcoming_sleep > self.retry.patience + self.retry.initial
         lasting = error.lasting and self._answered_at == -math.inf
         return most is None and failed.faults >= (_MAX_ATTEMPTS_LASTING if lasting else _MAX_ATTEMPTS)
 
     def _asks_too_long(self, error: _Retried) -> bool:
         return (_asked_wait(error) or 0.0) > self.retry.maximum_wait
 
-    def _before_sleep(self, error: _Retried, failed: _Failures, wait: float) -> None:
+    def _before_sleep(self, error: _Retried, state: RetryCallState) -> None:
         """Have other calls wait too where the server says so; say that a call waits, as a warning now and then."""
         self.retries += 1
-        now = time.monotonic()
+        now, wait = time.monotonic(), state.upcoming_sleep
         asked = _asked_wait(error)
         if error.status == 429 and asked:
             self._paused_until = max(self._paused_until, now + asked)
@@ -149,10 +145,11 @@ class RetryingModel(ModelLayer):
             self._warned_at = now
             _log.warning("waiting %.0f s, then asking again: %s", wait, error)
         else:
-            _log.info("attempt %d failed, next in %.1f s: %s", failed.attempts, wait, error)
+            _log.info("attempt %d failed, next in %.1f s: %s", state.attempt_number, wait, error)
 
-    def _last(self, error: _Retried, failed: _Failures) -> ModelError:
-        """The error that is raised at the end, with what to do about a server that stays busy."""
+    def _give_up(self, failed: _Failures, state: RetryCallState) -> NoReturn:
+        """Raise the last error, with what to do about a server that stays busy."""
+        error = failed.last
         last: ModelError = error
         limits_all = error.status == 429 and self.retry.attempts is None and self._answered_at < failed.since
         if self._asks_too_long(error):
@@ -166,35 +163,36 @@ class RetryingModel(ModelLayer):
             )
         elif limits_all and _is_busy(error):
             advice = "raise the quota, or ask for less with --requests-per-minute; then give the same command again"
-            reason = f"{error}; no call was let through in {failed.waited:.0f} s of waiting: {advice}"
+            reason = f"{error}; no call was let through in {state.idle_for:.0f} s of waiting: {advice}"
             last = ModelAccountError(reason, model=error.model, status=429)
-        last.usage = failed.usage if failed.usage.total_tokens else last.usage
-        last.add_note(f"after {failed.attempts} attempt{'s' * (failed.attempts != 1)}")
-        return last
+        last.usage = failed.usage if failed.usage.total_tokens else error.usage
+        last.add_note(f"after {state.attempt_number} attempt{'s' * (state.attempt_number != 1)}")
+        raise last
 
 
 _Retried: TypeAlias = ModelUnavailableError | ModelResponseError
 
 
-@dataclass(slots=True)
 class _Failures:
     """The failed attempts of one call.
 
-    :param faults: of them, those for another reason than that the server is busy.
-    :param waited: seconds.
-    :param usage: tokens that were billed for them.
-    :param since: when the first one failed.
+    :ivar last: the last one's error.
+    :ivar faults: how many failed for another reason than that the server is busy.
+    :ivar usage: tokens that were billed for them.
+    :ivar since: when the first one failed.
     """
 
-    attempts: int = 0
-    faults: int = 0
-    waited: float = 0.0
-    usage: Usage = Usage()  # noqa: RUF009 - frozen
-    since: float = 0.0
+    last: _Retried
 
-    def add(self, error: _Retried) -> None:
-        self.since = self.since or time.monotonic()
-        self.attempts += 1
+    def __init__(self) -> None:
+        self.faults, self.usage, self.since = 0, Usage(), math.inf
+
+    def add(self, state: RetryCallState) -> None:
+        assert state.outcome is not None, "it failed"
+        error = state.outcome.exception()
+        assert isinstance(error, ModelUnavailableError | ModelResponseError), "only those are tried again"
+        self.last = error
+        self.since = min(self.since, time.monotonic())
         self.faults += not _is_busy(error)
         self.usage += error.usage or Usage()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -75,3 +76,26 @@ _LINE_END = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _SIGNS = (
     "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2\U000110bd\U000110cd"  # of the format category, but seen
 )
+
+
+_MARKUP = re.compile(
+    r"[\\`*_\[\]|#~${}]"
+    r"|^(?:[-+](?=\s|$)|-(?=[-\s]*$)|=(?=[=\s]*$)|\d+(?=[.)](?:\s|$)))"  # a list, a rule, a heading
+    r"|:(?=[\w+-]+:)"  # an emoji code
+)
+
+
+def markdown_line(text: str) -> str:
+    """``text`` on one line of Markdown, with nothing in it that Markdown or HTML would act on, or that hides."""
+    escaped = _MARKUP.sub(_markdown_escape, one_line(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markdown_escape(found: re.Match[str]) -> str:
+    return f"{found[0]}\\" if found[0].isdecimal() else f"\\{found[0]}"
+
+
+def yaml_text(text: str) -> str:
+    """``text`` as a double-quoted YAML string on one line."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
