@@ -67,7 +67,10 @@ class Limits:
         queues = self._queues.get()
         claim = Claim(queues, _estimate(request) if self._counts_a_minute else 0)
         if queues.slots is not None:
-            await queues.slots.acquire_on_behalf_of(claim)
+            try:  # alone, acquire() goes once around the event loop, for 0.02 ms of CPU in a call of 0.8
+                queues.slots.acquire_on_behalf_of_nowait(claim)
+            except anyio.WouldBlock:
+                await queues.slots.acquire_on_behalf_of(claim)
         try:
             if self._counts_a_minute:
                 await self._wait_until_allowed(queues, claim)
