@@ -90,9 +90,9 @@ def test_a_folder_and_searched_trees_are_taken_in_too(data, take, lines):
     assert len(split.rows) == len(lines(data / "jsonl" / "preference" / "test.jsonl"))
     loose = PreferenceConfig(theta=0.4, min_visits=1)
     trees = load_data(["search/finished/trees"], "preference", preferences=loose)
-    assert sorted(map(json.dumps, trees.rows)) == sorted(
-        json.dumps({key: row[key] for key in ("prompt", "chosen", "rejected")}) for row in whole
-    )
+    keys = ("prompt", "chosen", "rejected")
+    texts = [[json.dumps({key: row[key] for key in keys}) for row in rows] for rows in (trees.rows, whole)]
+    assert sorted(texts[0]) == sorted(texts[1])
     assert len(trained_seeds(data / "jsonl")) == 2
 
 
