@@ -13,7 +13,7 @@ import ssl
 import sys
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -150,6 +150,26 @@ class _Client(Protocol):
         ...
 
 
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one part.
+
+    httpx's own is an async generator, and where a request is cancelled it stays behind half read: on trio a
+    ResourceWarning.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._parts = content, [content]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._parts = [self._content]  # a client's auth may send it again
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        return self._parts.pop()
+
+
 class _HttpxClient:
     def __init__(self, client: httpx.AsyncClient, url: httpx.URL, headers: Mapping[str, str], *, ours: bool) -> None:
         self._client, self._url, self._headers, self._ours = client, url, headers, ours
@@ -158,10 +178,17 @@ class _HttpxClient:
         aiohttp = sys.modules.get("aiohttp")  # it may carry a user's client
         self.faults = _FAULTS if aiohttp is None else (*_FAULTS, aiohttp.ClientError)
 
-    def post(self, content: bytes) -> AbstractAsyncContextManager[httpx.Response]:
-        return self._client.stream(
-            "POST", self._url, content=content, headers=self._headers, timeout=self._timeout, follow_redirects=False
+    @asynccontextmanager
+    async def post(self, content: bytes) -> AsyncGenerator[httpx.Response, None]:
+        request = self._client.build_request(
+            "POST", self._url, content=content, headers=self._headers, timeout=self._timeout
         )
+        request.stream = _Body(content)
+        response = await self._client.send(request, stream=True, follow_redirects=False)
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
     def parts(self, response: httpx.Response) -> tuple[int, AsyncIterator[bytes]]:
         return response.status_code, response.aiter_bytes()
