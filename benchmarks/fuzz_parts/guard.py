@@ -209,7 +209,7 @@ class Guard:
             result = of_error("hang", error)
         except OSError as error:
             # a file that cannot be written is told by OSError: that is documented
-            writing = innermost_of(error).startswith("mctsdialog/files.py")
+            writing = innermost_of(error).startswith("mctsdialog/files/_atomic.py")
             result = Result("refused", f"OSError: {error}") if writing else of_error("traceback", error)
         except BaseException as error:  # noqa: BLE001 - nothing may be missed
             result = of_error("memory" if isinstance(error, MemoryError) else "traceback", error)
