@@ -121,3 +121,23 @@ def test_cso_train_imports_public_names_of_mctsdialog_alone():
             ):
                 names = [*node.module.split("."), *(alias.name for alias in node.names)]
                 assert not [name for name in names if name.startswith("_")], f"{module} imports {'.'.join(names)}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    files = dict(modules())
+    graph = {
+        module: {name for name in imported_modules(file, files) if name != module} for module, file in files.items()
+    }
+    while free := [module for module, names in graph.items() if not names & graph.keys()]:
+        for module in free:
+            del graph[module]
+    assert not graph
+
+
+def imported_modules(file, known):
+    """The modules that a file names in ``from ... import``; for types alone, too."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in known else node.module

@@ -9,58 +9,26 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from io import BufferedRandom
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import Any, Self
 from xml.etree.ElementTree import ParseError
 
 import networkx
 
+from mctsdialog.corpus.output import Output
+from mctsdialog.corpus.record import TreeRecord
 from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
 from mctsdialog.files import Mark, inside, lock_file, mark_of, seal, sealed, sweep, write_atomically
 from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.tree import Tree
 
-if TYPE_CHECKING:
-    from mctsdialog.corpus.output import Output
-
-Status: TypeAlias = Literal["done", "stopped", "skipped", "failed", "not begun"]
-"""What became of a dialogue: searched; stopped by a budget; finished before; failed; no budget left for it."""
-
 _log = logging.getLogger("mctsdialog.corpus")
 
 _NAME = re.compile(r"finished(-[0-9]+-of-[0-9]+)?\.jsonl")
 _MOST = 2**53  # no count or number in an index is larger
-
-
-@dataclass(frozen=True, slots=True)
-class TreeRecord:
-    """What became of one dialogue.
-
-    :param id: the dialogue's.
-    :param status: see :data:`Status`.
-    :param nodes: nodes of its tree, and ``ends`` and ``iterations``; 0 without a tree.
-    :param best: mean Q of the best path; None where no path has reached an end.
-    :param stop_reason: why its search stopped.
-    :param error: what it failed with.
-    :param seconds: of its search.
-    :param closed: branches that models or their providers refused for good, by reason ("supporter: refusal").
-    :param health: what the health check has counted in its tree; None without one.
-    """
-
-    id: str
-    status: Status
-    nodes: int = 0
-    ends: int = 0
-    iterations: int = 0
-    best: float | None = None
-    stop_reason: str | None = None
-    error: str | None = None
-    seconds: float = 0.0
-    closed: Mapping[str, int] = field(default_factory=dict)
-    health: RoleHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)

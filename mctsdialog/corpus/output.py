@@ -16,14 +16,12 @@ from pydantic import TypeAdapter
 
 from mctsdialog._search import SearchConfig, search
 from mctsdialog._settings import lasting
-from mctsdialog.corpus.finished import FinishedIndex, Status, TreeRecord
+from mctsdialog.corpus.record import TreeRecord
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.export import save_graphml, save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, remove_file
 from mctsdialog.roles import RoleHealth, Roles, check_roles
 from mctsdialog.tree import Tree
-
-__all__ = ["Fingerprints", "FinishedIndex", "Output", "Status", "TreeRecord"]
 
 _LONGEST_HEAD = 2**24  # bytes of the lines that say whose file it is
 

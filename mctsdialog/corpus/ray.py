@@ -21,7 +21,8 @@ import sniffio
 
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import SearchConfig
-from mctsdialog.corpus.output import Output, TreeRecord
+from mctsdialog.corpus.output import Output
+from mctsdialog.corpus.record import TreeRecord
 from mctsdialog.corpus.report import Counts
 from mctsdialog.dialogue import Dialogue, Domain, Scenario
 from mctsdialog.errors import ConfigError, ModelUnavailableError

@@ -19,7 +19,9 @@ from anyio import to_thread
 from mctsdialog._search import SearchConfig
 from mctsdialog._search.arguments import check_dialogues, factory_of
 from mctsdialog.concurrency import rare_collections
-from mctsdialog.corpus.output import Fingerprints, FinishedIndex, Output, TreeRecord
+from mctsdialog.corpus.finished import FinishedIndex
+from mctsdialog.corpus.output import Fingerprints, Output
+from mctsdialog.corpus.record import TreeRecord
 from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus.shards import checked_shard, in_shard
 from mctsdialog.dialogue import ESC, Domain, Scenario

@@ -303,7 +303,7 @@ async def test_other_roles_or_settings_on_the_same_folder_are_refused(corpus, fu
 
 async def test_two_runs_on_one_folder_are_told_and_shards_are_not(corpus, factory, tmp_path):
     output = Output(tmp_path)
-    from mctsdialog.corpus.output import FinishedIndex
+    from mctsdialog.corpus.finished import FinishedIndex
 
     with FinishedIndex(output):
         with pytest.raises(JournalError, match="another run is at work"):
@@ -425,7 +425,7 @@ def test_a_shard_of_another_form_is_told(text):
 
 
 async def test_the_index_is_written_by_one_and_read_by_all(corpus, tmp_path):
-    from mctsdialog.corpus.output import FinishedIndex
+    from mctsdialog.corpus.finished import FinishedIndex
 
     one = Output(tmp_path, (1, 2))
     (tmp_path / "trees").mkdir()

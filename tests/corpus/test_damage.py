@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.corpus import Output, TreeRecord
-from mctsdialog.corpus.output import FinishedIndex
+from mctsdialog.corpus.finished import FinishedIndex
 from mctsdialog.errors import DataError, JournalError
 from mctsdialog.files import earlier_stem, file_stem, seal
 
