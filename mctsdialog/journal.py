@@ -169,7 +169,11 @@ class Journal:
             sync_folder(self.path.parent)
 
     def _compare(self, found: Mapping[str, Any]) -> None:
-        self.roles = found.get("roles") or self.roles
+        roles = found.get("roles") or self.roles
+        if not isinstance(roles, Mapping):
+            message = "its header says its roles in another form; move the file away to start this search anew"
+            raise JournalError(message, file=self.path, item="line 1", field="roles")
+        self.roles = roles
         differences = self._differences(found, json.loads(json.dumps(self._header)))
         if not differences:
             return

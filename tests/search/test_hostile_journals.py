@@ -68,6 +68,18 @@ def test_a_spoilt_record_with_a_right_checksum_is_one_error_or_a_sound_tree(writ
         mctsdialog.load_tree(mctsdialog.save_tree(tree, path.with_suffix(".json")))
 
 
+@pytest.mark.parametrize("value", [True, " ", 3, [1], ["seeker"]])
+def test_a_header_with_roles_of_another_type_is_one_error(written, tmp_path, value):
+    journals, domain, roles = written
+    start, config, lines = journals["scenario"]
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(
+        b"".join(line(json.dumps({**each, "roles": value} if "roles" in each else each)) for each in lines)
+    )
+    with pytest.raises(JournalError, match=r"line 1: roles: its header says its roles in another form"):
+        run(start, roles, domain, path, config)
+
+
 @pytest.mark.parametrize(
     "change",
     [
