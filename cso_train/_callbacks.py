@@ -85,9 +85,12 @@ _SHOWN = (
 
 
 def _step(line: str) -> int | None:
+    """The step of a line of metrics; None for one that no run can have written."""
     try:
-        return int(parse_foreign_json(line)["step"])
-    except (ValueError, OverflowError, KeyError, TypeError):
+        entry = parse_foreign_json(line)
+        numbers = [float(value) for value in entry.values() if isinstance(value, int)]  # what is too large fails
+        return entry["step"] if numbers and type(entry["step"]) is int else None
+    except (ValueError, OverflowError, KeyError, AttributeError):
         return None
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cso_train import load_preset, resolve_config
 from cso_train._callbacks import MetricsLog
+from cso_train._curves import read_metrics
 from cso_train._run.folder import finished_run
 from cso_train.cli import main
 from cso_train.errors import RunError, TrainConfigError, TrainDataError
@@ -207,13 +208,24 @@ def test_a_model_folder_with_a_strange_config_fits_no_preset(tmp_path, text):
     assert not load_preset("llama3.1-8b-lora-dpo").fits(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", [b"\xff\xfe\n", b'{"step": 1e400}\n', b"[" * 9000 + b"\n", b'{"step": true}\n'])
+LINES = [
+    '{"step": 1e400}',
+    "[" * 9000,
+    '{"step": true}',
+    '{"step": "1"}',
+    '{"step": 1, "loss": 1' + "0" * 400 + "}",
+    "[1]",
+]
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\n", *(f"{line}\n".encode() for line in LINES)])
 def test_a_log_of_metrics_of_any_kind_goes_on(tmp_path, text):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1, "loss": 2.0}\n' + text)
     state = SimpleNamespace(is_world_process_zero=True, global_step=1, epoch=1.0)
     MetricsLog(path).on_train_begin(None, state, None)
-    assert path.read_text("utf-8").startswith('{"step": 1, "loss": 2.0}\n')
+    assert path.read_text("utf-8") == '{"step": 1, "loss": 2.0}\n'
+    assert read_metrics(path) == {"loss": [(1, 2.0)]}
 
 
 @pytest.mark.parametrize(

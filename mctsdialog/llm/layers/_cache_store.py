@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 
 import diskcache
 
-from mctsdialog.errors import CacheError, ConfigError, DataError
+from mctsdialog.errors import CacheError, ConfigError, DataError, MctsDialogError
 from mctsdialog.files import inside, write_atomically
 from mctsdialog.llm.layers._cache_check import advice, bounded, check_database, database_file, text_or_bytes
 
@@ -145,7 +145,9 @@ class DiskStore:
             self._cache = _Cache(str(directory), timeout=_LOCK_SECONDS, disk=TextDisk, **_SETTINGS)
             if not mark.exists():
                 write_atomically(mark, _MARK_TEXT)
-        except (OSError, *_FAULTS) as error:
+        except MctsDialogError:
+            raise
+        except (OSError, *_MADE_UP) as error:  # diskcache unpacks its settings as they come
             _refuse(directory, error)
 
     def get(self, key: str) -> str | CorruptEntry | None:
