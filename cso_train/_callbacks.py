@@ -32,7 +32,7 @@ class MetricsLog(TrainerCallback):
         """Drop what the run will do again."""
         if state.is_world_process_zero and self._path.is_file():
             lines = self._path.read_text("utf-8", "replace").splitlines(keepends=True)
-            kept = [line for line in lines if _step(line) is not None and (_step(line) or 0) <= state.global_step]
+            kept = [line for line in lines if (step := _step(line)) is not None and step <= state.global_step]
             write_atomically(inside(self._path.parent, self._path.name), "".join(kept))
 
     def on_log(

@@ -64,7 +64,7 @@ def part(module):
     return ".".join(pieces[:2]) if ".".join(pieces[:2]) in FLOORS else pieces[0]
 
 
-def imports(file):
+def imports(file, known=FLOORS):
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -72,7 +72,7 @@ def imports(file):
             assert node.level == 0, f"{file}: relative import"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in FLOORS else node.module
+                yield full if full in known else node.module
 
 
 def modules():
@@ -125,19 +125,8 @@ def test_cso_train_imports_public_names_of_mctsdialog_alone():
 
 def test_no_module_imports_itself_by_way_of_others():
     files = dict(modules())
-    graph = {
-        module: {name for name in imported_modules(file, files) if name != module} for module, file in files.items()
-    }
+    graph = {module: set(imports(file, files)) - {module} for module, file in files.items()}
     while free := [module for module, names in graph.items() if not names & graph.keys()]:
         for module in free:
             del graph[module]
     assert not graph
-
-
-def imported_modules(file, known):
-    """The modules that a file names in ``from ... import``; for types alone, too."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield full if full in known else node.module

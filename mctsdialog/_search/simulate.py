@@ -5,9 +5,9 @@ The judge's calls run beside the rest of the simulation and do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,6 +19,7 @@ from mctsdialog.errors import ModelRefusedError, ReplyError, first_error
 from mctsdialog.roles import AveragedScores, Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.tree import RolloutStep
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -81,47 +82,36 @@ class CheckedRoles:
 
     async def seeker(self, history: History) -> str | None:
         """The seeker's answer, or None for the end."""
-        self.calls += 1
-        try:
-            reply = await self._roles.seeker.reply(history.plain)
-        except ModelRefusedError as refused:
-            refused.role = "seeker"
-            raise
+        reply = await self._ask("seeker", self._roles.seeker.reply, history.plain)
         return None if reply is None else _checked("seeker", reply, checked_text)
 
     async def supporter(self, history: History, strategy: str) -> str:
         """The supporter's turn that carries out ``strategy``."""
-        self.calls += 1
-        try:
-            reply = await self._roles.supporter.reply(history.plain, strategy)
-        except ModelRefusedError as refused:
-            refused.role = "supporter"
-            raise
+        reply = await self._ask("supporter", self._roles.supporter.reply, history.plain, strategy)
         return _checked("supporter", reply, checked_text)
 
     async def scores(self, history: History) -> dict[str, float]:
         """The strategist's raw scores, in the order of the domain's set."""
-        self.calls += 1
-        try:
-            scores = await self._roles.strategist.score(history.full)
-        except ModelRefusedError as refused:
-            refused.role = "strategist"
-            raise
+        scores = await self._ask("strategist", self._roles.strategist.score, history.full)
         return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
 
     async def judgement(self, history: History) -> Judgement:
         """The judge's scores of the last turn."""
-        self.calls += 1
-        try:
-            scores = await self._roles.judge.judge(history.full)
-        except ModelRefusedError as refused:
-            refused.role = "judge"
-            raise
+        scores = await self._ask("judge", self._roles.judge.judge, history.full)
         drawn = scores.draws if isinstance(scores, AveragedScores) else ()
         mean, *draws = [
             _checked("judge", each, lambda given: checked_judgement(given, self._domain)) for each in (scores, *drawn)
         ]
         return Judgement(mean, tuple(draws))
+
+    async def _ask(self, role: str, ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer of a role; a refusal says whose it is."""
+        self.calls += 1
+        try:
+            return await ask(*args, **kwargs)
+        except ModelRefusedError as refused:
+            refused.role = role
+            raise
 
 
 class Judging:
