@@ -27,7 +27,7 @@ import stub_server
 import throughput
 
 import mctsdialog
-from mctsdialog.corpus.finished import _decode
+from mctsdialog.corpus._finished import _decode
 from mctsdialog.files import mark_of
 
 

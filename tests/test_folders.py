@@ -143,7 +143,7 @@ def words(command, tree_file, folder):
 def test_no_command_writes_or_removes_through_a_link(tree_file, tmp_path, command, name):
     from click.testing import CliRunner
 
-    from mctsdialog.cli.main import main
+    from mctsdialog.cli._main import main
 
     victim, out = tmp_path / "victim", tmp_path / "out"
     victim.mkdir()
@@ -200,10 +200,10 @@ def test_a_manifest_removes_only_what_a_dataset_has(linked, tree_file, tmp_path,
 
 KILLED = """
 import os, signal, sys
-from mctsdialog.preferences import PreferenceConfig, read_trees, write, write_dataset
+from mctsdialog.preferences import PreferenceConfig, _write, read_trees, write_dataset
 data = read_trees([sys.argv[1]], PreferenceConfig(theta=-2.9, min_visits=1))
 write_dataset({"train": data, "test": data}, sys.argv[2], formats=["sft"])
-write.remove_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+_write.remove_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 write_dataset({"train": data}, sys.argv[2])
 """
 

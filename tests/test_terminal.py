@@ -25,7 +25,7 @@ import mctsdialog
 import mctsdialog.cli
 import mctsdialog.errors
 from cso_train._progress import progress_bar
-from mctsdialog.cli.progress import LiveProgress
+from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli.terminal import Commands, echo
 from mctsdialog.dialogue import DialogueSet, ReadReport, sample_dialogues_text
 from mctsdialog.text import one_line, visible, visible_line
@@ -457,7 +457,7 @@ def test_a_terminal_that_cannot_show_a_character_gets_an_escape(encoding):
 def test_live_displays_show_names_as_they_are(monkeypatch):
     """Markup and emoji codes in names are text; the display's own control codes are rich's."""
     console = Console(record=True, width=1000, file=io.StringIO(), force_terminal=True)
-    monkeypatch.setattr("mctsdialog.cli.progress.Console", lambda stderr: console)
+    monkeypatch.setattr("mctsdialog.cli._progress.Console", lambda stderr: console)
     with LiveProgress("trees", 1, lambda: "cost") as progress:
         progress.note(f"x {EVIL}")
         progress.update(f"y {EVIL}", 1, 2)

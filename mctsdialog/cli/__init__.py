@@ -1,5 +1,5 @@
 """The command ``mctsdialog``."""
 
-from mctsdialog.cli.main import main
+from mctsdialog.cli._main import main
 
 __all__ = ["main"]

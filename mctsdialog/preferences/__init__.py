@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 from mctsdialog._moved import moved_names as _moved_names
 from mctsdialog._public import publish as _publish
-from mctsdialog.preferences.config import PreferenceConfig
-from mctsdialog.preferences.dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
-from mctsdialog.preferences.extract import gold_dialogue, preference_pairs, tree_record, valid_paths
-from mctsdialog.preferences.generate import Generated, probe_siblings, random_record
-from mctsdialog.preferences.prompts import chat_messages, parse_reply, spoken, system_prompt
-from mctsdialog.preferences.read import load_preferences, read_rows, read_trees, tree_files
-from mctsdialog.preferences.record import PreferencePair, RecordNode, TreeRecord
-from mctsdialog.preferences.rows import FORMATS
-from mctsdialog.preferences.write import to_dataset, write_dataset
+from mctsdialog.preferences._config import PreferenceConfig
+from mctsdialog.preferences._dataset import DatasetBuilder, PreferenceDataset, PreferenceReport
+from mctsdialog.preferences._extract import gold_dialogue, preference_pairs, tree_record, valid_paths
+from mctsdialog.preferences._generate import Generated, probe_siblings, random_record
+from mctsdialog.preferences._prompts import chat_messages, parse_reply, spoken, system_prompt
+from mctsdialog.preferences._read import load_preferences, read_rows, read_trees, tree_files
+from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._rows import FORMATS
+from mctsdialog.preferences._write import to_dataset, write_dataset
 from mctsdialog.tree import PathRule
 
 __all__ = [

@@ -197,7 +197,7 @@ class Tree:
         return f"Tree(id={self.id!r}, nodes={len(self)}, ends={self.ends}, iterations={self.iterations})"
 
     def plot(self, ax: Any = None, **settings: Any) -> Any:
-        """Draw the tree with matplotlib; the settings are those of :func:`mctsdialog.export.plot.plot_tree`.
+        """Draw the tree with matplotlib; the settings are those of :func:`mctsdialog.export._plot.plot_tree`.
 
         :param ax: matplotlib axes to draw on; a new figure by default.
         :returns: the axes.

@@ -1,9 +1,9 @@
 """Simulated worlds with known truth, to test search and training in: a test bed, not people."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.worlds.language import strategy_of
-from mctsdialog.worlds.state import EMOTIONS, PROBLEMS, STAGES, Effect, SeekerState, effect, outcomes, true_scores
-from mctsdialog.worlds.world import STATES, World, strategies_of
+from mctsdialog.worlds._language import strategy_of
+from mctsdialog.worlds._state import EMOTIONS, PROBLEMS, STAGES, Effect, SeekerState, effect, outcomes, true_scores
+from mctsdialog.worlds._world import STATES, World, strategies_of
 
 __all__ = [
     "EMOTIONS",

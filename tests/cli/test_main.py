@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog.cli import main
-from mctsdialog.cli.text import tree_lines
+from mctsdialog.cli._text import tree_lines
 from mctsdialog.text import one_line
 
 

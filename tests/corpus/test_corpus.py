@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.corpus import Output, TreeRecord, in_shard, parse_shard
-from mctsdialog.corpus.runner import Countdown
+from mctsdialog.corpus._runner import Countdown
 from mctsdialog.errors import (
     BudgetExceededError,
     ConfigError,
@@ -303,7 +303,7 @@ async def test_other_roles_or_settings_on_the_same_folder_are_refused(corpus, fu
 
 async def test_two_runs_on_one_folder_are_told_and_shards_are_not(corpus, factory, tmp_path):
     output = Output(tmp_path)
-    from mctsdialog.corpus.finished import FinishedIndex
+    from mctsdialog.corpus._finished import FinishedIndex
 
     with FinishedIndex(output):
         with pytest.raises(JournalError, match="another run is at work"):
@@ -425,7 +425,7 @@ def test_a_shard_of_another_form_is_told(text):
 
 
 async def test_the_index_is_written_by_one_and_read_by_all(corpus, tmp_path):
-    from mctsdialog.corpus.finished import FinishedIndex
+    from mctsdialog.corpus._finished import FinishedIndex
 
     one = Output(tmp_path, (1, 2))
     (tmp_path / "trees").mkdir()
@@ -472,7 +472,7 @@ async def test_the_health_check_counts_finished_trees_without_looking_at_them_ag
     first = await mctsdialog.search_corpus(corpus(3), factory, CONFIG, out=tmp_path)
     trees = [mctsdialog.load_tree(path) for path in (tmp_path / "trees").glob("*.json")]
     assert first.health == sum(map(mctsdialog.roles.check_roles, trees), mctsdialog.roles.RoleHealth())
-    monkeypatch.setattr("mctsdialog.corpus.finished.load_tree", lambda path: pytest.fail("looked at again"))
+    monkeypatch.setattr("mctsdialog.corpus._finished.load_tree", lambda path: pytest.fail("looked at again"))
     report = await mctsdialog.search_corpus(corpus(5), factory, CONFIG, out=tmp_path)
     assert (report.skipped, report.health.trees) == (3, 5)
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))["health"]

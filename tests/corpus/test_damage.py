@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog.corpus import Output, TreeRecord
-from mctsdialog.corpus.finished import FinishedIndex
+from mctsdialog.corpus._finished import FinishedIndex
 from mctsdialog.errors import DataError, JournalError
 from mctsdialog.files import earlier_stem, file_stem, seal
 
@@ -95,7 +95,7 @@ async def test_an_index_of_version_0_1_is_read_and_its_trees_are_looked_at_once(
     assert functions.calls == []
     assert (again.skipped, again.damaged) == (1, ["trees/b.json", "trees/c.json"])
     assert contents(tmp_path / "o") == before
-    monkeypatch.setattr("mctsdialog.corpus.finished.load_tree", lambda path: pytest.fail("looked at again"))
+    monkeypatch.setattr("mctsdialog.corpus._finished.load_tree", lambda path: pytest.fail("looked at again"))
     third = await search("a", "b", "c")
     assert (third.skipped, third.damaged) == (3, [])
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import mctsdialog
-from mctsdialog.cli.models import ModelSetup, most_workers, open_worker
+from mctsdialog.cli._models import ModelSetup, most_workers, open_worker
 from mctsdialog.corpus import Counts, RayExecutor, Share
 from mctsdialog.errors import ConfigError, ModelRequestError
 from mctsdialog.llm import LimitedModel

@@ -15,7 +15,7 @@ from mctsdialog._colours import strategy_colours
 from mctsdialog._search import SearchConfig, search
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
-from mctsdialog.export import NotebookProgress, notebook, to_html
+from mctsdialog.export import NotebookProgress, _notebook, to_html
 from mctsdialog.tree import EndNode, Tree, ValidPaths
 
 HOSTILE = "</iframe><script>alert(1)</script>' \" & <img src=x onerror=alert(1)> \ud800 $x^$ \U0001f600"
@@ -94,10 +94,10 @@ def test_a_tree_without_an_end_says_so(domain):
 
 
 def test_closed_branches_are_in_the_summary_escaped(tree):
-    assert "closed:" not in notebook.tree_html(tree).partition("<iframe")[0]
+    assert "closed:" not in _notebook.tree_html(tree).partition("<iframe")[0]
     leaf = next(node for node in tree if not node.children)
     tree.close(leaf.id, "judge: <b>refusal</b>")
-    assert "closed: judge: &lt;b&gt;refusal&lt;/b&gt; 1" in notebook.tree_html(tree).partition("<iframe")[0]
+    assert "closed: judge: &lt;b&gt;refusal&lt;/b&gt; 1" in _notebook.tree_html(tree).partition("<iframe")[0]
 
 
 def test_a_closed_branch_is_in_the_plot(tree, pyplot):
@@ -110,7 +110,7 @@ def test_a_closed_branch_is_in_the_plot(tree, pyplot):
 
 
 def test_a_very_large_tree_is_a_summary_alone(tree, monkeypatch):
-    monkeypatch.setattr(notebook, "MOST_NODES", 6)
+    monkeypatch.setattr(_notebook, "MOST_NODES", 6)
     shown = tree._repr_html_()
     assert "<iframe" not in shown
     assert "save_html" in shown
@@ -287,7 +287,7 @@ class FakeDisplay:
 @pytest.fixture
 def display(monkeypatch):
     fake = FakeDisplay()
-    monkeypatch.setattr(notebook, "_notebook_display", lambda: fake)
+    monkeypatch.setattr(_notebook, "_notebook_display", lambda: fake)
     return fake
 
 
@@ -359,10 +359,10 @@ def test_progress_rewrites_its_line_in_a_terminal(tree, monkeypatch, capsys):
 
 def test_a_kernel_is_known_by_its_shell(monkeypatch):
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    assert notebook._notebook_display() is None
+    assert _notebook._notebook_display() is None
     terminal = SimpleNamespace(get_ipython=SimpleNamespace)
     monkeypatch.setitem(sys.modules, "IPython", terminal)
-    assert notebook._notebook_display() is None
+    assert _notebook._notebook_display() is None
 
 
 def test_it_all_works_in_a_kernel(tmp_path):

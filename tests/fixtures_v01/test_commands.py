@@ -7,7 +7,7 @@ import pytest
 
 from mctsdialog import load_tree
 from mctsdialog.cli import main
-from mctsdialog.corpus.output import Output
+from mctsdialog.corpus._output import Output
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -17,7 +17,7 @@ from pydantic import Field
 import mctsdialog
 from mctsdialog._search import SearchConfig, open_journal, roles_for
 from mctsdialog._settings import lasting
-from mctsdialog.corpus.output import Fingerprints
+from mctsdialog.corpus._output import Fingerprints
 from mctsdialog.dialogue import Domain, Strategy, StrategySet
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError
 from mctsdialog.tree import tree_to_document

@@ -20,8 +20,8 @@ from mctsdialog.worlds import (
     strategy_of,
     true_scores,
 )
-from mctsdialog.worlds.language import REPLIES, reply, utterance
-from mctsdialog.worlds.state import PROBLEMS
+from mctsdialog.worlds._language import REPLIES, reply, utterance
+from mctsdialog.worlds._state import PROBLEMS
 
 NAMES = mctsdialog.get_domain("esc").strategies.names
 states = st.sampled_from(STATES)

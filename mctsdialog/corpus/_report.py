@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from mctsdialog.corpus.record import TreeRecord
+from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Budget, Meter, Price, Tally
 from mctsdialog.llm.layers._budget import cost, price_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from mctsdialog.preferences.dataset import PreferenceDataset
-from mctsdialog.preferences.rows import FORMATS
+from mctsdialog.preferences._dataset import PreferenceDataset
+from mctsdialog.preferences._rows import FORMATS
 from mctsdialog.text import markdown_line, yaml_text
 
 _WHAT = """\

@@ -15,11 +15,11 @@ import anyio
 import click
 
 from mctsdialog._search import SearchConfig, most_calls_by_role
-from mctsdialog.cli.advice import advice
-from mctsdialog.cli.examination import Answer, Examination, RoleResult
-from mctsdialog.cli.exchanges import CHARS, exchange_lines, field
+from mctsdialog.cli._advice import advice
+from mctsdialog.cli._examination import Answer, Examination, RoleResult
+from mctsdialog.cli._exchanges import CHARS, exchange_lines, field
+from mctsdialog.cli._models import ModelSetup, OpenModels, with_model_options
 from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
-from mctsdialog.cli.models import ModelSetup, OpenModels, with_model_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import ESC
 from mctsdialog.errors import BudgetExceededError

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mctsdialog.cli.text import shortened
+from mctsdialog.cli._text import shortened
 from mctsdialog.llm import ChatRequest, Completion, Message, Price, Usage
 from mctsdialog.llm._exchanges import Exchange
 from mctsdialog.llm.layers._budget import cost, price_of

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 from mctsdialog._moved import renamed_arguments
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
-from mctsdialog.preferences.card import dataset_card
-from mctsdialog.preferences.dataset import PreferenceDataset
-from mctsdialog.preferences.read import MANIFEST, MANIFEST_SCHEMA, PART, read_manifest
-from mctsdialog.preferences.rows import FORMATS, Row, RowFormat
+from mctsdialog.preferences._card import dataset_card
+from mctsdialog.preferences._dataset import PreferenceDataset
+from mctsdialog.preferences._read import MANIFEST, MANIFEST_SCHEMA, PART, read_manifest
+from mctsdialog.preferences._rows import FORMATS, Row, RowFormat
 
 if TYPE_CHECKING:
     import datasets

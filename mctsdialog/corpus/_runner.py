@@ -19,11 +19,11 @@ from anyio import to_thread
 from mctsdialog._search import SearchConfig
 from mctsdialog._search.arguments import check_dialogues, factory_of
 from mctsdialog.concurrency import rare_collections
-from mctsdialog.corpus.finished import FinishedIndex
-from mctsdialog.corpus.output import Fingerprints, Output
-from mctsdialog.corpus.record import TreeRecord
-from mctsdialog.corpus.report import CorpusProgress, CorpusReport, Counts
-from mctsdialog.corpus.shards import checked_shard, in_shard
+from mctsdialog.corpus._finished import FinishedIndex
+from mctsdialog.corpus._output import Fingerprints, Output
+from mctsdialog.corpus._record import TreeRecord
+from mctsdialog.corpus._report import CorpusProgress, CorpusReport, Counts
+from mctsdialog.corpus._shards import checked_shard, in_shard
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.errors import (
     BudgetExceededError,

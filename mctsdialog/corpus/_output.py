@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from mctsdialog._search import SearchConfig, search
 from mctsdialog._settings import lasting
-from mctsdialog.corpus.record import TreeRecord
+from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.dialogue import ESC, Domain, Scenario
 from mctsdialog.export import save_graphml, save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, remove_file

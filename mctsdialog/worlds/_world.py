@@ -16,8 +16,8 @@ from mctsdialog._settings import lasting_fields
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.roles import JudgeScores, Roles
-from mctsdialog.worlds.language import TOPICS, reply, strategy_of, utterance
-from mctsdialog.worlds.state import (
+from mctsdialog.worlds._language import TOPICS, reply, strategy_of, utterance
+from mctsdialog.worlds._state import (
     EMOTIONS,
     INFORM,
     PLAN,

@@ -11,8 +11,8 @@ from collections import Counter
 from functools import cache, lru_cache
 from typing import Final
 
-from mctsdialog.worlds import state as truth
-from mctsdialog.worlds.state import SeekerState, pick
+from mctsdialog.worlds import _state as truth
+from mctsdialog.worlds._state import SeekerState, pick
 
 TOPICS: Final = {
     "work": ("my job", "the office", "my boss", "the team", "the project", "my position"),

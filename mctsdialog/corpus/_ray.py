@@ -21,9 +21,9 @@ import sniffio
 
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import SearchConfig
-from mctsdialog.corpus.output import Output
-from mctsdialog.corpus.record import TreeRecord
-from mctsdialog.corpus.report import Counts
+from mctsdialog.corpus._output import Output
+from mctsdialog.corpus._record import TreeRecord
+from mctsdialog.corpus._report import Counts
 from mctsdialog.dialogue import Dialogue, Domain, Scenario
 from mctsdialog.errors import ConfigError, ModelUnavailableError
 from mctsdialog.llm import Budget, Meter

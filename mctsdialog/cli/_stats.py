@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._models import given_config, with_config_options
 from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
-from mctsdialog.cli.models import given_config, with_config_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import inside, write_atomically

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 
 from mctsdialog._search.calls import FoundCalls, RecordedRoles, questions_behind
-from mctsdialog.cli.exchanges import CHARS, costs_in_all, exchange_lines, field
+from mctsdialog.cli._exchanges import CHARS, costs_in_all, exchange_lines, field
+from mctsdialog.cli._text import node_lines
 from mctsdialog.cli.exits import BAD_INPUT, Failure
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import node_lines
 from mctsdialog.journal import read_journal
 from mctsdialog.llm import Price, ResponseCache
 from mctsdialog.text import one_line

@@ -16,6 +16,19 @@ from typing import Any
 import click
 
 from mctsdialog._search import SearchConfig
+from mctsdialog.cli._health import warn
+from mctsdialog.cli._models import (
+    ModelSetup,
+    OpenModels,
+    cost_lines,
+    given_config,
+    most_workers,
+    open_worker,
+    with_config_options,
+    with_model_options,
+)
+from mctsdialog.cli._progress import LiveProgress, TreeProgress
+from mctsdialog.cli._text import closed_line, conversation_lines
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -26,20 +39,7 @@ from mctsdialog.cli.exits import (
     errors_as_exits,
     interruptible,
 )
-from mctsdialog.cli.health import warn
-from mctsdialog.cli.models import (
-    ModelSetup,
-    OpenModels,
-    cost_lines,
-    given_config,
-    most_workers,
-    open_worker,
-    with_config_options,
-    with_model_options,
-)
-from mctsdialog.cli.progress import LiveProgress, TreeProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.cli.text import closed_line, conversation_lines
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,

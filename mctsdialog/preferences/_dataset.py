@@ -13,10 +13,10 @@ import networkx as nx
 
 from mctsdialog.dialogue import Dialogue, Domain
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.preferences.config import PreferenceConfig
-from mctsdialog.preferences.extract import Extraction
-from mctsdialog.preferences.prompts import system_prompt
-from mctsdialog.preferences.record import PreferencePair, TreeRecord
+from mctsdialog.preferences._config import PreferenceConfig
+from mctsdialog.preferences._extract import Extraction
+from mctsdialog.preferences._prompts import system_prompt
+from mctsdialog.preferences._record import PreferencePair, TreeRecord
 from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.text import visible_line
 from mctsdialog.tree import Tree

@@ -12,7 +12,7 @@ from typing import Any
 
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import open_input
-from mctsdialog.preferences.parquet_footer import Chunk, column_chunks
+from mctsdialog.preferences._parquet_footer import Chunk, column_chunks
 
 _SMALL = 5_000_000  # bytes of a file
 _MOST = 128 * 1024**2  # bytes that the rows of a small file may have

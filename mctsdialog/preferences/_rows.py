@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from mctsdialog.preferences.dataset import PreferenceDataset
-from mctsdialog.preferences.prompts import chat_messages, spoken
-from mctsdialog.preferences.record import PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._dataset import PreferenceDataset
+from mctsdialog.preferences._prompts import chat_messages, spoken
+from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
 
 Row: TypeAlias = dict[str, Any]
 RowFormat: TypeAlias = Literal["preference", "unpaired", "sft", "research", "tree"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
-from mctsdialog.export.viewer import encodable
+from mctsdialog.export._viewer import encodable
 from mctsdialog.tree import (
     Node,
     NodeType,

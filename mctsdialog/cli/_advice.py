@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from mctsdialog.cli.examination import Examination, RoleResult
+from mctsdialog.cli._examination import Examination, RoleResult
 from mctsdialog.errors import MctsDialogError, ModelRefusedError, ReplyError
 from mctsdialog.llm import Completion, Usage
 

@@ -17,8 +17,8 @@ from xml.etree.ElementTree import ParseError
 
 import networkx
 
-from mctsdialog.corpus.output import Output
-from mctsdialog.corpus.record import TreeRecord
+from mctsdialog.corpus._output import Output
+from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.errors import JournalError, TreeFormatError
 from mctsdialog.export import load_tree, save_graphml
 from mctsdialog.files import Mark, inside, lock_file, mark_of, seal, sealed, sweep, write_atomically

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import click
 
-from mctsdialog.cli.calls import show_calls
-from mctsdialog.cli.doctor import doctor_command
+from mctsdialog.cli._calls import show_calls
+from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._models import parse_prices
+from mctsdialog.cli._preferences import preferences_command
+from mctsdialog.cli._search import search_command
+from mctsdialog.cli._stats import stats_command
+from mctsdialog.cli._text import closed_line, conversation_lines, headline, tree_lines
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
-from mctsdialog.cli.models import parse_prices
-from mctsdialog.cli.preferences import preferences_command
-from mctsdialog.cli.search import search_command
-from mctsdialog.cli.stats import stats_command
 from mctsdialog.cli.terminal import Commands, confirm, echo
-from mctsdialog.cli.text import closed_line, conversation_lines, headline, tree_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg

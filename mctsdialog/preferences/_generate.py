@@ -23,9 +23,9 @@ from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.journal import Journal
-from mctsdialog.preferences.config import PreferenceConfig, search_config
-from mctsdialog.preferences.extract import blank_record
-from mctsdialog.preferences.record import RecordNode, TreeRecord
+from mctsdialog.preferences._config import PreferenceConfig, search_config
+from mctsdialog.preferences._extract import blank_record
+from mctsdialog.preferences._record import RecordNode, TreeRecord
 from mctsdialog.roles import Roles, checked_text
 from mctsdialog.tree import Family, StrategyNode, Tree, UnexpandedNode
 

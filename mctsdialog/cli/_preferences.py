@@ -15,12 +15,12 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._health import warn
+from mctsdialog.cli._models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
+from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
-from mctsdialog.cli.health import warn
-from mctsdialog.cli.models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
-from mctsdialog.cli.progress import LiveProgress
 from mctsdialog.cli.terminal import echo
-from mctsdialog.corpus.output import owner_of_journal
+from mctsdialog.corpus._output import owner_of_journal
 from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, sweep
@@ -36,8 +36,8 @@ from mctsdialog.preferences import (
     tree_files,
     write_dataset,
 )
-from mctsdialog.preferences.dataset import check_parts
-from mctsdialog.preferences.read import add_tree, loaded_trees
+from mctsdialog.preferences._dataset import check_parts
+from mctsdialog.preferences._read import add_tree, loaded_trees
 from mctsdialog.text import one_line
 from mctsdialog.tree import Tree
 

@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 from mctsdialog import _repr
 from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.dialogue import Dialogue, Turn, domains, get_domain
-from mctsdialog.export.plot import plot_tree
-from mctsdialog.export.viewer import encodable, to_html
+from mctsdialog.export._plot import plot_tree
+from mctsdialog.export._viewer import encodable, to_html
 from mctsdialog.text import visible_line
 from mctsdialog.tree import Tree
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mctsdialog.dialogue import Dialogue
-from mctsdialog.preferences.config import PreferenceConfig
-from mctsdialog.preferences.prompts import system_prompt
-from mctsdialog.preferences.record import Polarity, PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._config import PreferenceConfig
+from mctsdialog.preferences._prompts import system_prompt
+from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord
 from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tree
 
 Pair = tuple[int, int]
