@@ -39,7 +39,7 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.DialogueSet": "mctsdialog.dialogue.DialogueSet",
     "mctsdialog.DialogueStream": "mctsdialog.dialogue.DialogueStream",
     "mctsdialog.DomainError": "mctsdialog.errors.DomainError",
-    "mctsdialog.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.Engine": "mctsdialog.algorithms.CSO",
     "mctsdialog.JournalError": "mctsdialog.errors.JournalError",
     "mctsdialog.JournalMismatchError": "mctsdialog.errors.JournalMismatchError",
     "mctsdialog.Limits": "mctsdialog.llm.Limits",
@@ -85,16 +85,14 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.save_graphml": "mctsdialog.export.save_graphml",
     "mctsdialog.save_html": "mctsdialog.export.save_html",
     "mctsdialog.save_plots": "mctsdialog.statistics.write_plots",
-    "mctsdialog.search.BackupRule": "mctsdialog.algorithms.BackupRule",
     "mctsdialog.search.Closure": "mctsdialog.algorithms.Closure",
-    "mctsdialog.search.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.search.Engine": "mctsdialog.algorithms.CSO",
     "mctsdialog.search.Exchange": "mctsdialog.algorithms.Exchange",
     "mctsdialog.search.Growth": "mctsdialog.algorithms.Growth",
     "mctsdialog.search.Journal": "mctsdialog._search.open_journal",
-    "mctsdialog.search.Outcome": "mctsdialog.algorithms.Outcome",
+    "mctsdialog.search.Outcome": "mctsdialog.algorithms.Simulation",
     "mctsdialog.search.Plan": "mctsdialog.Plan",
     "mctsdialog.search.Players": "mctsdialog._search.CheckedRoles",
-    "mctsdialog.search.ScoreRule": "mctsdialog.algorithms.ScoreRule",
     "mctsdialog.search.SearchConfig": "mctsdialog.SearchConfig",
     "mctsdialog.search.Trial": "mctsdialog.algorithms.Trial",
     "mctsdialog.search.most_calls": "mctsdialog.algorithms.most_calls",
@@ -113,6 +111,7 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.to_networkx": "mctsdialog.export.to_networkx",
     "mctsdialog.to_svg": "mctsdialog.export.to_svg",
     "mctsdialog.toxicity_table": "mctsdialog.statistics.toxicity_table",
+    "mctsdialog.tree.own_visits": "mctsdialog.algorithms.own_visits",
     "mctsdialog.tree_record": "mctsdialog.preferences.tree_record",
     "mctsdialog.valid_paths": "mctsdialog.preferences.valid_paths",
     "mctsdialog.write_dialogues": "mctsdialog.dialogue.write_dialogues",
@@ -166,14 +165,14 @@ MODULES: Final[Mapping[str, str]] = {
     "mctsdialog.roles.protocols": "mctsdialog.roles._protocols",
     "mctsdialog.roles.replies": "mctsdialog.roles._replies",
     "mctsdialog.search": "mctsdialog._search",
-    "mctsdialog.search.config": "mctsdialog._search.config",
-    "mctsdialog.search.engine": "mctsdialog._search.engine",
+    "mctsdialog.search.config": "mctsdialog.algorithms._config",
+    "mctsdialog.search.engine": "mctsdialog.algorithms._cso",
     "mctsdialog.search.journal": "mctsdialog.journal",
     "mctsdialog.search.plan": "mctsdialog._search.policy",
     "mctsdialog.search.play": "mctsdialog._search.simulate",
-    "mctsdialog.search.rules": "mctsdialog._search.rules",
+    "mctsdialog.search.rules": "mctsdialog.algorithms._rules",
     "mctsdialog.search.runner": "mctsdialog._search.run",
-    "mctsdialog.search.trial": "mctsdialog._search.trial",
+    "mctsdialog.search.trial": "mctsdialog.algorithms._trial",
     "mctsdialog.tree.document": "mctsdialog.tree._document",
     "mctsdialog.tree.json_file": "mctsdialog.tree._json_file",
     "mctsdialog.tree.nodes": "mctsdialog.tree._nodes",
@@ -188,7 +187,13 @@ _PERSPECTIVE = (
     "the client of the Perspective API, which shuts down at the end of 2026, was removed in 0.2; use"
     " mctsdialog.statistics.LocalToxicityScorer or a scorer of your own (docs/preferences.md, Toxicity)"
 )
+_RULES = (
+    "search(score=, backup=) was removed in 0.2, for a journal or tree did not know its rules; subclass"
+    " mctsdialog.algorithms.Algorithm (docs/search.md, An algorithm of your own)"
+)
 GONE: Final[Mapping[str, str]] = {
+    "mctsdialog.search.BackupRule": _RULES,
+    "mctsdialog.search.ScoreRule": _RULES,
     "mctsdialog.PerspectiveScorer": _PERSPECTIVE,
     "mctsdialog.preferences.PerspectiveScorer": _PERSPECTIVE,
 }

@@ -26,7 +26,7 @@ FLOORS = {
     "mctsdialog.roles": 3,
     "mctsdialog.journal": 1,
     "mctsdialog._search": 4,
-    "mctsdialog.algorithms": 4.5,
+    "mctsdialog.algorithms": 3.5,
     "mctsdialog.preferences": 5,
     "mctsdialog.figures": 1,
     "mctsdialog.statistics": 5.3,

@@ -13,11 +13,11 @@ from cso_train.evaluation._metrics import Interval, bootstrap_interval
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 """What a judge says of two replies in the order in which it saw them."""
 
-Outcome: TypeAlias = Literal["win", "lose", "tie"]
+Simulation: TypeAlias = Literal["win", "lose", "tie"]
 """What that means for the first system."""
 
-_MEANING: dict[Verdict, Outcome] = {"first": "win", "second": "lose", "tie": "tie"}
-_SWAPPED: dict[Verdict, Outcome] = {"first": "lose", "second": "win", "tie": "tie"}
+_MEANING: dict[Verdict, Simulation] = {"first": "win", "second": "lose", "tie": "tie"}
+_SWAPPED: dict[Verdict, Simulation] = {"first": "lose", "second": "win", "tie": "tie"}
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def compare(verdicts: Sequence[tuple[Verdict, Verdict]]) -> Comparison:
     return Comparison(counts["win"], counts["lose"], counts["tie"], flipped, first)
 
 
-def outcome(straight: Verdict, swapped: Verdict) -> Outcome:
+def outcome(straight: Verdict, swapped: Verdict) -> Simulation:
     """What two verdicts in both orders mean: a win or loss only where both agree."""
     one, other = _MEANING[straight], _SWAPPED[swapped]
     return one if one == other else "tie"
 
 
-def raw_counts(verdicts: Sequence[tuple[Verdict, Verdict]]) -> dict[str, dict[Outcome, int]]:
+def raw_counts(verdicts: Sequence[tuple[Verdict, Verdict]]) -> dict[str, dict[Simulation, int]]:
     """What each order alone says of the first system, before both are put together.
 
     :param verdicts: as for :func:`compare`.
@@ -71,7 +71,7 @@ def raw_counts(verdicts: Sequence[tuple[Verdict, Verdict]]) -> dict[str, dict[Ou
     """
     straight = Counter(_MEANING[one] for one, _ in verdicts)
     swapped = Counter(_SWAPPED[other] for _, other in verdicts)
-    outcomes: tuple[Outcome, ...] = ("win", "lose", "tie")
+    outcomes: tuple[Simulation, ...] = ("win", "lose", "tie")
     return {
         order: {each: counts[each] for each in outcomes}
         for order, counts in (("straight", straight), ("swapped", swapped))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cso_train.evaluation._agreement import Outcome, Verdict, compare, label_kappa, outcome, raters_agreement
+from cso_train.evaluation._agreement import Simulation, Verdict, compare, label_kappa, outcome, raters_agreement
 from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
 from mctsdialog.dialogue import Domain
@@ -58,7 +58,7 @@ class Judged:
         rater saw one order.
     """
 
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, Simulation]
     verdicts: Mapping[str, tuple[Verdict, Verdict]] | None = None
 
 
@@ -202,7 +202,7 @@ def _shares(criterion: str, result: PairwiseResult, resamples: int, seed: int) -
     full = [row for row in pairs if len(row) == len(result.raters)]
     some = [row for row in pairs if row]
 
-    def share(which: Outcome) -> Interval | None:
+    def share(which: Simulation) -> Interval | None:
         wins = [row.count(which) for row in some]
         sizes = [len(row) for row in some]
         return pooled_mean(wins, sizes, resamples=resamples, seed=seed)

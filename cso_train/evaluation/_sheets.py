@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from cso_train.errors import TrainDataError
-from cso_train.evaluation._agreement import Outcome
+from cso_train.evaluation._agreement import Simulation
 from cso_train.evaluation._pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation._ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog.files import dotted, first_fault, inside, parse_json, read_input, write_atomically
@@ -309,16 +309,16 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     return [name.strip() for name in rows[0]], rows[1:]
 
 
-def _verdict(written: str) -> Outcome:
-    meaning: dict[str, Outcome] = {"first": "win", "second": "lose", "tie": "tie"}
+def _verdict(written: str) -> Simulation:
+    meaning: dict[str, Simulation] = {"first": "win", "second": "lose", "tie": "tie"}
     verdict = VERDICTS.get(written.lower())
     if verdict is None:
         raise ValueError
     return meaning[verdict]
 
 
-def _turned(outcome: Outcome) -> Outcome:
-    turned: dict[Outcome, Outcome] = {"win": "lose", "lose": "win", "tie": "tie"}
+def _turned(outcome: Simulation) -> Simulation:
+    turned: dict[Simulation, Simulation] = {"win": "lose", "lose": "win", "tie": "tie"}
     return turned[outcome]
 
 

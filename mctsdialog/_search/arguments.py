@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
 
-from mctsdialog._search.config import SearchConfig
+from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.dialogue import CHAT_ROLES, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError, DialogueError, shown
 from mctsdialog.roles import Roles

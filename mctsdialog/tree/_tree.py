@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mctsdialog import _repr
 from mctsdialog._moved import warn
@@ -28,6 +28,9 @@ from mctsdialog.tree._nodes import (
     UnexpandedNode,
 )
 
+INVARIANTS: Final[dict[str, Callable[[Tree], None]]] = {}
+"""What each algorithm promises of its trees, by its name: called once the structure of a tree has been checked."""
+
 
 @dataclass(frozen=True, slots=True)
 class BestPath:
@@ -35,7 +38,8 @@ class BestPath:
 
     :param nodes: the root first.
     :param turns: the conversation, supporter turns with their strategies.
-    :param value: mean Q of the nodes below the root; NaN for an empty path.
+    :param value: mean Q of the nodes below the root, or mean of the posteriors of their turns, where the search has
+        some; NaN for an empty path.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -70,6 +74,8 @@ class Tree:
     :ivar roles: the names of the models that played the roles, where known.
     :ivar iterations: trials committed.
     :ivar stop_reason: why the search stopped; None while it runs.
+    :ivar calibration: what the search learnt of its judge and strategist, as plain JSON values; None from an algorithm
+        that learns nothing.
     """
 
     def __init__(self, scenario: Scenario, domain: Domain, turns: Sequence[Turn]) -> None:
@@ -81,6 +87,7 @@ class Tree:
         self.roles: Mapping[str, Any] = {}
         self.iterations = 0
         self.stop_reason: str | None = None
+        self.calibration: Mapping[str, Any] | None = None
         self._ends = 0
         self._nodes: list[Node] = [RootNode(tuple(turns))]
 
@@ -179,14 +186,16 @@ class Tree:
     def best_path(self) -> BestPath:
         """The path to an end node with the highest mean Q over its nodes below the root.
 
-        It is empty if no end node was visited; closed ones do not count. Ties go to the end node that was made first.
+        Where the search has posteriors, their mean decides in place of Q. It is empty if no end node was visited;
+        closed ones do not count. Ties go to the end node that was made first.
         """
         sums = [0.0] * len(self._nodes)
         depths = [0] * len(self._nodes)
         best: Node | None = None
         best_mean = -math.inf
         for node in self._nodes[1:]:
-            sums[node.id] = sums[node.parent] + node.value
+            found = node.posterior if isinstance(node, SpokenNode) else None
+            sums[node.id] = sums[node.parent] + (node.value if found is None else found[0])
             depths[node.id] = depths[node.parent] + 1
             mean = sums[node.id] / depths[node.id]
             if isinstance(node, EndNode) and node.visits and node.closed is None and mean > best_mean:
@@ -284,7 +293,7 @@ class Tree:
             if span := self._nodes[old].children:
                 assert isinstance(node, RootNode | ExpandedNode)
                 node._children = range(places[span.start], places[span.start] + len(span))
-        visits, total = part._below(part.root)
+        visits, total = part.below(part.root)
         part.root.visits, part.root.value = visits, total / visits if visits else 0.0
         part.iterations = visits
         return part
@@ -310,12 +319,13 @@ class Tree:
             if node.children:
                 self._check_family(node)
                 expected += len(node.children)
-            elif isinstance(node, ExpandedNode) and not node.gold:
-                self._check_visits(node)
         if expected != len(self._nodes):
             raise TreeError(f"{len(self._nodes)} nodes, but {expected} are linked")
         if self.counts()["end"] != self._ends:
             raise TreeError(f"{self.counts()['end']} end nodes, but {self._ends} counted")
+        promised = INVARIANTS.get(str(self.config.get("algorithm", "cso")))
+        if promised is not None:
+            promised(self)
 
     def _check_family(self, node: Node) -> None:
         children = self.children(node)
@@ -329,28 +339,14 @@ class Tree:
             raise TreeError("a child names another parent", node_id=node.id)
         if not math.isclose(math.fsum(child.prior for child in children), 1.0, abs_tol=1e-9):
             raise TreeError("the children's priors do not sum to 1", node_id=node.id)
-        self._check_visits(node)
 
-    def _below(self, node: Node) -> tuple[int, float]:
+    def below(self, node: Node) -> tuple[int, float]:
         """The visits that the node has of its children, and their total reward."""
         children = self.children(node)
         probes = [child for child in children if isinstance(child, SpokenNode) and child.probe]
         total = math.fsum(child.visits * child.value for child in children)
         total -= math.fsum(probe.rollout.reward for probe in probes if probe.rollout is not None)
         return sum(child.visits for child in children) - len(probes), total
-
-    def _check_visits(self, node: Node) -> None:
-        own = own_visits(self, node)
-        visits, total = self._below(node)
-        if node.visits - visits != own:
-            raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
-        if own:
-            rollout = node.rollout if isinstance(node, SpokenNode) else None
-            if rollout is None:
-                raise TreeError("has an own visit but no rollout", node_id=node.id)
-            total += rollout.reward
-        if not math.isclose(node.visits * node.value, total, rel_tol=1e-9, abs_tol=1e-6):
-            raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
 
 
 def _check_node(node: Node) -> None:
@@ -368,25 +364,3 @@ def _check_node(node: Node) -> None:
         raise TreeError("the supporter's text is blank", node_id=node.id)
     if isinstance(node, ExpandedNode) and not node.seeker.strip():
         raise TreeError("the seeker's text is blank", node_id=node.id)
-
-
-def own_visits(tree: Tree, node: Node) -> int:
-    """How many of the node's visits are its own, not its children's.
-
-    For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched, or
-    a probe, else 0. Where that child was refused and closed, each sibling that was simulated from has one. Children of
-    a gold node's parent are seeded, not simulated: gold nodes bring their visits along the whole gold path, and their
-    siblings are reached by selection alone.
-    """
-    parent = tree.parent(node)
-    if parent is None:
-        return 0
-    if isinstance(node, SpokenNode) and node.probe:
-        return 1
-    siblings = tree.children(parent)
-    if any(isinstance(sibling, SpokenNode) and sibling.gold for sibling in siblings):
-        return 0
-    best = max(siblings, key=lambda sibling: sibling.prior)
-    if isinstance(best, UnexpandedNode) and best.closed is not None:
-        return int(isinstance(node, SpokenNode) and node.rollout is not None)
-    return int(best is node)

@@ -233,11 +233,17 @@ class _Strategist(_Player):
 
 class _Judge(_Player):
     async def judge(self, history: Sequence[Turn], /) -> JudgeScores:
+        return self._scores(history, "judge")
+
+    async def judge_again(self, history: Sequence[Turn], draw: int, /) -> JudgeScores:
+        return self._scores(history, "judge", draw)
+
+    def _scores(self, history: Sequence[Turn], *call: object) -> JudgeScores:
         strategies = strategies_of(history)
         state = self.world.states(self.scenario, strategies[:-1])[-1]
         scores = []
         for criterion, score in zip(_CRITERIA, true_scores(state, strategies[-1]), strict=True):
-            noise = draw("judge", criterion, *self._key(strategies))
+            noise = draw(*call, criterion, *self._key(strategies))
             if noise < self.world.judge_noise:
                 score += 1 if noise < self.world.judge_noise / 2 else -1  # noqa: PLW2901  # one off
             scores.append(float(min(4, max(0, score))))
