@@ -239,12 +239,15 @@ def keep_old_modules() -> None:
 
 
 def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function whose keyword arguments have new names; the old ones work, with a warning.
+    """A function, or a class whose constructor has keyword arguments with new names; the old ones work, with a warning.
 
     :param names: old name to new name.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if isinstance(function, type):
+            function.__init__ = decorate(function.__init__)  # type: ignore[misc]  # the class's own
+            return function
         known = function.__qualname__.removesuffix(".__init__")
 
         @functools.wraps(function)
@@ -259,3 +262,16 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
         return call
 
     return decorate
+
+
+def renamed_attribute(old: str, new: str) -> Any:
+    """A property for the old name of an attribute, with a warning.
+
+    :param new: its name now.
+    """
+
+    def get(self: object) -> Any:
+        warn(f"{type(self).__name__}.{old} is now {type(self).__name__}.{new}")
+        return getattr(self, new)
+
+    return property(get)

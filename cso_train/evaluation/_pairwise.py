@@ -13,6 +13,7 @@ from typing import Any
 from cso_train.evaluation._agreement import Outcome, Verdict, compare, label_kappa, outcome, raters_agreement
 from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
 from mctsdialog.llm import ChatModel
 from mctsdialog.roles import last_object, one_block
@@ -82,6 +83,7 @@ def _verdict(said: Any) -> Verdict | None:
     return VERDICTS.get(said.strip().lower()) if isinstance(said, str) else None
 
 
+@checked()
 class PairwiseJudge:
     """A language model that says which of two replies is better by each criterion.
 
@@ -148,6 +150,7 @@ class PairwiseJudge:
         return verdicts
 
 
+@checked()
 async def compare_replies(
     judges: Mapping[str, PairwiseJudge],
     pairs: Sequence[PairToJudge],

@@ -11,6 +11,7 @@ from cso_train.evaluation._agreement import mean_weighted_kappa, raters_agreemen
 from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
 from cso_train.evaluation._metrics import Interval, pooled_mean
 from cso_train.evaluation._pairwise import plain_interval, raters_note
+from mctsdialog._arguments import checked
 from mctsdialog.llm import ChatModel
 from mctsdialog.roles import last_object, one_block
 from mctsdialog.text import markdown_line
@@ -55,6 +56,7 @@ class ReplyToRate:
     strategy: str | None = None
 
 
+@checked()
 class RatingJudge:
     """A language model that rates single replies.
 
@@ -133,6 +135,7 @@ class RatingResult:
         return list(dict.fromkeys(item.group for item in self.items))
 
 
+@checked()
 async def rate_replies(
     judges: Mapping[str, RatingJudge],
     items: Sequence[ReplyToRate],

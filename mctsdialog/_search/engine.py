@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from mctsdialog._arguments import checked
 from mctsdialog._search.config import SearchConfig
 from mctsdialog._search.rules import (
     BackupRule,
@@ -27,6 +28,7 @@ from mctsdialog.errors import TrialError
 from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode, shared_scores
 
 
+@checked()
 class Engine:
     """Ask and tell over one tree.
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from mctsdialog._arguments import checked
 from mctsdialog._search.rules import highest
 from mctsdialog._search.trial import Closure, Exchange, Growth, Outcome, Trial
 from mctsdialog.dialogue import Domain, Turn
@@ -181,6 +182,7 @@ def read_outcome(data: Mapping[str, Any], domain: Domain) -> Outcome:
     return outcome
 
 
+@checked()
 def most_calls(horizon: int, judge_samples: int = 1) -> int:
     """The most calls that one trial can take, refused replies that are asked for again left out.
 
@@ -190,6 +192,7 @@ def most_calls(horizon: int, judge_samples: int = 1) -> int:
     return sum(most_calls_by_role(horizon, judge_samples).values())
 
 
+@checked()
 def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
     """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
     return {

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from mctsdialog import _repr
+from mctsdialog._arguments import checked
 from mctsdialog.errors import DataError, DialogueError, DomainError, shown
 from mctsdialog.files import dotted, first_fault
 
@@ -43,7 +44,7 @@ class Turn:
     :param text: what was said; not empty.
     :param strategy: name of the strategy of a supporter turn; None for seeker turns and where it is unknown
         or hidden from the reader.
-    :raises DialogueError: for another speaker.
+    :raises DialogueError: for another speaker, or a text or strategy that is no text.
     """
 
     speaker: Speaker
@@ -56,6 +57,11 @@ class Turn:
             hint = f"; {known} is the word for it here" if known else ""
             message = f"the speaker must be seeker or supporter, not {shown(self.speaker)}{hint}"
             raise DialogueError(message, item="Turn", field="speaker")
+        if not isinstance(self.text, str):
+            raise DialogueError(f"must be a text, not {shown(self.text)}", item="Turn", field="text")
+        if self.strategy is not None and not isinstance(self.strategy, str):
+            reason = f"must be the name of a strategy, not {shown(self.strategy)}"
+            raise DialogueError(reason, item="Turn", field="strategy")
 
 
 def turns_fault(turns: Sequence[Turn]) -> str | None:
@@ -255,6 +261,7 @@ class Domain(_Frozen):
         """The best score of a criterion (the worst is 0)."""
         return len(self.rubric[0].levels) - 1
 
+    @checked()
     def mean_score(self, scores: Mapping[str, float]) -> float:
         """The weighted mean of a judge's scores, from 0 to the best score: the reward of eq. 2 without the bias."""
         total = math.fsum(self.weights.values())

@@ -14,6 +14,7 @@ from xml.etree import ElementTree  # written, not read
 import networkx as nx
 from networkx.readwrite.graphml import GraphMLWriter
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.files import write_atomically
 from mctsdialog.tree import ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
@@ -35,6 +36,7 @@ def xml_text(text: str) -> str:
     return _ILLEGAL.sub("\ufffd", text)
 
 
+@checked()
 def to_networkx(tree: Tree) -> nx.DiGraph[int]:
     """The tree as a directed graph from parents to children; nodes are ids.
 
@@ -78,6 +80,7 @@ def _attributes(node: Node) -> dict[str, Any]:
     return attributes
 
 
+@checked()
 def to_graphml(tree: Tree) -> str:
     """The tree as GraphML with typed attributes; networkx and Gephi open it.
 
@@ -92,11 +95,13 @@ def to_graphml(tree: Tree) -> str:
     return f"<?xml version='1.0' encoding='utf-8'?>\n{ElementTree.tostring(writer.xml, encoding='unicode')}"
 
 
+@checked()
 def save_graphml(tree: Tree, path: str | Path) -> Path:
     """Write :func:`to_graphml` to a file, in one step."""
     return write_atomically(path, to_graphml(tree))
 
 
+@checked()
 def to_dot(tree: Tree, *, unexpanded: bool = True, width: int = 32, max_chars: int = 160) -> str:
     """The tree in Graphviz's DOT language: strategy, Q, N and the supporter's words in each node; closed ones in grey.
 
@@ -134,6 +139,7 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
+@checked()
 def to_svg(tree: Tree, *, unexpanded: bool = True, timeout: float = 120.0) -> str:
     """The tree drawn by Graphviz as SVG.
 

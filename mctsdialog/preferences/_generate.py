@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import CheckedRoles, Closure, Engine, History, open_journal, roles_for, run_probe
 from mctsdialog._search.simulate import read_outcome
@@ -61,6 +62,7 @@ class _Task:
 
 
 @renamed_arguments(most_per_turn="max_per_turn")
+@checked()
 async def probe_siblings(
     tree: Tree,
     roles: Roles,
@@ -118,6 +120,7 @@ async def probe_siblings(
     return await _Run(tasks, play, commit, concurrency, on_progress).run(journal, header)
 
 
+@checked()
 async def random_record(
     tree: Tree,
     roles: Roles,

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, first_error
 from mctsdialog.llm import ChatModel, Completion, Sampling
@@ -25,6 +26,7 @@ _TOP_LOGPROBS = 8  # room for every digit, also behind a space; servers give 5 t
 _MOST_DIGIT = 9
 
 
+@checked("scoring")
 class LLMJudge(LLMRole):
     """The judge: a number from 0 to the best score for every criterion, as JSON.
 

@@ -15,8 +15,9 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Self
 
-from mctsdialog.dialogue import Domain, Scenario, Strategy, Turn
-from mctsdialog.errors import DomainError
+from mctsdialog._arguments import checked
+from mctsdialog.dialogue import TEMPLATE_NAMES, Domain, Scenario, Strategy, Turn
+from mctsdialog.errors import ConfigError, DomainError, shown
 from mctsdialog.llm import Message
 from mctsdialog.roles._template import Template, TemplateError, Value, plain
 
@@ -39,10 +40,16 @@ _BLOCKS = {
 
 @cache
 def packaged_template(role: str) -> str:
-    """The text of the template that ships with the package for a role."""
+    """The text of the template that ships with the package for a role.
+
+    :raises ConfigError: for an unknown role.
+    """
+    if role not in TEMPLATE_NAMES:
+        raise ConfigError(f"role must be one of {', '.join(TEMPLATE_NAMES)}, not {shown(role)}", field="role")
     return resources.files("mctsdialog.roles").joinpath("templates", f"{role}.j2").read_text("utf-8")
 
 
+@checked()
 class Prompt:
     """The prompt of one role in one domain and scenario.
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import ESC, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
@@ -73,6 +74,7 @@ class JudgeSignal:
         return f"real turn rated {counts}; it is preferred in {self.share:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 
+@checked()
 def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, seed: int = 0) -> list[SignalCase]:
     """Cases from dialogues of one domain: each supporter turn with a strategy against a random one of another dialogue.
 
@@ -100,6 +102,7 @@ def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, see
     return cases[:limit]
 
 
+@checked()
 async def judge_signal(
     roles: Roles,
     cases: Sequence[SignalCase],

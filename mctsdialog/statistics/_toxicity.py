@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Protocol, cast, runtime_checkable
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import DataError, ModelResponseError
 
 ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "THREAT")
@@ -36,6 +37,7 @@ class ToxicityScorer(Protocol):
         ...
 
 
+@checked()
 async def score_unique(scorer: ToxicityScorer, texts: Sequence[str]) -> list[dict[str, float]]:
     """Rate texts with any scorer, equal ones once, and see that it answered as a scorer must.
 

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 SECRET = "sk-very-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-QUICK = Retry(attempts=3, initial=0.01, maximum=0.02)
+QUICK = Retry(attempts=3, initial=0.01, max_backoff=0.02)
 
 
 def client(server: Any, **options: Any) -> OpenAIChat:

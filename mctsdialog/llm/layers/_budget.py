@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import BudgetExceededError, ConfigError, ModelError
 from mctsdialog.llm.base import (
     ChatModel,
@@ -25,6 +26,7 @@ from mctsdialog.llm.base import (
 _log = logging.getLogger("mctsdialog.llm")
 
 
+@checked()
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a model costs, in any currency, for a million tokens.
@@ -75,6 +77,7 @@ class Spending:
     seconds: float = 0.0
 
 
+@checked()
 class Budget:
     """What may be spent; None leaves a kind unlimited. Shared by all that spend from it.
 
@@ -181,6 +184,7 @@ class Budget:
         return f"Budget({limits})"
 
 
+@checked()
 class BudgetedModel(ModelLayer):
     """Spends from a budget, and refuses calls when it is spent.
 
