@@ -7,7 +7,8 @@ import inspect
 import math
 import os
 import types
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -30,24 +31,27 @@ _WORDS: Mapping[Any, str] = {
 }
 
 
-def checked(*but: str) -> Callable[[F], F]:
+def checked(*but: str, items: bool = True) -> Callable[[F], F]:
     """A function, or the constructor of a class, whose arguments are held against their annotations.
 
-    What a container holds is looked at one level deep, and not at all where looking would use it up. NaN is no number.
+    What a list, tuple, set or dict holds is looked at, too; of other containers the first thing, and nothing of what
+    looking would use up. NaN is no number.
 
     :param but: parameters that the function checks itself, because it has more to say about them.
+    :param items: whether all that a list holds is looked at, or the first thing; for what is called a thousand times on
+        one list.
     """
 
     def decorate(what: F) -> F:
         if isinstance(what, type):
-            what.__init__ = _checking(what.__init__, but)  # type: ignore[misc]  # the class's own
+            what.__init__ = _checking(what.__init__, but, items)  # type: ignore[misc]  # the class's own
             return what
-        return cast("F", _checking(what, but))
+        return cast("F", _checking(what, but, items))
 
     return decorate
 
 
-def _checking(function: Callable[..., Any], but: tuple[str, ...]) -> Callable[..., Any]:
+def _checking(function: Callable[..., Any], but: tuple[str, ...], items: bool) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     @functools.cache
@@ -63,7 +67,7 @@ def _checking(function: Callable[..., Any], but: tuple[str, ...]) -> Callable[..
         name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
         for field, hint in hints().items():
             if field in given and given[field] is not signature.parameters[field].default:
-                _check(name, field, given[field], hint)
+                _check(name, field, given[field], hint, every=items)
 
     if inspect.iscoroutinefunction(function):
 
@@ -93,26 +97,26 @@ def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def _check(name: str, field: str, value: object, hint: Any) -> None:
-    if _fits(value, hint):
+def _check(name: str, field: str, value: object, hint: Any, *, every: bool) -> None:
+    if _fits(value, hint, every=every):
         return
     place = field
-    if (inner := _items(hint)) is not None and isinstance(value, (*_ITEMS, Mapping)):
-        wrong = next((found for found in _parts(value) if not _fits(found[1], inner)), None)
+    if (inner := _items(hint)) is not None and _is_of(value, get_origin(hint)):
+        wrong = next((found for found in _parts(value, every=every) if not _fits(found[1], inner)), None)
         if wrong is not None:
             place, value, hint = f"{field}{wrong[0]}", wrong[1], inner
     given = f"a value of type {type(value).__name__}" if field in _SECRET else shown(value)
     raise ConfigError(f"{name}: {place} must be {_words(hint)}, not {given}{_advice(value, hint)}", field=field)
 
 
-def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one line a kind of annotation
+def _fits(value: object, hint: Any, *, every: bool = True) -> bool:  # noqa: PLR0911 - one line a kind of annotation
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any or isinstance(hint, TypeVar):
         return True
     if hint in (None, types.NoneType):
         return value is None
     if origin in (Union, types.UnionType):
-        return any(_fits(value, each) for each in arguments)
+        return any(_fits(value, each, every=every) for each in arguments)
     if origin is Annotated:
         return _fits(value, arguments[0])
     if origin is Literal:
@@ -121,8 +125,8 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one line a kind 
         number = isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
         return number and not (isinstance(value, float) and math.isnan(value))
     if origin is tuple and arguments[1:] == (...,) and isinstance(value, list):
-        return _holds(value, hint)  # a list will do
-    return _is_of(value, origin or hint) and _holds(value, hint)
+        return _holds(value, hint, every=every)  # a list will do
+    return _is_of(value, origin or hint) and _holds(value, hint, every=every)
 
 
 def _is_of(value: object, kind: Any) -> bool:
@@ -148,9 +152,12 @@ def _is_needed(method: str) -> bool:
     return method == "__call__" or not (method.startswith("_") or method == "aclose")
 
 
-def _holds(value: object, hint: Any) -> bool:
+def _holds(value: object, hint: Any, *, every: bool) -> bool:
+    arguments = get_args(hint)
+    if get_origin(hint) is tuple and isinstance(value, tuple) and ... not in arguments:
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
     inner = _items(hint)
-    return inner is None or all(_fits(each, inner) for _, each in _parts(value))
+    return inner is None or all(_fits(each, inner) for _, each in _parts(value, every=every))
 
 
 def _items(hint: Any) -> Any:
@@ -169,11 +176,16 @@ def _items(hint: Any) -> Any:
     return arguments[0] if issubclass(origin, Iterable) and arguments[0] is not Hashable else None
 
 
-def _parts(value: object) -> Iterator[tuple[str, Any]]:
-    """The things in a container with their places; none where looking would use it up."""
+def _parts(value: object, *, every: bool) -> Iterator[tuple[str, Any]]:
+    """The things in a container with their places, as far as they are looked at."""
     if isinstance(value, Mapping):
         return ((f"[{shown(key)}]", each) for key, each in value.items())
-    return ((f"[{at}]", each) for at, each in enumerate(value if isinstance(value, _ITEMS) else ()))
+    again = isinstance(value, Sized) and isinstance(value, Iterable)  # a generator can be gone through only once
+    things = iter(value if again else ())
+    return (
+        (f"[{at}]", each)
+        for at, each in enumerate(things if every and isinstance(value, _ITEMS) else islice(things, 1))
+    )
 
 
 def _words(hint: Any) -> str:

@@ -46,6 +46,7 @@ class Comparison:
         return self.win + self.lose + self.tie
 
 
+@checked(items=False)
 def compare(verdicts: Sequence[tuple[Verdict, Verdict]]) -> Comparison:
     """Sum up verdicts asked in both orders.
 
@@ -65,6 +66,7 @@ def outcome(straight: Verdict, swapped: Verdict) -> Outcome:
     return one if one == other else "tie"
 
 
+@checked(items=False)
 def raw_counts(verdicts: Sequence[tuple[Verdict, Verdict]]) -> dict[str, dict[Outcome, int]]:
     """What each order alone says of the first system, before both are put together.
 
@@ -98,6 +100,7 @@ class ComparisonIntervals:
     first_place: Interval | None
 
 
+@checked(items=False)
 def compare_intervals(
     verdicts: Sequence[tuple[Verdict, Verdict]], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> ComparisonIntervals:

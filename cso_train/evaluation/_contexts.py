@@ -14,6 +14,7 @@ from cso_train.errors import TrainDataError
 from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog.dialogue import Dialogue, Domain
+from mctsdialog.errors import ConfigError
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import chat_messages, read_rows, spoken, system_prompt
 
@@ -62,7 +63,10 @@ def build_test_set(
     :param limit: draw at most so many cases by ``seed``; they keep their order.
     :param exclude: seeds, as :func:`cso_train._data.seed_of` tells them, whose dialogues are left out.
     :raises TrainDataError: where no turn qualifies.
+    :raises ConfigError: for a negative limit.
     """
+    if limit is not None and limit < 0:
+        raise ConfigError(f"limit must be 0 or more, not {limit}", field="limit")
     system = {"role": "system", "content": system_prompt(domain)}
     cases = []
     for dialogue in dialogues:

@@ -127,6 +127,7 @@ class Evaluation:
         return cls.from_dict(parse_json(text))
 
 
+@checked(items=False)
 def strategy_scores(
     gold: Sequence[str], predicted: Sequence[str | None], names: Sequence[str]
 ) -> tuple[StrategyScore, ...]:

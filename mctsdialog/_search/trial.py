@@ -134,6 +134,7 @@ class Outcome:
         }
 
     @classmethod
+    @checked()
     def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
         """The outcome that :meth:`to_dict` wrote.
 

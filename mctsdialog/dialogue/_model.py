@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Never, Self, TypeAlias, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -95,12 +95,19 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     _error: ClassVar[type[DataError]] = DomainError
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *unnamed: Never, **values: Any) -> None:
+        if unnamed:
+            kind = type(self).__name__
+            raise self._error(f"takes its fields by name: {kind}({next(iter(type(self).model_fields))}=...)", item=kind)
         try:
             super().__init__(**values)
         except ValidationError as error:
             place, message = first_fault(error)
             raise self._error(message, item=type(self).__name__, field=dotted(place) or None) from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = type(self).__name__
+        raise self._error(f"a {kind} cannot be changed; make another {kind}", item=kind, field=name)
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # else reading JSON would go through it, too
 
@@ -164,10 +171,15 @@ class StrategySet(_Frozen, Sequence[Strategy]):
 
     def resolve(self, name: str) -> str | None:
         """The set's own spelling of ``name`` (letter case, hyphens and aliases allowed), or None."""
+        if not isinstance(name, str):
+            raise DomainError(f"a strategy is found by its name, a text, not by {shown(name)}")
         if name in self.__dict__["_exact"]:
             return name
         lookup: Mapping[str, str] = self.__dict__["_lookup"]
         return lookup.get(normal_name(name))
+
+    def __hash__(self) -> int:
+        return hash(self.strategies)  # aliases are a dict
 
     def __len__(self) -> int:
         return len(self.strategies)
@@ -251,6 +263,12 @@ class Domain(_Frozen):
             raise ValueError(f"unknown templates {sorted(unknown)}; there are {list(TEMPLATE_NAMES)}")
         return self
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.strategies, self.rubric))  # the rest are dicts
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        yield from (("name", self.name), ("strategies", len(self.strategies)), ("criteria", len(self.rubric)))
+
     @property
     def criteria(self) -> tuple[str, ...]:
         """Names of the judge's criteria, in order."""
@@ -263,9 +281,15 @@ class Domain(_Frozen):
 
     @checked()
     def mean_score(self, scores: Mapping[str, float]) -> float:
-        """The weighted mean of a judge's scores, from 0 to the best score: the reward of eq. 2 without the bias."""
+        """The weighted mean of a judge's scores, from 0 to the best score: the reward of eq. 2 without the bias.
+
+        :raises DomainError: for scores that lack a criterion.
+        """
         total = math.fsum(self.weights.values())
-        return math.fsum(self.weights[name] * scores[name] for name in self.criteria) / total
+        try:
+            return math.fsum(self.weights[name] * scores[name] for name in self.criteria) / total
+        except KeyError as missing:
+            raise DomainError(f"the scores lack the criterion {missing}", field="scores") from None
 
     def with_weights(self, **weights: float) -> Domain:
         """This domain with some of the judge's weights changed, e.g. ``with_weights(strategy=3)``.
@@ -306,6 +330,9 @@ class Dialogue(Scenario):
         if fault := turns_fault(turns):
             raise ValueError(fault)
         return turns
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        yield from (("id", self.id), ("scene", self.scene), ("turns", len(self.turns)))
 
     @property
     def scenario(self) -> Scenario:

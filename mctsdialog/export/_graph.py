@@ -107,10 +107,12 @@ def to_dot(tree: Tree, *, unexpanded: bool = True, width: int = 32, max_chars: i
 
     :param unexpanded: whether unexpanded nodes are drawn that are not closed.
     :param width: characters a line of text, 8 or more.
-    :param max_chars: characters of text a node; longer texts end in an ellipsis.
+    :param max_chars: characters of text a node, 8 or more; longer texts end in an ellipsis.
     """
     if width < 8:
         raise ConfigError(f"width must be 8 or more, not {width}", field="width")
+    if max_chars < 8:
+        raise ConfigError(f"max_chars must be 8 or more, not {max_chars}", field="max_chars")
     lines = ["digraph tree {", "  rankdir=TB;", '  node [fontname="Helvetica", fontsize=10, margin="0.12,0.06"];']
     for node in tree:
         if isinstance(node, UnexpandedNode) and node.closed is None and not unexpanded:

@@ -168,6 +168,8 @@ def request_key(identity: str, request: ChatRequest) -> str:
     :param identity: the model's (:func:`identity_of`): its name and, for a model at a server, address and options.
     """
     check_request(request)
+    if not isinstance(identity, str):
+        raise ConfigError(f"identity must be a text, such as a model's name, not {shown(identity)}", field="identity")
     key = request._keys.get(identity)
     if key is None:
         content = _content(identity, request, request.sampling)
@@ -223,6 +225,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens ``text`` has: a quarter of its characters, rounded up. For planning, not for billing."""
+    if not isinstance(text, str):
+        raise ConfigError(f"text must be a text, not {shown(text)}", field="text")
     return -(-len(text) // 4)
 
 
@@ -356,6 +360,9 @@ class ClosingModel:
 
     async def aclose(self) -> None:
         """Free what the model holds. May be called twice."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # connections and counts are shared, never copied
 
     async def __aenter__(self) -> Self:
         return self

@@ -40,6 +40,7 @@ def parse_reply(reply: str, strategies: StrategySet) -> tuple[str | None, str]:
     return strategy, reply[found.end() :].strip()
 
 
+@checked(items=False)
 def chat_messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
     """Turns as chat messages: the seeker is the user, the supporter the assistant, its strategies in brackets."""
     return [

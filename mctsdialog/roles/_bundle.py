@@ -74,7 +74,7 @@ class Roles:
     strategist: Strategist
     judge: Judge
     domain: Domain | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         methods = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
@@ -118,6 +118,8 @@ class Roles:
             not set.
         """
         domain = get_domain(domain) if isinstance(domain, str) else domain
+        if not isinstance(models, Mapping | None):
+            raise ConfigError(f"models must be models by role, not {shown(models)}", field="models")
         sampling = dict(sampling or {})
         for name in (*(models or {}), *sampling):
             if name not in ROLE_NAMES:

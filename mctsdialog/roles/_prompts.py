@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Self
+from typing import Any, Self
 
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import TEMPLATE_NAMES, Domain, Scenario, Strategy, Turn
@@ -38,6 +38,7 @@ _BLOCKS = {
 }
 
 
+@checked()
 @cache
 def packaged_template(role: str) -> str:
     """The text of the template that ships with the package for a role.
@@ -75,6 +76,9 @@ class Prompt:
         self._context: Mapping[str, Value] = {**self._of_domain, "scenario": shown}
         self._rendered: dict[tuple[str, str], str] = {}
         self.system = self.render("system")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it does not change
 
     def for_scenario(self, scenario: Scenario) -> Self:
         """This prompt in another scenario."""

@@ -78,7 +78,7 @@ class JudgeSignal:
 def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, seed: int = 0) -> list[SignalCase]:
     """Cases from dialogues of one domain: each supporter turn with a strategy against a random one of another dialogue.
 
-    :param limit: most cases, drawn from all; None for all.
+    :param limit: most cases, 1 or more, drawn from all; None for all.
     :param seed: what is drawn depends on it alone.
     :raises ConfigError: where there are fewer than two dialogues with such turns.
     """
@@ -94,6 +94,8 @@ def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, see
             different = [other for other in others if other.text != turn.text]
             if different:
                 cases.append(SignalCase(dialogue.scenario, dialogue.turns[:at], turn, draw.choice(different)))
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit must be at least 1, not {limit}", field="limit")
     if not cases:
         raise ConfigError(
             "this needs two dialogues or more with strategies at the supporter's turns", field="dialogues"

@@ -127,15 +127,15 @@ class Tree:
         """The node's children, in the order of the strategy set."""
         try:
             span = node.children
+            return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
         except AttributeError:
             raise _no_node(node) from None
-        return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
 
     def parent(self, node: Node) -> Node | None:
         """The node's parent; None for the root."""
         try:
             return None if node.parent < 0 else self._nodes[node.parent]
-        except AttributeError:
+        except (AttributeError, TypeError):
             raise _no_node(node) from None
 
     def path(self, node: Node) -> list[Node]:

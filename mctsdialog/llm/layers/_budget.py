@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import anyio
 
@@ -178,6 +179,9 @@ class Budget:
         with self._lock:
             self._used.tokens += usage.total_tokens
             self._used.money += cost(usage, price) if price is not None else 0.0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it is shared by all that spend from it
 
     def __repr__(self) -> str:
         limits = ", ".join(f"{kind}={limit:g}" for kind, limit in self.limits.items())
