@@ -180,12 +180,10 @@ def _parts(value: object, *, every: bool) -> Iterator[tuple[str, Any]]:
     """The things in a container with their places, as far as they are looked at."""
     if isinstance(value, Mapping):
         return ((f"[{shown(key)}]", each) for key, each in value.items())
-    again = isinstance(value, Sized) and isinstance(value, Iterable)  # a generator can be gone through only once
-    things = iter(value if again else ())
-    return (
-        (f"[{at}]", each)
-        for at, each in enumerate(things if every and isinstance(value, _ITEMS) else islice(things, 1))
-    )
+    # A generator can be gone through only once.
+    things = iter(value) if isinstance(value, Sized) and isinstance(value, Iterable) else iter(())
+    looked_at = things if every and isinstance(value, _ITEMS) else islice(things, 1)
+    return ((f"[{at}]", each) for at, each in enumerate(looked_at))
 
 
 def _words(hint: Any) -> str:

@@ -176,9 +176,9 @@ def test_an_argument_of_a_wrong_type_is_one_error_of_the_package(function, tmp_p
     parameters = [
         each
         for each in inspect.signature(function).parameters.values()
-        if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL, each.POSITIONAL_ONLY) and each.name not in CALLED
+        if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL, each.POSITIONAL_ONLY)
     ]
-    for parameter in parameters:
+    for parameter in (each for each in parameters if each.name not in CALLED):
         for wrong in WRONG:
             arguments = {each.name: value_for(function, each) for each in parameters}
             arguments[parameter.name] = wrong
