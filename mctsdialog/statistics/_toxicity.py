@@ -37,7 +37,7 @@ class ToxicityScorer(Protocol):
         ...
 
 
-@checked()
+@checked("texts")
 async def score_unique(scorer: ToxicityScorer, texts: Sequence[str]) -> list[dict[str, float]]:
     """Rate texts with any scorer, equal ones once, and see that it answered as a scorer must.
 
