@@ -28,6 +28,7 @@ _WORDS: Mapping[Any, str] = {
     None: "None",
     types.NoneType: "None",
     Path: "a path",
+    Hashable: "a label",
 }
 
 
@@ -121,6 +122,8 @@ def _fits(value: object, hint: Any, *, every: bool = True) -> bool:  # noqa: PLR
         return _fits(value, arguments[0])
     if origin is Literal:
         return isinstance(value, str | int) and value in arguments
+    if hint == Sequence[Hashable] and isinstance(value, str):
+        return True  # a letter for each
     if hint in (int, float):
         number = isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
         return number and not (isinstance(value, float) and math.isnan(value))
@@ -163,12 +166,8 @@ def _holds(value: object, hint: Any, *, every: bool) -> bool:
 def _items(hint: Any) -> Any:
     """The annotation of what a container holds; None where nothing is said of it."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if (
-        not arguments
-        or origin in (Union, types.UnionType, Literal, Annotated, Callable)
-        or not isinstance(origin, type)
-    ):
-        return None
+    if not arguments or origin is Callable or getattr(origin, "__module__", "") not in ("builtins", "collections.abc"):
+        return None  # an array, a Literal
     if issubclass(origin, Mapping):
         return arguments[1]
     if origin is tuple:

@@ -39,7 +39,7 @@ class TokenTree:
         return len(self.ids)
 
 
-@checked()
+@checked(items=False)
 def token_tree(sequences: Sequence[IntArray]) -> TokenTree:
     """Lay sequences of token ids into one.
 
