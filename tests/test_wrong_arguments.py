@@ -16,7 +16,7 @@ from cso_train import packing
 from mctsdialog import algorithms, corpus, dialogue, export, llm, preferences, roles, statistics, tree, worlds
 from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
-from mctsdialog.errors import ConfigError, MctsDialogError
+from mctsdialog.errors import ConfigError, InsecureKeyWarning, MctsDialogError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -333,3 +333,9 @@ def test_former_names_of_arguments_and_attributes():
             assert getattr(make(**{new: 3}), new) == 3
     with pytest.warns(DeprecationWarning, match=r"build_test_set\(least=...\) is now"):
         assert ev.build_test_set(SAMPLES, ESC, least=9)
+
+
+def test_the_warning_of_a_key_in_the_clear_is_shown_at_the_callers_line():
+    with pytest.warns(InsecureKeyWarning) as told:
+        m.OpenAIChat("x", base_url="http://models.example/v1", api_key="sk-example")
+    assert told[0].filename == __file__
