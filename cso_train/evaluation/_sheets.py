@@ -19,9 +19,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from cso_train.errors import TrainDataError
-from cso_train.evaluation._agreement import Simulation
+from cso_train.evaluation._agreement import Outcome
 from cso_train.evaluation._pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation._ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
+from mctsdialog._arguments import checked
 from mctsdialog.files import dotted, first_fault, inside, parse_json, read_input, write_atomically
 
 T = TypeVar("T")
@@ -132,6 +133,7 @@ class SheetKey:
         return f"{self.code}-{row + 1}"
 
 
+@checked()
 def write_pair_sheet(
     folder: str | Path, pairs: Sequence[PairToJudge], criteria: Mapping[str, str], *, names: tuple[str, str], seed: int
 ) -> list[Path]:
@@ -156,6 +158,7 @@ def write_pair_sheet(
     return _write(Path(folder), key, ["conversation", "answer A", "answer B"], rows, allowed)
 
 
+@checked()
 def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed: int) -> list[Path]:
     """A sheet of replies to rate, shuffled, without their groups' names.
 
@@ -178,6 +181,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
     return _write(Path(folder), key, ["conversation", "answer", "intended strategy"], rows, allowed)
 
 
+@checked()
 def read_pair_sheet(path: str | Path, key: SheetKey) -> list[Judged | None]:
     """What a person says of every pair, in the order of the list that the sheet was made of; None where nothing.
 
@@ -192,6 +196,7 @@ def read_pair_sheet(path: str | Path, key: SheetKey) -> list[Judged | None]:
     return judged
 
 
+@checked()
 def read_rating_sheet(path: str | Path, key: SheetKey) -> list[dict[str, int] | None]:
     """A person's scores of every reply, in the order of the list that the sheet was made of; None where there is none.
 
@@ -309,16 +314,16 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     return [name.strip() for name in rows[0]], rows[1:]
 
 
-def _verdict(written: str) -> Simulation:
-    meaning: dict[str, Simulation] = {"first": "win", "second": "lose", "tie": "tie"}
+def _verdict(written: str) -> Outcome:
+    meaning: dict[str, Outcome] = {"first": "win", "second": "lose", "tie": "tie"}
     verdict = VERDICTS.get(written.lower())
     if verdict is None:
         raise ValueError
     return meaning[verdict]
 
 
-def _turned(outcome: Simulation) -> Simulation:
-    turned: dict[Simulation, Simulation] = {"win": "lose", "lose": "win", "tie": "tie"}
+def _turned(outcome: Outcome) -> Outcome:
+    turned: dict[Outcome, Outcome] = {"win": "lose", "lose": "win", "tie": "tie"}
     return turned[outcome]
 
 

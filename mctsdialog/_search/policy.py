@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search.arguments import History, check_roles, turns_of
 from mctsdialog._search.limits import LimitedTrials, check_limits
@@ -44,6 +45,7 @@ class Plan:
 
 
 @renamed_arguments(seconds="max_seconds", calls="max_calls")
+@checked("history", "roles", "config")
 async def plan(
     history: History,
     roles: Roles,

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mctsdialog._arguments import checked
 from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.limits import LimitedTrials, check_limits
@@ -28,6 +29,7 @@ from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.tree import Tree
 
 
+@checked("start", "roles", "config")
 async def search(
     start: Scenario,
     roles: Roles,

@@ -105,8 +105,8 @@ class Algorithm(ABC):
     def most_calls(cls, config: SearchConfig) -> Mapping[str, int]:
         """The most calls to each role that one trial can take."""
 
-    @classmethod
-    def check(cls, tree: Tree) -> None:  # noqa: B027  # it need not promise anything
+    @classmethod  # noqa: B027  # it need not promise anything
+    def check(cls, tree: Tree) -> None:
         """Verify what the algorithm promises of its trees; their structure has been checked.
 
         :raises TreeError: naming the first node where it does not hold.

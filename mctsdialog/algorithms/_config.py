@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from mctsdialog._settings import Settings, lasting
 from mctsdialog.algorithms._registry import get_algorithm
@@ -52,8 +52,6 @@ class SearchConfig(Settings):
     algorithm: str = Field(default="cso", description="name of the algorithm; the paper's search by default")
     settings: dict[str, Any] = Field(default={}, description="the algorithm's own settings, by name")
 
-    _own: Settings = PrivateAttr()
-
     def model_post_init(self, context: Any, /) -> None:
         """See that there is such an algorithm, and that its settings are sound.
 
@@ -61,9 +59,9 @@ class SearchConfig(Settings):
         """
         kind = self.kind
         try:
-            self._own = kind.Settings(**self.settings)
+            kind.Settings(**self.settings)
         except ConfigError as error:
-            raise ConfigError(str(error), field=f"settings.{error.field or ''}".rstrip(".")) from error
+            raise ConfigError(str(error).partition(": ")[2] or str(error), field=f"settings.{error.field}") from error
 
     @property
     def kind(self) -> type[Any]:
@@ -73,7 +71,7 @@ class SearchConfig(Settings):
     @property
     def own(self) -> Any:
         """The algorithm's own settings, as its class has them."""
-        return self._own
+        return self.kind.Settings(**self.settings)
 
     def recorded(self) -> dict[str, Any]:
         """The settings as a tree keeps them: JSON values, those of other algorithms than the paper's only where set."""

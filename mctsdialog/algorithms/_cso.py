@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
+from mctsdialog._arguments import checked
 from mctsdialog.algorithms._base import Algorithm, register
 from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.algorithms._rules import (
@@ -38,6 +39,7 @@ from mctsdialog.tree import (
 
 
 @register
+@checked()
 class CSO(Algorithm):
     """The paper's search: PUCB down to a leaf, greedy simulation from its best child, means on the way back.
 
@@ -457,6 +459,7 @@ def _check_visits(tree: Tree, node: Node) -> None:
         raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
 
 
+@checked()
 def own_visits(tree: Tree, node: Node) -> int:
     """How many of the node's visits are its own, not its children's.
 
@@ -479,6 +482,7 @@ def own_visits(tree: Tree, node: Node) -> int:
     return int(best is node)
 
 
+@checked()
 def most_calls(horizon: int, judge_samples: int = 1) -> int:
     """The most calls that one trial can take, refused replies that are asked for again left out.
 
@@ -488,6 +492,7 @@ def most_calls(horizon: int, judge_samples: int = 1) -> int:
     return sum(most_calls_by_role(horizon, judge_samples).values())
 
 
+@checked()
 def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
     """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
     return {

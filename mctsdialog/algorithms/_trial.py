@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Turn
 from mctsdialog.tree import MOST_REASON, RolloutStep
 
@@ -64,6 +65,7 @@ class Growth:
         return {"generated": _pair(self.generated), "scores": dict(self.scores)}
 
     @classmethod
+    @checked()
     def from_dict(cls, data: Mapping[str, Any]) -> Growth:
         """The growth that :meth:`to_dict` wrote.
 
@@ -93,6 +95,7 @@ class Closure:
         return {"reason": self.reason, "generated": _pair(self.generated), "scores": scores}
 
     @classmethod
+    @checked()
     def from_dict(cls, data: Mapping[str, Any]) -> Closure:
         """The closure that :meth:`to_dict` wrote.
 
@@ -137,6 +140,7 @@ class Simulation:
         }
 
     @classmethod
+    @checked()
     def from_dict(cls, data: Mapping[str, Any]) -> Simulation:
         """The outcome that :meth:`to_dict` wrote.
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._prompts import system_prompt
@@ -16,6 +17,7 @@ from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tr
 Pair = tuple[int, int]
 
 
+@checked()
 def valid_paths(
     tree: Tree, theta: float = 0.5, min_visits: int = 2, path_rule: PathRule = "all"
 ) -> list[tuple[Node, ...]]:
@@ -31,6 +33,7 @@ def valid_paths(
     return [tuple(path) for path in config.valid_paths(tree)]
 
 
+@checked()
 def preference_pairs(
     tree: Tree,
     theta: float = 0.5,
@@ -66,6 +69,7 @@ def preference_pairs(
     return list(tree_record(tree, config).expand())
 
 
+@checked()
 def tree_record(tree: Tree, config: PreferenceConfig | None = None) -> TreeRecord:
     """The tree's valid paths and rejected siblings as a prefix tree; expanding it gives the pairs.
 
@@ -159,6 +163,7 @@ def blank_record(tree: Tree, families: Sequence[Family]) -> TreeRecord:
     )
 
 
+@checked()
 def gold_dialogue(tree: Tree) -> Dialogue | None:
     """The gold dialogue that the tree grew from; None for a tree that began without gold turns.
 

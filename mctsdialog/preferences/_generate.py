@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import CheckedRoles, History, open_journal, roles_for, run_probe
 from mctsdialog._search.simulate import read_outcome
@@ -62,6 +63,7 @@ class _Task:
 
 
 @renamed_arguments(most_per_turn="max_per_turn")
+@checked()
 async def probe_siblings(
     tree: Tree,
     roles: Roles,
@@ -120,6 +122,7 @@ async def probe_siblings(
     return await _Run(tasks, play, commit, concurrency, on_progress).run(journal, header)
 
 
+@checked()
 async def random_record(
     tree: Tree,
     roles: Roles,

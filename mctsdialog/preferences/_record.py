@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue, Scenario, Turn
 from mctsdialog.dialogue._model import turns_fault
 from mctsdialog.errors import DataError
@@ -194,6 +195,7 @@ class TreeRecord:
         return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **_ADAPTER.dump_python(self, mode="json")}
 
     @classmethod
+    @checked()
     def from_json(cls, data: str | bytes, *, file: str | None = None, item: int | str | None = None) -> TreeRecord:
         """Read what :meth:`to_dict` gave; nothing in it is trusted.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, first_error
 from mctsdialog.llm import ChatModel, Completion, Sampling
@@ -26,6 +27,7 @@ _REDRAWS = 1000  # more than a turn is judged again
 _MOST_DIGIT = 9
 
 
+@checked("scoring")
 class LLMJudge(LLMRole):
     """The judge: a number from 0 to the best score for every criterion, as JSON.
 

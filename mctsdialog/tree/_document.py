@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.dialogue._model import turns_fault
@@ -161,6 +162,7 @@ class TreeDocument(_Part):
     nodes: Items[NodeDocument] = Field(min_length=1)
 
 
+@checked()
 def tree_to_document(tree: Tree) -> dict[str, Any]:
     """The tree as JSON values, ready for :func:`json.dumps`; exact, also in every float."""
     return {
@@ -220,6 +222,7 @@ def _rollout_to_document(criteria: tuple[str, ...], rollout: Rollout | None) -> 
     }
 
 
+@checked()
 def document_to_tree(data: str | bytes, *, file: str | None = None) -> Tree:
     """Rebuild a tree from the JSON text of a document, of this schema version or an older one.
 

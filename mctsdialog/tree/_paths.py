@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
 from mctsdialog.tree._nodes import EndNode, Node, SpokenNode, StrategyNode
 from mctsdialog.tree._tree import Tree
@@ -17,6 +18,7 @@ PathRule: TypeAlias = Literal["all", "end"]
 _BIAS = -3.0  # of a tree that no search grew
 
 
+@checked()
 def reward_range(tree: Tree) -> tuple[float, float]:
     """The least and the greatest reward of the tree's search (paper eq. 2); with bias -3 where no search grew it."""
     bias = tree.config.get("bias", _BIAS)
@@ -41,6 +43,7 @@ class Family:
     others: tuple[StrategyNode, ...]
 
 
+@checked()
 class ValidPaths:
     """Which nodes of a tree are on a valid path.
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mctsdialog import _repr
+from mctsdialog._arguments import checked
 from mctsdialog._moved import warn
 from mctsdialog.dialogue import Domain, Scenario, Turn
-from mctsdialog.errors import TreeError
+from mctsdialog.errors import ConfigError, TreeError, shown
 from mctsdialog.tree._nodes import (
     MOST_REASON,
     EndNode,
@@ -64,6 +65,7 @@ class BestPath:
         return (list(self.nodes), self.value)[place]
 
 
+@checked()
 class Tree:
     """A conversation tree. Node 0 is the root; ids are positions in the order of creation.
 
@@ -118,6 +120,8 @@ class Tree:
 
         :raises TreeError: when there is none.
         """
+        if not isinstance(node_id, int):
+            raise TreeError(f"nodes are found by their ids, whole numbers, not by {shown(node_id)}")
         if not 0 <= node_id < len(self._nodes):
             raise TreeError(f"there is no such node; ids go from 0 to {len(self._nodes) - 1}", node_id=node_id)
         return self._nodes[node_id]
@@ -128,18 +132,24 @@ class Tree:
 
     def children(self, node: Node) -> list[StrategyNode]:
         """The node's children, in the order of the strategy set."""
-        span = node.children
-        return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
+        try:
+            span = node.children
+            return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
+        except AttributeError:
+            raise _no_node(node) from None
 
     def parent(self, node: Node) -> Node | None:
         """The node's parent; None for the root."""
-        return None if node.parent < 0 else self._nodes[node.parent]
+        try:
+            return None if node.parent < 0 else self._nodes[node.parent]
+        except (AttributeError, TypeError):
+            raise _no_node(node) from None
 
     def path(self, node: Node) -> list[Node]:
         """The nodes from the root to ``node``, both included."""
         path = [node]
-        while node.parent >= 0:
-            node = self._nodes[node.parent]
+        while (above := self.parent(node)) is not None:
+            node = above
             path.append(node)
         path.reverse()
         return path
@@ -150,6 +160,8 @@ class Tree:
         An unexpanded node has no turns: its history is its parent's.
         """
         turns: list[Turn] = []
+        if not isinstance(node, Node):
+            raise _no_node(node)
         while not isinstance(node, RootNode):
             if isinstance(node, SpokenNode):
                 if isinstance(node, ExpandedNode):
@@ -162,6 +174,8 @@ class Tree:
 
     def walk(self, node: Node | None = None) -> Iterator[Node]:
         """Depth-first over the subtree of ``node`` (the whole tree by default), parents first."""
+        if not isinstance(node, Node | None):
+            raise _no_node(node)
         stack = [self._nodes[0] if node is None else node]
         while stack:
             current = stack.pop()
@@ -230,6 +244,9 @@ class Tree:
         node = self[node_id]
         if not isinstance(node, RootNode | ExpandedNode) or node.children or node.closed is not None:
             raise TreeError("only a root or expanded node without children can be expanded", node_id=node_id)
+        for field, given in (("scores", scores), ("priors", priors)):
+            if not isinstance(given, Mapping):
+                raise TreeError(f"{field} must be numbers by strategy, not {shown(given)}", node_id=node_id)
         first = len(self._nodes)
         for offset, name in enumerate(self.domain.strategies.names):
             score = scores.get(name, math.nan)
@@ -246,6 +263,9 @@ class Tree:
         if not isinstance(origin, UnexpandedNode) or origin.closed is not None:
             state = origin.type if origin.closed is None else "closed"
             raise TreeError(f"only an unexpanded node can be generated; this is {state}", node_id=node_id)
+        if not isinstance(supporter, str) or not isinstance(seeker, str | None):
+            wrong = ("supporter", supporter) if not isinstance(supporter, str) else ("seeker", seeker)
+            raise TreeError(f"{wrong[0]} must be a text, not {shown(wrong[1])}", node_id=node_id)
         node: ExpandedNode | EndNode
         if seeker is None:
             node = EndNode(origin, supporter, gold=gold)
@@ -255,6 +275,7 @@ class Tree:
         self._nodes[node_id] = node
         return node
 
+    @checked()
     def close(self, node_id: int, reason: str) -> None:
         """Mark a leaf as closed: what comes next at it is refused for good. A closed one keeps its first reason.
 
@@ -269,6 +290,7 @@ class Tree:
         if node.closed is None:
             node.closed = reason
 
+    @checked()
     def subtree(self, node_id: int) -> Tree:
         """The part of the tree below a node, as a tree of its own whose root is the conversation down to that node.
 
@@ -347,6 +369,12 @@ class Tree:
         total = math.fsum(child.visits * child.value for child in children)
         total -= math.fsum(probe.rollout.reward for probe in probes if probe.rollout is not None)
         return sum(child.visits for child in children) - len(probes), total
+
+
+def _no_node(given: object) -> ConfigError:
+    """What to say to a caller who gives something else than a node."""
+    hint = f"; the node with that id is tree[{given}]" if isinstance(given, int) else ""
+    return ConfigError(f"node must be a node of the tree, not {shown(given)}{hint}", field="node")
 
 
 def _check_node(node: Node) -> None:
