@@ -7,17 +7,31 @@
 from mctsdialog._public import publish as _publish
 from mctsdialog.algorithms._base import Algorithm, register
 from mctsdialog.algorithms._batch import BatchSearch, Request
+from mctsdialog.algorithms._beam import Beam, BeamSettings
 from mctsdialog.algorithms._calibrated import Calibrated, CalibratedSettings
 from mctsdialog.algorithms._calibration import Calibration
 from mctsdialog.algorithms._cso import CSO, most_calls, most_calls_by_role, own_visits
 from mctsdialog.algorithms._registry import algorithm_names, get_algorithm
-from mctsdialog.algorithms._rules import pucb, running_mean
-from mctsdialog.algorithms._trial import Closure, Exchange, Growth, Judged, Outcome, Scored, Simulation, Spoken, Trial
+from mctsdialog.algorithms._rules import pucb, running_mean, uniform
+from mctsdialog.algorithms._trial import (
+    Closure,
+    Exchange,
+    Growth,
+    Judged,
+    Opened,
+    Outcome,
+    Scored,
+    Simulation,
+    Spoken,
+    Trial,
+)
 
 __all__ = [
     "CSO",
     "Algorithm",
     "BatchSearch",
+    "Beam",
+    "BeamSettings",
     "Calibrated",
     "CalibratedSettings",
     "Calibration",
@@ -25,6 +39,7 @@ __all__ = [
     "Exchange",
     "Growth",
     "Judged",
+    "Opened",
     "Outcome",
     "Request",
     "Scored",
@@ -39,6 +54,7 @@ __all__ = [
     "pucb",
     "register",
     "running_mean",
+    "uniform",
 ]
 
 _publish(globals())
