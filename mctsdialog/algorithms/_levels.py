@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mctsdialog.algorithms._batch import CALLS, BatchSearch, Request, draws, judged
+from mctsdialog.algorithms._batch import CALLS, BatchSearch, Request, draws
 from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.algorithms._rules import mean
 from mctsdialog.algorithms._trial import Exchange
@@ -30,7 +30,7 @@ class LevelSearch(BatchSearch):
         self.levels: dict[int, list[SpokenNode]] = {}
         self._depths = {0: 0}
         for node in tree:
-            if isinstance(node, SpokenNode) and (judged(node) or node.gold):
+            if isinstance(node, SpokenNode) and (node.rollout is not None or node.gold):
                 self._place(node)
 
     def take_in(self, node: SpokenNode, reward: float) -> None:

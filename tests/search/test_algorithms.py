@@ -15,9 +15,9 @@ import mctsdialog
 from mctsdialog._search import SearchConfig
 from mctsdialog.algorithms import Algorithm, BatchSearch, algorithm_names, get_algorithm, register, uniform
 from mctsdialog.corpus import RayExecutor, WorkerModels
-from mctsdialog.dialogue import Turn
+from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError, JournalError, ModelRefusedError, TreeError
-from mctsdialog.tree import EndNode, SpokenNode, document_to_tree, tree_to_document
+from mctsdialog.tree import EndNode, SpokenNode, Tree, document_to_tree, tree_to_document
 from mctsdialog.worlds import World
 
 pytestmark = pytest.mark.anyio
@@ -217,6 +217,74 @@ async def test_a_plan_says_a_good_reply_within_any_calls_and_takes_the_last_plan
     second = await mctsdialog.plan(gone_on, noted([]), config, scenario=WORLD.scenario(0), max_calls=40, previous=plan)
     assert second.reused == plan.tree.subtree(node.id).root.visits
     second.tree.check()
+
+
+# -- each by itself ------------------------------------------------------------------------------------------------
+
+
+async def test_a_beam_of_one_says_every_strategy_after_the_best_beginning():
+    config = SearchConfig(algorithm="beam", settings={"width": 1}, max_iterations=24, **LIMITS)
+    tree = await mctsdialog.search(begin(from_gold=False), noted([]), config)
+    node = tree.root
+    while node.children:
+        children = tree.children(node)
+        assert all(child.visits for child in children)
+        others = [child for child in children if child.children]
+        assert all(child.rollout.reward >= other.rollout.reward for child in others for other in children)
+        node = max(children, key=lambda child: child.rollout.reward)
+    assert isinstance(node, EndNode)
+    assert node in tree.best_path().nodes
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+async def test_best_of_n_draws_so_many_dialogues_from_the_prior(most):
+    config = SearchConfig(algorithm="best_of_n", settings={"n": most}, max_iterations=1000, **LIMITS)
+    calls = []
+    tree = await mctsdialog.search(begin(from_gold=False), noted(calls), config)
+    assert tree.stop_reason == "complete"
+    assert 1 <= tree.ends <= most
+    assert len(calls) <= 1 + most * 3 * 4
+    for number in range(most):
+        node = tree.root
+        for depth in range(3):
+            left = uniform(tree.id, number, depth)
+            for child in tree.children(node):
+                left -= child.prior
+                if left < 0:
+                    break
+            node = child
+        assert isinstance(node, EndNode)
+
+
+def test_children_without_visits_have_the_mixed_value():
+    """Danihelka et al. (2022), equation 33, by hand."""
+    from mctsdialog.algorithms._halving import _completed
+
+    tree = Tree(Scenario(), WORLD.domain, (Turn("seeker", "Hello."),))
+    first, second, *others = WORLD.domain.strategies.names
+    tree.expand(0, {}, {first: 0.2, second: 0.6, others[0]: 0.2})
+    for place, (value, visits) in enumerate([(-1.0, 3), (0.5, 1)]):
+        child = tree.speak(tree.root.children[place], "said", "heard")
+        child.value, child.visits = value, visits
+    children = tree.children(tree.root)
+    weighted = (0.2 * -1.0 + 0.6 * 0.5) / 0.8
+    for value, mixed in ((-0.25, (-0.25 + 4 * weighted) / 5), (None, weighted)):
+        found = _completed(children, value)
+        assert [found[child.id] for child in children[:2]] == [-1.0, 0.5]
+        assert [found[child.id] for child in children[2:]] == pytest.approx([mixed] * 6)
+
+
+async def test_halving_gives_its_later_visits_to_the_better_candidates():
+    config = SearchConfig(algorithm="halving", settings={"gumbel_scale": 0.0}, **LIMITS)
+    visits = []
+    for number in range(5):
+        plan = await mctsdialog.plan(
+            (Turn("seeker", "Hello."),), noted([]), config, scenario=WORLD.scenario(number), max_calls=120
+        )
+        children = plan.tree.children(plan.tree.root)
+        assert min(child.visits for child in children) >= 1
+        visits += [sorted(child.visits for child in children)]
+    assert sum(each[-1] + each[-2] for each in visits) > sum(sum(each[:6]) for each in visits)
 
 
 # -- a user's own --------------------------------------------------------------------------------------------------
