@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.algorithms._rules import mean, softmax, with_gold
-from mctsdialog.algorithms._trial import Closure, Exchange, Judged, Outcome, Scored, Spoken, Trial
+from mctsdialog.algorithms._trial import Closure, Exchange, Judged, Opened, Outcome, Scored, Spoken, Trial
 from mctsdialog.errors import TreeError, TrialError
 from mctsdialog.tree import (
     EndNode,
@@ -26,19 +26,19 @@ from mctsdialog.tree import (
     UnexpandedNode,
 )
 
-Step: TypeAlias = Literal["score", "turn", "judge"]
+Step: TypeAlias = Literal["score", "open", "turn", "judge"]
 
-CALLS: Mapping[str, int] = {"score": 1, "turn": 3, "judge": 1}
+CALLS: Mapping[str, int] = {"score": 1, "open": 0, "turn": 3, "judge": 1}
 """Calls to roles that a step takes."""
 
-_FITS = {"score": Scored, "turn": Spoken, "judge": Judged}
+_FITS = {"score": Scored, "open": Opened, "turn": Spoken, "judge": Judged}
 
 
 class Request(NamedTuple):
     """One step of a batch.
 
-    :param kind: "score" asks the strategist at a node, "turn" has an unexpanded node's strategy carried out, answered
-        and judged, "judge" has a node's turn judged once more.
+    :param kind: "score" asks the strategist at a node, "open" gives it children without asking, "turn" has an
+        unexpanded node's strategy carried out, answered and judged, "judge" has a node's turn judged once more.
     :param node: id of the node.
     """
 
@@ -70,7 +70,10 @@ class BatchSearch(Algorithm):
 
     @abstractmethod
     def batches(self) -> Iterator[Sequence[Request]]:
-        """The batches, one after the other; each is asked for when the one before is in the tree."""
+        """The batches, one after the other; each is asked for when the one before is in the tree.
+
+        It changes nothing itself: the tree of a resumed search grows by the records of its journal.
+        """
 
     def posterior(self, node: SpokenNode) -> tuple[float, float] | None:
         """What is believed of the reward of a node's own turn, mean and standard deviation; None if nothing is."""
@@ -179,6 +182,8 @@ class BatchSearch(Algorithm):
                 self.close(node_id, outcome.reason)
         elif isinstance(outcome, Scored):
             self.expand(node_id, outcome.scores)
+        elif isinstance(outcome, Opened):
+            self.expand(node_id, {})
         elif isinstance(outcome, Spoken):
             exchange = outcome.exchange
             self._judge(self.tree.speak(node_id, exchange.supporter, exchange.seeker), outcome.scores)
