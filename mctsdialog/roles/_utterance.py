@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from mctsdialog.llm._wire import whole_text
-from mctsdialog.roles._sentences import whole_sentences
+from mctsdialog.segments import whole_sentences
 from mctsdialog.text import spoken
 
 _MOST = 10_000
