@@ -1,7 +1,18 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.dialogue._domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
+from mctsdialog.dialogue._domains import (
+    BARGAINING,
+    ESC,
+    ESCONV,
+    ESCONV_ZH,
+    MI,
+    PERSUASION,
+    domains,
+    get_domain,
+    load_domain,
+    named_domain,
+)
 from mctsdialog.dialogue._model import (
     CHAT_ROLES,
     TEMPLATE_NAMES,
@@ -21,16 +32,21 @@ from mctsdialog.dialogue.readers import (
     DialogueFormat,
     DialogueSet,
     DialogueStream,
+    KeyMap,
     ReadReport,
+    Transform,
     read_dialogues,
     stream_dialogues,
     write_dialogues,
 )
 
 __all__ = [
+    "BARGAINING",
     "CHAT_ROLES",
     "ESC",
     "ESCONV",
+    "ESCONV_ZH",
+    "MI",
     "PERSUASION",
     "READERS",
     "TEMPLATE_NAMES",
@@ -40,12 +56,14 @@ __all__ = [
     "DialogueSet",
     "DialogueStream",
     "Domain",
+    "KeyMap",
     "ReadReport",
     "RoleDescription",
     "Scenario",
     "Speaker",
     "Strategy",
     "StrategySet",
+    "Transform",
     "Turn",
     "domains",
     "get_domain",

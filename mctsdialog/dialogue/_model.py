@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import (
@@ -16,7 +16,9 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -35,6 +37,14 @@ TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge")
 """The prompt templates of a domain, one a role."""
 
 
+T = TypeVar("T")
+_Items: TypeAlias = Annotated[
+    tuple[T, ...],
+    FailFast(),  # the first wrong item alone is an error
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # what JSON has
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One utterance.
@@ -43,12 +53,15 @@ class Turn:
     :param text: what was said; not empty.
     :param strategy: name of the strategy of a supporter turn; None for seeker turns and where it is unknown
         or hidden from the reader.
+    :param also: further strategies that the data names for the same turn. They do not count in a comparison of turns,
+        and a search, which needs one strategy a turn, does not use them.
     :raises DialogueError: for another speaker.
     """
 
     speaker: Speaker
     text: str
     strategy: str | None = None
+    also: _Items[str] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.speaker not in ("seeker", "supporter"):
@@ -75,12 +88,6 @@ def turns_fault(turns: Sequence[Turn]) -> str | None:
 MAX_STRATEGIES = 256
 """Most strategies of a set: a turn has a child for each, and as many pairs as their square."""
 
-T = TypeVar("T")
-_Items: TypeAlias = Annotated[
-    tuple[T, ...],
-    FailFast(),  # the first wrong item alone is an error
-    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # what JSON has
-]
 _MOST_WEIGHT = 1e9
 _Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]  # patterns and prompts are made of names
 
@@ -299,6 +306,10 @@ class Dialogue(Scenario):
         if fault := turns_fault(turns):
             raise ValueError(fault)
         return turns
+
+    @field_serializer("turns", mode="wrap")
+    def _without_empty(self, turns: tuple[Turn, ...], plain: SerializerFunctionWrapHandler) -> Any:
+        return [{key: each for key, each in turn.items() if key != "also" or each} for turn in plain(turns)]
 
     @property
     def scenario(self) -> Scenario:

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import DataError
 from mctsdialog.files import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
+from mctsdialog.files._parquet import parquet_rows
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._dataset import DatasetBuilder, PreferenceDataset
-from mctsdialog.preferences._parquet import parquet_rows
 from mctsdialog.preferences._record import TreeRecord
 from mctsdialog.preferences._rows import FORMATS
 from mctsdialog.roles import RoleHealth

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.files import open_input
-from mctsdialog.preferences._parquet_footer import Chunk, column_chunks
+from mctsdialog.files._inputs import open_input
+from mctsdialog.files._parquet_footer import Chunk, column_chunks
 
 _SMALL = 5_000_000  # bytes of a file
 _MOST = 128 * 1024**2  # bytes that the rows of a small file may have
@@ -41,14 +41,15 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
             at_once = _rows_at_once(column_chunks(file), size, path)
             with pq.ParquetFile(file) as parquet:
                 _check_columns(parquet.schema_arrow, path)
-                yield from _rows(parquet, at_once, _most(size), path)
+                yield from _rows(parquet, at_once, most_unfolded(size), path)
         except DataError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:  # OSError: a damaged page; ValueError: a damaged name
             raise DataError(f"is not a sound Parquet file: {str(error).partition(chr(10))[0]}", file=path) from error
 
 
-def _most(size: int) -> int:
+def most_unfolded(size: int) -> int:
+    """The most bytes that a packed file of ``size`` may unfold to: no file of texts packs to less."""
     return _MOST if size < _SMALL else size * _TIMES
 
 
@@ -90,7 +91,7 @@ def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
     """
     largest = 1
     for chunk in chunks:
-        if chunk.values > _MOST_VALUES + 10 * size or chunk.size > _most(size):
+        if chunk.values > _MOST_VALUES + 10 * size or chunk.size > most_unfolded(size):
             message = (
                 f"holds {chunk.values} values of {chunk.size} bytes, too many for a file of {size}; write it in parts"
             )
