@@ -12,6 +12,7 @@ from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._doctor import doctor_command
 from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
+from mctsdialog.cli._reading import inspect_command
 from mctsdialog.cli._search import search_command
 from mctsdialog.cli._stats import stats_command
 from mctsdialog.cli._text import closed_line, conversation_lines, headline, tree_lines
@@ -37,6 +38,7 @@ def main() -> None:
 
 main.add_command(search_command)
 main.add_command(doctor_command)
+main.add_command(inspect_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
 

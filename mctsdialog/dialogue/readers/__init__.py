@@ -14,6 +14,8 @@ from typing import TypeAlias
 from mctsdialog.dialogue._domains import get_domain
 from mctsdialog.dialogue._model import Dialogue, Domain
 from mctsdialog.dialogue.readers._files import stem_of
+from mctsdialog.dialogue.readers._hub import PREFIX, HubItems
+from mctsdialog.dialogue.readers._inspect import SHOWN, Inspection
 from mctsdialog.dialogue.readers._items import Options, Reading, Transform
 from mctsdialog.dialogue.readers._mapped import KeyMap
 from mctsdialog.dialogue.readers._registry import READERS
@@ -26,9 +28,11 @@ __all__ = [
     "DialogueFormat",
     "DialogueSet",
     "DialogueStream",
+    "Inspection",
     "KeyMap",
     "ReadReport",
     "Transform",
+    "inspect_dialogues",
     "read_dialogues",
     "stream_dialogues",
     "write_dialogues",
@@ -103,6 +107,46 @@ def stream_dialogues(
     return DialogueStream(again, reading.domain, reading.report())
 
 
+def inspect_dialogues(
+    path: str | os.PathLike[str],
+    *,
+    format: DialogueFormat = "auto",
+    domain: Domain | str | None = None,
+    map: KeyMap | str | None = None,
+) -> Inspection:
+    """Say what a file looks like, how much of it is labelled, and how to go on; broken items are counted.
+
+    :param path: and the others, as for :func:`read_dialogues`.
+    :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
+    """
+    items, reading = _opened(path, format, domain, True, map, True, None)
+    shown: list[Dialogue] = []
+    dialogues = turns = supporter = labelled = 0
+    for dialogue in reading.read_all(items):
+        dialogues += 1
+        turns += len(dialogue.turns)
+        supporter += sum(turn.speaker == "supporter" for turn in dialogue.turns)
+        labelled += sum(turn.strategy is not None for turn in dialogue.turns)
+        if len(shown) < SHOWN:
+            shown.append(dialogue)
+    strict = reading.again(unlabelled=False)
+    for _ in strict.read_all(items):
+        pass
+    reader = reading.reader
+    return Inspection(
+        os.fspath(path),
+        reader.name,
+        reader.title or f"a file of the form {reader.name}",
+        reading.domain,
+        dialogues,
+        turns,
+        supporter,
+        labelled,
+        strict.report(),
+        tuple(shown),
+    )
+
+
 def _opened(
     path: str | os.PathLike[str],
     format: str,
@@ -115,6 +159,11 @@ def _opened(
     keys = KeyMap.parse(map) if isinstance(map, str) else map
     named = get_domain(domain) if isinstance(domain, str) else domain
     options = Options(format, named, lenient, keys, unlabelled, transform)
+    place = os.fspath(path)
+    if place.startswith(PREFIX):
+        name = place.removeprefix(PREFIX)
+        items = Items(Path(place), HubItems(name), keys)
+        return items, Reading(items, place, Path(name.partition("@")[0]).name, name, options)
     file = Path(path)
     items = Items.of(file, lenient=lenient, map=keys)
     return items, Reading(items, str(file), _writable(stem_of(file)), _writable(file.name), options)

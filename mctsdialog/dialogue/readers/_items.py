@@ -111,10 +111,12 @@ class Reading:
         self._ids: dict[str, int] = {}  # each id given out, and the last number that was tried behind it
         self._seen = self._kept = 0
 
-    def again(self) -> Reading:
+    def again(self, *, unlabelled: bool | None = None) -> Reading:
         """A new reading of the same items, which are not looked over again."""
         made = object.__new__(Reading)
         made.__dict__.update(self.__dict__)
+        if unlabelled is not None:
+            made.options = replace(self.options, unlabelled=unlabelled)
         made._tally, made._ids, made._seen, made._kept = Tally(), {}, 0, 0
         return made
 

@@ -177,8 +177,8 @@ _MISSING = object()
 
 def at(value: object, path: str) -> object:
     """What stands at a path inside a value, or a mark of its absence."""
-    if isinstance(value, dict) and path in value:
-        return value[path]
+    if isinstance(value, dict) and (path in value or "." not in path):
+        return value.get(path, _MISSING)
     name, dot, rest = path.partition(".")
     if isinstance(value, dict):
         inner = value.get(name, _MISSING)
@@ -319,9 +319,14 @@ class _Reading:
 
 def _first(value: object, paths: tuple[str, ...]) -> tuple[str, object]:
     """The first path at which something stands that is not empty; else the first one that is there."""
-    found = [(path, each) for path in paths if (each := at(value, path)) is not _MISSING]
-    full = next(((path, each) for path, each in found if each not in (None, "")), None)
-    return full or (found[0] if found else ("", _MISSING))
+    there: tuple[str, object] = ("", _MISSING)
+    for path in paths:
+        each = at(value, path)
+        if each is not None and each is not _MISSING and each != "":
+            return path, each
+        if each is not _MISSING and there[1] is _MISSING:
+            there = (path, each)
+    return there
 
 
 def _count_unread(value: Mapping[str, object], used: set[str], context: Context) -> None:
