@@ -10,6 +10,7 @@ import click
 
 from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._label import label_command
 from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
@@ -39,6 +40,7 @@ def main() -> None:
 main.add_command(search_command)
 main.add_command(doctor_command)
 main.add_command(inspect_command)
+main.add_command(label_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
 

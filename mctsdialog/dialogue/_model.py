@@ -34,7 +34,7 @@ Speaker: TypeAlias = Literal["seeker", "supporter"]
 CHAT_ROLES: Mapping[str, Speaker] = {"user": "seeker", "assistant": "supporter"}
 """The two sides by the role names of chat APIs."""
 
-TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge")
+TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge", "labeller")
 """The prompt templates of a domain, one a role."""
 
 
