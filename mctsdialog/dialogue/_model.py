@@ -62,7 +62,7 @@ class Turn:
     speaker: Speaker
     text: str
     strategy: str | None = None
-    also: _Items[str] = field(default=(), compare=False)
+    also: _Items[str] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.speaker not in ("seeker", "supporter"):
