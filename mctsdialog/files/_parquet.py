@@ -23,8 +23,11 @@ _MOST_ROWS = 1000  # of one batch
 _MOST_VALUES = 2_000_000  # of one column in a group of rows
 
 
-def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def parquet_rows(path: Path, left_out: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, as JSON values but for numbers that are none.
+
+    :param left_out: takes the names of columns of a type that JSON has not (times, bytes), which are then not read;
+        None to raise for them.
 
     :raises DataError: for a file that is damaged, has columns of a type that JSON has not, or unfolds to too much.
     :raises ConfigError: where pyarrow is not installed.
@@ -40,8 +43,8 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         try:
             at_once = _rows_at_once(column_chunks(file), size, path)
             with pq.ParquetFile(file) as parquet:
-                _check_columns(parquet.schema_arrow, path)
-                yield from _rows(parquet, at_once, most_unfolded(size), path)
+                columns = _columns(parquet.schema_arrow, path, left_out)
+                yield from _rows(parquet, at_once, most_unfolded(size), path, columns)
         except DataError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:  # OSError: a damaged page; ValueError: a damaged name
@@ -53,11 +56,25 @@ def most_unfolded(size: int) -> int:
     return _MOST if size < _SMALL else size * _TIMES
 
 
-def _check_columns(schema: Any, path: Path) -> None:
-    """See that all columns hold text, numbers, truth values, lists or objects.
+def _columns(schema: Any, path: Path, left_out: list[str] | None) -> list[str]:
+    """The columns that hold text, numbers, truth values, lists or objects.
 
-    :raises DataError: naming the first that does not.
+    :raises DataError: naming the first that does not, unless such are left out.
     """
+    names = []
+    for field in schema:
+        if (fault := _type_fault(field)) is None:
+            names.append(field.name)
+        elif left_out is None:
+            message = f"is of type {fault[1]}; a column holds text, numbers, truth values, lists or objects"
+            raise DataError(message, file=path, field=f"column {fault[0]!r:.100}")
+        else:
+            left_out.append(field.name)
+    return names
+
+
+def _type_fault(field: Any) -> tuple[str, Any] | None:
+    """The first part of a column whose type JSON has not, and that type."""
     import pyarrow.types as kinds  # noqa: PLC0415
 
     plain = (
@@ -70,7 +87,7 @@ def _check_columns(schema: Any, path: Path) -> None:
         kinds.is_null,
     )
     lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
-    pending = [(field.name, field.type) for field in reversed(schema)]
+    pending = [(field.name, field.type)]
     while pending:
         name, kind = pending.pop()
         if kinds.is_dictionary(kind):
@@ -80,8 +97,8 @@ def _check_columns(schema: Any, path: Path) -> None:
         elif any(test(kind) for test in lists):
             pending.append((f"{name}[]", kind.value_type))
         elif not any(test(kind) for test in plain):
-            message = f"is of type {kind}; a column holds text, numbers, truth values, lists or objects"
-            raise DataError(message, file=path, field=f"column {name!r:.100}")
+            return name, kind
+    return None
 
 
 def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
@@ -100,9 +117,9 @@ def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
     return max(1, min(_MOST_ROWS, _AT_ONCE // largest))
 
 
-def _rows(parquet: Any, at_once: int, most: int, path: Path) -> Iterator[dict[str, Any]]:
+def _rows(parquet: Any, at_once: int, most: int, path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
     unfolded = number = 0
-    for batch in parquet.iter_batches(batch_size=at_once):
+    for batch in parquet.iter_batches(batch_size=at_once, columns=names):
         unfolded += batch.nbytes + _ROW * batch.num_rows
         if unfolded > most:
             message = f"its rows unfold to more than {most} bytes; write it in several files, or as JSON lines"

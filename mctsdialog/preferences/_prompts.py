@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from mctsdialog.dialogue import Domain, StrategySet, Turn
 
-_STRATEGY = re.compile(r"\s*[(\[]([^()\[\]\n]{1,80})[)\]]\s*:?\s*")
+_STRATEGY = re.compile(r"\s*[(\[（［【]([^()\[\]（）［］【】\n]{1,80})[)\]）］】]\s*[:：]?\s*")
 
 
 def system_prompt(domain: Domain) -> str:

@@ -445,10 +445,92 @@ def test_what_is_refused_says_what_it_is(write, content, message):
         read_dialogues(write(content, "d.json"))
 
 
-def test_a_folder_names_its_files(tmp_path, write):
-    write([esconv(SAD, HEARD)], "train.json")
-    with pytest.raises(DialogueError, match=r"is a folder; name one file of it: train\.json"):
-        read_dialogues(tmp_path)
+def test_a_folder_is_read_file_by_file(tmp_path, write):
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    write([esconv(SAD, HEARD)], "set/data/b.json")
+    write([esconv(SAD, HEARD, id="x"), esconv(SAD, {})], "set/data/a.jsonl")
+    write({"features": []}, "set/dataset_info.json")
+    with pytest.raises(DialogueError, match=r"data/a\.jsonl: line 2: dialog\[1\].speaker: is missing"):
+        read_dialogues(tmp_path / "set")
+    found = read_dialogues(tmp_path / "set", lenient=True)
+    assert [each.id for each in found] == ["x", "set-0002"]
+    (folder / "b.json").write_text("[")
+    with pytest.raises(DialogueError, match=r"b\.json: line 1: is not JSON"):
+        read_dialogues(tmp_path / "set", lenient=True)
+    for file in folder.iterdir():
+        file.unlink()
+    with pytest.raises(DialogueError, match="is a folder without files of dialogues"):
+        read_dialogues(tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.csv", "d.parquet", "d.gz", "d"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_name_of_a_file_does_not_count(tmp_path, name, indent):
+    path = tmp_path / name
+    path.write_text(json.dumps([esconv(SAD, HEARD)] * 2, indent=indent))
+    assert [plain(each) for each in read_dialogues(path)] == [SAID, SAID]
+
+
+@pytest.mark.parametrize("head", ["Dialogue_ID,Speaker,Text,Strategy", "dialogue id,SPEAKER,Text ,strategy"])
+def test_columns_in_any_letter_case(write, head):
+    found = read_dialogues(
+        write(f"{head}\nd1,Seeker:,I am sad.,\nd1,Supporter,I hear you.,Question\n", "d.csv"), domain=ESCONV
+    )
+    assert (plain(found[0]), found[0].id) == (SAID, "d1")
+
+
+def test_keys_in_any_letter_case(write):
+    item = {"Conversations": [{"From": "human", "Value": "I am sad."}, {"From": "gpt", "Value": "I hear you."}]}
+    assert plain(read_dialogues(write([item]), unlabelled=True)[0])[1] == ("supporter", "I hear you.", None)
+
+
+EXCHANGES = [
+    {"conversation": [{"system": "Be kind.", "input": "I am sad.", "output": "I hear you.", "strategy": "Question"}]},
+    {"instruction": "I am sad.", "input": "", "output": "I hear you.", "history": []},
+    {"prompt": "b", "response": "c", "history": [["I am sad.", "I hear you."]]},
+]
+
+
+@pytest.mark.parametrize("item", EXCHANGES, ids=["xtuner", "alpaca", "chatglm"])
+def test_what_one_side_says_with_the_answer(write, item):
+    found = read_dialogues(write([item]), domain=ESCONV, unlabelled=True)
+    assert [each[:2] for each in plain(found[0])[:2]] == [each[:2] for each in SAID]
+    assert found.report.system_messages == ("conversation" in item)
+    assert found.report.keys_ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference pairs, not dialogues"),
+        ({"instruction": "a", "input": "", "output": "b"}, r"instructions with answers \(Alpaca\), not dialogues"),
+        ({"question": "a", "answer": "b"}, "questions with answers"),
+        ({"schema": "mctsdialog.tree", "nodes": []}, "conversation trees of mctsdialog"),
+    ],
+)
+def test_data_of_another_kind_is_named(write, item, what):
+    with pytest.raises(DialogueError, match=what):
+        read_dialogues(write([item]))
+
+
+def test_columns_that_json_has_not_are_counted(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"dialog": [[SAD], [SAD]], "when": pa.array([1, 2], pa.timestamp("s"))})
+    pq.write_table(table, tmp_path / "d.parquet")
+    found = read_dialogues(tmp_path / "d.parquet", unlabelled=True)
+    assert found.report.keys_ignored == {"when": 2}
+
+
+def test_several_labels_under_the_keys_of_multiesc(write):
+    reply = {
+        "speaker": "sys",
+        "text": "I hear you.",
+        "strategy": "Question",
+        "all_strategy": ["Question", "Information"],
+    }
+    found = read_dialogues(write([esconv(SAD, reply)]))
+    assert (found[0].turns[1].strategy, found[0].turns[1].also) == ("Question", ("Information",))
 
 
 def test_chinese_dialogues_and_labels(case):

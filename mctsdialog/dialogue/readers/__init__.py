@@ -74,8 +74,8 @@ def read_dialogues(
     :raises DomainError: when there is no domain of the given name.
     :raises ConfigError: for an unknown ``format`` or a malformed ``map``, and where an optional package is missing.
     """
-    items, reading = _opened(path, format, domain, lenient, map, unlabelled, transform)
-    dialogues = tuple(reading.read_all(items))
+    reading = _opened(path, format, domain, lenient, map, unlabelled, transform)
+    dialogues = tuple(reading.read_all())
     return DialogueSet(dialogues, reading.domain, reading.report())
 
 
@@ -97,12 +97,12 @@ def stream_dialogues(
     :returns: what can be gone through any number of times.
     :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
     """
-    items, reading = _opened(path, format, domain, lenient, map, unlabelled, transform)
-    for _ in reading.read_all(items):
+    reading = _opened(path, format, domain, lenient, map, unlabelled, transform)
+    for _ in reading.read_all():
         pass
 
     def again() -> Iterator[Dialogue]:
-        return reading.again().read_all(items)
+        return reading.again().read_all()
 
     return DialogueStream(again, reading.domain, reading.report())
 
@@ -119,10 +119,10 @@ def inspect_dialogues(
     :param path: and the others, as for :func:`read_dialogues`.
     :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
     """
-    items, reading = _opened(path, format, domain, True, map, True, None)
+    reading = _opened(path, format, domain, True, map, True, None)
     shown: list[Dialogue] = []
     dialogues = turns = supporter = labelled = 0
-    for dialogue in reading.read_all(items):
+    for dialogue in reading.read_all():
         dialogues += 1
         turns += len(dialogue.turns)
         supporter += sum(turn.speaker == "supporter" for turn in dialogue.turns)
@@ -130,7 +130,7 @@ def inspect_dialogues(
         if len(shown) < SHOWN:
             shown.append(dialogue)
     strict = reading.again(unlabelled=False)
-    for _ in strict.read_all(items):
+    for _ in strict.read_all():
         pass
     reader = reading.reader
     return Inspection(
@@ -155,7 +155,7 @@ def _opened(
     map: KeyMap | str | None,
     unlabelled: bool,
     transform: Transform | None,
-) -> tuple[Items, Reading]:
+) -> Reading:
     keys = KeyMap.parse(map) if isinstance(map, str) else map
     named = get_domain(domain) if isinstance(domain, str) else domain
     options = Options(format, named, lenient, keys, unlabelled, transform)
@@ -163,10 +163,10 @@ def _opened(
     if place.startswith(PREFIX):
         name = place.removeprefix(PREFIX)
         items = Items(Path(place), HubItems(name), keys)
-        return items, Reading(items, place, Path(name.partition("@")[0]).name, name, options)
+        return Reading(items, place, Path(name.partition("@")[0]).name, name, options)
     file = Path(path)
     items = Items.of(file, lenient=lenient, map=keys)
-    return items, Reading(items, str(file), _writable(stem_of(file)), _writable(file.name), options)
+    return Reading(items, str(file), _writable(stem_of(file)), _writable(file.name), options)
 
 
 def _writable(name: str) -> str:

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,15 @@ from mctsdialog.files._parquet import most_unfolded, parquet_rows
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
 _TABLE_SUFFIXES = (".csv", ".tsv")
+_DATA_SUFFIXES = (".json", *_LINE_SUFFIXES, *_TABLE_SUFFIXES, ".parquet", ".txt")
+_DESCRIPTIONS = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "README.txt",
+    "LICENSE.txt",
+)
 _DELIMITERS = ("\t", ",", ";")
 
 MOST_MALFORMED = 10_000
@@ -73,6 +82,8 @@ def open_items(path: Path, *, lenient: bool) -> Iterable[RawItem]:
     :raises DialogueError: where there is no such file, or it is of a kind that is not read; some faults show only on
         going through the items.
     """
+    if path.is_dir():
+        return _Folder(path, lenient)
     with _as_dialogue_error(path), open_input(path) as file:
         head = file.read(8)
     if not head:
@@ -95,6 +106,36 @@ class _Again:
         return self.read()
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The items of all files of a folder, in the order of their names, as data sets come in parts.
+
+    :raises DialogueError: where it holds none.
+    """
+
+    path: Path
+    lenient: bool
+
+    def __post_init__(self) -> None:
+        if not self.files():
+            raise DialogueError(
+                "is a folder without files of dialogues (JSON, JSON lines, CSV, Parquet)", file=self.path
+            )
+
+    def files(self) -> list[Path]:
+        """Its data files; descriptions that hubs keep beside them are left out."""
+        found = (each for each in self.path.rglob("*") if each.is_file() and suffix_of(each) in _DATA_SUFFIXES)
+        return sorted(each for each in found if each.name not in _DESCRIPTIONS and not each.name.startswith("."))
+
+    def __iter__(self) -> Iterator[RawItem]:
+        for file in self.files():
+            name = clip(str(file.relative_to(self.path)))
+            for item in open_items(file, lenient=self.lenient):
+                yield replace(
+                    item, label=f"{name}: {f'item {item.label}' if isinstance(item.label, int) else item.label}"
+                )
+
+
 def suffix_of(path: Path) -> str:
     """The suffix of what is in a file, without that of gzip."""
     return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
@@ -113,21 +154,13 @@ def _as_dialogue_error(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DialogueError("there is no such file", file=path) from error
     except IsADirectoryError as error:
-        raise DialogueError(_what_is_in(path), file=path) from error
+        raise DialogueError("is a folder; name one file of dialogues", file=path) from error
     except UnicodeDecodeError as error:
         raise DialogueError(_not_text(error), file=path) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DialogueError(f"is a damaged gzip file: {error}", file=path) from error
     except OSError as error:
         raise DialogueError(f"cannot be read: {error.strerror or error}", file=path) from error
-
-
-def _what_is_in(folder: Path) -> str:
-    suffixes = (".json", *_LINE_SUFFIXES, *_TABLE_SUFFIXES, ".parquet", ".txt", ".gz")
-    names = sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.name.endswith(suffixes))
-    if not names:
-        return "is a folder; name one file of dialogues"
-    return f"is a folder; name one file of it: {', '.join(map(clip, names[:5]))}{', ...' if len(names) > 5 else ''}"
 
 
 def _not_text(error: UnicodeDecodeError) -> str:
@@ -179,14 +212,20 @@ def _text_items(path: Path, lenient: bool) -> Iterable[RawItem]:
     """The items of a text: JSON lines, a table, or one JSON value."""
     first, second = _first_lines(path)
     suffix = suffix_of(path)
-    if suffix in _LINE_SUFFIXES or _is_line(first, second):
+    alone = not second and first.lstrip().startswith("[")
+    if _is_line(first, second) or (suffix in _LINE_SUFFIXES and not alone and not _is_begun(first)):
         return _Again(lambda: _lines(path, lenient))
     if first.lstrip()[:1] not in ("{", "["):
         delimiter = _delimiter(first, suffix, second)
         if delimiter is not None:
             return _Again(lambda: _table(path, delimiter, lenient))
         _refuse_yaml(path, first, second)
-    return _held(path, lenient)
+    try:
+        return _held(path)
+    except DialogueError:
+        if suffix not in _LINE_SUFFIXES:
+            raise
+    return _Again(lambda: _lines(path, lenient))  # which is what its name says that it is
 
 
 def _first_lines(path: Path) -> tuple[str, str]:
@@ -208,6 +247,11 @@ def _is_line(first: str, second: str) -> bool:
     return bool(second) and (_whole(first) or (first.lstrip()[:1] in ("{", "/", "#") and _whole(second)))
 
 
+def _is_begun(line: str) -> bool:
+    """Whether a line looks like the beginning of a JSON value of several lines."""
+    return line.lstrip()[:1] in ("{", "[") and not _whole(line)
+
+
 def _whole(line: str) -> bool:
     if line[:1] not in ("{", "["):
         return False
@@ -217,7 +261,7 @@ def _whole(line: str) -> bool:
         return False
 
 
-def _held(path: Path, lenient: bool) -> list[RawItem]:
+def _held(path: Path) -> list[RawItem]:
     """The members of a JSON list, or one object by itself."""
     with _opened(path) as file:
         text = file.read().decode("utf-8-sig")
@@ -324,8 +368,10 @@ _YAML_KEY = re.compile(r"\s*-?\s*[A-Za-z_]+:(\s|$)")
 def _rows(path: Path) -> Iterator[RawItem]:
     with _as_dialogue_error(path):
         try:
-            for number, row in enumerate(parquet_rows(path)):
-                yield RawItem(number, row)
+            left_out: list[str] = []
+            for number, row in enumerate(parquet_rows(path, left_out)):
+                counts = tuple(("keys_ignored", clip(name), 1) for name in left_out)
+                yield RawItem(number, row, None, counts)
         except DialogueError:
             raise
         except DataError as error:

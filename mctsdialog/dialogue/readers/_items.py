@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -75,6 +75,11 @@ class _Survey:
             raise found.error
         return found
 
+    @property
+    def known(self) -> bool:
+        """Whether the form of any item can be told."""
+        return bool(self.certain or self.likely or self.starts)
+
     def _look_at(self, value: object) -> None:
         if not self.first:
             self.first.append(value)
@@ -102,6 +107,11 @@ class Reading:
 
     def __init__(self, items: Items, name: str, stem: str, source: str, options: Options) -> None:
         survey = _Survey.of(items, options.lenient)
+        if not survey.known and options.format == "auto":
+            loose = replace(items, loose=True)
+            again = _Survey.of(loose, options.lenient)
+            items, survey = (loose, again) if again.known else (items, survey)
+        self.items = items
         self.reader = _reader(survey, options, name)
         self.domain = options.domain or _chinese(items, self.reader, _native_domain(self.reader, survey, name))
         self.options = options
@@ -120,9 +130,9 @@ class Reading:
         made._tally, made._ids, made._seen, made._kept = Tally(), {}, 0, 0
         return made
 
-    def read_all(self, items: Iterable[RawItem]) -> Iterator[Dialogue]:
+    def read_all(self) -> Iterator[Dialogue]:
         """The dialogues that are kept."""
-        for item in items:
+        for item in self.items:
             self._seen += 1
             dialogue = self._read_or_skip(self._seen - 1, item)
             if dialogue is not None:
@@ -218,11 +228,28 @@ def _detected(survey: _Survey, file: str) -> str:
     if survey.starts:
         return "chat"
     value = survey.first[0]
+    if isinstance(value, dict) and (other := _other_data(value)):
+        raise DialogueError(f"its items are {other}", file=file)
     if isinstance(value, dict):
         seen = f"keys {', '.join(map(clip, list(value)[:8]))}{', ...' if len(value) > 8 else ''}"
     else:
         seen = kind_of(value)
     raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {HOW_TO_MAP}", file=file)
+
+
+_OTHER_DATA = (
+    ({"chosen", "rejected"}, "preference pairs, not dialogues; train on them with cso_train"),
+    ({"chosen", "reject"}, "preference pairs, not dialogues; train on them with cso_train"),
+    ({"prompt", "completion"}, "prompts with completions, not dialogues"),
+    ({"instruction", "output"}, "instructions with answers (Alpaca), not dialogues"),
+    ({"question", "answer"}, "questions with answers, not dialogues"),
+    ({"schema", "nodes"}, "conversation trees of mctsdialog, not dialogues; see mctsdialog show"),
+)
+
+
+def _other_data(value: Mapping[str, object]) -> str | None:
+    """What an item is that is no dialogue, where that can be told from its keys."""
+    return next((what for keys, what in _OTHER_DATA if keys <= value.keys()), None)
 
 
 def _chinese(items: Iterable[RawItem], reader: Reader, domain: Domain) -> Domain:

@@ -309,7 +309,7 @@ class _Reading:
         if self.form.sides_at:
             role = at(self.item, self.form.sides_at.format(name))
             name = role if isinstance(role, str) else name
-        side = self.sides.get(name.casefold())
+        side = self.sides.get(name.casefold().rstrip(":： "))
         if side is None:
             what = "is null" if value is None else f"is {clip(name)!r}" if name else "is blank"
             how = f"; say whose it is: seeker={clip(name)} or supporter={clip(name)} in the map" if name else ""

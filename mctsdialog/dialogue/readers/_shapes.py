@@ -18,6 +18,14 @@ _SPEAKERS = frozenset(key for form in FORMS.values() if ROWS in form.map.turns f
 _TEXTS = frozenset(key for form in FORMS.values() if ROWS in form.map.turns for key in form.map.text)
 _EXTES = {"user", "ai", "assistant", "aistrategy", "assistantstrategy", "strategy"}
 _ABSENT = object()
+_PARTS = ("turns", "speaker", "text", "strategy", "also", "scene", "description", "id", "source", "dialogue")
+_CASES = {
+    path.casefold(): path
+    for path in (*GROUP_KEYS, *(path for form in FORMS.values() for part in _PARTS for path in getattr(form.map, part)))
+    if path.islower()
+}
+"""Keys that are known, by their letters alone."""
+
 _SPOKEN = {"user", "ai", "assistant"}
 _WHOLE = {*TURN_KEYS, "content", "pairs", "utterances", "agent_turn", "events"}
 
@@ -29,11 +37,13 @@ class Items:
     :param path: the file.
     :param raw: what stands in it.
     :param map: what its keys mean, where the caller said so.
+    :param loose: whether keys are taken in any letter case.
     """
 
     path: Path
     raw: Iterable[RawItem]
     map: KeyMap | None = None
+    loose: bool = False
 
     @classmethod
     def of(cls, path: Path, *, lenient: bool, map: KeyMap | None = None) -> Items:
@@ -66,7 +76,7 @@ class Items:
         """An item without what it is wrapped in, and the dialogue that it is a turn of; None for one that is none."""
         if item.error is not None or not item.value:
             return item, None
-        value = self._unpacked(item.value)
+        value = self._unpacked(_known_case(item.value) if self.loose else item.value)
         return (item if value is item.value else replace(item, value=value)), self._row(value)
 
     def _unpacked(self, value: object) -> object:
@@ -80,6 +90,7 @@ class Items:
         if isinstance(value, list) and value:
             return _as_item(value)
         if isinstance(value, dict):
+            value = _with_messages(value)
             turns = TURN_KEYS | set(self.map.turns) if self.map else TURN_KEYS
             if turns.isdisjoint(value):
                 return value
@@ -101,6 +112,64 @@ class Items:
         if is_turn(value):
             return ("row", _group_of(value, GROUP_KEYS))
         return ("extes",) if _is_extes_turn(value) else None
+
+
+def _known_case(value: Any, depth: int = 3) -> Any:
+    """A value with the keys that are known in the letter case in which they are known."""
+    if isinstance(value, list) and depth:
+        return [_known_case(each, depth - 1) for each in value]
+    if not isinstance(value, dict) or not depth:
+        return value
+    names = {key: _CASES.get(key.strip().casefold().replace(" ", "_"), key) for key in value}
+    if len(set(names.values())) < len(names):
+        return value
+    return {names[key]: _known_case(each, depth - 1) for key, each in value.items()}
+
+
+def _with_messages(value: dict[str, Any]) -> dict[str, Any]:
+    """A dialogue that pairs what one side says with the other's answer, as one of messages.
+
+    ``{"conversation": [{"system"?, "input", "output"}, ...]}``, and ``{"instruction", "input"?, "output", "history":
+    [[said, answer], ...]}``.
+    """
+    for key in ("conversation", "conversations"):
+        turns = value.get(key)
+        if (
+            isinstance(turns, list)
+            and turns
+            and all(isinstance(each, dict) and each.keys() >= _ASKED for each in turns)
+        ):
+            said = [message for each in turns for message in _exchange(each["input"], each["output"], each)]
+            return {**{name: each for name, each in value.items() if name != key}, "messages": said}
+    history = value.get("history")
+    asked = next((key for key in ("instruction", "prompt") if key in value), None)
+    answer = next((key for key in ("output", "response") if key in value), None)
+    if isinstance(history, list) and asked and answer and all(_is_exchange(each) for each in history):
+        said = [message for each in history for message in _exchange(*each)]
+        last = (
+            "\n".join(filter(None, (value[asked], value.get("input"))))
+            if isinstance(value[asked], str)
+            else value[asked]
+        )
+        said += _exchange(last, value[answer])
+        rest = {name: each for name, each in value.items() if name not in ("history", asked, "input", answer)}
+        return {**rest, "messages": said}
+    return value
+
+
+_ASKED = {"input", "output"}
+
+
+def _is_exchange(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
+def _exchange(asked: object, answer: object, about: Mapping[str, object] | None = None) -> list[dict[str, object]]:
+    """What one side says, where it says something, and the other's answer with what else is known of it."""
+    more = {key: each for key, each in (about or {}).items() if key not in ("input", "output", "system")}
+    system = [{"role": "system", "content": about["system"]}] if about and about.get("system") else []
+    user = [{"role": "user", "content": asked}] if asked not in (None, "") else []
+    return [*system, *user, {"role": "assistant", "content": answer, **more}]
 
 
 def is_turn(value: Mapping[str, object]) -> bool:
