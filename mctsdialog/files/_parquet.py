@@ -16,6 +16,7 @@ from mctsdialog.files._parquet_footer import Chunk, column_chunks
 
 _SMALL = 5_000_000  # bytes of a file
 _MOST = 128 * 1024**2  # bytes that the rows of a small file may have
+_MOST_STREAMED = 8 * _MOST
 _TIMES = 200  # so many times the file's size a larger one's rows may have
 _ROW = 1200  # what a row counts beside its texts and numbers: its time
 _AT_ONCE = 16 * 1024**2  # bytes of one batch
@@ -26,8 +27,8 @@ _MOST_VALUES = 2_000_000  # of one column in a group of rows
 def parquet_rows(path: Path, left_out: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, as JSON values but for numbers that are none.
 
-    :param left_out: takes the names of columns of a type that JSON has not (times, bytes), which are then not read;
-        None to raise for them.
+    :param left_out: for readers that hold no rows: takes the names of columns of a type that JSON has not (times,
+        bytes), which are then not read. None to raise for them.
 
     :raises DataError: for a file that is damaged, has columns of a type that JSON has not, or unfolds to too much.
     :raises ConfigError: where pyarrow is not installed.
@@ -44,16 +45,19 @@ def parquet_rows(path: Path, left_out: list[str] | None = None) -> Iterator[dict
             at_once = _rows_at_once(column_chunks(file), size, path)
             with pq.ParquetFile(file) as parquet:
                 columns = _columns(parquet.schema_arrow, path, left_out)
-                yield from _rows(parquet, at_once, most_unfolded(size), path, columns)
+                yield from _rows(parquet, at_once, most_unfolded(size, streamed=left_out is not None), path, columns)
         except DataError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:  # OSError: a damaged page; ValueError: a damaged name
             raise DataError(f"is not a sound Parquet file: {str(error).partition(chr(10))[0]}", file=path) from error
 
 
-def most_unfolded(size: int) -> int:
-    """The most bytes that a packed file of ``size`` may unfold to: no file of texts packs to less."""
-    return _MOST if size < _SMALL else size * _TIMES
+def most_unfolded(size: int, *, streamed: bool = False) -> int:
+    """The most bytes that a packed file of ``size`` may unfold to: hardly any file of texts packs to less.
+
+    :param streamed: whether what unfolds is not held, so that it costs time alone; a small file may then hold more.
+    """
+    return max(_MOST_STREAMED if streamed else _MOST, size * _TIMES if size >= _SMALL else 0)
 
 
 def _columns(schema: Any, path: Path, left_out: list[str] | None) -> list[str]:
@@ -119,7 +123,7 @@ def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
 
 def _rows(parquet: Any, at_once: int, most: int, path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
     unfolded = number = 0
-    for batch in parquet.iter_batches(batch_size=at_once, columns=names):
+    for batch in parquet.iter_batches(batch_size=at_once, columns=names, use_threads=False):
         unfolded += batch.nbytes + _ROW * batch.num_rows
         if unfolded > most:
             message = f"its rows unfold to more than {most} bytes; write it in several files, or as JSON lines"

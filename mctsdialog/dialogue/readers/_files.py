@@ -185,7 +185,27 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
             return
         with gzip.GzipFile(fileobj=file) as unpacked:
-            yield io.BufferedReader(_Bounded(unpacked, most_unfolded(size), path))
+            yield io.BufferedReader(_Bounded(unpacked, most_unfolded(size, streamed=True), path))
+
+
+def _at_once(file: BinaryIO, path: Path) -> bytes:
+    """All of a file, where that is no more than a packed one may hold."""
+    most = most_unfolded(path.stat().st_size)
+    content = (
+        file.read(most + 1) if isinstance(file, io.BufferedReader) and isinstance(file.raw, _Bounded) else file.read()
+    )
+    if len(content) > most and len(content) > path.stat().st_size:
+        raise DialogueError(f"unpacks to more than {most} bytes of one JSON value; save it as JSON lines", file=path)
+    return content
+
+
+def _byte_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The lines of a file; a packed file may have a line as long as a packed value."""
+    most = max(most_unfolded(path.stat().st_size), path.stat().st_size)
+    while line := file.readline(most + 1):
+        if len(line) > most:
+            raise DialogueError(f"has a line of more than {most} bytes", file=path)
+        yield line
 
 
 class _Bounded(io.RawIOBase):
@@ -232,7 +252,7 @@ def _first_lines(path: Path) -> tuple[str, str]:
     """The first two lines that are not blank."""
     found: list[str] = []
     with _opened(path) as file:
-        for line in file:
+        for line in _byte_lines(file, path):
             if line.strip(b" \t\r\n" + _BOM):
                 found.append(line.decode("utf-8-sig" if not found else "utf-8", "replace"))
             if len(found) == 2:
@@ -264,7 +284,7 @@ def _whole(line: str) -> bool:
 def _held(path: Path) -> list[RawItem]:
     """The members of a JSON list, or one object by itself."""
     with _opened(path) as file:
-        text = file.read().decode("utf-8-sig")
+        text = _at_once(file, path).decode("utf-8-sig")
     try:
         value = parse_value(text)
     except ValueError as error:
@@ -312,7 +332,7 @@ def _lines(path: Path, lenient: bool) -> Iterator[RawItem]:
 
 def _decoded(path: Path) -> Iterator[str]:
     with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_byte_lines(file, path), start=1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
