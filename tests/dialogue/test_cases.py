@@ -360,6 +360,8 @@ def test_lines_of_python_literals(write):
         {"data": [esconv(SAD, HEARD)], "version": "1"},
         {"train": [esconv(SAD, HEARD)], "test": []},
         {"a": esconv(SAD, HEARD), "b": esconv(SAD, HEARD)},
+        {"data": {"train": [esconv(SAD, HEARD)]}},
+        {"conversations": [esconv(SAD, HEARD)]},
     ],
 )
 def test_objects_that_wrap_dialogues(write, value):
@@ -438,6 +440,12 @@ def test_a_transform_sees_every_dialogue(write):
         ('[\n {"a": 1},\n {"a": "x"', "line 3: is not JSON.*the rest was cut off"),
         ("name,text\nx,y,z\n", "line 2: has 3 cells; there are 2 columns"),
         ("scene: Work\ndescription: x\n", "looks like YAML"),
+        ('[\n{"a": 1}\n{"b": 2}\n]', "line 3: is not JSON.*a comma is missing before it"),
+        ('[{"a": "so "called" x"}]', "line 1: is not JSON.*a quotation mark inside a text"),
+        ('[{"a": "so', "line 1: is not JSON.*Unterminated string starting at column 8.*has no end"),
+        ("<!DOCTYPE html><html>", "a web page or XML; download the file itself"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a pointer to it \(Git LFS\)"),
+        ("Client: I am sad.\nTherapist: I hear you.\n", "a plain transcript; save it as a table"),
         ("a,b\n1,2\n", r"keys a, b\); say which key holds what"),
     ],
 )
@@ -542,3 +550,18 @@ def test_chinese_dialogues_and_labels(case):
     (found,) = read_dialogues(case("17-chinese-esconv/zh_speakers.json"))
     assert plain(found)[1] == ("supporter", "什么时候知道结果？", "提问")
     assert get_domain("esconv-zh").strategies.resolve("Question") == "提问"
+
+
+def test_messages_of_tools_are_counted(write):
+    talk = [*OPENAI[:2], {"role": "tool", "content": "17 degrees"}, OPENAI[2]]
+    found = read_dialogues(write([{"messages": talk}]), domain=ESCONV)
+    assert (plain(found[0]), found.report.system_messages) == (SAID, 2)
+
+
+def test_turns_under_another_key(write):
+    talk = [
+        {"speaker": "client", "utterance": "I am sad."},
+        {"speaker": "counselor", "utterance": "I hear you.", "label": "Question"},
+    ]
+    found = read_dialogues(write([{"utterances": talk}, {"transcript": talk}]), domain=ESCONV)
+    assert [plain(each) for each in found] == [SAID, SAID]

@@ -125,7 +125,7 @@ def test_unknown_keys_are_named_or_counted(write, line, field, message):
         ({"turns": [{"speaker": "supporter", "text": "a", "strategy": {"x": 1}}]}, "turns[0].strategy"),
         ({"turns": [{"text": "a"}]}, "turns[0].speaker"),
         ({"turns": GOOD, "messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]}, "messages[1].role"),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "narrator", "content": "b"}]}, "messages[1].role"),
         ({"messages": [{"role": "user", "content": "a"}, {"content": "b"}]}, "messages[1].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"turns": GOOD, "scene": 1}, "scene"),

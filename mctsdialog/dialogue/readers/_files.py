@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from mctsdialog.dialogue.readers._common import kind_of
 from mctsdialog.dialogue.readers._json import parse_value, repeated_keys, what_is_wrong
+from mctsdialog.dialogue.readers._mapped import SPEAKER_NAMES
 from mctsdialog.dialogue.readers._report import clip
 from mctsdialog.errors import DataError, DialogueError
 from mctsdialog.files import open_input
@@ -239,7 +240,7 @@ def _text_items(path: Path, lenient: bool) -> Iterable[RawItem]:
         delimiter = _delimiter(first, suffix, second)
         if delimiter is not None:
             return _Again(lambda: _table(path, delimiter, lenient))
-        _refuse_yaml(path, first, second)
+        _refuse_other_text(path, first, second)
     try:
         return _held(path)
     except DialogueError:
@@ -374,7 +375,16 @@ def _table(path: Path, delimiter: str, lenient: bool) -> Iterator[RawItem]:
         raise DialogueError(f"is not a sound table: {error}", file=path, item=f"line {rows.line_num}") from error
 
 
-def _refuse_yaml(path: Path, first: str, second: str) -> None:
+def _refuse_other_text(path: Path, first: str, second: str) -> None:
+    """Name a text of a kind that is not read."""
+    begin = first.lstrip().lower()
+    if begin.startswith(("<!doctype", "<html", "<?xml")):
+        raise DialogueError("is not JSON but a web page or XML; download the file itself", file=path)
+    if begin.startswith("version https://git-lfs"):
+        raise DialogueError("is not the data but a pointer to it (Git LFS); run: git lfs pull", file=path)
+    if first.partition(":")[0].strip().casefold() in SPEAKER_NAMES:
+        message = "is not JSON but a plain transcript; save it as a table (CSV) with the columns speaker and text"
+        raise DialogueError(message, file=path)
     if first.startswith(("---", "- ", "%YAML")) or (_YAML_KEY.match(first) and _YAML_KEY.match(second)):
         raise DialogueError("is not JSON but looks like YAML; save it as JSON", file=path)
 

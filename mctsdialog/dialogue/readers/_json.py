@@ -50,29 +50,36 @@ def what_is_wrong(error: ValueError, text: str) -> str:
         digits = "; write so long a number as text" if "digits" in str(error) else ""
         return f"{error}{digits}"
     rest = text[error.pos :].lstrip()
+    said = error.msg.removesuffix(" at")
     if not rest:
-        return f"{error.msg} at column {error.colno}, where it ends; the rest was cut off"
+        return f"{said} at column {error.colno}, where it ends; the rest was cut off"
     shown = rest.partition("\n")[0]
     shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
     advice = _advice(error, text, rest)
-    return f"{error.msg} at column {error.colno}, where {shown!r} stands{f'; {advice}' if advice else ''}"
+    return f"{said} at column {error.colno}, where {shown!r} stands{f'; {advice}' if advice else ''}"
 
 
 def _advice(error: JSONDecodeError, text: str, rest: str) -> str:
-    before = text[: error.pos].rstrip()
-    if error.msg == "Extra data":
-        comma = rest[0] == ","
-        if rest.lstrip(",\n\r\t ")[:1] in ("{", "["):
-            what = "a comma and a second value follow" if comma else "a second value follows"
-            return f"{what} the first: put all into one list, [...], or each on a line of its own"
-        return "something follows the end of the first value"
-    if rest.startswith(("//", "/*", "#")):
-        return "JSON has no comments; remove them"
-    if error.msg.startswith("Invalid control character"):
-        return r"a tab or line end inside a text is written \t or \n"
-    if (rest[0] in "]}" and before.endswith(",")) or error.msg.startswith("Illegal trailing comma"):
-        return "remove the comma before it"
-    return "JSON has double quotation marks" if rest[0] in "'‘’“”" else ""
+    """What to do about a fault; "" where that is not known."""
+    before, begin = text[: error.pos].rstrip(), rest[0]
+    second = rest.lstrip(",\n\r\t ")[:1] in ("{", "[")
+    faults = (
+        (error.msg == "Extra data" and second, _TWO_VALUES.format("a comma and a" if begin == "," else "a")),
+        (error.msg == "Extra data", "something follows the end of the first value"),
+        (rest.startswith(("//", "/*", "#")), "JSON has no comments; remove them"),
+        (error.msg.startswith("Invalid control"), r"a tab or line end inside a text is written \t or \n"),
+        (begin in "]}" and before.endswith(","), "remove the comma before it"),
+        (error.msg.startswith("Illegal trailing comma"), "remove the comma before it"),
+        (error.msg.startswith("Unterminated string"), "the text that begins there has no end, or the file was cut off"),
+        (error.msg.startswith("Expecting ',' delimiter") and begin in "{[", "a comma is missing before it"),
+        (error.msg.startswith("Expecting ',' delimiter") and before.endswith('"'), _QUOTES),
+        (begin in "'‘’“”", "JSON has double quotation marks"),
+    )
+    return next((advice for there, advice in faults if there), "")
+
+
+_TWO_VALUES = "{} second value follows the first: put all into one list, [...], or each on a line of its own"
+_QUOTES = r"a quotation mark inside a text is written \", and between two values stands a comma"
 
 
 def repeated_keys(text: str, value: Any) -> dict[str, int]:

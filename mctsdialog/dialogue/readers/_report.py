@@ -41,7 +41,7 @@ class ReadReport:
     :param empty_entries: entries of a dialogue in which nobody speaks.
     :param keys_ignored: keys that mean nothing to the reader, and how often each was seen.
     :param keys_repeated: keys that stood twice in one object, where the last value counts, and how often.
-    :param system_messages: system messages, which are left out.
+    :param system_messages: messages of the system and of tools, which are left out.
     :param ids_renamed: ids that occurred before in the file and got a suffix (lenient reading only).
     :param malformed: items left out because they are malformed (lenient reading only).
     :param messages: what was wrong with the first of those.
@@ -100,7 +100,7 @@ class ReadReport:
         for title, count in (
             ("turns merged", self.turns_merged),
             ("empty entries", self.empty_entries),
-            ("system messages left out", self.system_messages),
+            ("system and tool messages left out", self.system_messages),
             ("ids renamed", self.ids_renamed),
             ("malformed items skipped", self.malformed),
         ):

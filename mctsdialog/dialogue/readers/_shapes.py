@@ -265,7 +265,8 @@ def _members(item: RawItem, path: Path, map: KeyMap | None) -> Iterator[RawItem]
     if map is not None and map.items:
         yield from _listed(item, map.items[0], at(value, map.items[0]), path)
         return
-    if _is_dialogue(value) or is_turn(value) or (map is not None and any(key in value for key in map.turns)):
+    mapped = map is not None and any(key in value for key in map.turns)
+    if mapped or is_turn(value) or (_is_dialogue(value) and not _is_shelf(value)):
         yield item
         return
     lists = {key: each for key, each in value.items() if isinstance(each, list) and any(_dialogues_in(each))}
@@ -278,8 +279,19 @@ def _members(item: RawItem, path: Path, map: KeyMap | None) -> Iterator[RawItem]
     elif len(value) > 1 and all(isinstance(each, dict) and _is_dialogue(each) for each in value.values()):
         for key, each in value.items():
             yield RawItem(clip(key), {"id": key, **each})
+    elif len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
+        yield from _members(replace(item, value=inner), path, map)
     else:
         yield item
+
+
+def _is_shelf(value: Mapping[str, object]) -> bool:
+    """Whether what looks like a dialogue's list of turns is a list of dialogues."""
+    lists = [each for key, each in value.items() if key in _WHOLE and isinstance(each, list) and each]
+    return bool(lists) and all(
+        isinstance(each[0], dict) and not is_turn(each[0]) and any(isinstance(each[0].get(key), list) for key in _WHOLE)
+        for each in lists
+    )
 
 
 def _dialogues_in(values: list[Any]) -> Iterator[bool]:
