@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 from cso_train.errors import TrainDataError
 from cso_train.methods import Kind
 from mctsdialog import Domain, PreferenceDataset, get_domain
+from mctsdialog._arguments import checked
 from mctsdialog.preferences import (
     FORMATS,
     PreferenceConfig,
@@ -116,6 +117,7 @@ def _kind_of_file(path: Path) -> Kind:
     return "preference" if found == "research" else cast("Kind", found)
 
 
+@checked()
 def load_data(
     paths: Sequence[str | Path],
     kind: Kind,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cso_train._progress import quiet_libraries
 from cso_train.errors import TrainModelError
+from mctsdialog._arguments import checked
 
 if TYPE_CHECKING:
     import torch
@@ -129,6 +130,7 @@ def load_model(
     return loaded
 
 
+@checked()
 def load_for_answers(name: str, adapter: str | Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model that is to answer, on the GPU where there is one, and its tokenizer.
 

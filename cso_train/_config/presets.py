@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cso_train.errors import PresetError
+from mctsdialog._arguments import checked
 from mctsdialog.files import parse_foreign_json, read_input
 
 
@@ -69,6 +70,7 @@ def preset_names() -> tuple[str, ...]:
     return tuple(_presets())
 
 
+@checked()
 def load_preset(name: str) -> Preset:
     """The preset of that name.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Never, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -203,7 +203,9 @@ class TrainConfig(BaseModel):
     report_to: tuple[Tracker, ...] = Field(default=(), description="where metrics are sent besides the log")
     run_name: str | None = Field(default=None, min_length=1, description="name of the run for the trackers")
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *unnamed: Never, **values: Any) -> None:
+        if unnamed:
+            raise TrainConfigError("TrainConfig takes its settings by name: TrainConfig(model=...)")
         check_names(values)
         try:
             super().__init__(**values)
@@ -211,6 +213,9 @@ class TrainConfig(BaseModel):
             raise _config_error(error) from error
         _check_unused(self)
         _check_combinations(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TrainConfigError(f"TrainConfig cannot be changed; make another: config.replace({name}=...)", field=name)
 
     @field_validator("method")
     @classmethod

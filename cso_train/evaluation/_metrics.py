@@ -15,7 +15,9 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from cso_train.evaluation._bias import preference_bias
 from cso_train.evaluation._rouge import rouge_l
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import StrategySet
+from mctsdialog.errors import ConfigError
 from mctsdialog.files import dotted, first_fault, parse_json
 from mctsdialog.preferences import parse_reply
 
@@ -116,6 +118,7 @@ class Evaluation:
         return found
 
     @classmethod
+    @checked()
     def from_json(cls, text: str) -> Evaluation:
         """The scores that :meth:`to_json` gave.
 
@@ -124,6 +127,7 @@ class Evaluation:
         return cls.from_dict(parse_json(text))
 
 
+@checked(items=False)
 def strategy_scores(
     gold: Sequence[str], predicted: Sequence[str | None], names: Sequence[str]
 ) -> tuple[StrategyScore, ...]:
@@ -172,6 +176,7 @@ def confusion_matrix(
     return tuple(tuple(row) for row in counts)
 
 
+@checked()
 def bootstrap_interval(
     count: int,
     metric: Callable[[Sequence[int]], float],
@@ -209,6 +214,7 @@ def pooled_mean(totals: Sequence[float], sizes: Sequence[int], *, resamples: int
     return bootstrap_interval(len(totals), mean, resamples=resamples, seed=seed)
 
 
+@checked()
 def evaluate_replies(
     gold: Sequence[tuple[str, str]],
     replies: Sequence[str],
@@ -224,13 +230,13 @@ def evaluate_replies(
     :param replies: what the model said, ``(Strategy) text``.
     :param resamples: bootstrap samples of the contexts, drawn by ``seed``; 0 for none (the interval is the value).
     :param level: of the percentile intervals, in (0, 1).
-    :raises ValueError: for a gold strategy that is not in the set, lists of different lengths or empty ones, and
+    :raises ConfigError: for a gold strategy that is not in the set, lists of different lengths or empty ones, and
         ``resamples`` or ``level`` out of range.
     """
     names = strategies.names
     unknown = {strategy for strategy, _ in gold} - set(names)
     if unknown or len(gold) != len(replies) or not gold:
-        raise ValueError(
+        raise ConfigError(
             f"{len(replies)} replies to {len(gold)} contexts; strategies not in the set: {sorted(unknown)}"
         )
     parsed = [parse_reply(reply, strategies) for reply in replies]
@@ -277,7 +283,7 @@ def _intervals(
 ) -> list[Interval]:
     """Several metrics of the same samples."""
     if not 0 < level < 1:
-        raise ValueError(f"the level of an interval must lie between 0 and 1, not {level}")
+        raise ConfigError(f"the level of an interval must lie between 0 and 1, not {level}")
     values = metrics(every)
     drawn = zip(*map(metrics, samples), strict=True) if samples else ((value,) for value in values)
     edge = (1 - level) / 2
@@ -289,7 +295,7 @@ def _intervals(
 
 def _resamples(count: int, resamples: int, seed: int) -> list[list[int]]:
     if count < 1 or resamples < 0:
-        raise ValueError(f"{resamples} resamples of {count} items; there must be 0 or more of 1 or more")
+        raise ConfigError(f"{resamples} resamples of {count} items; there must be 0 or more of 1 or more")
     generator = random.Random(seed)  # noqa: S311  # no secret
     return [generator.choices(range(count), k=count) for _ in range(resamples)]
 

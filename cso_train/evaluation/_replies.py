@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import anyio.to_thread
 
 from cso_train._chat import ChatFormat, Messages
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, MessageRole, Sampling
 
@@ -29,6 +30,7 @@ class Replies(Protocol):
         ...
 
 
+@checked()
 class TransformersReplies:
     """A transformers model in this process, several prompts at once.
 
@@ -127,6 +129,7 @@ class TransformersReplies:
         return cast(str, self._tokenizer.apply_chat_template(self._chat.messages(prompt), **options))
 
 
+@checked()
 class ServerReplies:
     """A model behind a server, many calls at once, through mctsdialog's stack of cache, limits and retries.
 

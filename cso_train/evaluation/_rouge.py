@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
+from mctsdialog._arguments import checked
 from mctsdialog.segments import terms
 
 _MOST_WORDS = 10_000  # what is compared takes time with the square of their number
 
 
+@checked()
 def rouge_l(prediction: str, reference: str) -> float:
     """ROUGE-L's F-measure, from 0 to 1: words case folded, letters and digits alone, no stemming.
 

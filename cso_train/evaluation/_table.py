@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from cso_train.evaluation._metrics import Evaluation, Interval
+from mctsdialog._arguments import checked
 from mctsdialog.text import markdown_line, visible
 
 COLUMNS = (
@@ -35,6 +36,7 @@ _LATEX = {
 }
 
 
+@checked()
 def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = True) -> str:
     """Rows of models as Markdown; the best of a column is bold, a saturated B has a dagger."""
     head = ["model", *(f"{name} {'↑' if up else '↓'}" for name, _, up in COLUMNS), "unparsed", "n"]
@@ -53,6 +55,7 @@ def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = T
     return "\n".join(lines) + "\n"
 
 
+@checked()
 def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
     """Rows of models as a LaTeX tabular (package booktabs), marked as :func:`markdown_table` marks them."""
     arrows = {True: r"$\uparrow$", False: r"$\downarrow$"}
@@ -70,11 +73,13 @@ def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
+@checked()
 def json_table(evaluations: Mapping[str, Evaluation]) -> str:
     """All scores by model as JSON."""
     return json.dumps({name: each.to_dict() for name, each in evaluations.items()}, ensure_ascii=False, indent=1) + "\n"
 
 
+@checked()
 def strategy_table(evaluation: Evaluation) -> str:
     """One model's scores by strategy, and its confusion matrix, as Markdown."""
     lines = ["| strategy | precision | recall | F1 | wanted | named | p |", "|---|---:|---:|---:|---:|---:|---:|"]

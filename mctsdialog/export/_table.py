@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog.files import atomic_file
 from mctsdialog.files._arrow import write_parquet
 from mctsdialog.tree import ExpandedNode, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
@@ -66,6 +67,7 @@ def node_rows(tree: Tree) -> Iterator[dict[str, Any]]:
         yield row
 
 
+@checked()
 def save_parquet(trees: Tree | Iterable[Tree], path: str | Path) -> Path:
     """Write the nodes of one or many trees as one Parquet file, a row a node, in one step.
 

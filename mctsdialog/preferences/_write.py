@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
@@ -30,6 +31,7 @@ FileType: TypeAlias = Literal["jsonl", "parquet"]
 
 
 @renamed_arguments(licence="license")
+@checked()
 def write_dataset(
     splits: Mapping[str, PreferenceDataset],
     folder: str | Path,
@@ -174,6 +176,7 @@ _WRITERS: dict[str, Callable[[BinaryIO, Iterator[Row], Mapping[str, Any]], int]]
 }
 
 
+@checked()
 def to_dataset(data: PreferenceDataset, form: RowFormat = "preference") -> datasets.Dataset:
     """The rows of a form as a Hugging Face dataset in memory.
 
@@ -190,6 +193,7 @@ def to_dataset(data: PreferenceDataset, form: RowFormat = "preference") -> datas
     return hf.Dataset(pa.Table.from_pylist(rows, schema=arrow_schema(ALL_FORMATS[form].types)))
 
 
+@checked()
 def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
     """Upload a written dataset to the Hugging Face hub, with its card; it is made where it is absent.
 

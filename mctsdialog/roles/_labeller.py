@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import Dialogue, Domain, Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, ModelRefusedError, ReplyError
@@ -90,6 +91,7 @@ class Labelling:
         return None if chance == 1 else (self.agreement - chance) / (1 - chance)
 
 
+@checked()
 async def label_dialogues(
     dialogues: Iterable[Dialogue],
     model: ChatModel,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue._domains import get_domain
 from mctsdialog.dialogue._model import Dialogue, Domain
 from mctsdialog.dialogue.readers._files import stem_of
@@ -42,6 +43,7 @@ DialogueFormat: TypeAlias = str
 """A format of dialogue files, one of :data:`READERS`; "auto" looks at the keys of the items."""
 
 
+@checked()
 def read_dialogues(
     path: str | os.PathLike[str],
     *,
@@ -79,6 +81,7 @@ def read_dialogues(
     return DialogueSet(dialogues, reading.domain, reading.report())
 
 
+@checked()
 def stream_dialogues(
     path: str | os.PathLike[str],
     *,
@@ -107,6 +110,7 @@ def stream_dialogues(
     return DialogueStream(again, reading.domain, reading.report())
 
 
+@checked()
 def inspect_dialogues(
     path: str | os.PathLike[str],
     *,

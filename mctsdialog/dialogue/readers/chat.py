@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue._model import Dialogue, Domain, Speaker
 from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, has_lone_surrogate, kind_of
 from mctsdialog.dialogue.readers._mapped import FORMS
 from mctsdialog.dialogue.readers._report import DialogueSet, clip
-from mctsdialog.errors import DialogueError
+from mctsdialog.errors import DialogueError, shown
 from mctsdialog.files import write_atomically
 
 CHAT_KEYS = ("id", "conv_id", "dialogue_id", "scene", "description", "domain", "source", "turns", "messages")
@@ -91,6 +92,7 @@ READER = Reader(
 )
 
 
+@checked()
 def write_dialogues(
     path: str | os.PathLike[str], dialogues: Iterable[Dialogue], *, domain: Domain | str | None = None
 ) -> Path:
@@ -114,6 +116,8 @@ def write_dialogues(
     seen: set[str] = set()
     lines = []
     for index, dialogue in enumerate(dialogues):
+        if not isinstance(dialogue, Dialogue):
+            raise DialogueError(f"must be a Dialogue, not {shown(dialogue)}", field=f"dialogues[{index}]")
         _check_readable(dialogue, seen, Context(str(target), index))
         lines.append(json.dumps(_line(dialogue, name), ensure_ascii=False) + "\n")
     try:
