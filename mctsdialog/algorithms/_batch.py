@@ -5,7 +5,6 @@ All of them grow trees in which every turn that is said is judged and keeps its 
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -286,8 +285,3 @@ def unjudged_gold(node: Node) -> bool:
 def open_children(tree: Tree, node: Node) -> list[StrategyNode]:
     """The children of a node that nobody has said yet and no model refuses."""
     return [child for child in tree.children(node) if isinstance(child, UnexpandedNode) and child.closed is None]
-
-
-def judged(node: Node) -> bool:
-    """Whether a node's turn has a judgement."""
-    return isinstance(node, SpokenNode) and node.rollout is not None and math.isfinite(node.rollout.reward)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._doctor import doctor_command
 from mctsdialog.cli._label import label_command
@@ -43,6 +44,7 @@ main.add_command(inspect_command)
 main.add_command(label_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
+main.add_command(calibrate_command)
 
 
 @main.command()
