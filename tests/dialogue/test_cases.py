@@ -1,7 +1,9 @@
 """Files as people have them (``../shared/cases``, where it is): what each must give, and more of their kinds."""
 
+import csv
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -323,6 +325,32 @@ def test_persuasion_for_good_as_a_table(write, packed):
     assert found.report.further_labels == {"Personal story": 1}
 
 
+def test_a_spreadsheet(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in csv.reader(P4G.splitlines()):
+        book.active.append([int(cell) if cell.isdecimal() else cell or None for cell in row])
+    book.save(tmp_path / "p4g.xlsx")
+    found = read_dialogues(tmp_path / "p4g.xlsx")
+    assert [each.id for each in found] == ["d1", "d2"]
+    assert plain(found[1])[1] == ("supporter", "It helps, truly.", "Logical appeal")
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr("d.json", "[]")
+    with pytest.raises(DialogueError, match="is a zip archive; unpack it"):
+        read_dialogues(tmp_path / "d.zip")
+
+
+def test_persuasion_for_good_itself(data):
+    pytest.importorskip("openpyxl")
+    file = data / "p4g" / "300_dialog.xlsx"
+    if not file.is_file():
+        pytest.skip(f"no PersuasionForGood at {file}")
+    found = read_dialogues(file)
+    assert found.domain.name == "persuasion"
+    assert found.report.items == 300
+    assert len(found) > 250
+
+
 def test_annomi_as_a_table(write):
     lines = [
         "transcript_id\tmi_quality\ttopic\tinterlocutor\tutterance_text\tmain_therapist_behaviour",
@@ -427,7 +455,7 @@ def test_a_transform_sees_every_dialogue(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04", "is a spreadsheet or a zip archive; save the table as CSV"),
+        (b"PK\x03\x04", "is a damaged spreadsheet or zip archive"),
         (b"BZh91AY", "is a bzip2 file"),
         (b"\x80\x04\x95", "is a Python pickle, which can run code and is never read"),
         ("我很难过。我该怎么办？".encode("gb18030"), "not UTF-8 at byte 0.*GB18030"),

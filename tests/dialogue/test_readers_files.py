@@ -21,7 +21,7 @@ CHAT = {"turns": [{"speaker": "seeker", "text": "a"}, {"speaker": "supporter", "
         (" \n ", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b"\xff\xfe[\x00]\x00", "is not UTF-8 at byte 0"),
-        (b"PK\x03\x04\x14\x00\x06\x00\xff", "is a spreadsheet or a zip archive"),
+        (b"PK\x03\x04\x14\x00\x06\x00\xff", "is a damaged spreadsheet or zip archive"),
         ("[1, 2", "is not JSON"),
         ("nonsense", "is not JSON"),
         ("[]", "the list is empty"),

@@ -21,13 +21,14 @@ from mctsdialog.dialogue.readers._common import kind_of
 from mctsdialog.dialogue.readers._json import parse_value, repeated_keys, what_is_wrong
 from mctsdialog.dialogue.readers._mapped import SPEAKER_NAMES
 from mctsdialog.dialogue.readers._report import clip
+from mctsdialog.dialogue.readers._sheet import is_sheet, sheet_rows
 from mctsdialog.errors import DataError, DialogueError
 from mctsdialog.files import open_input
 from mctsdialog.files._parquet import most_unfolded, parquet_rows
 
 _LINE_SUFFIXES = (".jsonl", ".ndjson")
 _TABLE_SUFFIXES = (".csv", ".tsv")
-_DATA_SUFFIXES = (".json", *_LINE_SUFFIXES, *_TABLE_SUFFIXES, ".parquet", ".txt")
+_DATA_SUFFIXES = (".json", *_LINE_SUFFIXES, *_TABLE_SUFFIXES, ".parquet", ".txt", ".xlsx")
 _DESCRIPTIONS = (
     "dataset_info.json",
     "dataset_infos.json",
@@ -42,7 +43,6 @@ MOST_MALFORMED = 10_000
 """Lenient reading gives up at so many malformed items, where they are more than half of those seen."""
 
 _KINDS = {
-    b"PK\x03\x04": "a spreadsheet or a zip archive; save the table as CSV (UTF-8), or unpack the archive",
     b"7z\xbc\xaf": "a 7z archive; unpack it",
     b"\xfd7zX": "an xz file; unpack it, or pack it as gzip",
     b"BZh": "a bzip2 file; unpack it, or pack it as gzip",
@@ -57,7 +57,7 @@ _KINDS = {
     b"\xff\xfe": "not UTF-8 at byte 0 but UTF-16; save it as UTF-8",
     b"\xfe\xff": "not UTF-8 at byte 0 but UTF-16; save it as UTF-8",
 }
-_GZIP, _PARQUET, _BOM = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"
+_GZIP, _PARQUET, _ZIP, _BOM = b"\x1f\x8b", b"PAR1", b"PK\x03\x04", b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,10 @@ def open_items(path: Path, *, lenient: bool) -> Iterable[RawItem]:
             raise DialogueError(f"is {what}", file=path)
     if head.startswith(_PARQUET):
         return _Again(lambda: _rows(path))
+    if head.startswith(_ZIP):
+        if not is_sheet(path):
+            raise DialogueError("is a zip archive; unpack it", file=path)
+        return _Again(lambda: (RawItem(f"line {number}", row) for number, row in sheet_rows(path)))
     return _text_items(path, lenient)
 
 
