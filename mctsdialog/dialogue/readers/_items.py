@@ -210,7 +210,9 @@ def _reader(survey: _Survey, options: Options, file: str) -> Reader:
         return replace(base, map=keys.over(base.map), entry=(), item=()).reader()
     name = options.format if options.format != "auto" else _detected(survey, file)
     if keys is None:
-        return READERS[name]
+        first = survey.first[0] if survey.first else None
+        messages = name == "chat" and isinstance(first, dict) and "messages" in first
+        return replace(READERS[name], title=FORMS["messages"].title) if messages else READERS[name]
     form = FORMS.get("messages" if name == "chat" else name)
     if form is None:
         raise ConfigError(f"the form {name!r} has keys of its own; a map cannot change them", field="map")

@@ -64,7 +64,10 @@ def _advice(error: JSONDecodeError, text: str, rest: str) -> str:
     before, begin = text[: error.pos].rstrip(), rest[0]
     second = rest.lstrip(",\n\r\t ")[:1] in ("{", "[")
     faults = (
-        (error.msg == "Extra data" and second, _TWO_VALUES.format("a comma and a" if begin == "," else "a")),
+        (
+            error.msg == "Extra data" and second,
+            _TWO_VALUES.format("a comma and a second value follow" if begin == "," else "a second value follows"),
+        ),
         (error.msg == "Extra data", "something follows the end of the first value"),
         (rest.startswith(("//", "/*", "#")), "JSON has no comments; remove them"),
         (error.msg.startswith("Invalid control"), r"a tab or line end inside a text is written \t or \n"),
@@ -78,7 +81,7 @@ def _advice(error: JSONDecodeError, text: str, rest: str) -> str:
     return next((advice for there, advice in faults if there), "")
 
 
-_TWO_VALUES = "{} second value follows the first: put all into one list, [...], or each on a line of its own"
+_TWO_VALUES = "{} the first: put all into one list, [...], or each on a line of its own"
 _QUOTES = r"a quotation mark inside a text is written \", and between two values stands a comma"
 
 
