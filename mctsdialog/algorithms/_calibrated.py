@@ -112,6 +112,7 @@ class Calibrated(BatchSearch):
         node = super().seed(node_id, scores, strategy, gold)
         if self._trusted:
             self._place(node)
+            self.visit(node)
         return node
 
     # -- believing -------------------------------------------------------------------------------------------------
@@ -237,9 +238,7 @@ class Calibrated(BatchSearch):
         fresh = [node for node in nodes if not node.children and node.closed is None]
         calibration = self.calibration
         if calibration.judged >= _ENOUGH_ERRORS and calibration.explained_by_scores < _UNEXPLAINED:
-            for node in fresh:
-                self.expand(node.id, {})
-            return []
+            return [Request("open", node.id) for node in fresh]
         return [Request("score", node.id) for node in fresh]
 
     def _promising(self, beginnings: Sequence[Node], count: int) -> list[Request]:
