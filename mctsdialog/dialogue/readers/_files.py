@@ -350,7 +350,10 @@ def _decoded(path: Path) -> Iterator[str]:
 def _delimiter(first: str, suffix: str, second: str) -> str | None:
     """What stands between the columns of a table, where the first line is the head of one."""
     for delimiter in _DELIMITERS:
-        names = next(csv.reader([first], delimiter=delimiter), [])
+        try:
+            names = next(csv.reader([first.rstrip("\r\n")], delimiter=delimiter), [])
+        except csv.Error:
+            continue
         plain = all(len(name) <= _LONGEST_COLUMN and not name.strip().endswith((".", "。", "!", "?")) for name in names)
         if second and len(names) > 1 and plain and len(set(names)) == len(names):
             return delimiter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from mctsdialog.files import open_input
 from mctsdialog.files._parquet import most_unfolded
 
 _BOOK = "xl/workbook.xml"
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
+    RuntimeError,
+)  # fmt: skip
+"""What zipfile and openpyxl raise for parts that are damaged or encrypted."""
 
 
 def is_sheet(path: Path) -> bool:
@@ -22,7 +28,7 @@ def is_sheet(path: Path) -> bool:
     try:
         with open_input(path) as file, zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise DialogueError(f"is a damaged spreadsheet or zip archive: {error}", file=path) from error
     most = most_unfolded(path.stat().st_size)
     if sum(part.file_size for part in parts) > most:
@@ -51,7 +57,7 @@ def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             for number, row in rows:
                 if any(cell is not None for cell in row):
                     yield number, {name: _plain(cell) for name, cell in zip(names, row, strict=False) if name}
-    except (InvalidFileException, KeyError, IndexError, SyntaxError, zipfile.BadZipFile, ValueError) as error:
+    except (InvalidFileException, *_DAMAGED) as error:
         raise DialogueError(f"is not a sound spreadsheet: {error}", file=path) from error
 
 
