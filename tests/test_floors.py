@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = {
     "mctsdialog.text": -1,
+    "mctsdialog.segments": -1,
     "mctsdialog._moved": -1,
     "mctsdialog._public": -1,
     "mctsdialog.errors": 0,

@@ -13,11 +13,11 @@ from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import DataError
 from mctsdialog.files import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
+from mctsdialog.files._parquet import parquet_rows
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._dataset import DatasetBuilder, PreferenceDataset
-from mctsdialog.preferences._parquet import parquet_rows
 from mctsdialog.preferences._record import TreeRecord
-from mctsdialog.preferences._rows import FORMATS
+from mctsdialog.preferences._rows import ALL_FORMATS
 from mctsdialog.roles import RoleHealth
 from mctsdialog.tree import Tree, load_tree
 
@@ -27,7 +27,7 @@ MANIFEST_SCHEMA = "mctsdialog.preferences"
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """A split's name, and so its file's."""
 
-_PLACE = re.compile(rf"(?:{'|'.join(FORMATS)})(?:-[1-9][0-9]*)?/{PART.pattern}\.(?:jsonl|parquet)")
+_PLACE = re.compile(rf"(?:{'|'.join(ALL_FORMATS)})(?:-[1-9][0-9]*)?/{PART.pattern}\.(?:jsonl|parquet)")
 
 
 @checked()
