@@ -14,6 +14,7 @@ from cso_train._callbacks import LogLines
 from cso_train._chat import ChatFormat
 from cso_train._config import TrainConfig
 from cso_train._data import TrainingData
+from cso_train._pretokenised import pretokenised
 from cso_train.packing._trainer import PackingSetup, tree_packed
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def training_settings(config: TrainConfig, arguments: Mapping[str, Any]) -> Any:
     method = config.build_method()
     _, settings = method.trainer()
     given = {**common_arguments(config), **method.arguments(config.max_length), **arguments}
+    if "disable_dropout" in settings.__dataclass_fields__:
+        given["disable_dropout"] = False  # it would disable that of the adapters too; see build_trainer
     if method.reference:  # on trees it is computed once in any case; with adapters it needs no second model
         once = not config.lora if config.packing == "tree" else bool(config.precompute_reference)
         given["precompute_ref_log_probs"] = once
@@ -63,23 +66,36 @@ def build_trainer(
         train = train.shuffled(config.seed)
         evaluation = None if evaluation is None else evaluation.shuffled(config.seed)
     options: dict[str, Any] = {}
+    trainer_class = pretokenised(trainer_class)
     if config.packing == "tree":
         trainer_class = tree_packed(trainer_class)
         held = None if evaluation is None else evaluation.rows
         options["packing"] = PackingSetup(config, train.rows, held, reference_table)
+    if "disable_dropout" in type(settings).__dataclass_fields__:
+        _without_dropout(model, reference)
     if config.lora:
         options["peft_config"] = lora_config(config)
     elif reference is not None:
         options["ref_model"] = reference
-    chat = ChatFormat.of(tokenizer)  # type: ignore[arg-type]  # a transformers tokenizer is one
+    chat = ChatFormat.of(tokenizer)
     for name, data in (("train_dataset", train), ("eval_dataset", evaluation)):
         if data is not None:
-            options[name] = datasets.Dataset.from_list(method.examples(data.rows, chat.dialogue_tokens))
+            options[name] = datasets.Dataset.from_list(method.examples(data.rows, chat.row_tokens))
     trainer: Trainer = trainer_class(
         model=model, args=settings, processing_class=tokenizer, callbacks=list(callbacks), **options
     )
     _log_in_lines(trainer)
     return trainer
+
+
+def _without_dropout(*models: PreTrainedModel | None) -> None:
+    """Take dropout out of models whose log-probabilities are compared; adapters get theirs afterwards."""
+    import torch  # noqa: PLC0415  # heavy
+
+    for model in models:
+        for module in () if model is None else model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
 
 
 def _log_in_lines(trainer: Trainer) -> None:

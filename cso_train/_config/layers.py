@@ -14,6 +14,7 @@ from cso_train._config.presets import Preset, load_preset
 from cso_train._config.settings import TrainConfig, check_names
 from cso_train._config.yaml_file import read_settings, write_settings
 from cso_train.errors import PresetError, TrainConfigError
+from mctsdialog.files import parse_json
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -139,7 +140,7 @@ def _typed(name: str, value: Any) -> Any:
     kind: Any = TrainConfig.model_fields[name].annotation
     adapter = TypeAdapter(kind)
     for reading in _readings(value):
-        with suppress(ValidationError, ValueError, KeyError):
+        with suppress(ValidationError, ValueError, KeyError, TypeError):
             return adapter.validate_python(reading(value.strip()), strict=True)
     return _items(value) if get_origin(kind) is tuple else value  # so that the error is about the items
 
@@ -153,8 +154,17 @@ def _readings(text: str) -> list[Callable[[str], Any]]:
         int,
         float,
         lambda word: _WORDS[word.lower()],
+        _mapping,
         _items,
     ]
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """A JSON object, as the command line takes settings of other libraries."""
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise TypeError("is no object")
+    return found
 
 
 def _items(text: str) -> tuple[str, ...]:

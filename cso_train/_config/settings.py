@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from cso_train.errors import TrainConfigError
@@ -70,6 +70,11 @@ class TrainConfig(BaseModel):
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="attention kernel; 'auto' is the model's own default"
+    )
+    chat_template_kwargs: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="settings of the model's chat template, such as {enable_thinking: true}; thinking is off where the "
+        "template has it and nothing is said",
     )
 
     # the method

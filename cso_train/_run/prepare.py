@@ -23,6 +23,7 @@ from cso_train._deepspeed import (
     plan_run,
     world_from_environment,
 )
+from cso_train._fit import fit
 from cso_train._models import ModelSource, load_model, load_tokenizer, model_type
 from cso_train.errors import TrainConfigError
 from cso_train.methods import METHODS
@@ -72,11 +73,12 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     for warning in check_fits(estimate, machine.device_bytes, machine.host_bytes):
         say(f"warning: {warning}")
     tokenizer = load_tokenizer(source, **options)
-    chat = ChatFormat.of(tokenizer)  # type: ignore[arg-type]  # a transformers tokenizer is one
-    train_data = chat.fit(train_data, config.max_length, config.max_completion_tokens)
+    chat = ChatFormat.of(tokenizer, config.chat_template_kwargs)
+    shared = 0 if evaluation is None else leaks(train_data, evaluation)  # before prompts lose their beginnings
+    train_data = fit(chat, train_data, config.max_length, config.max_completion_tokens)
     if evaluation is not None:
-        evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
-    _report_data(chat, train_data, evaluation, say, packed=config.packing == "tree")
+        evaluation = fit(chat, evaluation, config.max_length, config.max_completion_tokens)
+    _report_data(chat, train_data, evaluation, say, packed=config.packing == "tree", shared=shared)
     return Prepared(config, plan, deepspeed, source, kernel, tokenizer, train_data, evaluation)
 
 
@@ -104,6 +106,7 @@ def _report_data(
     say: Callable[[str], object],
     *,
     packed: bool,
+    shared: int,
 ) -> None:
     held = "" if evaluation is None else f", {len(evaluation.rows)} for evaluation"
     say(f"{len(train_data.rows)} {train_data.kind} rows{held}{', on trees' if packed else ''}")
@@ -112,7 +115,7 @@ def _report_data(
     for what, count in train_data.warnings.items():
         if count:
             say(f"warning: {count} {what}")
-    if evaluation is not None and (shared := leaks(train_data, evaluation)):
+    if shared:
         say(f"warning: {shared} evaluation rows are of dialogues that are trained on; split by seed dialogue")
 
 

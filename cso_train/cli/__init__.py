@@ -52,6 +52,8 @@ def _metavar(name: str, kind: Any) -> str:
         return f"[{'|'.join(str(each) for each in get_args(kind))}]"
     if get_origin(kind) is tuple:
         return f"{_metavar(name, get_args(kind)[0])},..."
+    if get_origin(kind) is dict:
+        return "JSON"
     return {bool: "[true|false]", int: "INTEGER", float: "FLOAT"}.get(kind, "TEXT")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from cso_train import load_data, resolve_config
 from cso_train._chat import ChatFormat
+from cso_train._fit import fit
 from cso_train.methods import METHODS
 
 torch = pytest.importorskip("torch")
@@ -43,7 +44,7 @@ def make(tiny_folder, preference_file, sft_file, tmp_path):
         source = ModelSource.of(str(tiny_folder))
         tokenizer = load_tokenizer(source)
         data = load_data([sft_file if method == "sft" else preference_file], METHODS[method].kind)
-        data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
+        data = fit(ChatFormat.of(tokenizer), data, config.max_length, config.max_completion_tokens)
         model = load_model(source, dtype=torch.float32)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}
         parts = {"settings": training_settings(config, {**fixed, **(arguments or {})})}

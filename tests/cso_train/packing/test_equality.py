@@ -9,6 +9,7 @@ import pytest
 
 from cso_train import load_data, methods, resolve_config
 from cso_train._chat import ChatFormat
+from cso_train._fit import fit
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -44,7 +45,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
         source = ModelSource.of(str(model_folder(model)))
         tokenizer = load_tokenizer(source)
         data = load_data([branching_sft_file if method == "sft" else tree_file], methods.METHODS[method].kind)
-        data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
+        data = fit(ChatFormat.of(tokenizer), data, config.max_length, config.max_completion_tokens)
         kernel = attention_kernel(config.attention, model, packed=True, on_gpu=False)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}
         trainer = build_trainer(
