@@ -115,7 +115,7 @@ def expected_loss(trainer, rows):
             losses.append(-torch.log(torch.sigmoid(beta * (chosen.mean() - rejected.mean()) - config.gamma)))
         else:
             odds = [scores.mean() - torch.log(1 - torch.exp(scores.mean())) for scores in (chosen, rejected)]
-            losses.append(-whole[0].mean() - beta * torch.log(torch.sigmoid(odds[0] - odds[1])))
+            losses.append(-(whole or [chosen])[0].mean() - beta * torch.log(torch.sigmoid(odds[0] - odds[1])))
     return sum(losses) / len(losses)
 
 
@@ -180,6 +180,13 @@ def test_attention_over_seen_keys_alone_is_the_same(make, model, monkeypatch):
 def test_trees_that_are_cut_and_packs_of_several(make, method):
     plan = check(make(method, pack_tokens=90))
     assert len(plan.packs) > 1
+
+
+@pytest.mark.parametrize("pack_tokens", [90, 4096])
+def test_a_likelihood_over_the_prompt_too(make, pack_tokens):
+    trainer = make("orpo", prompt_likelihood=True, pack_tokens=pack_tokens)
+    assert check(trainer)
+    assert trainer.objective.layout.spans == ("sequence",)
 
 
 @pytest.mark.parametrize("sampler", ["pairs", "dialogues"])
