@@ -149,7 +149,8 @@ def evaluate_command(**options: Any) -> None:
         with interruptible("Interrupted.") as interrupts:
             evaluations, replies = interrupts.run(_evaluate, options, cases, examples, domain)
         echo(markdown_table(evaluations))
-        written = write_report(options["out"], evaluations, replies, cases)
+        draws = {"resamples": options["resamples"], "seed": options["seed"]}
+        written = write_report(options["out"], evaluations, replies, cases, **draws)
         if options["figures"]:
             written += write_plots(evaluations, options["out"])
         for path in written:

@@ -123,7 +123,7 @@ def pairwise_command(**options: Any) -> None:
             key = SheetKey.read(options["key"], "pairwise")
             raters = {str(path): read_pair_sheet(path, key) for path in options["sheets"]}
             names = (str(key.about["first"]), str(key.about["second"]))
-            _write_pairwise(PairwiseResult(tuple(key.criteria), raters), names, options)
+            _write_pairwise(PairwiseResult(tuple(key.criteria), raters, key.about["dialogues"]), names, options)
             return
         domain = named_domain(options["domain"])
         pairs, first, second = _pairs(options, domain)

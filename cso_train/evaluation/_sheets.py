@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from cso_train.errors import TrainDataError
 from cso_train.evaluation._agreement import Outcome
+from cso_train.evaluation._judging import dialogue_of
 from cso_train.evaluation._pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation._ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog.files import dotted, first_fault, inside, parse_json, read_input, write_atomically
@@ -61,11 +62,13 @@ class _KeyFile(_Part):
 class _PairsAbout(_Part):
     first: str
     second: str
+    dialogues: list[str] | None = None  # version 0.1 had none
 
 
 class _RatingsAbout(_Part):
     groups: Annotated[list[str], FailFast()]
     strategies: Annotated[list[str | None], FailFast()]
+    dialogues: list[str] | None = None
 
 
 _ABOUT: dict[SheetKind, type[_PairsAbout | _RatingsAbout]] = {"pairwise": _PairsAbout, "rate": _RatingsAbout}
@@ -122,6 +125,7 @@ class SheetKey:
             raise TrainDataError(f"this is no key of a sheet: {error}", file=path) from error
         places = tuple(each.place for each in found.items)
         sizes = [len(about.groups), len(about.strategies)] if isinstance(about, _RatingsAbout) else []
+        sizes += [] if about.dialogues is None else [len(about.dialogues)]
         if sorted(places) != list(range(len(places))) or any(size != len(places) for size in sizes):
             raise TrainDataError("this is no key of a sheet: its items are not complete", file=path, field="items")
         swapped = tuple(each.swapped for each in found.items)
@@ -145,7 +149,12 @@ def write_pair_sheet(
     swapped = tuple(draw.random() < 0.5 for _ in order)
     texts = [[*each.history, each.first, each.second] for each in pairs]
     key = SheetKey(
-        "pairwise", _code(texts, seed), criteria, tuple(order), swapped, {"first": names[0], "second": names[1]}
+        "pairwise",
+        _code(texts, seed),
+        criteria,
+        tuple(order),
+        swapped,
+        {"first": names[0], "second": names[1], "dialogues": [dialogue_of(each.history) for each in pairs]},
     )
     rows = []
     for row, (place, turned) in enumerate(zip(order, swapped, strict=True)):
@@ -164,7 +173,11 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
     draw = random.Random(seed)  # noqa: S311  # no secret
     order = draw.sample(range(len(items)), len(items))
     texts = [[*each.history, each.reply, each.strategy or ""] for each in items]
-    about = {"groups": [each.group for each in items], "strategies": [each.strategy for each in items]}
+    about = {
+        "groups": [each.group for each in items],
+        "strategies": [each.strategy for each in items],
+        "dialogues": [dialogue_of(each.history) for each in items],
+    }
     criteria = {**RATED, ALIGNMENT: ALIGNED}
     key = SheetKey("rate", _code(texts, seed), criteria, tuple(order), (False,) * len(order), about)
     rows = []
@@ -208,9 +221,10 @@ def read_rating_sheet(path: str | Path, key: SheetKey) -> list[dict[str, int] | 
 
 
 def items_of(key: SheetKey) -> list[ReplyToRate]:
-    """The replies of a rating sheet as far as figures need them: group and strategy, without the words."""
-    pairs = zip(key.about["groups"], key.about["strategies"], strict=True)
-    return [ReplyToRate(group, (), "", strategy) for group, strategy in pairs]
+    """The replies of a rating sheet as far as figures need them: group, strategy and dialogue, without the words."""
+    dialogues = key.about["dialogues"] or [""] * len(key.places)
+    found = zip(key.about["groups"], key.about["strategies"], dialogues, strict=True)
+    return [ReplyToRate(group, (dialogue,) if dialogue else (), "", strategy) for group, strategy, dialogue in found]
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
