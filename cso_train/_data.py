@@ -38,7 +38,7 @@ __all__ = [
     "trained_seeds",
 ]
 
-_ABOUT = ("values", "seed")  # what is known of a row, beside its conversation
+_ABOUT = ("values", "seed", "copy")  # what is known of a row, beside its conversation
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,44 @@ def load_data(
         if path not in trees:
             reader.add_path(path, split)
     return reader.data(paths)
+
+
+def data_paths(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The data sets that a setting names: a list, or a text with commas that is no path by itself."""
+    if isinstance(given, tuple):
+        return given
+    return (given,) if "," not in given or Path(given).exists() else tuple(each.strip() for each in given.split(","))
+
+
+def load_sets(paths: Sequence[str], kind: Kind, weights: Sequence[float] | None = None, seed: int = 0) -> TrainingData:
+    """The rows of several data sets, each as often as its weight says.
+
+    A row that stands in two of them is of the first. A weight of 2.5 takes each row twice and draws half of them once
+    more.
+
+    :param weights: one for each path, 0 or more; None takes every row once.
+    :param seed: of the draws.
+    :raises TrainDataError: as :func:`load_data`, and for another number of weights.
+    """
+    if weights is None:
+        return load_data(paths, kind)
+    if len(weights) != len(paths):
+        raise TrainDataError(f"{len(weights)} weights for {len(paths)} data sets", field="data_weights")
+    generator, seen = random.Random(seed), set[str]()  # noqa: S311  # no secret
+    rows, counts = list[Row](), Counter[str]()
+    strategies: tuple[str, ...] = ()
+    for path, weight in zip(paths, weights, strict=True):
+        data = load_data([path], kind)
+        counts.update(data.warnings)
+        strategies = strategies or data.strategies
+        own = [row for row in data.rows if row_key(row) not in seen]
+        seen.update(map(row_key, own))
+        counts["rows left out that an earlier data set has"] += len(data.rows) - len(own)
+        drawn = generator.sample(range(len(own)), round((weight - int(weight)) * len(own)))
+        for copy in range(int(weight) + 1):
+            chosen = range(len(own)) if copy < int(weight) else sorted(drawn)
+            rows += [{**own[place], "copy": copy} for place in chosen]
+    return TrainingData(kind, tuple(rows), strategies, dict(counts))
 
 
 def _is_tree_source(path: Path) -> bool:

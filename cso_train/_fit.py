@@ -27,7 +27,7 @@ def fit(chat: ChatFormat, data: TrainingData, max_length: int, max_completion: i
     fitted = _Fitting(chat, max_length, max_completion, counts)
     rows, seen = list[Row](), set[str]()
     for each in (fit for row in data.rows for fit in fitted.rows(row)):
-        if (key := row_key(each)) in seen:
+        if (key := row_key(each) + str(each.get("copy", ""))) in seen:
             counts["rows left out that are equal once their prompts are cut"] += 1
         else:
             seen.add(key)

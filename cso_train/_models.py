@@ -132,22 +132,27 @@ def load_tokenizer(source: ModelSource, **options: Any) -> PreTrainedTokenizerBa
 
 
 def load_model(
-    source: ModelSource, *, dtype: torch.dtype, attention: str | None = None, **options: Any
+    source: ModelSource,
+    *,
+    dtype: torch.dtype,
+    attention: str | None = None,
+    quantization_config: Any = None,
+    **options: Any,
 ) -> PreTrainedModel:
-    """The model, ready to be trained; a GGUF file is dequantised.
+    """The model, ready to be trained; a GGUF file is dequantised. Of adapters it is the base.
 
     :param dtype: of the weights in memory.
     :param attention: attention kernel; None for the model's own default.
+    :param quantization_config: transformers' settings of a quantised model; None for one that is not.
     :param options: ``revision`` and ``trust_remote_code``.
     :raises TrainModelError: where it cannot be loaded.
     """
     from transformers import AutoModelForCausalLM  # noqa: PLC0415  # heavy
 
-    kernel = {} if attention is None else {"attn_implementation": attention}
+    chosen = {"attn_implementation": attention, "quantization_config": quantization_config}
+    given = {name: value for name, value in chosen.items() if value is not None}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.location, dtype=dtype, **kernel, **source.options(**options)
-        )
+        model = AutoModelForCausalLM.from_pretrained(source.location, dtype=dtype, **given, **source.options(**options))
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise _load_error(source, error, "model") from error
     loaded: PreTrainedModel = model if source.gguf is None else _plain(model, dtype)
@@ -187,6 +192,20 @@ def load_for_answers(
         loaded = loaded.to("cuda" if on_gpu else "cpu").eval()
     chosen = adapter if adapter is not None else source.adapter
     return (loaded, tokenizer) if chosen is None else adapted(loaded, tokenizer, chosen)
+
+
+def trainable_adapters(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """A model with the adapters of a folder, to be trained on.
+
+    :raises TrainModelError: where they cannot be loaded.
+    """
+    from peft import PeftModel  # noqa: PLC0415  # heavy
+
+    try:
+        loaded: Any = PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _load_error(ModelSource(folder, folder), error, "adapter") from error
+    return loaded  # type: ignore[no-any-return]
 
 
 def adapted(model: Any, tokenizer: Any, folder: str | Path) -> tuple[Any, Any]:

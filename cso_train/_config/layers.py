@@ -32,6 +32,16 @@ class Resolved:
     origins: Mapping[str, str]
     preset: str | None = None
 
+    def short(self) -> str:
+        """What the run is, and every setting that is not its default, with its origin, as YAML."""
+        shown = ("model", "method", "lora", "data", "output_dir")
+        values = {
+            name: value
+            for name, value in self.config.model_dump().items()
+            if name in shown or self.origins[name] != "default"
+        }
+        return write_settings(values, self.origins, {}) + "# the other settings have their defaults\n"
+
     def to_yaml(self) -> str:
         """The settings as YAML that reads back the same, each with its origin in a comment behind it."""
         why = "full-parameter training" if not self.config.lora else self.config.method
@@ -156,6 +166,7 @@ def _readings(text: str) -> list[Callable[[str], Any]]:
         lambda word: _WORDS[word.lower()],
         _mapping,
         _items,
+        lambda items: tuple(map(float, _items(items))),
     ]
 
 
