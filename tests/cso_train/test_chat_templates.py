@@ -51,6 +51,12 @@ def test_what_is_trained_on_is_what_the_model_is_asked(case, name, part):
     getattr(case(name), part)()
 
 
+@pytest.mark.parametrize("name", matrix.TEMPLATES)
+def test_the_page_shows_what_is_so(case, name):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text("utf-8")
+    assert f"| {name} | {' | '.join(getattr(case(name), part)() for part in matrix.PARTS)} |" in page
+
+
 @pytest.mark.parametrize(
     ("name", "how"),
     [("Qwen3", "turn by turn"), ("gpt-oss", "turn by turn"), ("Phi-3", "whole"), ("Phi-4-mini", "whole")],
