@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mctsdialog.figures import save_figure
+from mctsdialog.figures import new_figure, save_figure
 from mctsdialog.files import parse_foreign_json
 
 _PANELS = (
@@ -29,16 +29,12 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
 def save_curves(metrics: Path, target: Path) -> Path:
     """Draw loss, reward margin and accuracy over the steps, those that were logged.
 
-    :raises ImportError: where matplotlib is not installed.
+    :raises ConfigError: if matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # optional
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     values = read_metrics(metrics)
     panels = [(title, [name for name in names if name in values]) for title, names in _PANELS]
     panels = [(title, names) for title, names in panels if names]
-    figure = Figure(figsize=(5 * max(len(panels), 1), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5 * max(len(panels), 1), 3.6)
     for place, (title, names) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
         for name, colour in zip(names, _COLOURS, strict=False):

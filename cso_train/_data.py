@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from cso_train._forms import SIDES, Place, Row, checked, checked_prompt, converted, kind_of, plain, replies
+from cso_train._forms import SIDES, Place, Row, checked_prompt, checked_row, converted, kind_of, plain, replies
 from cso_train.errors import TrainDataError
 from cso_train.methods import Kind
 from mctsdialog import Domain, PreferenceDataset, get_domain
+from mctsdialog._arguments import checked
 from mctsdialog.files import parse_json, read_input
 from mctsdialog.preferences import (
     FORMATS,
@@ -141,6 +142,7 @@ def _kind_of_file(path: Path) -> Kind:
     return "preference" if found == "research" else cast("Kind", found)
 
 
+@checked()
 def load_data(
     paths: Sequence[str | Path],
     kind: Kind,
@@ -276,7 +278,7 @@ class _Reader:
             self._strategies = records[0].strategies
 
     def _add(self, row: Row, place: Place) -> None:
-        clean = checked(row, self._kind, place)
+        clean = checked_row(row, self._kind, place)
         about = row.get("provenance")
         if isinstance(about, dict) and isinstance(about.get("tree"), str):  # all rows of a tree are of one dialogue
             self._same.join(seed_of(clean), (place.file, about["tree"]))

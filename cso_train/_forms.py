@@ -72,7 +72,7 @@ def converted(row: Row, kind: Kind, domain: Domain, place: Place) -> Iterator[Ro
         raise place.error(f"is a row of kind {found}, which does not serve for {kind} training")
 
 
-def checked(row: Row, kind: Kind, place: Place) -> Row:
+def checked_row(row: Row, kind: Kind, place: Place) -> Row:
     """The row's conversation, and what is known of its replies; nothing else.
 
     :raises TrainDataError: for what is malformed, naming the field.

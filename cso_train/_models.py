@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cso_train._progress import quiet_libraries
 from cso_train.errors import TrainModelError
+from mctsdialog._arguments import checked
 from mctsdialog.files import parse_foreign_json, read_input
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def load_model(
     return loaded
 
 
+@checked()
 def load_for_answers(
     name: str,
     adapter: str | Path | None = None,

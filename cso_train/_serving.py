@@ -14,6 +14,7 @@ import anyio
 
 from cso_train._models import Precision, load_for_answers
 from cso_train.evaluation._replies import TransformersReplies
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.errors import ReplyError
 from mctsdialog.preferences import chat_messages, system_prompt
@@ -38,6 +39,7 @@ class TrainedSupporter:
         self._one_at_a_time = anyio.Lock()
 
     @classmethod
+    @checked()
     def load(
         cls,
         model: str,

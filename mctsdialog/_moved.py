@@ -13,12 +13,15 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final, ParamSpec, TypeVar
 
 MOVED: Final[Mapping[str, str]] = {
     "cso_train.data.load_data": "cso_train.load_data",
     "cso_train.evaluation.evaluate_model": "cso_train.evaluate",
+    "cso_train.evaluation.plots.save_plots": "cso_train.evaluation.write_plots",
+    "cso_train.evaluation.run.evaluate_model": "cso_train.evaluate",
     "cso_train.evaluation.save_plots": "cso_train.evaluation.write_plots",
     "cso_train.models.load_for_answers": "cso_train.load_for_answers",
     "cso_train.run.RunResult": "cso_train.RunResult",
@@ -39,7 +42,7 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.DialogueSet": "mctsdialog.dialogue.DialogueSet",
     "mctsdialog.DialogueStream": "mctsdialog.dialogue.DialogueStream",
     "mctsdialog.DomainError": "mctsdialog.errors.DomainError",
-    "mctsdialog.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.Engine": "mctsdialog.algorithms.CSO",
     "mctsdialog.JournalError": "mctsdialog.errors.JournalError",
     "mctsdialog.JournalMismatchError": "mctsdialog.errors.JournalMismatchError",
     "mctsdialog.Limits": "mctsdialog.llm.Limits",
@@ -71,30 +74,34 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.check_roles": "mctsdialog.roles.check_roles",
     "mctsdialog.dataset_statistics": "mctsdialog.statistics.dataset_statistics",
     "mctsdialog.domains": "mctsdialog.dialogue.domains",
+    "mctsdialog.export.viewer.Rule": "mctsdialog.preferences.PathRule",
+    "mctsdialog.llm.layers.build_stack": "mctsdialog.llm.build_stack",
     "mctsdialog.load_preferences": "mctsdialog.preferences.load_preferences",
     "mctsdialog.preferences.DatasetStatistics": "mctsdialog.statistics.DatasetStatistics",
     "mctsdialog.preferences.LocalToxicityScorer": "mctsdialog.statistics.LocalToxicityScorer",
     "mctsdialog.preferences.ToxicityScorer": "mctsdialog.statistics.ToxicityScorer",
     "mctsdialog.preferences.ToxicityTable": "mctsdialog.statistics.ToxicityTable",
     "mctsdialog.preferences.dataset_statistics": "mctsdialog.statistics.dataset_statistics",
+    "mctsdialog.preferences.paths.Family": "mctsdialog.tree.Family",
+    "mctsdialog.preferences.paths.ValidPaths": "mctsdialog.tree.ValidPaths",
+    "mctsdialog.preferences.plots.save_plots": "mctsdialog.statistics.write_plots",
     "mctsdialog.preferences.save_plots": "mctsdialog.statistics.write_plots",
     "mctsdialog.preferences.toxicity_table": "mctsdialog.statistics.toxicity_table",
     "mctsdialog.probe_siblings": "mctsdialog.preferences.probe_siblings",
     "mctsdialog.random_record": "mctsdialog.preferences.random_record",
     "mctsdialog.read_trees": "mctsdialog.preferences.read_trees",
+    "mctsdialog.roles.llm.LLMJudge": "mctsdialog.roles.LLMJudge",
     "mctsdialog.save_graphml": "mctsdialog.export.save_graphml",
     "mctsdialog.save_html": "mctsdialog.export.save_html",
     "mctsdialog.save_plots": "mctsdialog.statistics.write_plots",
-    "mctsdialog.search.BackupRule": "mctsdialog.algorithms.BackupRule",
     "mctsdialog.search.Closure": "mctsdialog.algorithms.Closure",
-    "mctsdialog.search.Engine": "mctsdialog.algorithms.Engine",
+    "mctsdialog.search.Engine": "mctsdialog.algorithms.CSO",
     "mctsdialog.search.Exchange": "mctsdialog.algorithms.Exchange",
     "mctsdialog.search.Growth": "mctsdialog.algorithms.Growth",
     "mctsdialog.search.Journal": "mctsdialog._search.open_journal",
-    "mctsdialog.search.Outcome": "mctsdialog.algorithms.Outcome",
+    "mctsdialog.search.Outcome": "mctsdialog.algorithms.Simulation",
     "mctsdialog.search.Plan": "mctsdialog.Plan",
     "mctsdialog.search.Players": "mctsdialog._search.CheckedRoles",
-    "mctsdialog.search.ScoreRule": "mctsdialog.algorithms.ScoreRule",
     "mctsdialog.search.SearchConfig": "mctsdialog.SearchConfig",
     "mctsdialog.search.Trial": "mctsdialog.algorithms.Trial",
     "mctsdialog.search.most_calls": "mctsdialog.algorithms.most_calls",
@@ -113,6 +120,7 @@ MOVED: Final[Mapping[str, str]] = {
     "mctsdialog.to_networkx": "mctsdialog.export.to_networkx",
     "mctsdialog.to_svg": "mctsdialog.export.to_svg",
     "mctsdialog.toxicity_table": "mctsdialog.statistics.toxicity_table",
+    "mctsdialog.tree.own_visits": "mctsdialog.algorithms.own_visits",
     "mctsdialog.tree_record": "mctsdialog.preferences.tree_record",
     "mctsdialog.valid_paths": "mctsdialog.preferences.valid_paths",
     "mctsdialog.write_dialogues": "mctsdialog.dialogue.write_dialogues",
@@ -122,12 +130,31 @@ MOVED: Final[Mapping[str, str]] = {
 MODULES: Final[Mapping[str, str]] = {
     "cso_train.chat": "cso_train._chat",
     "cso_train.config": "cso_train._config",
+    "cso_train.config.batching": "cso_train._config.batching",
+    "cso_train.config.layers": "cso_train._config.layers",
+    "cso_train.config.presets": "cso_train._config.presets",
+    "cso_train.config.settings": "cso_train._config.settings",
     "cso_train.data": "cso_train._data",
+    "cso_train.evaluation.agreement": "cso_train.evaluation._agreement",
+    "cso_train.evaluation.bias": "cso_train.evaluation._bias",
+    "cso_train.evaluation.contexts": "cso_train.evaluation._contexts",
+    "cso_train.evaluation.metrics": "cso_train.evaluation._metrics",
+    "cso_train.evaluation.pairwise": "cso_train.evaluation._pairwise",
+    "cso_train.evaluation.plots": "cso_train.evaluation._plots",
+    "cso_train.evaluation.ratings": "cso_train.evaluation._ratings",
+    "cso_train.evaluation.replies": "cso_train.evaluation._replies",
+    "cso_train.evaluation.rouge": "cso_train.evaluation._rouge",
+    "cso_train.evaluation.run": "cso_train.evaluation._evaluate",
+    "cso_train.evaluation.sheets": "cso_train.evaluation._sheets",
+    "cso_train.evaluation.table": "cso_train.evaluation._table",
     "cso_train.models": "cso_train._models",
     "cso_train.packing.trie": "cso_train.packing._trie",
     "cso_train.run": "cso_train._run.training",
     "cso_train.serving": "cso_train._serving",
     "cso_train.zero": "cso_train._deepspeed",
+    "cso_train.zero.configure": "cso_train._deepspeed.config",
+    "cso_train.zero.memory": "cso_train._deepspeed.memory",
+    "cso_train.zero.plan": "cso_train._deepspeed.plan",
     "mctsdialog.corpus.output": "mctsdialog.corpus._output",
     "mctsdialog.corpus.ray": "mctsdialog.corpus._ray",
     "mctsdialog.corpus.report": "mctsdialog.corpus._report",
@@ -143,6 +170,17 @@ MODULES: Final[Mapping[str, str]] = {
     "mctsdialog.export.notebook": "mctsdialog.export._notebook",
     "mctsdialog.export.plot": "mctsdialog.export._plot",
     "mctsdialog.export.viewer": "mctsdialog.export._viewer",
+    "mctsdialog.llm.adaptive": "mctsdialog.llm.layers._adaptive",
+    "mctsdialog.llm.budget": "mctsdialog.llm.layers._budget",
+    "mctsdialog.llm.cache": "mctsdialog.llm.layers._cache",
+    "mctsdialog.llm.limits": "mctsdialog.llm.layers._limits",
+    "mctsdialog.llm.local": "mctsdialog.llm._local",
+    "mctsdialog.llm.meter": "mctsdialog.llm.layers._meter",
+    "mctsdialog.llm.openai": "mctsdialog.llm._openai.client",
+    "mctsdialog.llm.retry": "mctsdialog.llm.layers._retry",
+    "mctsdialog.llm.scripted": "mctsdialog.llm._scripted",
+    "mctsdialog.llm.singleflight": "mctsdialog.llm.layers._singleflight",
+    "mctsdialog.llm.wire": "mctsdialog.llm._wire",
     "mctsdialog.preferences.card": "mctsdialog.preferences._card",
     "mctsdialog.preferences.config": "mctsdialog.preferences._config",
     "mctsdialog.preferences.dataset": "mctsdialog.preferences._dataset",
@@ -158,6 +196,8 @@ MODULES: Final[Mapping[str, str]] = {
     "mctsdialog.preferences.similarity": "mctsdialog.statistics._similarity",
     "mctsdialog.preferences.statistics": "mctsdialog.statistics",
     "mctsdialog.preferences.toxicity": "mctsdialog.statistics",
+    "mctsdialog.preferences.toxicity.base": "mctsdialog.statistics",
+    "mctsdialog.preferences.toxicity.local": "mctsdialog.statistics",
     "mctsdialog.preferences.write": "mctsdialog.preferences._write",
     "mctsdialog.roles.bundle": "mctsdialog.roles._bundle",
     "mctsdialog.roles.checks": "mctsdialog.roles._checks",
@@ -166,14 +206,14 @@ MODULES: Final[Mapping[str, str]] = {
     "mctsdialog.roles.protocols": "mctsdialog.roles._protocols",
     "mctsdialog.roles.replies": "mctsdialog.roles._replies",
     "mctsdialog.search": "mctsdialog._search",
-    "mctsdialog.search.config": "mctsdialog._search.config",
-    "mctsdialog.search.engine": "mctsdialog._search.engine",
+    "mctsdialog.search.config": "mctsdialog.algorithms._config",
+    "mctsdialog.search.engine": "mctsdialog.algorithms._cso",
     "mctsdialog.search.journal": "mctsdialog.journal",
     "mctsdialog.search.plan": "mctsdialog._search.policy",
     "mctsdialog.search.play": "mctsdialog._search.simulate",
-    "mctsdialog.search.rules": "mctsdialog._search.rules",
+    "mctsdialog.search.rules": "mctsdialog.algorithms._rules",
     "mctsdialog.search.runner": "mctsdialog._search.run",
-    "mctsdialog.search.trial": "mctsdialog._search.trial",
+    "mctsdialog.search.trial": "mctsdialog.algorithms._trial",
     "mctsdialog.tree.document": "mctsdialog.tree._document",
     "mctsdialog.tree.json_file": "mctsdialog.tree._json_file",
     "mctsdialog.tree.nodes": "mctsdialog.tree._nodes",
@@ -188,7 +228,13 @@ _PERSPECTIVE = (
     "the client of the Perspective API, which shuts down at the end of 2026, was removed in 0.2; use"
     " mctsdialog.statistics.LocalToxicityScorer or a scorer of your own (docs/preferences.md, Toxicity)"
 )
+_RULES = (
+    "search(score=, backup=) was removed in 0.2, for a journal or tree did not know its rules; subclass"
+    " mctsdialog.algorithms.Algorithm (docs/search.md, An algorithm of your own)"
+)
 GONE: Final[Mapping[str, str]] = {
+    "mctsdialog.search.BackupRule": _RULES,
+    "mctsdialog.search.ScoreRule": _RULES,
     "mctsdialog.PerspectiveScorer": _PERSPECTIVE,
     "mctsdialog.preferences.PerspectiveScorer": _PERSPECTIVE,
 }
@@ -212,9 +258,13 @@ def moved_names(module: str) -> Callable[[str], Any]:
             warn(f"{old} moved to {MOVED[old]}")
             home, _, own = MOVED[old].rpartition(".")
             return getattr(import_module(home), own)
+        if old in MODULES:
+            return sys.modules[old]  # it warns of the names in it
         if module in MODULES and not name.startswith("__"):
             found = getattr(import_module(MODULES[module]), name)
-            warn(f"{module} moved to {MODULES[module]}")
+            home = getattr(found, "__module__", "")  # of what a package exports, the package
+            public = "._" not in home and getattr(sys.modules.get(home), name, None) is found
+            warn(f"{old} moved to {home}.{name}" if public else f"{module} moved to {MODULES[module]}")
             return found
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
@@ -235,16 +285,23 @@ def keep_old_modules() -> None:
     for old in MODULES:
         module = ModuleType(old, f"Moved to {MODULES[old]}.")
         module.__dict__["__getattr__"] = moved_names(old)
+        module.__spec__ = ModuleSpec(old, None)
         sys.modules.setdefault(old, module)
+        package = old.rpartition(".")[0]
+        if package in sys.modules and "__getattr__" not in vars(sys.modules[package]):
+            sys.modules[package].__dict__["__getattr__"] = moved_names(package)  # ``package.old`` without an import
 
 
 def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function whose keyword arguments have new names; the old ones work, with a warning.
+    """A function, or a class whose constructor has keyword arguments with new names; the old ones work, with a warning.
 
     :param names: old name to new name.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if isinstance(function, type):
+            function.__init__ = decorate(function.__init__)  # type: ignore[misc]  # the class's own
+            return function
         known = function.__qualname__.removesuffix(".__init__")
 
         @functools.wraps(function)
@@ -259,3 +316,16 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
         return call
 
     return decorate
+
+
+def renamed_attribute(old: str, new: str) -> Any:
+    """A property for the old name of an attribute, with a warning.
+
+    :param new: its name now.
+    """
+
+    def get(self: object) -> Any:
+        warn(f"{type(self).__name__}.{old} is now {type(self).__name__}.{new}")
+        return getattr(self, new)
+
+    return property(get)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Never, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,16 +24,26 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *unnamed: Never, **values: Any) -> None:
+        if unnamed:
+            kind = type(self).__name__
+            raise ConfigError(f"{kind} takes its settings by name: {kind}({next(iter(type(self).model_fields))}=...)")
         try:
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
+            told = first.get("ctx", {}).get("error")
+            if isinstance(told, ConfigError):
+                raise ConfigError(f"{type(self).__name__}.{told.field}: {told}", field=told.field) from error
             reason = f"{first['msg']} (given: {shown(first['input'])})"
             if first["type"] == "extra_forbidden":
                 reason = f"there is no such setting{_nearest(field, type(self).model_fields)}"
             raise ConfigError(f"{type(self).__name__}.{field}: {reason}", field=field) from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        message = f"{type(self).__name__} cannot be changed; make another: config.replace({name}=...)"
+        raise ConfigError(message, field=name)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again."""

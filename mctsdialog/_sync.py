@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
+import sniffio
 
 from mctsdialog.errors import ConfigError, shown
 
@@ -19,12 +22,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     It runs in an event loop of its own. Inside a running loop, as in a notebook or an async function, write
     ``await search(...)`` instead.
 
-    :raises ConfigError: for anything but the call of an async function, and inside a running event loop.
+    :raises ConfigError: for anything but the call of an async function, for one that has begun, and inside a running
+        event loop.
     """
     if not isinstance(coroutine, Coroutine):
         raise ConfigError(
             f"run() takes the call of an async function, such as run(search(...)), not {shown(coroutine)}"
         )
+    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+        raise ConfigError("run() takes each call of an async function once; this one has begun: write the call again")
 
     async def main() -> T:
         return await coroutine
@@ -40,8 +46,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _inside_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    with suppress(sniffio.AsyncLibraryNotFoundError):
+        return bool(sniffio.current_async_library())
+    with suppress(RuntimeError):  # in a callback there is a loop but no task
+        return bool(asyncio.get_running_loop())
+    return False

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import anyio
 
-from mctsdialog.errors import first_error
+from mctsdialog.errors import ConfigError, first_error
 
 T = TypeVar("T")
 
@@ -20,8 +20,11 @@ async def for_each(items: Sequence[T], work: Callable[[T], Awaitable[None]], *, 
     """Do ``work`` for every item, ``concurrency`` of them at a time, begun in their order.
 
     :param concurrency: 1 or more.
+    :raises ConfigError: for a concurrency below 1.
     :raises: the first error of a worker, as itself; the others are cancelled.
     """
+    if concurrency < 1:  # else nothing would be done, and nobody would know
+        raise ConfigError(f"concurrency must be at least 1, not {concurrency}", field="concurrency")
     todo = iter(items)
 
     async def worker() -> None:

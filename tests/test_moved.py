@@ -1,7 +1,9 @@
 """Names of version 0.1 that moved still work, and say where they are now."""
 
 import importlib
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -95,7 +97,7 @@ def old_module(monkeypatch):
 
 
 def test_a_moved_module_is_imported_from_and_the_function_of_its_name_stays(old_module):
-    with pytest.warns(DeprecationWarning, match=r"^mctsdialog\.plan moved to mctsdialog\.worlds; the old way works"):
+    with pytest.warns(DeprecationWarning, match=r"^mctsdialog\.plan\.World moved to mctsdialog\.worlds\.World; "):
         exec("from mctsdialog.plan import World")
     with pytest.warns(DeprecationWarning, match=r"mctsdialog\.plan\.Way moved to mctsdialog\.Plan"):
         exec("from mctsdialog.plan import Way")
@@ -108,6 +110,36 @@ def test_a_moved_module_is_imported_from_and_the_function_of_its_name_stays(old_
         hasattr(sys.modules["mctsdialog.plan"], "__file__")  # walkers of sys.modules ask for such
     with pytest.raises(ImportError, match="cannot import name 'nowhere'"):
         exec("from mctsdialog.plan import nowhere")
+
+
+@pytest.mark.parametrize(
+    ("code", "new"),
+    [
+        ("from mctsdialog.llm.openai import OpenAIChat", "mctsdialog.OpenAIChat"),
+        ("from mctsdialog.llm.cache import ResponseCache", "mctsdialog.ResponseCache"),
+        ("import mctsdialog.dialogue.model; mctsdialog.dialogue.model.Dialogue", "mctsdialog.Dialogue"),
+        ("import mctsdialog.tree.tree as tree; tree.Tree", "mctsdialog.Tree"),
+        ("from mctsdialog.roles.llm import LLMJudge", "mctsdialog.roles.LLMJudge"),
+        ("from mctsdialog.roles import llm; llm.LLMSeeker", "mctsdialog.roles.LLMSeeker"),
+        ("from mctsdialog.llm.layers import build_stack", "mctsdialog.llm.build_stack"),
+        ("from mctsdialog.preferences.toxicity.base import ToxicityScorer", "mctsdialog.statistics.ToxicityScorer"),
+        ("from cso_train.evaluation.metrics import Evaluation", "cso_train.evaluation.Evaluation"),
+        ("from cso_train.zero.plan import Machine", "cso_train.Machine"),
+        ("import cso_train.config.settings as settings; settings.TrainConfig", "cso_train.TrainConfig"),
+    ],
+)
+def test_names_of_former_modules_say_where_they_are_public(code, new):
+    with pytest.warns(DeprecationWarning, match=rf"moved to {re.escape(new)}; the old way works"):
+        exec(code)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DeprecationWarning):
+            exec(code)
+
+
+def test_former_modules_do_not_show_among_the_names_of_today():
+    assert not {"model", "llm", "openai", "tree"} & {*dir(mctsdialog.dialogue), *dir(mctsdialog.roles)}
+    assert importlib.util.find_spec("mctsdialog.llm.openai") is not None
 
 
 def test_the_page_of_moved_names_is_up_to_date():

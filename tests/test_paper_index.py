@@ -60,11 +60,11 @@ def test_the_test_is_there(name):
 
 
 def test_what_is_not_there_is_found_out():
-    assert exists("mctsdialog._search.rules.pucb")
+    assert exists("mctsdialog.algorithms._rules.pucb")
     assert exists("mctsdialog.SearchConfig.horizon")
     assert not exists("mctsdialog.SearchConfig.horizons")
-    assert not exists("mctsdialog._search.rules.pucbs")
-    assert not exists("mctsdialog._search.engine.Engine.choose")
+    assert not exists("mctsdialog.algorithms._rules.pucbs")
+    assert not exists("mctsdialog.algorithms._cso.CSO.choose")
     assert not exists("mctsdialog.nowhere.pucb")
 
 

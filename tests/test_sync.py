@@ -4,6 +4,7 @@ import asyncio
 import warnings
 
 import pytest
+import trio
 
 import mctsdialog
 from mctsdialog.errors import ConfigError
@@ -46,3 +47,12 @@ def test_inside_a_running_loop_the_error_says_await_and_nothing_is_left_over():
         warnings.simplefilter("error")  # "coroutine was never awaited"
         with pytest.raises(ConfigError, match=r"inside a running event loop, .*: use await instead"):
             asyncio.run(cell())
+        with pytest.raises(ConfigError, match=r"inside a running event loop, .*: use await instead"):
+            trio.run(cell)
+
+
+def test_a_call_is_run_once():
+    begun = double(2)
+    assert mctsdialog.run(begun) == 4
+    with pytest.raises(ConfigError, match=r"this one has begun: write the call again"):
+        mctsdialog.run(begun)

@@ -11,7 +11,7 @@ import common
 
 import mctsdialog
 from cso_train.evaluation import build_test_set
-from mctsdialog._search.rules import mean
+from mctsdialog.algorithms._rules import mean
 from study_parts.training import scores, trained
 
 TEXT = """

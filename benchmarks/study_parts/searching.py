@@ -14,7 +14,7 @@ import common
 
 import mctsdialog
 from mctsdialog._search import CheckedRoles, History
-from mctsdialog._search.rules import highest, mean, reward, softmax
+from mctsdialog.algorithms._rules import highest, mean, reward, softmax
 from mctsdialog.worlds import World, strategies_of, true_scores
 
 SCALE = 3.0  # minus the bias of eq. 2

@@ -153,7 +153,7 @@ def trained(folder, model, data, method, **settings):
 def cases_of(world, first, sizes):
     """Contexts of held-out scenarios, the best policy's choice and reply in each."""
     dialogues = [world.dialogue(scenario) for scenario in world.scenarios(sizes.test_dialogues, first)]
-    return build_test_set(dialogues, world.domain, least=1)  # some strategies are the best in early turns alone
+    return build_test_set(dialogues, world.domain, min_turns=1)  # some strategies are the best in early turns alone
 
 
 def answered(model_folder, cases, sizes):

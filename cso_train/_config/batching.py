@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from cso_train.errors import TrainConfigError
+from mctsdialog._arguments import checked
 
 MOST_PER_DEVICE = 4
 """Most rows that one device takes at once where nobody said how many."""
 
 
+@checked()
 def accumulation_steps(batch_size: int, per_device: int, world_size: int) -> int:
     """Backward passes of one optimiser step, so that all devices together see the global batch exactly.
 

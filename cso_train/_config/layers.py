@@ -14,6 +14,7 @@ from cso_train._config.presets import Preset, load_preset
 from cso_train._config.settings import TrainConfig, check_names
 from cso_train._config.yaml_file import read_settings, write_settings
 from cso_train.errors import PresetError, TrainConfigError
+from mctsdialog._arguments import checked
 from mctsdialog.files import parse_json
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -60,6 +61,7 @@ class _Layer:
     lines: Mapping[str, int] = field(default_factory=dict)
 
 
+@checked()
 def resolve_config(
     preset: str | None = None,
     yaml_file: str | Path | None = None,

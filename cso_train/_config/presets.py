@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cso_train.errors import PresetError
+from mctsdialog._arguments import checked
 from mctsdialog.files import parse_foreign_json, read_input
 
 
@@ -77,6 +78,7 @@ def our_preset_names() -> tuple[str, ...]:
     return tuple(name for name, each in _presets().items() if each.ours)
 
 
+@checked()
 def load_preset(name: str) -> Preset:
     """The preset of that name.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Never, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -230,7 +230,9 @@ class TrainConfig(BaseModel):
         description="OWNER/NAME on the hub that gets the model and its card at the end; private if it is new",
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *unnamed: Never, **values: Any) -> None:
+        if unnamed:
+            raise TrainConfigError("TrainConfig takes its settings by name: TrainConfig(model=...)")
         check_names(values)
         if isinstance(values.get("lora"), dict):
             values = _with_own_names(values, values["lora"])
@@ -240,6 +242,9 @@ class TrainConfig(BaseModel):
             raise _config_error(error) from error
         _check_unused(self)
         _check_combinations(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TrainConfigError(f"TrainConfig cannot be changed; make another: config.replace({name}=...)", field=name)
 
     @field_validator("method")
     @classmethod

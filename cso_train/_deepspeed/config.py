@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from cso_train._config import TrainConfig
 from cso_train._deepspeed.plan import Plan
 from cso_train.errors import TrainConfigError
+from mctsdialog._arguments import checked
 
 _BUCKET = 50_000_000  # elements sent at once: 100 MB in bf16, where DeepSpeed's default would take a gigabyte
 
 
+@checked()
 def deepspeed_config(config: TrainConfig, plan: Plan) -> dict[str, Any] | None:
     """DeepSpeed's configuration of the run, every value said, none "auto"; None for a run without DeepSpeed.
 

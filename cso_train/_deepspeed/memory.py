@@ -10,6 +10,7 @@ from cso_train._config import TrainConfig
 from cso_train._deepspeed.config import import_deepspeed
 from cso_train._deepspeed.plan import Plan
 from cso_train.errors import MemoryNeedError, TrainConfigError, TrainModelError
+from mctsdialog._arguments import checked
 
 _ROOM = 0.85  # a device fuller than this with model states alone has little room for activations
 _LOADING = 1.5  # DeepSpeed's own factor for what a host needs beside the states it keeps
@@ -114,6 +115,7 @@ def _adapter_parameters(model: Any, config: TrainConfig) -> int:
     return found
 
 
+@checked()
 def memory_estimate(count: ParameterCount, config: TrainConfig, plan: Plan) -> MemoryEstimate:
     """What the model states need, by DeepSpeed's own estimator for what is trained, with the frozen weights added.
 
@@ -201,6 +203,7 @@ def _zero3(count: ParameterCount, config: TrainConfig, plan: Plan, factor: float
     return host, device
 
 
+@checked()
 def check_fits(estimate: MemoryEstimate, device_bytes: int | None, host_bytes: int | None) -> tuple[str, ...]:
     """See that a run's model states fit, before its model is loaded.
 

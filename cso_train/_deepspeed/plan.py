@@ -13,10 +13,12 @@ from typing import Literal
 from cso_train._config import TrainConfig, accumulation_steps, device_batch
 from cso_train.errors import TrainConfigError
 from cso_train.methods import METHODS
+from mctsdialog._arguments import checked
 
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
+@checked()
 @dataclass(frozen=True)
 class Machine:
     """What a machine has to train on.
@@ -105,6 +107,7 @@ def single_process_environment(environment: Mapping[str, str] | None = None) -> 
     return {**one, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
+@checked()
 def plan_run(
     config: TrainConfig, machine: Machine, *, world_size: int = 1, local_world_size: int | None = None
 ) -> Plan:

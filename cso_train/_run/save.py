@@ -17,6 +17,7 @@ from cso_train._curves import save_curves
 from cso_train._deepspeed import Plan
 from cso_train._models import ModelSource
 from cso_train._run.prepare import Prepared, model_loader, unpartitioned
+from mctsdialog.errors import ConfigError
 from mctsdialog.files import inside, remove_folder, sync_files, sync_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def save_run(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resol
     if prepared.config.merge_adapter:
         _save_merged(trainer, prepared, folder)
     if trainer.is_world_process_zero():
-        with suppress(ImportError):  # matplotlib is optional
+        with suppress(ConfigError):  # matplotlib is optional
             save_curves(folder / "metrics.jsonl", folder / "curves.png")
         manifest = {**_manifest(trainer, prepared, resolved), "loss": loss}
         write_atomically(inside(folder, "manifest.json"), json.dumps(manifest, indent=1) + "\n")

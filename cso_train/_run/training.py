@@ -26,12 +26,14 @@ from cso_train._run.save import save_run
 from cso_train._trainer import build_trainer, training_settings
 from cso_train.errors import RunError
 from cso_train.packing._trainer import TreePacked
+from mctsdialog._arguments import checked
 from mctsdialog.text import visible
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
 
+@checked()
 @quiet_libraries()
 def train(
     resolved: Resolved, *, say: Callable[[str], object] = print, restart: bool = False, extend: bool = False

@@ -59,7 +59,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
                 raise TrainConfigError(f"{both}; give --domain, or make a test set of each", field="domain")
             dialogues += list(found)
         assert chosen is not None, "there is a file"
-        lengths = {"least": options["least"], "most": options["most"]}
+        lengths = {"min_turns": options["least"], "max_turns": options["most"]}
         exclude = frozenset[str]().union(*map(trained_seeds, options["exclude"]))
         draw = {"limit": options["limit"], "seed": options["seed"], "exclude": exclude}
         cases = build_test_set(dialogues, chosen, **lengths, **draw)

@@ -9,6 +9,8 @@ from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 from cso_train.evaluation._intervals import Interval, bootstrap_interval
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
 """What a judge says of two replies in the order in which it saw them."""
@@ -44,6 +46,7 @@ class Comparison:
         return self.win + self.lose + self.tie
 
 
+@checked(items=False)
 def compare(verdicts: Sequence[tuple[Verdict, Verdict]]) -> Comparison:
     """Sum up verdicts asked in both orders.
 
@@ -63,6 +66,7 @@ def outcome(straight: Verdict, swapped: Verdict) -> Outcome:
     return one if one == other else "tie"
 
 
+@checked(items=False)
 def raw_counts(verdicts: Sequence[tuple[Verdict, Verdict]]) -> dict[str, dict[Outcome, int]]:
     """What each order alone says of the first system, before both are put together.
 
@@ -96,6 +100,7 @@ class ComparisonIntervals:
     first_place: Interval | None
 
 
+@checked(items=False)
 def compare_intervals(
     verdicts: Sequence[tuple[Verdict, Verdict]], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> ComparisonIntervals:
@@ -104,7 +109,7 @@ def compare_intervals(
     :param verdicts: as for :func:`compare`, not empty.
     :param resamples: samples of the pairs, and ``level`` and ``seed``, as for
         :func:`~cso_train.evaluation.bootstrap_interval`.
-    :raises ValueError: without pairs, and for numbers out of range.
+    :raises ConfigError: without pairs, and for numbers out of range.
     """
     outcomes = [outcome(*pair) for pair in verdicts]
     flips = [compare([pair]).flipped for pair in verdicts]
@@ -133,27 +138,29 @@ def compare_intervals(
     )
 
 
+@checked()
 def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
     """Cohen's kappa of two raters: agreement beyond chance, at most 1; 1 where both always give one same label.
 
-    :raises ValueError: for lists of different lengths, or empty ones.
+    :raises ConfigError: for lists of different lengths, or empty ones.
     """
     if len(one) != len(other) or not one:
-        raise ValueError(f"{len(one)} and {len(other)} ratings; there must be as many of each, and some")
+        raise ConfigError(f"{len(one)} and {len(other)} ratings; there must be as many of each, and some")
     observed = sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
     first, second = Counter(one), Counter(other)
     expected = sum(first[label] * second[label] for label in first) / len(one) ** 2
     return 1.0 if expected == 1.0 else (observed - expected) / (1.0 - expected)
 
 
+@checked()
 def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
     """Fleiss' kappa of several raters: a row an item, a label a rater.
 
-    :raises ValueError: without items, with fewer than two raters, or rows of different lengths.
+    :raises ConfigError: without items, with fewer than two raters, or rows of different lengths.
     """
     raters = {len(row) for row in ratings}
     if len(raters) != 1 or min(raters) < 2:
-        raise ValueError(f"every item needs as many ratings, two or more; there are {sorted(raters) or 'no items'}")
+        raise ConfigError(f"every item needs as many ratings, two or more; there are {sorted(raters) or 'no items'}")
     (count,) = raters
     tables = [Counter(row) for row in ratings]
     agreed = [sum(n * n for n in table.values()) - count for table in tables]
@@ -163,6 +170,7 @@ def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
     return 1.0 if expected == 1.0 else (observed - expected) / (1.0 - expected)
 
 
+@checked()
 def cohen_kappa_interval(
     one: Sequence[Hashable],
     other: Sequence[Hashable],
@@ -176,7 +184,7 @@ def cohen_kappa_interval(
     A resample in which both raters give one same label alone counts as 1, as in :func:`cohen_kappa`.
 
     :param resamples: and ``level`` and ``seed``, as for :func:`~cso_train.evaluation.bootstrap_interval`.
-    :raises ValueError: for lists of different lengths or empty ones, and for numbers out of range.
+    :raises ConfigError: for lists of different lengths or empty ones, and for numbers out of range.
     """
     cohen_kappa(one, other)  # what is wrong with the lists is said of them, not of a resample
 
@@ -186,6 +194,7 @@ def cohen_kappa_interval(
     return bootstrap_interval(len(one), kappa, resamples=resamples, level=level, seed=seed)
 
 
+@checked()
 def fleiss_kappa_interval(
     ratings: Sequence[Sequence[Hashable]], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
@@ -194,7 +203,7 @@ def fleiss_kappa_interval(
     A resample with one label alone counts as 1, as in :func:`fleiss_kappa`.
 
     :param resamples: and ``level`` and ``seed``, as for :func:`~cso_train.evaluation.bootstrap_interval`.
-    :raises ValueError: as :func:`fleiss_kappa` does, and for numbers out of range.
+    :raises ConfigError: as :func:`fleiss_kappa` does, and for numbers out of range.
     """
     fleiss_kappa(ratings)
 
@@ -208,10 +217,10 @@ def weighted_kappa(one: Sequence[int], other: Sequence[int]) -> float:
     """Cohen's kappa of two raters who give scores, disagreement weighted by its square (Cohen, 1968).
 
     :returns: at most 1; 1 where both always give one same score.
-    :raises ValueError: for lists of different lengths, or empty ones.
+    :raises ConfigError: for lists of different lengths, or empty ones.
     """
     if len(one) != len(other) or not one:
-        raise ValueError(f"{len(one)} and {len(other)} ratings; there must be as many of each, and some")
+        raise ConfigError(f"{len(one)} and {len(other)} ratings; there must be as many of each, and some")
     observed = sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) / len(one)
     first, second = Counter(one), Counter(other)
     expected = sum((a - b) ** 2 * n * m for a, n in first.items() for b, m in second.items()) / len(one) ** 2
@@ -221,11 +230,11 @@ def weighted_kappa(one: Sequence[int], other: Sequence[int]) -> float:
 def mean_weighted_kappa(ratings: Sequence[Sequence[int]]) -> float:
     """The mean of :func:`weighted_kappa` over all pairs of raters (Light, 1971): a row an item, a score a rater.
 
-    :raises ValueError: without items, with fewer than two raters, or rows of different lengths.
+    :raises ConfigError: without items, with fewer than two raters, or rows of different lengths.
     """
     raters = {len(row) for row in ratings}
     if len(raters) != 1 or min(raters) < 2:
-        raise ValueError(f"every item needs as many ratings, two or more; there are {sorted(raters) or 'no items'}")
+        raise ConfigError(f"every item needs as many ratings, two or more; there are {sorted(raters) or 'no items'}")
     pairs = list(combinations(zip(*ratings, strict=True), 2))
     return sum(weighted_kappa(one, other) for one, other in pairs) / len(pairs)
 
@@ -258,7 +267,7 @@ def raters_agreement(
 def label_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
     """Cohen's kappa of two raters, Fleiss' of more: a row an item, a label a rater.
 
-    :raises ValueError: as :func:`fleiss_kappa`.
+    :raises ConfigError: as :func:`fleiss_kappa`.
     """
     if ratings and len(ratings[0]) == 2:
         return cohen_kappa([row[0] for row in ratings], [row[1] for row in ratings])

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mctsdialog._arguments import checked
+
 SWEEPS = 20
 
 
@@ -24,6 +26,7 @@ class Bias:
     preferences: tuple[float, ...]
 
 
+@checked(items=False)
 def preference_bias(confusion: Sequence[Sequence[int]]) -> Bias:
     """Fit the preferences p of a Bradley-Terry model to the confusions, and take their spread.
 

@@ -11,7 +11,10 @@ from typing import Any
 
 from cso_train._data import checked_prompt, seed_of
 from cso_train.errors import TrainDataError
+from mctsdialog._arguments import checked
+from mctsdialog._moved import renamed_arguments
 from mctsdialog.dialogue import Dialogue, Domain
+from mctsdialog.errors import ConfigError
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import chat_messages, read_rows, spoken, system_prompt
 
@@ -45,12 +48,14 @@ class TestCase:
         return {"id": self.id, "prompt": list(self.prompt), "completion": completion, "gold": gold}
 
 
+@renamed_arguments(least="min_turns", most="max_turns")
+@checked()
 def build_test_set(
     dialogues: Iterable[Dialogue],
     domain: Domain,
     *,
-    least: int = 5,
-    most: int = 15,
+    min_turns: int = 5,
+    max_turns: int = 15,
     limit: int | None = None,
     seed: int = 0,
     exclude: Collection[str] = (),
@@ -58,12 +63,15 @@ def build_test_set(
     """Every supporter turn of the dialogues whose context is of the wanted length and ends on the seeker.
 
     :param domain: whose strategies the prompt lists; turns by other strategies are left out.
-    :param least: fewest utterances of a context, 1 or more.
-    :param most: most utterances of a context.
+    :param min_turns: fewest utterances of a context, 1 or more.
+    :param max_turns: most utterances of a context.
     :param limit: draw at most so many cases by ``seed``; they keep their order.
     :param exclude: seeds, as :func:`cso_train._data.seed_of` tells them, whose dialogues are left out.
     :raises TrainDataError: where no turn qualifies.
+    :raises ConfigError: for a negative limit.
     """
+    if limit is not None and limit < 0:
+        raise ConfigError(f"limit must be 0 or more, not {limit}", field="limit")
     system = {"role": "system", "content": system_prompt(domain)}
     cases = []
     for dialogue in dialogues:
@@ -71,14 +79,16 @@ def build_test_set(
             continue
         for place, turn in enumerate(dialogue.turns):
             after_seeker = place > 0 and dialogue.turns[place - 1].speaker == "seeker"
-            if turn.speaker != "supporter" or not after_seeker or not least <= place <= most:
+            if turn.speaker != "supporter" or not after_seeker or not min_turns <= place <= max_turns:
                 continue
             if turn.strategy is None or turn.strategy not in domain.strategies.names:
                 continue
             prompt = (system, *chat_messages(dialogue.turns[:place]))
             cases.append(TestCase(f"{dialogue.id}/{place}", prompt, turn.strategy, turn.text))
     if not cases:
-        message = f"no supporter turn follows a context of {least} to {most} utterances that ends on the seeker"
+        message = (
+            f"no supporter turn follows a context of {min_turns} to {max_turns} utterances that ends on the seeker"
+        )
         raise TrainDataError(message + (" in a dialogue that is not excluded" if exclude else ""))
     if limit is not None and limit < len(cases):
         generator = random.Random(seed)  # noqa: S311  # no secret
@@ -86,11 +96,13 @@ def build_test_set(
     return cases
 
 
+@checked()
 def write_test_set(path: str | Path, cases: Sequence[TestCase]) -> Path:
     """Write cases as JSON lines."""
     return write_atomically(path, "".join(json.dumps(case.to_dict(), ensure_ascii=False) + "\n" for case in cases))
 
 
+@checked()
 def read_test_set(path: str | Path, domain: Domain) -> list[TestCase]:
     """Read cases that :func:`write_test_set` wrote.
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 from cso_train.evaluation._intervals import Interval, draw_samples, percentile_intervals
 from cso_train.evaluation._metrics import Evaluation, Outcome, sample_numbers
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError
 from mctsdialog.text import markdown_line
 
 _COLUMNS = (
@@ -34,6 +36,7 @@ class Difference:
     macro_f1_lenient: Interval
 
 
+@checked()
 def difference(
     first: Evaluation, second: Evaluation, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Difference:
@@ -43,13 +46,13 @@ def difference(
     narrower than those of the two scores, which may overlap where the difference is clear.
 
     :param resamples: and ``level`` and ``seed``, as for :func:`~cso_train.evaluation.bootstrap_interval`.
-    :raises ValueError: for evaluations of other contexts, or without outcomes (made by version 0.1).
+    :raises ConfigError: for evaluations of other contexts, or without outcomes (made by version 0.1).
     """
     one, other, names = first.outcomes, second.outcomes, [score.strategy for score in first.strategies]
     if one is None or other is None:
-        raise ValueError("an evaluation has no outcomes: version 0.1 made it; evaluate again")
+        raise ConfigError("an evaluation has no outcomes: version 0.1 made it; evaluate again")
     if names != [score.strategy for score in second.strategies] or _contexts(one) != _contexts(other):
-        raise ValueError("the two evaluations are of other contexts")
+        raise ConfigError("the two evaluations are of other contexts")
     groups = None if first.dialogues is None else [each.dialogue for each in one]
     samples = draw_samples(len(one), resamples, seed, groups)
     found = _differences(one, other, names, samples, level)
@@ -95,6 +98,7 @@ def differences(
     return found
 
 
+@checked()
 def difference_table(found: Mapping[str, Difference], first: str) -> str:
     """The differences as Markdown; bold where the interval leaves 0 out."""
     lines = [

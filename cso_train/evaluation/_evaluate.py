@@ -15,7 +15,9 @@ from cso_train.evaluation._difference import difference_json, difference_table, 
 from cso_train.evaluation._metrics import Evaluation, evaluate_replies
 from cso_train.evaluation._replies import Replies
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
+from mctsdialog.errors import ConfigError
 from mctsdialog.files import inside, parse_json, read_input, write_atomically
 from mctsdialog.text import markdown_line
 
@@ -30,6 +32,7 @@ BASELINES: dict[Baseline, str] = {
 }
 
 
+@checked()
 async def evaluate(
     replies: Replies,
     cases: Sequence[TestCase],
@@ -49,12 +52,12 @@ async def evaluate(
     :param examples: training cases for the baseline "example".
     :param resamples: bootstrap samples of whole dialogues, for the intervals.
     :returns: the scores, and the replies in the cases' order.
-    :raises ValueError: for the baseline "example" without examples.
+    :raises ConfigError: for the baseline "example" without examples.
     """
     prompts: list[Messages] = [[dict(each) for each in case.prompt] for case in cases]
     if baseline == "example":
         if not examples:
-            raise ValueError("the baseline 'example' needs examples from the training set")
+            raise ConfigError("the baseline 'example' needs examples from the training set")
         prompts = with_example(prompts, examples, seed)
     ask = {"direct-refine": direct_refine, "self-refine": self_refine}.get(baseline, plain)
     said = await ask(replies, prompts, on_progress)
@@ -64,6 +67,7 @@ async def evaluate(
     return scored, said
 
 
+@checked()
 def write_report(
     folder: str | Path,
     evaluations: Mapping[str, Evaluation],

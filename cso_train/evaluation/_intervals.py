@@ -11,6 +11,9 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError
+
 Number: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]  # what a table and a figure can show
 
 
@@ -23,6 +26,7 @@ class Interval:
     high: Number
 
 
+@checked()
 def bootstrap_interval(
     count: int,
     metric: Callable[[Sequence[int]], float],
@@ -40,7 +44,7 @@ def bootstrap_interval(
         value).
     :param level: share of the resampled values inside the interval, in (0, 1).
     :param groups: what each item belongs to, such as its dialogue; groups are then drawn whole. None draws items.
-    :raises ValueError: for numbers out of range.
+    :raises ConfigError: for numbers out of range.
     """
     samples = draw_samples(count, resamples, seed, groups)
     (interval,) = percentile_intervals(lambda places: [metric(places)], range(count), samples, level)
@@ -82,7 +86,7 @@ def percentile_intervals(
     :param spread: places of metrics whose interval is the value and its bootstrap standard error instead.
     """
     if not 0 < level < 1:
-        raise ValueError(f"the level of an interval must lie between 0 and 1, not {level}")
+        raise ConfigError(f"the level of an interval must lie between 0 and 1, not {level}")
     values = metrics(every)
     drawn = zip(*map(metrics, samples), strict=True) if samples else ((value,) for value in values)
     edge = (1 - level) / 2
@@ -100,9 +104,9 @@ def percentile_intervals(
 def draw_samples(count: int, resamples: int, seed: int, groups: Sequence[Hashable] | None = None) -> list[list[int]]:
     """Samples with replacement, of items or of whole groups."""
     if count < 1 or resamples < 0:
-        raise ValueError(f"{resamples} resamples of {count} items; there must be 0 or more of 1 or more")
+        raise ConfigError(f"{resamples} resamples of {count} items; there must be 0 or more of 1 or more")
     if groups is not None and len(groups) != count:
-        raise ValueError(f"{len(groups)} groups of {count} items; there must be one for each")
+        raise ConfigError(f"{len(groups)} groups of {count} items; there must be one for each")
     members: dict[Hashable, list[int]] = {}
     for place in range(count):
         members.setdefault(place if groups is None else groups[place], []).append(place)

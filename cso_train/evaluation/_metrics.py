@@ -17,7 +17,9 @@ from cso_train.evaluation._bias import preference_bias
 from cso_train.evaluation._intervals import Interval, Number, draw_samples, percentile_intervals
 from cso_train.evaluation._parse import parse_leniently
 from cso_train.evaluation._rouge import rouge_l
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import StrategySet
+from mctsdialog.errors import ConfigError
 from mctsdialog.files import dotted, first_fault, parse_json
 from mctsdialog.preferences import parse_reply
 
@@ -151,6 +153,7 @@ class Evaluation:
         return found
 
     @classmethod
+    @checked()
     def from_json(cls, text: str) -> Evaluation:
         """The scores that :meth:`to_json` gave.
 
@@ -159,6 +162,7 @@ class Evaluation:
         return cls.from_dict(parse_json(text))
 
 
+@checked(items=False)
 def strategy_scores(
     gold: Sequence[str], predicted: Sequence[str | None], names: Sequence[str]
 ) -> tuple[StrategyScore, ...]:
@@ -207,6 +211,7 @@ def confusion_matrix(
     return tuple(tuple(row) for row in counts)
 
 
+@checked()
 def evaluate_replies(
     gold: Sequence[tuple[str, str]],
     replies: Sequence[str],
@@ -226,13 +231,13 @@ def evaluate_replies(
     :param resamples: bootstrap samples, drawn by ``seed``; 0 for none (the interval is the value).
     :param level: of the intervals, in (0, 1). They are percentiles; that of B is B and its bootstrap standard error,
         since the percentiles of a saturated B may leave its value out.
-    :raises ValueError: for a gold strategy that is not in the set, lists of different lengths or empty ones, and
+    :raises ConfigError: for a gold strategy that is not in the set, lists of different lengths or empty ones, and
         ``resamples`` or ``level`` out of range.
     """
     names = strategies.names
     unknown = {strategy for strategy, _ in gold} - set(names)
     if unknown or len(gold) != len(replies) or not gold:
-        raise ValueError(
+        raise ConfigError(
             f"{len(replies)} replies to {len(gold)} contexts; strategies not in the set: {sorted(unknown)}"
         )
     parsed = [parse_reply(reply, strategies) for reply in replies]

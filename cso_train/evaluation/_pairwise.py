@@ -13,7 +13,9 @@ from typing import Any
 from cso_train.evaluation._agreement import Outcome, Verdict, compare, label_kappa, outcome, raters_agreement
 from cso_train.evaluation._intervals import Interval, pooled_mean
 from cso_train.evaluation._judging import ask_judge, dialogue_of, judge_all, object_schema
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
+from mctsdialog.errors import ConfigError
 from mctsdialog.llm import ChatModel
 from mctsdialog.roles import last_object, one_block
 from mctsdialog.text import markdown_line
@@ -84,6 +86,7 @@ def _verdict(said: Any) -> Verdict | None:
     return VERDICTS.get(said.strip().lower()) if isinstance(said, str) else None
 
 
+@checked()
 class PairwiseJudge:
     """A language model that says which of two replies is better by each criterion.
 
@@ -150,6 +153,7 @@ class PairwiseJudge:
         return verdicts
 
 
+@checked()
 async def compare_replies(
     judges: Mapping[str, PairwiseJudge],
     pairs: Sequence[PairToJudge],
@@ -162,8 +166,11 @@ async def compare_replies(
     :param judges: by name, of the same criteria, one or more.
     :param concurrency: judgements at once, 1 or more.
     :param on_progress: called with (done, all) judgements.
+    :raises ConfigError: without a judge, or for a concurrency below 1.
     :raises ModelError: where a call fails for good.
     """
+    if not judges:
+        raise ConfigError("judges must be one judge or more, by name", field="judges")
     ask = {name: judge.both_orders for name, judge in judges.items()}
     found = await judge_all(ask, pairs, concurrency=concurrency, on_progress=on_progress)
     dialogues = tuple(dialogue_of(pair.history) for pair in pairs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import StrategySet
 from mctsdialog.preferences import parse_reply
 
@@ -25,6 +26,7 @@ _END = re.compile(rf"\s*(?:[{_CLOSERS}]|[:：。\n\r]|[-–—]\s|\.(?:\s|\Z)|\Z
 _AFTER = re.compile(rf"[\s{_CLOSERS}:：\-–—.。]*")
 
 
+@checked()
 def parse_leniently(reply: str, strategies: StrategySet) -> tuple[str | None, str]:
     """The strategy that a reply names first, in whatever marks, and what follows it.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cso_train.evaluation._metrics import Evaluation
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError
 from mctsdialog.figures import (
     COUNTS_LABEL,
     draw_counts,
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checked()
 def write_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> list[Path]:
     """Draw the confusion matrices, the F1 and the preference of every strategy into a folder, as PNG.
 
-    :raises ValueError: without evaluations, or of different strategies.
+    :raises ConfigError: without evaluations, or of different strategies.
     :raises mctsdialog.errors.ConfigError: where matplotlib is not installed.
     """
     draw = {"confusion": confusion_figure, "strategies": strategy_figure, "preferences": preference_figure}
@@ -32,10 +35,11 @@ def write_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> li
     return [save_figure(figure(evaluations), folder, f"{name}.png", **settings) for name, figure in draw.items()]
 
 
+@checked()
 def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     """A confusion matrix a model, rows gold and columns predicted, in percent of the row.
 
-    :raises ValueError: without evaluations, or of different strategies.
+    :raises ConfigError: without evaluations, or of different strategies.
     """
     names = _strategies(evaluations)
     count = len(names)
@@ -51,10 +55,11 @@ def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     return figure
 
 
+@checked()
 def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     """F1 by strategy and model, with its interval.
 
-    :raises ValueError: without evaluations, or of different strategies.
+    :raises ConfigError: without evaluations, or of different strategies.
     """
     names = _strategies(evaluations)
     colours = strategy_colours(names)
@@ -74,10 +79,11 @@ def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     return figure
 
 
+@checked()
 def preference_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     """The preferences p behind B, by strategy and model; without bias every one is 1 (Kang et al., ACL 2024).
 
-    :raises ValueError: without evaluations, or of different strategies.
+    :raises ConfigError: without evaluations, or of different strategies.
     """
     names = _strategies(evaluations)
     colours = strategy_colours(names)
@@ -102,5 +108,5 @@ def _strategies(evaluations: Mapping[str, Evaluation]) -> list[str]:
     """The strategies that all evaluations are of."""
     found = {tuple(score.strategy for score in each.strategies) for each in evaluations.values()}
     if len(found) != 1:
-        raise ValueError(f"figures need evaluations of the same strategies; there are {len(found)} sets of them")
+        raise ConfigError(f"figures need evaluations of the same strategies; there are {len(found)} sets of them")
     return list(found.pop())

@@ -11,6 +11,8 @@ from cso_train.evaluation._agreement import mean_weighted_kappa, raters_agreemen
 from cso_train.evaluation._intervals import Interval, pooled_mean
 from cso_train.evaluation._judging import ask_judge, dialogue_of, judge_all, object_schema
 from cso_train.evaluation._pairwise import plain_interval, raters_note
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError
 from mctsdialog.llm import ChatModel
 from mctsdialog.roles import last_object, one_block
 from mctsdialog.text import markdown_line
@@ -55,6 +57,7 @@ class ReplyToRate:
     strategy: str | None = None
 
 
+@checked()
 class RatingJudge:
     """A language model that rates single replies.
 
@@ -138,6 +141,7 @@ class RatingResult:
         return list(dict.fromkeys(item.group for item in self.items))
 
 
+@checked()
 async def rate_replies(
     judges: Mapping[str, RatingJudge],
     items: Sequence[ReplyToRate],
@@ -150,8 +154,11 @@ async def rate_replies(
     :param judges: by name, one or more.
     :param concurrency: ratings at once, 1 or more.
     :param on_progress: called with (done, all) ratings.
+    :raises ConfigError: without a judge, or for a concurrency below 1.
     :raises ModelError: where a call fails for good.
     """
+    if not judges:
+        raise ConfigError("judges must be one judge or more, by name", field="judges")
     ask = {name: judge.rate for name, judge in judges.items()}
     return RatingResult(items, await judge_all(ask, items, concurrency=concurrency, on_progress=on_progress))
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import anyio.to_thread
 
 from cso_train._chat import ChatFormat, Messages
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, MessageRole, Sampling
 
@@ -31,6 +32,7 @@ class Replies(Protocol):
         ...
 
 
+@checked()
 class TransformersReplies:
     """A transformers model in this process, several prompts at once.
 
@@ -137,6 +139,7 @@ class TransformersReplies:
         return replace(read, text=text.strip())
 
 
+@checked()
 class ServerReplies:
     """A model behind a server, many calls at once, through mctsdialog's stack of cache, limits and retries.
 

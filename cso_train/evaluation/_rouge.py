@@ -6,10 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
+from mctsdialog._arguments import checked
+
 _MOST_WORDS = 10_000  # what is compared takes time with the square of their number
 _WORD = re.compile(r"[a-z0-9]+")
 
 
+@checked()
 def rouge_l(prediction: str, reference: str) -> float:
     """ROUGE-L's F-measure, from 0 to 1: words in lower case, letters and digits alone, no stemming.
 

@@ -23,6 +23,7 @@ from cso_train.evaluation._agreement import Outcome
 from cso_train.evaluation._judging import dialogue_of
 from cso_train.evaluation._pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation._ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
+from mctsdialog._arguments import checked
 from mctsdialog.files import dotted, first_fault, inside, parse_json, read_input, write_atomically
 
 T = TypeVar("T")
@@ -136,6 +137,7 @@ class SheetKey:
         return f"{self.code}-{row + 1}"
 
 
+@checked()
 def write_pair_sheet(
     folder: str | Path, pairs: Sequence[PairToJudge], criteria: Mapping[str, str], *, names: tuple[str, str], seed: int
 ) -> list[Path]:
@@ -165,6 +167,7 @@ def write_pair_sheet(
     return _write(Path(folder), key, ["conversation", "answer A", "answer B"], rows, allowed)
 
 
+@checked()
 def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed: int) -> list[Path]:
     """A sheet of replies to rate, shuffled, without their groups' names.
 
@@ -191,6 +194,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
     return _write(Path(folder), key, ["conversation", "answer", "intended strategy"], rows, allowed)
 
 
+@checked()
 def read_pair_sheet(path: str | Path, key: SheetKey) -> list[Judged | None]:
     """What a person says of every pair, in the order of the list that the sheet was made of; None where nothing.
 
@@ -205,6 +209,7 @@ def read_pair_sheet(path: str | Path, key: SheetKey) -> list[Judged | None]:
     return judged
 
 
+@checked()
 def read_rating_sheet(path: str | Path, key: SheetKey) -> list[dict[str, int] | None]:
     """A person's scores of every reply, in the order of the list that the sheet was made of; None where there is none.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cso_train.evaluation._intervals import Interval
 from cso_train.evaluation._metrics import Evaluation, LenientScores
+from mctsdialog._arguments import checked
 from mctsdialog.text import markdown_line, visible
 
 COLUMNS = (
@@ -39,6 +40,7 @@ LENIENT = (("Q lenient", "macro_f1"), ("B lenient", "bias"))
 """(heading, field) of the scores by the lenient parse; they stand beside the others and are not compared."""
 
 
+@checked()
 def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = True) -> str:
     """Rows of models as Markdown; the best of a column is bold, a saturated B has a dagger.
 
@@ -78,6 +80,7 @@ def _share(share: Interval, intervals: bool) -> str:
     return f"{value} %" + (f" ({low} to {high})" if intervals else "")
 
 
+@checked()
 def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
     """Rows of models as a LaTeX tabular (package booktabs), marked as :func:`markdown_table` marks them."""
     arrows = {True: r"$\uparrow$", False: r"$\downarrow$"}
@@ -104,11 +107,13 @@ def _latex_score(scores: Evaluation | LenientScores, field: str, *, bold: bool =
     return (rf"\textbf{{{shown}}}" if bold else shown) + dagger
 
 
+@checked()
 def json_table(evaluations: Mapping[str, Evaluation]) -> str:
     """All scores by model as JSON."""
     return json.dumps({name: each.to_dict() for name, each in evaluations.items()}, ensure_ascii=False, indent=1) + "\n"
 
 
+@checked()
 def strategy_table(evaluation: Evaluation) -> str:
     """One model's scores by strategy, and its confusion matrix, as Markdown."""
     lines = ["| strategy | precision | recall | F1 | wanted | named | p |", "|---|---:|---:|---:|---:|---:|---:|"]

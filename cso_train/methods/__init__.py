@@ -26,18 +26,21 @@ from cso_train.methods.kto import KTO
 from cso_train.methods.orpo import ORPO
 from cso_train.methods.sft import SFT
 from cso_train.methods.simpo import SimPO
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError
 
 METHODS: dict[str, type[Method]] = {each.name: each for each in (SFT, DPO, IPO, SimPO, KTO, ORPO)}
 """The methods by name."""
 
 
+@checked()
 def register(method: type[Method]) -> type[Method]:
     """Make a method known by its name; usable as a decorator.
 
-    :raises ValueError: if another method has the name.
+    :raises ConfigError: if another method has the name.
     """
     if METHODS.setdefault(method.name, method) is not method:
-        raise ValueError(f"there is already a training method {method.name!r}")
+        raise ConfigError(f"there is already a training method {method.name!r}")
     return method
 
 

@@ -13,6 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mctsdialog._arguments import checked
+
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -37,6 +39,7 @@ class TokenTree:
         return len(self.ids)
 
 
+@checked(items=False)
 def token_tree(sequences: Sequence[IntArray]) -> TokenTree:
     """Lay sequences of token ids into one.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
 
-from mctsdialog._search.config import SearchConfig
+from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.dialogue import CHAT_ROLES, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError, DialogueError, shown
 from mctsdialog.roles import Roles
@@ -57,9 +57,21 @@ def check_dialogues(dialogues: object) -> None:
         reason = "search_corpus takes dialogues, not a path; read them with read_dialogues() or stream_dialogues()"
     elif isinstance(dialogues, Scenario):
         reason = "search_corpus takes several dialogues, not one; did you mean search?"
+    elif not isinstance(dialogues, Iterable | AsyncIterable) or isinstance(dialogues, bytes | Mapping):
+        reason = f"search_corpus takes dialogues or scenarios, not {shown(dialogues)}"
     else:
         return
     raise ConfigError(reason, field="dialogues")
+
+
+def checked_scenario(start: object) -> Scenario:
+    """One of the dialogues of a search of many.
+
+    :raises ConfigError: for anything but a dialogue or scenario.
+    """
+    if not isinstance(start, Scenario):
+        raise ConfigError(f"search_corpus takes dialogues or scenarios; one is {shown(start)}", field="dialogues")
+    return start
 
 
 def factory_of(roles: Roles | Callable[[Scenario], Roles]) -> Callable[[Scenario], Roles]:

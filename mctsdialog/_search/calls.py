@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import TypeAdapter
 
-from mctsdialog._search.rules import highest
 from mctsdialog._search.simulate import CheckedRoles, History
+from mctsdialog.algorithms._rules import highest
 from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.llm import ResponseCache, Sampling
 from mctsdialog.llm._exchanges import Exchange, RecordedModel, RecordingModel

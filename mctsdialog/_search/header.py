@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mctsdialog._search.config import STOPPING_FIELDS, SearchConfig
 from mctsdialog._settings import lasting
+from mctsdialog.algorithms._config import STOPPING_FIELDS, SearchConfig
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import JournalError
 from mctsdialog.journal import Differences, Journal, read_header

@@ -7,27 +7,38 @@ from collections.abc import Callable, Mapping
 import anyio
 from anyio.abc import TaskGroup
 
-from mctsdialog._search.engine import Engine
 from mctsdialog._search.scheduler import Scheduler
-from mctsdialog._search.simulate import CheckedRoles, most_calls, run_trial
-from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
+from mctsdialog._search.simulate import CheckedRoles, run_trial
+from mctsdialog.algorithms._base import Algorithm
+from mctsdialog.algorithms._config import SearchConfig
+from mctsdialog.algorithms._trial import Growth, Outcome, Trial
 from mctsdialog.errors import ConfigError, first_error
 
 
-def check_limits(max_seconds: float | None, max_calls: int | None, least_calls: int, horizon: int) -> None:
+def most_calls_of(config: SearchConfig) -> int:
+    """The most calls to roles that one trial of a search can take."""
+    return sum(config.kind.most_calls(config).values())
+
+
+def check_limits(
+    max_seconds: float | None, max_calls: int | None, config: SearchConfig, *, begun: bool = False
+) -> None:
     """See that limits leave room for a search.
 
-    :raises ConfigError: for seconds that are not above 0, or fewer calls than ``least_calls``.
+    :param begun: whether there is something found already, so that no trial need be played.
+    :raises ConfigError: for seconds that are not above 0, or calls below those of one trial.
     """
+    least_calls = 0 if begun else most_calls_of(config)
     if max_seconds is not None and not max_seconds > 0:
         raise ConfigError(f"max_seconds must be above 0, not {max_seconds}", field="max_seconds")
     if max_calls is not None and max_calls < least_calls:
-        needed = f"one trial can take {least_calls} calls at horizon {horizon}"
+        settings = f"at horizon {config.horizon}" if config.algorithm == "cso" else f"of algorithm {config.algorithm!r}"
+        needed = f"one trial can take {least_calls} calls {settings}"
         raise ConfigError(f"max_calls: {needed}, not {max_calls}", field="max_calls")
 
 
 class LimitedTrials:
-    """Runs trials until the engine gives no more or a limit is reached.
+    """Runs trials until the algorithm gives no more or a limit is reached.
 
     :param roles: makes the roles of one trial, which count its calls.
     :param max_calls: most calls; no trial is begun that could need more. None for any number.
@@ -38,7 +49,7 @@ class LimitedTrials:
 
     def __init__(
         self,
-        engine: Engine,
+        algorithm: Algorithm,
         roles: Callable[[], CheckedRoles],
         *,
         max_calls: int | None = None,
@@ -46,13 +57,13 @@ class LimitedTrials:
         calls: int = 0,
         enough: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._engine = engine
+        self._algorithm = algorithm
         self._roles = roles
         self._max_calls = max_calls
         self._max_seconds = max_seconds
         self._ended = calls
         self._in_progress: dict[int, CheckedRoles] = {}
-        self._most = most_calls(engine.config.horizon)
+        self._most = most_calls_of(algorithm.config)
         self._enough = enough
         self._ready = anyio.Event()
         self._late = False
@@ -65,14 +76,14 @@ class LimitedTrials:
     async def run(
         self,
         *,
-        on_outcome: Callable[[Trial, Outcome | Closure], object] = lambda trial, outcome: None,
+        on_outcome: Callable[[Trial, Outcome], object] = lambda trial, outcome: None,
         on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
         on_commit: Callable[[], object] = lambda: None,
-        known: Mapping[int, tuple[int, Outcome | Closure]] | None = None,
+        known: Mapping[int, tuple[int, Outcome]] | None = None,
     ) -> str:
         """Run trials; the parameters are those of :class:`~mctsdialog._search.scheduler.Scheduler`.
 
-        :returns: why it stopped: the engine's reason, "seconds" or "calls".
+        :returns: why it stopped: the algorithm's reason, "seconds" or "calls".
         """
 
         def committed() -> None:
@@ -80,7 +91,7 @@ class LimitedTrials:
             on_commit()
 
         scheduler = Scheduler(
-            self._engine,
+            self._algorithm,
             self._run_trial,
             on_outcome=on_outcome,
             on_growth=on_growth,
@@ -93,7 +104,7 @@ class LimitedTrials:
             await scheduler.run()
         else:
             await self._run_for(self._max_seconds, scheduler)
-        return "seconds" if self._late else self._engine.stop_reason() or "calls"
+        return "seconds" if self._late else self._algorithm.stop_reason() or "calls"
 
     async def _run_for(self, seconds: float, scheduler: Scheduler) -> None:
         try:
@@ -110,10 +121,11 @@ class LimitedTrials:
         self._late = True
         group.cancel_scope.cancel()
 
-    async def _run_trial(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome | Closure:
+    async def _run_trial(self, trial: Trial, on_growth: Callable[[Growth], None]) -> Outcome:
         roles = self._in_progress[trial.number] = self._roles()
         try:
-            return await run_trial(trial, roles, self._engine.tree.domain, self._engine.config.horizon, on_growth)
+            domain, horizon = self._algorithm.tree.domain, self._algorithm.config.horizon
+            return await run_trial(trial, roles, domain, horizon, on_growth)
         finally:
             self._ended += self._in_progress.pop(trial.number).calls
 
@@ -121,7 +133,7 @@ class LimitedTrials:
         """Whether one more trial fits into the calls, whatever it and those in progress may need."""
         if self._late:
             return False
-        trials = self._engine.in_flight + 1
+        trials = self._algorithm.in_flight + 1
         return self._max_calls is None or self._ended + trials * self._most <= self._max_calls
 
     def _check_enough(self) -> None:

@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search.arguments import History, check_roles, turns_of
-from mctsdialog._search.config import SearchConfig
-from mctsdialog._search.engine import Engine
 from mctsdialog._search.limits import LimitedTrials, check_limits
-from mctsdialog._search.simulate import CheckedRoles, most_calls
+from mctsdialog._search.simulate import CheckedRoles, can_rejudge
+from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn, get_domain
 from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ModelRefusedError
 from mctsdialog.roles import Roles
-from mctsdialog.tree import ExpandedNode, Node, SpokenNode, Tree
+from mctsdialog.tree import ExpandedNode, Node, Tree
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to say next, and why.
 
-    :param strategy: the best strategy: the most visited, and among those the one of highest Q.
+    :param strategy: the strategy that the algorithm recommends; for the paper's search the most visited, and among
+        those the one of highest Q.
     :param reply: the supporter's turn that carries it out.
     :param value: Q of that turn, the mean reward of its visits.
     :param visits: N of that turn.
@@ -44,6 +45,7 @@ class Plan:
 
 
 @renamed_arguments(seconds="max_seconds", calls="max_calls")
+@checked("history", "roles", "config")
 async def plan(
     history: History,
     roles: Roles,
@@ -84,23 +86,24 @@ async def plan(
     tree, reused = _begin(history, scenario, domain, previous)
     if config.max_iterations < 1:
         raise ConfigError("a plan needs at least one iteration", field="max_iterations")
-    least = most_calls(config.horizon) if _best(tree) is None else 0
-    check_limits(max_seconds, max_calls, least, config.horizon)
-    tree.config, tree.roles = config.model_dump(), dict(roles.provenance)
+    tree.config, tree.roles = config.recorded(), dict(roles.provenance)
+    algorithm = config.kind(tree, config, max_calls=max_calls, can_rejudge=can_rejudge(roles))
+    check_limits(max_seconds, max_calls, config, begun=bool(algorithm.recommend(tree.root)))
     trials = LimitedTrials(
-        Engine(tree, config),
+        algorithm,
         partial(CheckedRoles, roles.bind(tree.scenario), domain),
         max_calls=max_calls,
         max_seconds=max_seconds,
-        enough=lambda: _best(tree) is not None,
+        enough=lambda: bool(algorithm.recommend(tree.root)),
     )
     try:
         stopped = await trials.run()
     except BudgetExceededError as spent:
-        if _best(tree) is None:
+        if not algorithm.recommend(tree.root):
             raise
         stopped = f"budget: {spent.kind}"
-    node = _best(tree)
+    algorithm.finish()
+    node = next(iter(algorithm.recommend(tree.root)), None)
     if node is None:
         raise _all_refused(tree)
     return Plan(node.strategy, node.supporter, node.value, node.visits, tree, trials.calls, reused, stopped)
@@ -137,12 +140,6 @@ def _follow(tree: Tree, turns: tuple[Turn, ...]) -> Node | None:
             return None
         node = heard[words.index((said[place], said[place + 1]))]
     return node
-
-
-def _best(tree: Tree) -> SpokenNode | None:
-    """The root's most visited child that has words; among equals the one of highest Q, an open one first."""
-    spoken = [child for child in tree.children(tree.root) if isinstance(child, SpokenNode) and child.visits]
-    return max(spoken, key=lambda child: (child.closed is None, child.visits, child.value), default=None)
 
 
 def _all_refused(tree: Tree) -> ModelRefusedError:

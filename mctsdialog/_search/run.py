@@ -11,16 +11,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mctsdialog._arguments import checked
 from mctsdialog._search.arguments import check_roles, check_start
-from mctsdialog._search.config import SearchConfig
-from mctsdialog._search.engine import Engine
 from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.limits import LimitedTrials, check_limits
-from mctsdialog._search.rules import BackupRule, ScoreRule, pucb, running_mean
 from mctsdialog._search.seeding import GoldTurn, Start
-from mctsdialog._search.simulate import CheckedRoles, History, most_calls, read_outcome
-from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
+from mctsdialog._search.simulate import CheckedRoles, History, can_rejudge, read_outcome
 from mctsdialog._settings import lasting
+from mctsdialog.algorithms._base import Algorithm
+from mctsdialog.algorithms._config import SearchConfig
+from mctsdialog.algorithms._trial import OUTCOMES, Closure, Growth, Outcome, Trial, record_type
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn, get_domain
 from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
@@ -29,6 +29,7 @@ from mctsdialog.roles import Roles, checked_scores, checked_text
 from mctsdialog.tree import Tree
 
 
+@checked("start", "roles", "config")
 async def search(
     start: Scenario,
     roles: Roles,
@@ -39,8 +40,6 @@ async def search(
     max_seconds: float | None = None,
     max_calls: int | None = None,
     on_progress: Callable[[Tree], object] | None = None,
-    score: ScoreRule = pucb,
-    backup: BackupRule = running_mean,
 ) -> Tree:
     """Grow a conversation tree from a gold dialogue or a scenario (paper section 3.1).
 
@@ -55,8 +54,6 @@ async def search(
     :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
         more. Both limits hold for this call alone, and are a clean stop as a spent budget is.
     :param on_progress: called with the tree after the start and after every iteration; it must not change it.
-    :param score: how children are rated in selection (eq. 1).
-    :param backup: how Q takes in a reward (eq. 4).
     :returns: the tree, with ``stop_reason`` set. A spent budget is a clean stop with everything kept.
     :raises ConfigError: for a list or path in place of a dialogue, a model in place of roles, or limits too small for
         one trial.
@@ -72,7 +69,7 @@ async def search(
     check_start(start)
     check_roles(roles, config)
     config = config or SearchConfig()
-    check_limits(max_seconds, max_calls, most_calls(config.horizon), config.horizon)
+    check_limits(max_seconds, max_calls, config)
     domain = get_domain(domain) if isinstance(domain, str) else domain or roles.domain or ESC
     begin = Start.of(start, domain)
     roles, prompts = roles_for(journal, roles)
@@ -88,14 +85,17 @@ async def search(
     with open_journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
-        tree.config, tree.roles = config.model_dump(), dict(roles.provenance if log is None else log.roles)
-        engine = Engine(tree, config, score=score, backup=backup)
+        tree.config, tree.roles = config.recorded(), dict(roles.provenance if log is None else log.roles)
+        algorithm = config.kind(tree, config, max_calls=max_calls, can_rejudge=can_rejudge(roles))
         try:
-            await _seed(engine, begin, players, tape)
-            trials = LimitedTrials(engine, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls)
-            await _iterate(engine, trials, tape, on_progress or (lambda tree: None))
+            await _seed(algorithm, begin, players, tape)
+            trials = LimitedTrials(
+                algorithm, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls
+            )
+            await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
+        algorithm.finish()
     return tree
 
 
@@ -104,11 +104,13 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # slow to make
 
 
-async def _iterate(engine: Engine, trials: LimitedTrials, tape: _Tape, on_progress: Callable[[Tree], object]) -> None:
-    tree, config = engine.tree, engine.config
+async def _iterate(
+    algorithm: Algorithm, trials: LimitedTrials, tape: _Tape, on_progress: Callable[[Tree], object]
+) -> None:
+    tree, config = algorithm.tree, algorithm.config
     known = tape.trials() if config.deterministic else {}
     if not config.deterministic:
-        tape.replay(engine)
+        tape.replay(algorithm)
     on_progress(tree)
     try:
         reason = await trials.run(
@@ -135,13 +137,13 @@ async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Tu
     return (*start.opening, Turn("seeker", tape.text(record, "seeker")))
 
 
-async def _seed(engine: Engine, start: Start, players: CheckedRoles, tape: _Tape) -> None:
+async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape: _Tape) -> None:
     """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far.
 
     Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
     """
-    gold, end, laid = start.gold, engine.tree.root.id, 0
-    histories = _gold_histories(engine.tree.history(engine.tree.root), gold)
+    gold, end, laid = start.gold, algorithm.tree.root.id, 0
+    histories = _gold_histories(algorithm.tree.history(algorithm.tree.root), gold)
     scores, refused = tape.gold_scores()
 
     async def score(turn: int) -> None:
@@ -154,12 +156,12 @@ async def _seed(engine: Engine, start: Start, players: CheckedRoles, tape: _Tape
                 refused[turn] = error.closure
                 tape.write({"type": "gold", "turn": turn, "closed": refused[turn]})
         while laid in scores and laid < len(gold):
-            end = engine.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
+            end = algorithm.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
             laid += 1
 
-    await for_each(range(len(gold)), score, concurrency=engine.config.parallelism)
+    await for_each(range(len(gold)), score, concurrency=algorithm.config.parallelism)
     if laid in refused:
-        engine.close(end, refused[laid])
+        algorithm.close(end, refused[laid])
 
 
 def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> list[History]:
@@ -211,7 +213,7 @@ class _Tape:
                     found[turn] = checked_scores(record.get("scores"), self._domain.strategies)
         return found, refused
 
-    def replay(self, engine: Engine) -> None:
+    def replay(self, algorithm: Algorithm) -> None:
         """Commit the growths and trials that are on the tape, in its order."""
         while self._records:
             if self._records[0].get("type") == "growth":
@@ -219,13 +221,14 @@ class _Tape:
                 with self._read("a growth"):
                     found = Growth.from_dict(growth)
                     checked_scores(found.scores, self._domain.strategies)
-                    engine.replay_growth(_number(growth, "leaf"), found)
+                    algorithm.replay_growth(_number(growth, "leaf"), found)
             else:
+                kind = self._kind()
                 leaf, outcome = self._trial()[1]
                 with self._read("a trial"):
-                    engine.replay(leaf, outcome)
+                    algorithm.replay(kind, leaf, outcome)
 
-    def trials(self) -> dict[int, tuple[int, Outcome | Closure]]:
+    def trials(self) -> dict[int, tuple[int, Outcome]]:
         """(leaf, outcome) by number of the trials on the tape."""
         found = {}
         while self._records:
@@ -233,13 +236,21 @@ class _Tape:
             found[number] = played
         return found
 
-    def _trial(self) -> tuple[int, tuple[int, Outcome | Closure]]:
+    def _kind(self) -> str:
+        """The kind of the next trial; a closure names the trial's, if it is not one of the paper's search."""
+        record = self._records[0]
+        kind = record.get("kind", "trial") if record.get("type") == "closed" else record.get("type")
+        if not isinstance(kind, str) or kind not in OUTCOMES:
+            raise self.error(f"a trial is missing, or is of the unknown kind {kind!r:.40}")
+        return kind
+
+    def _trial(self) -> tuple[int, tuple[int, Outcome]]:
         """Number, leaf and outcome of the next trial."""
-        closed = self._records[0].get("type") == "closed"
-        record = self._records.popleft() if closed else self.next("trial")
-        assert record is not None, "there is one"
+        self._kind()
+        record = self._records.popleft()
+        closed = record["type"] == "closed"
         with self._read("a trial"):
-            outcome = self._closure(record) if closed else read_outcome(record, self._domain)
+            outcome: Outcome = self._closure(record) if closed else read_outcome(record, self._domain)
             return _number(record, "number"), (_number(record, "leaf"), outcome)
 
     def _closure(self, record: Mapping[str, Any]) -> Closure:
@@ -248,10 +259,12 @@ class _Tape:
             checked_scores(closure.scores, self._domain.strategies)
         return closure
 
-    def write_trial(self, trial: Trial, outcome: Outcome | Closure) -> None:
+    def write_trial(self, trial: Trial, outcome: Outcome) -> None:
         """Append what a trial found."""
-        kind = "closed" if isinstance(outcome, Closure) else "trial"
-        self.write({"type": kind, "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()})
+        found = {"type": record_type(trial, outcome), "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()}
+        if isinstance(outcome, Closure) and trial.kind in OUTCOMES:
+            found["kind"] = trial.kind
+        self.write(found)
 
     def write_growth(self, trial: Trial, growth: Growth) -> None:
         """Append what a trial under way has grown."""

@@ -9,8 +9,8 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from mctsdialog._search.engine import Engine
-from mctsdialog._search.trial import Closure, Growth, Outcome, Trial
+from mctsdialog.algorithms._base import Algorithm
+from mctsdialog.algorithms._trial import Growth, Outcome, Trial
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
 
@@ -22,7 +22,7 @@ class Scheduler:
     finish; in deterministic search when they are asked, so that the tree depends on the replies alone. In free search
     a trial also gives its leaf children as soon as it can, for the others to go on below it.
 
-    :param engine: the tree's; its config says how many trials are under way at once.
+    :param algorithm: the tree's; its config says how many trials are under way at once.
     :param run_trial: gives the outcome of a trial; it may tell how the leaf grows before that.
     :param on_outcome: called with each trial that was played, in the order they finish.
     :param on_growth: called with each trial that gives its leaf children before it finishes.
@@ -34,16 +34,16 @@ class Scheduler:
 
     def __init__(
         self,
-        engine: Engine,
-        run_trial: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome | Closure]],
+        algorithm: Algorithm,
+        run_trial: Callable[[Trial, Callable[[Growth], None]], Awaitable[Outcome]],
         *,
-        on_outcome: Callable[[Trial, Outcome | Closure], object],
+        on_outcome: Callable[[Trial, Outcome], object],
         on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
         on_commit: Callable[[], object],
         may_begin: Callable[[], bool] = lambda: True,
-        known: Mapping[int, tuple[int, Outcome | Closure]] | None = None,
+        known: Mapping[int, tuple[int, Outcome]] | None = None,
     ) -> None:
-        self._engine = engine
+        self._algorithm = algorithm
         self._run_trial = run_trial
         self._on_outcome = on_outcome
         self._on_growth = on_growth
@@ -53,12 +53,12 @@ class Scheduler:
         self._line: deque[Trial] = deque()
         self._begun: deque[Trial] = deque()  # asked, and about to be played
         self._asked = 0
-        self._outcomes: dict[int, Outcome | Closure] = {}
+        self._outcomes: dict[int, Outcome] = {}
         self._failures: list[Exception] = []
         self._group: TaskGroup
 
     async def run(self) -> None:
-        """Play until the engine gives no more trials.
+        """Play until the algorithm gives no more trials.
 
         After the first failure no trial is begun, but those under way are played to their end, for they are paid for.
 
@@ -73,7 +73,7 @@ class Scheduler:
             raise first_error(group) from None
         finally:
             for trial in self._line:
-                self._engine.release(trial)
+                self._algorithm.release(trial)
         if self._failures:
             raise min(self._failures, key=lambda error: isinstance(error, BudgetExceededError))
 
@@ -82,14 +82,14 @@ class Scheduler:
         self._ask()
         while self._line and self._line[0].number in self._outcomes:
             trial = self._line.popleft()
-            self._engine.tell(trial, self._outcomes.pop(trial.number))
+            self._algorithm.tell(trial, self._outcomes.pop(trial.number))
             self._on_commit()
             self._ask()
 
     def _ask(self) -> None:
-        config = self._engine.config
-        while not self._failures and self._engine.in_flight < config.parallelism and self._may_begin():
-            trial = self._engine.ask(self._known.get(self._asked, (None, None))[0])
+        config = self._algorithm.config
+        while not self._failures and self._algorithm.in_flight < config.parallelism and self._may_begin():
+            trial = self._algorithm.ask(self._known.get(self._asked, (None, None))[0])
             if trial is None:
                 return
             self._asked += 1
@@ -112,18 +112,18 @@ class Scheduler:
             self._start()
             await self._attempt(trial)
 
-    def _recall(self, trial: Trial) -> Outcome | Closure:
+    def _recall(self, trial: Trial) -> Outcome:
         leaf, outcome = self._known.pop(trial.number)
         if leaf != trial.leaf:
             raise TrialError(f"trial {trial.number} was played on node {leaf}, and is now one of node {trial.leaf}")
         return outcome
 
     def _grow(self, trial: Trial, growth: Growth) -> None:
-        config = self._engine.config
+        config = self._algorithm.config
         if config.deterministic or config.parallelism == 1 or self._failures:
             return
         self._on_growth(trial, growth)
-        self._engine.grow(trial, growth)
+        self._algorithm.grow(trial, growth)
         self._ask()
         self._start()
 
@@ -131,14 +131,14 @@ class Scheduler:
         try:
             outcome = await self._run_trial(trial, partial(self._grow, trial))
         except Exception as error:  # noqa: BLE001  # run raises it once the others under way are done
-            self._engine.release(trial)
+            self._algorithm.release(trial)
             self._failures.append(error)
             return
         except BaseException:
-            self._engine.release(trial)
+            self._algorithm.release(trial)
             raise
         self._on_outcome(trial, outcome)
         self._outcomes[trial.number] = outcome
-        if not self._engine.config.deterministic:
+        if not self._algorithm.config.deterministic:
             self._line.append(trial)
         self._advance()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mctsdialog._search.trial import Exchange
+from mctsdialog.algorithms._trial import Exchange
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import DialogueError
 

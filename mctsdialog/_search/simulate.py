@@ -5,18 +5,29 @@ The judge's calls run beside the rest of the simulation and do not hold it up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from mctsdialog._search.rules import highest
-from mctsdialog._search.trial import Closure, Exchange, Growth, Outcome, Trial
+from mctsdialog.algorithms._rules import highest
+from mctsdialog.algorithms._trial import (
+    OUTCOMES,
+    Closure,
+    Exchange,
+    Growth,
+    Judged,
+    Outcome,
+    Scored,
+    Simulation,
+    Spoken,
+    Trial,
+)
 from mctsdialog.dialogue import Domain, Turn
 from mctsdialog.errors import ModelRefusedError, ReplyError, first_error
-from mctsdialog.roles import AveragedScores, Roles, checked_judgement, checked_scores, checked_text
+from mctsdialog.roles import AveragedScores, RejudgingJudge, Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.tree import RolloutStep
 
 P = ParamSpec("P")
@@ -95,9 +106,16 @@ class CheckedRoles:
         scores = await self._ask("strategist", self._roles.strategist.score, history.full)
         return _checked("strategist", scores, lambda given: checked_scores(given, self._domain.strategies))
 
-    async def judgement(self, history: History) -> Judgement:
-        """The judge's scores of the last turn."""
-        scores = await self._ask("judge", self._roles.judge.judge, history.full)
+    async def judgement(self, history: History, draw: int = 0) -> Judgement:
+        """The judge's scores of the last turn.
+
+        :param draw: how often the judge was asked about it before; above 0 the judge must have a ``judge_again``.
+        """
+        if draw:
+            again: RejudgingJudge = self._roles.judge  # type: ignore[assignment]  # the algorithm was told that it can
+            scores = await self._ask("judge", again.judge_again, history.full, draw)
+        else:
+            scores = await self._ask("judge", self._roles.judge.judge, history.full)
         drawn = scores.draws if isinstance(scores, AveragedScores) else ()
         mean, *draws = [
             _checked("judge", each, lambda given: checked_judgement(given, self._domain)) for each in (scores, *drawn)
@@ -112,6 +130,11 @@ class CheckedRoles:
         except ModelRefusedError as refused:
             refused.role = role
             raise
+
+
+def can_rejudge(roles: Roles) -> bool:
+    """Whether the judge gives another draw when it is asked again about a turn."""
+    return isinstance(roles.judge, RejudgingJudge) and getattr(roles.judge, "draws_differ", True)
 
 
 class Judging:
@@ -163,41 +186,35 @@ class Judging:
             raise first_error(group) from None
 
 
-def read_outcome(data: Mapping[str, Any], domain: Domain) -> Outcome:
-    """What :meth:`Outcome.to_dict` wrote, where the roles of the domain may have said it.
+def read_outcome(data: Mapping[str, Any], domain: Domain) -> Simulation | Scored | Spoken | Judged:
+    """What an outcome's ``to_dict`` wrote, where the roles of the domain may have said it.
 
     :raises ValueError: where they may not.
     """
-    outcome = Outcome.from_dict(data)
-    if outcome.scores is not None:
+    outcome = OUTCOMES[data["type"]].from_dict(data)
+    if isinstance(outcome, Scored):
         checked_scores(outcome.scores, domain.strategies)
-    for scores in (*outcome.judgements, *(draw for draws in outcome.draws for draw in draws)):
-        if len(scores) != len(domain.criteria):
-            raise ValueError(f"{len(scores)} scores for {len(domain.criteria)} criteria")
-        checked_judgement(dict(zip(domain.criteria, scores, strict=True)), domain)
-    unknown = [step.strategy for step in outcome.steps if step.strategy not in domain.strategies.names]
-    if unknown:
-        raise ValueError(f"there is no strategy {unknown[0]!r:.60}")
+    elif isinstance(outcome, Spoken | Judged):
+        _check_judgements([outcome.scores], domain)
+    else:
+        _check_simulation(outcome, domain)
     return outcome
 
 
-def most_calls(horizon: int, judge_samples: int = 1) -> int:
-    """The most calls that one trial can take, refused replies that are asked for again left out.
+def _check_simulation(outcome: Simulation, domain: Domain) -> None:
+    if outcome.scores is not None:
+        checked_scores(outcome.scores, domain.strategies)
+    _check_judgements([*outcome.judgements, *(draw for draws in outcome.draws for draw in draws)], domain)
+    unknown = [step.strategy for step in outcome.steps if step.strategy not in domain.strategies.names]
+    if unknown:
+        raise ValueError(f"there is no strategy {unknown[0]!r:.60}")
 
-    The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
-    scores, exchange and judgement (4). A judgement takes ``judge_samples`` calls to the judge's model.
-    """
-    return sum(most_calls_by_role(horizon, judge_samples).values())
 
-
-def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
-    """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
-    return {
-        "seeker": 2 + horizon,
-        "supporter": 2 + horizon,
-        "strategist": 1 + horizon,
-        "judge": judge_samples * (1 + horizon),
-    }
+def _check_judgements(judgements: Iterable[tuple[float, ...]], domain: Domain) -> None:
+    for scores in judgements:
+        if len(scores) != len(domain.criteria):
+            raise ValueError(f"{len(scores)} scores for {len(domain.criteria)} criteria")
+        checked_judgement(dict(zip(domain.criteria, scores, strict=True)), domain)
 
 
 async def run_trial(
@@ -206,16 +223,19 @@ async def run_trial(
     domain: Domain,
     horizon: int,
     on_growth: Callable[[Growth], object] = lambda growth: None,
-) -> Outcome | Closure:
-    """Generate the leaf, expand it, simulate from its best child, and have the turns judged.
+) -> Outcome:
+    """Ask the roles what a trial wants to know: one step, or a trial of the paper's search.
 
-    A model that refuses a simulated round ends the simulation before it.
+    The latter generates the leaf, expands it, simulates from its best child, and has the turns judged. A model that
+    refuses a simulated round ends the simulation before it.
 
     :param horizon: H, most simulated rounds.
     :param on_growth: called once the leaf can be given its children, before one of them is played.
     :returns: a closure where a model refuses what the evaluated node itself needs.
     :raises ReplyError: where a role's answer cannot be used; errors of the roles themselves pass through.
     """
+    if trial.kind in OUTCOMES:
+        return await _run_step(trial, players)
     names = domain.strategies.names
     history = History.of(trial.history)
     generated, scores, child = None, None, None
@@ -241,9 +261,24 @@ async def run_trial(
     return _outcome(judgements, steps, generated=generated, scores=scores, child=child)
 
 
+async def _run_step(trial: Trial, players: CheckedRoles) -> Outcome:
+    history = History.of(trial.history)
+    try:
+        if trial.kind == "score":
+            return Scored(await players.scores(history))
+        if trial.kind == "judge":
+            return Judged((await players.judgement(history, trial.draw)).scores)
+        assert trial.strategy is not None
+        async with Judging(players) as judging:
+            exchange, _ = await _exchange(players, history, trial.strategy, judging)
+        return Spoken(exchange, judging.results(1)[0].scores)
+    except ModelRefusedError as refused:
+        return Closure(refused.closure)
+
+
 async def run_probe(
     history: tuple[Turn, ...], strategy: str, players: CheckedRoles, domain: Domain, horizon: int
-) -> Outcome | Closure:
+) -> Outcome:
     """Generate the turn that carries out ``strategy`` and simulate from it, as the best child of a leaf would be.
 
     :returns: an outcome with ``child``, ``steps`` and ``judgements``; a closure where a model refuses the turn.
@@ -259,11 +294,11 @@ async def run_probe(
     return _outcome(judgements, steps, child=child)
 
 
-def _outcome(judgements: tuple[Judgement, ...], steps: tuple[RolloutStep, ...], **found: Any) -> Outcome:
+def _outcome(judgements: tuple[Judgement, ...], steps: tuple[RolloutStep, ...], **found: Any) -> Simulation:
     """What was found up to the last turn that was judged."""
     draws = tuple(each.draws for each in judgements)
     scores = tuple(each.scores for each in judgements)
-    return Outcome(scores, steps=steps[: len(judgements) - 1], draws=draws if any(draws) else (), **found)
+    return Simulation(scores, steps=steps[: len(judgements) - 1], draws=draws if any(draws) else (), **found)
 
 
 async def _simulate(

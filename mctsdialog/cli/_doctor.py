@@ -14,7 +14,8 @@ from typing import Any
 import anyio
 import click
 
-from mctsdialog._search import SearchConfig, most_calls_by_role
+from mctsdialog._search import SearchConfig
+from mctsdialog.algorithms import most_calls_by_role
 from mctsdialog.cli._advice import advice
 from mctsdialog.cli._examination import Answer, Examination, RoleResult
 from mctsdialog.cli._exchanges import CHARS, exchange_lines, field

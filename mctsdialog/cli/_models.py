@@ -253,7 +253,7 @@ class ModelSetup:
     def at_once_with(self, workers: int) -> int:
         """Calls to keep under way in so many processes together, whose limits this process does not see change."""
         limits = self.limits
-        most = limits.most if isinstance(limits, AdaptiveLimits) else limits.concurrency
+        most = limits.max_concurrency if isinstance(limits, AdaptiveLimits) else limits.concurrency
         return AT_ONCE * workers if most is None else most
 
     def open(self, closing: AsyncExitStack, *, retry: Retry | None = None) -> OpenModels:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from anyio import to_thread
 from pydantic import TypeAdapter
 
+from mctsdialog._arguments import checked
 from mctsdialog._search import SearchConfig, search
 from mctsdialog._settings import lasting
 from mctsdialog.corpus._record import TreeRecord
@@ -26,6 +27,7 @@ from mctsdialog.tree import Tree
 _LONGEST_HEAD = 2**24  # bytes of the lines that say whose file it is
 
 
+@checked()
 @dataclass(frozen=True)
 class Output:
     """The folder of a corpus.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Self
 import anyio
 import sniffio
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import SearchConfig
 from mctsdialog.corpus._output import Output
@@ -90,6 +92,7 @@ class RayExecutor:
     """
 
     @renamed_arguments(most_workers="max_workers")
+    @checked()
     def __init__(
         self,
         open_worker: OpenWorker,
@@ -165,6 +168,10 @@ class RayExecutor:
     def counts(self) -> Counts | None:
         """What the model calls of all workers have cost, those of lost ones as far as they were told."""
         return sum((counts for worker in self._workers for counts in worker.counts.values()), Counts())
+
+    def removed(self) -> dict[str, Counter[str]]:
+        """Empty: the workers do not report what they take out of utterances."""
+        return {}
 
     def _connect(self, ray: Any) -> None:
         if ray.is_initialized():

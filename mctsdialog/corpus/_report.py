@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from mctsdialog._arguments import checked
 from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Budget, Meter, Price, Tally
@@ -40,6 +41,7 @@ class Counts:
     tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict)
 
     @classmethod
+    @checked()
     def of(cls, meter: Meter | None, budget: Budget | None = None) -> Self:
         """What a meter has counted, and a budget's money."""
         meter = meter or Meter()

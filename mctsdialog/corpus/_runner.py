@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sized
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,9 @@ import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
+from mctsdialog._arguments import checked
 from mctsdialog._search import SearchConfig
-from mctsdialog._search.arguments import check_dialogues, factory_of
+from mctsdialog._search.arguments import check_dialogues, checked_scenario, factory_of
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus._finished import FinishedIndex
 from mctsdialog.corpus._output import Fingerprints, Output
@@ -69,7 +70,12 @@ class Executor(Protocol):
         """What its model calls have cost so far; None leaves it to the run's own meter."""
         ...
 
+    def removed(self) -> Mapping[str, Mapping[str, int]]:
+        """By role, what was taken out of its utterances, and how often; empty if that is not known here."""
+        ...
 
+
+@checked("dialogues", "roles_factory")
 async def search_corpus(
     dialogues: Iterable[Scenario] | AsyncIterable[Scenario],
     roles_factory: Callable[[Scenario], Roles] | Roles,
@@ -252,8 +258,7 @@ class _Run:
             raise
         finally:
             report.seconds, report.counts = time.monotonic() - self._began, self._spent()
-            if isinstance(self._executor, _InProcess):
-                report.removed = self._executor.removed()
+            report.removed = self._executor.removed()
             if self._total is not None:
                 report.not_begun = max(0, self._total - report.trees - len(report.failures))
             report.write(self._output.summary)
@@ -404,7 +409,7 @@ def _total(dialogues: object, shard: tuple[int, int] | None) -> int | None:
 async def _each(dialogues: Iterable[Scenario] | AsyncIterable[Scenario]) -> AsyncGenerator[Scenario, None]:
     if isinstance(dialogues, AsyncIterable):
         async for start in dialogues:
-            yield start
+            yield checked_scenario(start)
     else:
         for start in dialogues:
-            yield start
+            yield checked_scenario(start)

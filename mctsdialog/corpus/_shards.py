@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
 
 
+@checked()
 def in_shard(dialogue_id: str, shard: tuple[int, int] | None) -> bool:
     """Whether a dialogue belongs to a shard.
 
@@ -18,6 +20,7 @@ def in_shard(dialogue_id: str, shard: tuple[int, int] | None) -> bool:
     return int.from_bytes(digest[:8], "big") % shard[1] == shard[0] - 1
 
 
+@checked()
 def parse_shard(text: str) -> tuple[int, int]:
     """``i/n`` as (i, n).
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue._model import Domain
 from mctsdialog.errors import DomainError, shortened
 from mctsdialog.files import dotted, faults, parse_json, read_input
@@ -62,6 +63,7 @@ def get_domain(name: str) -> Domain:
     raise DomainError(f"there is no built-in domain {name!r}; {hint} are {', '.join(_DOMAINS)}")
 
 
+@checked()
 def load_domain(path: str | os.PathLike[str]) -> Domain:
     """The domain in a JSON file of one's own.
 
@@ -80,6 +82,7 @@ def load_domain(path: str | os.PathLike[str]) -> Domain:
         raise DomainError(f"not JSON: {error}", file=file) from error
 
 
+@checked()
 def named_domain(name: str) -> Domain:
     """The domain that a command line names: a JSON file (it ends in ``.json`` or has a slash), or a built-in one.
 

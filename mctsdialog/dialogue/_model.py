@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Never, Self, TypeAlias, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from mctsdialog import _repr
+from mctsdialog._arguments import checked
 from mctsdialog.errors import DataError, DialogueError, DomainError, shown
 from mctsdialog.files import dotted, first_fault
 
@@ -43,7 +44,7 @@ class Turn:
     :param text: what was said; not empty.
     :param strategy: name of the strategy of a supporter turn; None for seeker turns and where it is unknown
         or hidden from the reader.
-    :raises DialogueError: for another speaker.
+    :raises DialogueError: for another speaker, or a text or strategy that is no text.
     """
 
     speaker: Speaker
@@ -56,6 +57,11 @@ class Turn:
             hint = f"; {known} is the word for it here" if known else ""
             message = f"the speaker must be seeker or supporter, not {shown(self.speaker)}{hint}"
             raise DialogueError(message, item="Turn", field="speaker")
+        if not isinstance(self.text, str):
+            raise DialogueError(f"must be a text, not {shown(self.text)}", item="Turn", field="text")
+        if self.strategy is not None and not isinstance(self.strategy, str):
+            reason = f"must be the name of a strategy, not {shown(self.strategy)}"
+            raise DialogueError(reason, item="Turn", field="strategy")
 
 
 def turns_fault(turns: Sequence[Turn]) -> str | None:
@@ -89,12 +95,19 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     _error: ClassVar[type[DataError]] = DomainError
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *unnamed: Never, **values: Any) -> None:
+        if unnamed:
+            kind = type(self).__name__
+            raise self._error(f"takes its fields by name: {kind}({next(iter(type(self).model_fields))}=...)", item=kind)
         try:
             super().__init__(**values)
         except ValidationError as error:
             place, message = first_fault(error)
             raise self._error(message, item=type(self).__name__, field=dotted(place) or None) from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = type(self).__name__
+        raise self._error(f"a {kind} cannot be changed; make another {kind}", item=kind, field=name)
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # else reading JSON would go through it, too
 
@@ -158,10 +171,15 @@ class StrategySet(_Frozen, Sequence[Strategy]):
 
     def resolve(self, name: str) -> str | None:
         """The set's own spelling of ``name`` (letter case, hyphens and aliases allowed), or None."""
+        if not isinstance(name, str):
+            raise DomainError(f"a strategy is found by its name, a text, not by {shown(name)}")
         if name in self.__dict__["_exact"]:
             return name
         lookup: Mapping[str, str] = self.__dict__["_lookup"]
         return lookup.get(normal_name(name))
+
+    def __hash__(self) -> int:
+        return hash(self.strategies)  # aliases are a dict
 
     def __len__(self) -> int:
         return len(self.strategies)
@@ -245,6 +263,12 @@ class Domain(_Frozen):
             raise ValueError(f"unknown templates {sorted(unknown)}; there are {list(TEMPLATE_NAMES)}")
         return self
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.strategies, self.rubric))  # the rest are dicts
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        yield from (("name", self.name), ("strategies", len(self.strategies)), ("criteria", len(self.rubric)))
+
     @property
     def criteria(self) -> tuple[str, ...]:
         """Names of the judge's criteria, in order."""
@@ -255,10 +279,17 @@ class Domain(_Frozen):
         """The best score of a criterion (the worst is 0)."""
         return len(self.rubric[0].levels) - 1
 
+    @checked()
     def mean_score(self, scores: Mapping[str, float]) -> float:
-        """The weighted mean of a judge's scores, from 0 to the best score: the reward of eq. 2 without the bias."""
+        """The weighted mean of a judge's scores, from 0 to the best score: the reward of eq. 2 without the bias.
+
+        :raises DomainError: for scores that lack a criterion.
+        """
         total = math.fsum(self.weights.values())
-        return math.fsum(self.weights[name] * scores[name] for name in self.criteria) / total
+        try:
+            return math.fsum(self.weights[name] * scores[name] for name in self.criteria) / total
+        except KeyError as missing:
+            raise DomainError(f"the scores lack the criterion {missing}", field="scores") from None
 
     def with_weights(self, **weights: float) -> Domain:
         """This domain with some of the judge's weights changed, e.g. ``with_weights(strategy=3)``.
@@ -299,6 +330,9 @@ class Dialogue(Scenario):
         if fault := turns_fault(turns):
             raise ValueError(fault)
         return turns
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        yield from (("id", self.id), ("scene", self.scene), ("turns", len(self.turns)))
 
     @property
     def scenario(self) -> Scenario:

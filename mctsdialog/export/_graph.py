@@ -14,6 +14,7 @@ from xml.etree import ElementTree  # written, not read
 import networkx as nx
 from networkx.readwrite.graphml import GraphMLWriter
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError, MctsDialogError
 from mctsdialog.files import write_atomically
 from mctsdialog.tree import ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree, UnexpandedNode
@@ -35,6 +36,7 @@ def xml_text(text: str) -> str:
     return _ILLEGAL.sub("\ufffd", text)
 
 
+@checked()
 def to_networkx(tree: Tree) -> nx.DiGraph[int]:
     """The tree as a directed graph from parents to children; nodes are ids.
 
@@ -78,6 +80,7 @@ def _attributes(node: Node) -> dict[str, Any]:
     return attributes
 
 
+@checked()
 def to_graphml(tree: Tree) -> str:
     """The tree as GraphML with typed attributes; networkx and Gephi open it.
 
@@ -92,20 +95,24 @@ def to_graphml(tree: Tree) -> str:
     return f"<?xml version='1.0' encoding='utf-8'?>\n{ElementTree.tostring(writer.xml, encoding='unicode')}"
 
 
+@checked()
 def save_graphml(tree: Tree, path: str | Path) -> Path:
     """Write :func:`to_graphml` to a file, in one step."""
     return write_atomically(path, to_graphml(tree))
 
 
+@checked()
 def to_dot(tree: Tree, *, unexpanded: bool = True, width: int = 32, max_chars: int = 160) -> str:
     """The tree in Graphviz's DOT language: strategy, Q, N and the supporter's words in each node; closed ones in grey.
 
     :param unexpanded: whether unexpanded nodes are drawn that are not closed.
     :param width: characters a line of text, 8 or more.
-    :param max_chars: characters of text a node; longer texts end in an ellipsis.
+    :param max_chars: characters of text a node, 8 or more; longer texts end in an ellipsis.
     """
     if width < 8:
         raise ConfigError(f"width must be 8 or more, not {width}", field="width")
+    if max_chars < 8:
+        raise ConfigError(f"max_chars must be 8 or more, not {max_chars}", field="max_chars")
     lines = ["digraph tree {", "  rankdir=TB;", '  node [fontname="Helvetica", fontsize=10, margin="0.12,0.06"];']
     for node in tree:
         if isinstance(node, UnexpandedNode) and node.closed is None and not unexpanded:
@@ -134,6 +141,7 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
+@checked()
 def to_svg(tree: Tree, *, unexpanded: bool = True, timeout: float = 120.0) -> str:
     """The tree drawn by Graphviz as SVG.
 

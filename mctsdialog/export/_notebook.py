@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mctsdialog import _repr
+from mctsdialog._arguments import checked
 from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.dialogue import Dialogue, Turn, domains, get_domain
 from mctsdialog.export._plot import plot_tree
@@ -123,6 +124,7 @@ def _chip(name: str, colour: str) -> str:
 # -- a running search ----------------------------------------------------------------------------------------
 
 
+@checked()
 class NotebookProgress:
     """One updating line about a running search: iterations, nodes, ends, Q of the root, iterations a second.
 

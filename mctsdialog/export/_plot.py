@@ -72,6 +72,8 @@ def plot_tree(
     shown = [node for node in tree if unexpanded or not isinstance(node, UnexpandedNode) or node.closed is not None]
     places = _layout(tree, shown)
     valid = set() if theta is None else {node.id for node in tree if node in paths}
+    if ax is not None and not hasattr(ax, "add_collection"):
+        raise ConfigError(f"ax must be axes of matplotlib, not a {type(ax).__name__}", field="ax")
     if ax is None:
         ax = pyplot.subplots(figsize=_size(places.values()), layout="constrained")[1]
     _draw_edges(ax, shown, places, valid)

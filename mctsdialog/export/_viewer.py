@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from mctsdialog._arguments import checked
 from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.files import write_atomically
 from mctsdialog.roles import check_roles
@@ -39,6 +40,7 @@ _END, _GOLD, _PROBE = 1, 2, 4  # bits of a spoken node's kind
 _PRIOR_DIGITS: Final = 4
 
 
+@checked()
 def to_html(
     tree: Tree,
     *,
@@ -88,6 +90,7 @@ def to_html(
     return _SLOT.sub(lambda found: slots[found[1]], _asset("viewer.html"))
 
 
+@checked()
 def save_html(
     tree: Tree,
     path: str | Path,

@@ -32,6 +32,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     :raises OSError: when the file cannot be written; nothing is left behind then.
     """
     target = Path(path)
+    if not target.name:
+        raise IsADirectoryError(errno.EISDIR, "this is a folder, not the name of a file", str(path))
     _make_folder(target.parent)
     temporary, descriptor = _open_temporary(target)
     try:

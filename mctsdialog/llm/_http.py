@@ -184,7 +184,11 @@ class _HttpxClient:
             "POST", self._url, content=content, headers=self._headers, timeout=self._timeout
         )
         request.stream = _Body(content)
-        response = await self._client.send(request, stream=True, follow_redirects=False)
+        try:
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+        except RuntimeError as error:  # of httpx for a closed client, of asyncio for one of another loop
+            message = f"http_client cannot send ({error}); give one that is open and used in one event loop alone"
+            raise ConfigError(message, field="http_client") from error
         try:
             yield response
         finally:

@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import (
     ConfigError,
     ModelError,
@@ -31,7 +32,15 @@ from mctsdialog.errors import (
 from mctsdialog.files import open_input
 from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm._wire import parse_completion, request_body
-from mctsdialog.llm.base import PARAGRAPH_STOP, ChatRequest, ClosingModel, Completion, former_keys, request_key
+from mctsdialog.llm.base import (
+    PARAGRAPH_STOP,
+    ChatRequest,
+    ClosingModel,
+    Completion,
+    check_request,
+    former_keys,
+    request_key,
+)
 from mctsdialog.llm.providers import vllm
 
 # OpenMP's threads spin 300,000 times while they wait for one another. Where another program wants the cores that
@@ -76,6 +85,7 @@ def _end_calls() -> None:
         _calls_change.wait_for(lambda: not _calls, timeout=_EXIT_SECONDS)
 
 
+@checked()
 def find_model_file(path: str | Path | None = None, *, repo: str = DEFAULT_REPO, filename: str = DEFAULT_FILE) -> Path:
     """The GGUF file of the embedded model.
 
@@ -117,6 +127,7 @@ def _downloaded_file(repo: str, filename: str) -> Path:
         raise ModelNotFoundError(f"{reason}. Install one: {_INSTALL}") from error
 
 
+@checked()
 class LocalChat(ClosingModel):
     """The embedded model.
 
@@ -166,6 +177,7 @@ class LocalChat(ClosingModel):
         :raises ModelUnavailableError: llama.cpp failed.
         :raises ModelNotFoundError: xllamacpp is not installed, or the file cannot be loaded.
         """
+        check_request(request)
         stop = threading.Event()
         try:
             return await anyio.to_thread.run_sync(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm._address import OPENAI_URL
 from mctsdialog.llm._openai.client import OpenAIChat
 from mctsdialog.llm.providers import PROVIDERS, split_provider
 
 
+@checked()
 def chat_model(name: str, **options: Any) -> OpenAIChat:
     """A model by its provider's name and its own, with the provider's address, key and habits.
 

@@ -8,13 +8,23 @@ from typing import TypeAlias
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ScriptExhaustedError
-from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage, estimate_prompt_tokens, estimate_tokens
+from mctsdialog.llm.base import (
+    ChatRequest,
+    ClosingModel,
+    Completion,
+    Usage,
+    check_request,
+    estimate_prompt_tokens,
+    estimate_tokens,
+)
 
 Reply: TypeAlias = str | Completion | Exception
 Replies: TypeAlias = Sequence[Reply] | Callable[[ChatRequest], Reply | Awaitable[Reply]]
 
 
+@checked()
 class ScriptedModel(ClosingModel):
     """A test double: answers from a list or a function, and remembers what it was asked.
 
@@ -50,6 +60,7 @@ class ScriptedModel(ClosingModel):
 
         :raises ScriptExhaustedError: when no reply is left.
         """
+        check_request(request)
         self.requests.append(request)
         number = len(self.requests)
         self.in_flight += 1

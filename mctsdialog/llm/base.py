@@ -14,11 +14,13 @@ from functools import cached_property, lru_cache
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, get_args, runtime_checkable
 
-from mctsdialog.errors import ConfigError
+from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError, shown
 from mctsdialog.llm._reading import is_refusal, read_reply
 
 MessageRole: TypeAlias = Literal["system", "user", "assistant"]
 ReasoningEffort: TypeAlias = Literal["none", "low", "medium", "high"]
+_ROLES = get_args(MessageRole)
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "refusal", "other"]
 
 PARAGRAPH_STOP = ("\n\n",)
@@ -27,12 +29,22 @@ PARAGRAPH_STOP = ("\n\n",)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a chat request."""
+    """One message of a chat request.
+
+    :raises ConfigError: for an unknown role, or content that is no text.
+    """
 
     role: MessageRole
     content: str
 
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ConfigError(f"role must be one of {', '.join(_ROLES)}, not {shown(self.role)}", field="role")
+        if not isinstance(self.content, str):
+            raise ConfigError(f"content must be a text, not {shown(self.content)}", field="content")
 
+
+@checked("stop")
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a reply is drawn. None leaves a setting to the server.
@@ -57,7 +69,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not isinstance(self.stop, tuple):  # a list would do, but for hashing
-            object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+            object.__setattr__(self, "stop", tuple(self.stop) if isinstance(self.stop, list) else (self.stop,))
+        if not all(isinstance(each, str) for each in self.stop):
+            raise ConfigError(f"stop must be a text or a list of texts, not {shown(self.stop)}", field="stop")
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or more, not {self.temperature}", field="temperature")
         penalty = self.frequency_penalty
@@ -76,7 +90,7 @@ class Sampling:
 class ChatRequest:
     """What is asked of a model.
 
-    :param messages: the conversation; what is constant comes first, so that servers can reuse prefixes.
+    :param messages: the conversation; what is constant comes first, so that servers can reuse prefixes. A list will do.
     :param sampling: how the reply is drawn.
     :param schema: JSON Schema that the reply must satisfy, or None for free text.
     :param sample: index of an independent draw of the same request; part of the cache key.
@@ -88,6 +102,7 @@ class ChatRequest:
     :param prompt_version: version of the package's prompts that the messages follow; 1 for messages of your own.
     :param first_paragraph: whether only the first paragraph of the reply is used. A hint, not part of the cache key:
         a model that can stop there without harm saves the rest.
+    :raises ConfigError: for messages or sampling of another type.
     """
 
     messages: tuple[Message, ...]
@@ -99,6 +114,15 @@ class ChatRequest:
     logprobs: int = 0
     prompt_version: int = 1
     first_paragraph: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.messages, list):
+            object.__setattr__(self, "messages", tuple(self.messages))
+        if not isinstance(self.messages, tuple) or not all(isinstance(each, Message) for each in self.messages):
+            wanted = 'Message objects, such as (Message("user", "Hello."),)'
+            raise ConfigError(f"messages must be {wanted}, not {shown(self.messages)}", field="messages")
+        if not isinstance(self.sampling, Sampling):
+            raise ConfigError(f"sampling must be a Sampling, not {shown(self.sampling)}", field="sampling")
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -120,6 +144,16 @@ class ChatRequest:
         return True
 
 
+def check_request(request: object) -> None:
+    """See that a model is asked by a request.
+
+    :raises ConfigError: saying how one is made.
+    """
+    if not isinstance(request, ChatRequest):
+        wanted = 'a ChatRequest, such as ChatRequest((Message("user", "Hello."),))'
+        raise ConfigError(f"complete() takes {wanted}, not {shown(request)}", field="request")
+
+
 def identity_of(model: ChatModel) -> str:
     """What tells a model apart from others in the cache: its ``identity``, or its name if it has none."""
     identity: str | None = getattr(model, "identity", None)
@@ -133,6 +167,9 @@ def request_key(identity: str, request: ChatRequest) -> str:
 
     :param identity: the model's (:func:`identity_of`): its name and, for a model at a server, address and options.
     """
+    check_request(request)
+    if not isinstance(identity, str):
+        raise ConfigError(f"identity must be a text, such as a model's name, not {shown(identity)}", field="identity")
     key = request._keys.get(identity)
     if key is None:
         content = _content(identity, request, request.sampling)
@@ -188,6 +225,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens ``text`` has: a quarter of its characters, rounded up. For planning, not for billing."""
+    if not isinstance(text, str):
+        raise ConfigError(f"text must be a text, not {shown(text)}", field="text")
     return -(-len(text) // 4)
 
 
@@ -321,6 +360,9 @@ class ClosingModel:
 
     async def aclose(self) -> None:
         """Free what the model holds. May be called twice."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # connections and counts are shared, never copied
 
     async def __aenter__(self) -> Self:
         return self

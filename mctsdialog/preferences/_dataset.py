@@ -11,6 +11,7 @@ from typing import Any
 
 import networkx as nx
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue, Domain
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences._config import PreferenceConfig
@@ -62,6 +63,7 @@ class PreferenceReport:
 _REASONS = ("margin too small", "exact duplicates", "over the cap of a turn", "over the cap of a tree")
 
 
+@checked()
 @dataclass(frozen=True)
 class PreferenceDataset:
     """Records of many trees of one domain.
@@ -81,6 +83,7 @@ class PreferenceDataset:
     health: RoleHealth = field(default_factory=RoleHealth)
 
     @classmethod
+    @checked()
     def from_trees(cls, trees: Iterable[Tree], config: PreferenceConfig | None = None) -> PreferenceDataset:
         """Extract the pairs of all trees; exact duplicates of earlier trees' pairs go.
 
@@ -121,10 +124,12 @@ class PreferenceDataset:
                 seeds.setdefault((dialogue.scene, dialogue.description, dialogue.turns), dialogue)
         return list(seeds.values())
 
+    @checked()
     def replace(self, records: Sequence[TreeRecord]) -> PreferenceDataset:
         """Other records under the same domain and config."""
         return PreferenceDataset(tuple(records), self.domain, self.config, health=self.health)
 
+    @checked()
     def subset(self, dialogues: int) -> PreferenceDataset:
         """That many of the valid paths, drawn by the config's seed, and their pairs (paper section 5.4).
 
@@ -141,6 +146,7 @@ class PreferenceDataset:
             drawn.setdefault(id(record), []).append(end)
         return self.replace([each.restricted(drawn[id(each)]) for each in self.records if id(each) in drawn])
 
+    @checked()
     def split(self, parts: Mapping[str, float]) -> dict[str, PreferenceDataset]:
         """Split by seed dialogue: all trees of a seed fall into one part, drawn by the config's seed.
 
@@ -211,6 +217,7 @@ def _sizes(parts: Mapping[str, float], total: int) -> dict[str, int]:
     return sizes
 
 
+@checked()
 class DatasetBuilder:
     """Makes a dataset of trees that come one after another.
 
@@ -227,6 +234,7 @@ class DatasetBuilder:
         self._health = RoleHealth()
         self._first: tuple[Domain, str] | None = None
 
+    @checked()
     def add(self, tree: Tree, record: TreeRecord | None = None) -> TreeRecord:
         """Take in a tree; exact duplicates of earlier trees' pairs go.
 

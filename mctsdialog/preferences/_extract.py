@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._prompts import system_prompt
-from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord, confidence
 from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tree
 
 Pair = tuple[int, int]
 
 
+@checked()
 def valid_paths(
     tree: Tree, theta: float = 0.5, min_visits: int = 2, path_rule: PathRule = "all"
 ) -> list[tuple[Node, ...]]:
@@ -31,6 +33,7 @@ def valid_paths(
     return [tuple(path) for path in config.valid_paths(tree)]
 
 
+@checked()
 def preference_pairs(
     tree: Tree,
     theta: float = 0.5,
@@ -66,6 +69,7 @@ def preference_pairs(
     return list(tree_record(tree, config).expand())
 
 
+@checked()
 def tree_record(tree: Tree, config: PreferenceConfig | None = None) -> TreeRecord:
     """The tree's valid paths and rejected siblings as a prefix tree; expanding it gives the pairs.
 
@@ -105,8 +109,11 @@ class Extraction:
         for chosen in family.chosen:
             for rejected in family.rejected:
                 self.counts["pairs found"] += 1
+                sure = confidence(chosen, rejected, self._tree.depth(chosen))
                 if margin is not None and not chosen.value - rejected.value > margin:
                     self.counts["margin too small"] += 1
+                elif sure is not None and sure < self._config.min_confidence:
+                    self.counts["confidence too low"] += 1
                 else:
                     yield chosen.id, rejected.id
 
@@ -159,6 +166,7 @@ def blank_record(tree: Tree, families: Sequence[Family]) -> TreeRecord:
     )
 
 
+@checked()
 def gold_dialogue(tree: Tree) -> Dialogue | None:
     """The gold dialogue that the tree grew from; None for a tree that began without gold turns.
 
@@ -190,6 +198,7 @@ def record_node(node: SpokenNode, polarity: Polarity) -> RecordNode:
         visits=node.visits,
         gold=node.gold,
         polarity=polarity,
+        posterior=node.posterior,
     )
 
 

@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
-from mctsdialog._search import CheckedRoles, Closure, Engine, History, open_journal, roles_for, run_probe
+from mctsdialog._search import CheckedRoles, History, open_journal, roles_for, run_probe
 from mctsdialog._search.simulate import read_outcome
 from mctsdialog._settings import lasting
+from mctsdialog.algorithms import CSO, Closure
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
@@ -61,6 +63,7 @@ class _Task:
 
 
 @renamed_arguments(most_per_turn="max_per_turn")
+@checked()
 async def probe_siblings(
     tree: Tree,
     roles: Roles,
@@ -96,7 +99,7 @@ async def probe_siblings(
     config = config or PreferenceConfig()
     settings = search_config(tree)
     settings = settings if horizon is None else settings.replace(horizon=horizon)
-    engine = Engine(tree, settings)
+    engine = CSO(tree, settings)
     roles, prompts = roles_for(journal, roles)
     players = CheckedRoles(roles.bind(tree.scenario), tree.domain)
     tasks = [
@@ -112,12 +115,14 @@ async def probe_siblings(
 
     def commit(task: _Task, record: Mapping[str, Any]) -> None:
         refused = _refused(record)
-        engine.probe(task.node, read_outcome(record, tree.domain) if refused is None else refused)
+        found = read_outcome({**record, "type": "trial"}, tree.domain) if refused is None else refused
+        engine.probe(task.node, found)  # type: ignore[arg-type]  # a record of that type is a simulation
 
     header = _header("siblings", tree, roles, {"horizon": settings.horizon, "bias": settings.bias}) | prompts
     return await _Run(tasks, play, commit, concurrency, on_progress).run(journal, header)
 
 
+@checked()
 async def random_record(
     tree: Tree,
     roles: Roles,

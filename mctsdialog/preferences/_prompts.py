@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, StrategySet, Turn
 
 _STRATEGY = re.compile(r"\s*[(\[]([^()\[\]\n]{1,80})[)\]]\s*:?\s*")
 
 
+@checked()
 def system_prompt(domain: Domain) -> str:
     """The system prompt of preference data (the constant part of ``x`` in paper eq. 7): sides, strategies, form."""
     lines = [f"You are a {domain.supporter.name} talking with a {domain.seeker.name}. {domain.supporter.description}"]
@@ -25,6 +27,7 @@ def spoken(strategy: str | None, text: str) -> str:
     return text if strategy is None else f"({strategy}) {text}"
 
 
+@checked()
 def parse_reply(reply: str, strategies: StrategySet) -> tuple[str | None, str]:
     """The strategy that a reply names, in the set's spelling, and its text.
 
@@ -37,6 +40,7 @@ def parse_reply(reply: str, strategies: StrategySet) -> tuple[str | None, str]:
     return strategy, reply[found.end() :].strip()
 
 
+@checked(items=False)
 def chat_messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
     """Turns as chat messages: the seeker is the user, the supporter the assistant, its strategies in brackets."""
     return [

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import DataError
 from mctsdialog.files import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
@@ -29,6 +30,7 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _PLACE = re.compile(rf"(?:{'|'.join(FORMATS)})(?:-[1-9][0-9]*)?/{PART.pattern}\.(?:jsonl|parquet)")
 
 
+@checked()
 def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """The tree files that paths name: a file is itself; a folder, its ``*.json``, or those in its ``trees``.
 
@@ -70,6 +72,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+@checked()
 def read_trees(
     paths: str | Path | Iterable[str | Path], config: PreferenceConfig | None = None, *, lenient: bool = False
 ) -> PreferenceDataset:
@@ -109,6 +112,7 @@ def add_tree(builder: DatasetBuilder, file: Path, tree: Tree, record: TreeRecord
         raise DataError(error.reason, file=file, item=error.item, field=error.field) from error
 
 
+@checked()
 def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
     """The splits of a dataset that was written with its tree records.
 
@@ -148,6 +152,7 @@ def _records(path: Path) -> Iterator[TreeRecord]:
         yield TreeRecord.from_dict(row, file=str(path), item=f"line {number}")
 
 
+@checked()
 def read_rows(path: str | Path) -> Iterator[Any]:
     """The rows of a file of JSON lines (``.jsonl``), JSON (``.json``: a list, or lines) or Parquet (``.parquet``).
 

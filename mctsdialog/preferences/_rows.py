@@ -138,7 +138,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "chosen": _MESSAGES,
             "rejected": _MESSAGES,
-            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool"},
+            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool", "confidence": "float64"},
         },
     ),
     "unpaired": FormatSpec(
@@ -190,6 +190,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
                     "visits": "int64",
                     "gold": "bool",
                     "polarity": "string",
+                    "posterior": ["float64"],
                 }
             ],
             "pairs": [["int64"]],

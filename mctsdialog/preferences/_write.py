@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
@@ -31,6 +32,7 @@ _ROWS_AT_ONCE = 1000
 
 
 @renamed_arguments(licence="license")
+@checked()
 def write_dataset(
     splits: Mapping[str, PreferenceDataset],
     folder: str | Path,
@@ -190,6 +192,7 @@ def arrow_schema(types: Mapping[str, Any]) -> pyarrow.Schema:
     return pa.schema([pa.field(name, arrow(kind)) for name, kind in types.items()])
 
 
+@checked()
 def to_dataset(data: PreferenceDataset, form: RowFormat = "preference") -> datasets.Dataset:
     """The rows of a form as a Hugging Face dataset in memory.
 

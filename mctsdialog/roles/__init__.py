@@ -8,7 +8,15 @@ from mctsdialog.roles._health import JudgeNoise, RoleHealth, check_roles
 from mctsdialog.roles._judge import JudgeScoring, LLMJudge
 from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter, supporter_labels
 from mctsdialog.roles._prompts import END_TOKEN, PROMPT_VERSION, Prompt, one_block, packaged_template
-from mctsdialog.roles._protocols import AveragedScores, Judge, JudgeScores, Seeker, Strategist, Supporter
+from mctsdialog.roles._protocols import (
+    AveragedScores,
+    Judge,
+    JudgeScores,
+    RejudgingJudge,
+    Seeker,
+    Strategist,
+    Supporter,
+)
 from mctsdialog.roles._replies import last_object, read_utterance
 from mctsdialog.roles._signal import JudgeSignal, SignalCase, judge_signal, signal_cases
 
@@ -28,6 +36,7 @@ __all__ = [
     "LLMStrategist",
     "LLMSupporter",
     "Prompt",
+    "RejudgingJudge",
     "RoleHealth",
     "Roles",
     "Seeker",

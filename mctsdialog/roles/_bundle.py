@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import ESC, Domain, Scenario, get_domain
 from mctsdialog.errors import ConfigError, shown
 from mctsdialog.llm import AdaptiveLimits, ChatModel, OpenAIChat, ReasoningEffort, Sampling, build_stack, chat_model
@@ -22,6 +23,7 @@ _MOST_CALLS = 128  # at once, by default; found from 8 up by what the server tak
 _KINDS: tuple[type[LLMRole], ...] = (LLMSeeker, LLMSupporter, LLMStrategist, LLMJudge)
 
 
+@checked()
 def role_sampling(
     *,
     max_tokens: int | None = None,
@@ -72,7 +74,7 @@ class Roles:
     strategist: Strategist
     judge: Judge
     domain: Domain | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         methods = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
@@ -83,6 +85,7 @@ class Roles:
                 )
 
     @classmethod
+    @checked("model", "models")
     def from_model(
         cls,
         model: ChatModel | str,
@@ -115,6 +118,8 @@ class Roles:
             not set.
         """
         domain = get_domain(domain) if isinstance(domain, str) else domain
+        if not isinstance(models, Mapping | None):
+            raise ConfigError(f"models must be models by role, not {shown(models)}", field="models")
         sampling = dict(sampling or {})
         for name in (*(models or {}), *sampling):
             if name not in ROLE_NAMES:
@@ -135,6 +140,7 @@ class Roles:
         provenance = {name: role.provenance for name, role in made.items()}
         return cls(**made, domain=domain, provenance=provenance)
 
+    @checked()
     def bind(self, scenario: Scenario) -> Self:
         """These roles in a scenario: those with a method ``for_scenario`` are asked for their like in it."""
         bound = {
@@ -144,6 +150,7 @@ class Roles:
         }
         return replace(self, **bound) if bound else self
 
+    @checked()
     def with_prompts(self, version: int) -> Self:
         """These roles with prompts of another version: those with a method ``for_prompts`` are asked for their like.
 

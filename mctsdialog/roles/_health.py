@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
 from mctsdialog.tree import ExpandedNode, RolloutStep, SpokenNode, Tree
 
@@ -132,6 +133,7 @@ def _kept(tally: Counter[str]) -> dict[str, int]:
 # -- counting ------------------------------------------------------------------------------------------------------
 
 
+@checked()
 def check_roles(tree: Tree) -> RoleHealth:
     """Count what a tree says of its roles: the judge, the strategist, the seeker and the supporter.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, first_error
 from mctsdialog.llm import ChatModel, Completion, Sampling
@@ -22,9 +23,11 @@ JudgeScoring: TypeAlias = Literal["digits", "expected"]
 """The scores that the model writes, or the scores that it would write on average, from its tokens' probabilities."""
 
 _TOP_LOGPROBS = 8  # room for every digit, also behind a space; servers give 5 to 20
+_REDRAWS = 1000  # more than a turn is judged again
 _MOST_DIGIT = 9
 
 
+@checked("scoring")
 class LLMJudge(LLMRole):
     """The judge: a number from 0 to the best score for every criterion, as JSON.
 
@@ -102,6 +105,19 @@ class LLMJudge(LLMRole):
             raise first_error(error) from None
         return AveragedScores(tuple(draws[number] for number in range(self.samples)))
 
+    @property
+    def draws_differ(self) -> bool:
+        """Whether :meth:`judge_again` gives another draw: not at temperature 0."""
+        return self.sampling.temperature != 0
+
+    async def judge_again(self, history: Sequence[Turn], draw: int, /) -> Mapping[str, float]:
+        """Scores of the last supporter turn once more, drawn anew.
+
+        :param draw: how often it has been judged before, 1 or more.
+        :raises ReplyError: as :meth:`judge`.
+        """
+        return await self._draw(history, self.samples - 1 + draw)
+
     async def _draw(self, history: Sequence[Turn], number: int) -> Mapping[str, float]:
         expected = self.scoring == "expected"
         logprobs = max(_TOP_LOGPROBS, self.domain.max_score + 1) if expected else 0
@@ -119,7 +135,7 @@ class LLMJudge(LLMRole):
             parse,
             whole_numbers_schema(self.domain.criteria, self.domain.max_score),
             sample=number,
-            step=self.samples,  # another draw of one that was refused is none of the others
+            step=self.samples if number < self.samples else _REDRAWS,  # a refused one's next draw is none of the others
             logprobs=logprobs,
         )
         if scores is None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError, shortened
 from mctsdialog.llm import ChatModel, ChatRequest, Completion, Message, Sampling
@@ -27,6 +28,7 @@ from mctsdialog.roles._utterance import Labels, Utterance, read_utterance
 T = TypeVar("T")
 
 
+@checked()
 class LLMRole:
     """What the four LLM roles share.
 

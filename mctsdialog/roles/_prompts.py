@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Self
+from typing import Any, Self
 
-from mctsdialog.dialogue import Domain, Scenario, Strategy, Turn
-from mctsdialog.errors import DomainError
+from mctsdialog._arguments import checked
+from mctsdialog.dialogue import TEMPLATE_NAMES, Domain, Scenario, Strategy, Turn
+from mctsdialog.errors import ConfigError, DomainError, shown
 from mctsdialog.llm import Message
 from mctsdialog.roles._template import Template, TemplateError, Value, plain
 
@@ -37,12 +38,19 @@ _BLOCKS = {
 }
 
 
+@checked()
 @cache
 def packaged_template(role: str) -> str:
-    """The text of the template that ships with the package for a role."""
+    """The text of the template that ships with the package for a role.
+
+    :raises ConfigError: for an unknown role.
+    """
+    if role not in TEMPLATE_NAMES:
+        raise ConfigError(f"role must be one of {', '.join(TEMPLATE_NAMES)}, not {shown(role)}", field="role")
     return resources.files("mctsdialog.roles").joinpath("templates", f"{role}.j2").read_text("utf-8")
 
 
+@checked()
 class Prompt:
     """The prompt of one role in one domain and scenario.
 
@@ -68,6 +76,9 @@ class Prompt:
         self._context: Mapping[str, Value] = {**self._of_domain, "scenario": shown}
         self._rendered: dict[tuple[str, str], str] = {}
         self.system = self.render("system")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it does not change
 
     def for_scenario(self, scenario: Scenario) -> Self:
         """This prompt in another scenario."""

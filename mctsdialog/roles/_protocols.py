@@ -53,6 +53,18 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class RejudgingJudge(Judge, Protocol):
+    """A judge that gives another draw when it is asked again, so that a search can learn its noise and reduce it."""
+
+    async def judge_again(self, history: Sequence[Turn], draw: int, /) -> Mapping[str, float]:
+        """Scores as :meth:`~Judge.judge` gives them, drawn anew.
+
+        :param draw: how often the turn has been judged before, 1 or more; equal draws are equal.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)  # equal to any mapping with the same scores
 class JudgeScores(Mapping[str, float]):
     """The four scores of the paper's rubric (Table 12), each from 0 to 4; a mapping by criterion name.

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import ESC, Dialogue, Scenario, Turn
 from mctsdialog.errors import ConfigError
@@ -73,10 +74,11 @@ class JudgeSignal:
         return f"real turn rated {counts}; it is preferred in {self.share:.0%} (95 % interval {low:.0%} to {high:.0%})"
 
 
+@checked()
 def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, seed: int = 0) -> list[SignalCase]:
     """Cases from dialogues of one domain: each supporter turn with a strategy against a random one of another dialogue.
 
-    :param limit: most cases, drawn from all; None for all.
+    :param limit: most cases, 1 or more, drawn from all; None for all.
     :param seed: what is drawn depends on it alone.
     :raises ConfigError: where there are fewer than two dialogues with such turns.
     """
@@ -92,6 +94,8 @@ def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, see
             different = [other for other in others if other.text != turn.text]
             if different:
                 cases.append(SignalCase(dialogue.scenario, dialogue.turns[:at], turn, draw.choice(different)))
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit must be at least 1, not {limit}", field="limit")
     if not cases:
         raise ConfigError(
             "this needs two dialogues or more with strategies at the supporter's turns", field="dialogues"
@@ -100,6 +104,7 @@ def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, see
     return cases[:limit]
 
 
+@checked()
 async def judge_signal(
     roles: Roles,
     cases: Sequence[SignalCase],

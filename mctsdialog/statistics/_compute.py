@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self, TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import PreferenceDataset, RecordNode, TreeRecord
 from mctsdialog.statistics._data import (
@@ -143,6 +144,7 @@ class _Corpus:
         return self._digests[place][node.parent], node.strategy, node.supporter
 
 
+@checked()
 def dataset_statistics(dataset: PreferenceDataset, *, near_duplicate_threshold: float = 0.8) -> DatasetStatistics:
     """The statistics of a dataset; how utterances are counted is said at the head of this module.
 
@@ -212,6 +214,7 @@ def transition_counts(dialogues: Iterable[Dialogue], names: Sequence[str]) -> tu
     return tuple(tuple(found[first, second] for second in names) for first in names)
 
 
+@checked()
 async def toxicity_table(dataset: PreferenceDataset, scorer: ToxicityScorer) -> ToxicityTable:
     """Rate every utterance and average by group (paper section 4.4, Table 7). Equal texts are rated once.
 

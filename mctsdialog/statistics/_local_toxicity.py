@@ -11,6 +11,7 @@ from typing import Any
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError, ModelNotFoundError
 from mctsdialog.llm._secret import shorten
 from mctsdialog.llm.base import ClosingModel
@@ -31,6 +32,7 @@ _LABELS = {
 _LEAST_TOKENS = 16
 
 
+@checked()
 class LocalToxicityScorer(ClosingModel):
     """Rates texts with a local classifier; needs the extra ``train`` (torch and transformers).
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.figures import (
     COUNTS_LABEL,
@@ -34,6 +35,7 @@ _FONT = {"font.size": 10.0, "axes.titlesize": 11.0, "svg.hashsalt": "mctsdialog"
 _SHOWN_SHARE = 7  # percent from which a share is written into its bar
 
 
+@checked()
 def write_plots(statistics: StatisticsData, folder: str | Path, *, format: FigureFormat = "png") -> list[Path]:
     """Draw every figure into a folder.
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Protocol, cast, runtime_checkable
 
-from mctsdialog.errors import DataError, ModelResponseError
+from mctsdialog._arguments import checked
+from mctsdialog.errors import DataError, ModelResponseError, shown
 
 ATTRIBUTES = ("TOXICITY", "SEVERE_TOXICITY", "IDENTITY_ATTACK", "INSULT", "PROFANITY", "THREAT")
 """The attributes of the paper's Table 7, in its order."""
@@ -36,6 +37,7 @@ class ToxicityScorer(Protocol):
         ...
 
 
+@checked("texts")
 async def score_unique(scorer: ToxicityScorer, texts: Sequence[str]) -> list[dict[str, float]]:
     """Rate texts with any scorer, equal ones once, and see that it answered as a scorer must.
 
@@ -69,6 +71,8 @@ def check_texts(texts: Sequence[str]) -> dict[str, int]:
     """
     if isinstance(texts, str):
         raise DataError("a list of texts is wanted, not a single text", field="texts")
+    if not isinstance(texts, Iterable):
+        raise DataError(f"a list of texts is wanted, not {shown(texts)}", field="texts")
     first: dict[str, int] = {}
     for index, text in enumerate(texts):
         if not isinstance(text, str):

@@ -1,5 +1,8 @@
 """The conversation tree: four node types, statistics, invariants, and its form as plain data."""
 
+from typing import TYPE_CHECKING
+
+from mctsdialog._moved import moved_names as _moved_names
 from mctsdialog._public import publish as _publish
 from mctsdialog.tree._document import SCHEMA_VERSION, TreeDocument, document_to_tree, json_schema, tree_to_document
 from mctsdialog.tree._json_file import load_tree, save_tree
@@ -18,9 +21,10 @@ from mctsdialog.tree._nodes import (
     shared_scores,
 )
 from mctsdialog.tree._paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
-from mctsdialog.tree._tree import BestPath, Tree, own_visits
+from mctsdialog.tree._tree import INVARIANTS, BestPath, Tree
 
 __all__ = [
+    "INVARIANTS",
     "MOST_REASON",
     "SCHEMA_VERSION",
     "BestPath",
@@ -43,7 +47,6 @@ __all__ = [
     "document_to_tree",
     "json_schema",
     "load_tree",
-    "own_visits",
     "reward_range",
     "save_tree",
     "shared_scores",
@@ -51,3 +54,6 @@ __all__ = [
 ]
 
 _publish(globals())
+
+if not TYPE_CHECKING:
+    __getattr__ = _moved_names(__name__)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from mctsdialog._arguments import checked
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.dialogue import Domain, Scenario, Turn
 from mctsdialog.dialogue._model import turns_fault
@@ -123,6 +124,11 @@ class EndDocument(UnexpandedDocument):
     gold: bool
     rollout: RolloutDocument | None
     probe: bool = Field(default=False, description="generated and simulated apart from the search")
+    posterior: tuple[Number, Number] | None = Field(
+        default=None,
+        strict=False,
+        description="what the search believes of the turn's reward: mean, standard deviation",
+    )
 
 
 class ExpandedDocument(EndDocument):
@@ -150,9 +156,13 @@ class TreeDocument(_Part):
     roles: dict[str, Any] = Field(description="models that played the roles, where known")
     iterations: Count
     stop_reason: str | None
+    calibration: dict[str, Any] | None = Field(
+        default=None, description="what the search learnt of its judge and strategist, where it learns"
+    )
     nodes: Items[NodeDocument] = Field(min_length=1)
 
 
+@checked()
 def tree_to_document(tree: Tree) -> dict[str, Any]:
     """The tree as JSON values, ready for :func:`json.dumps`; exact, also in every float."""
     return {
@@ -164,6 +174,7 @@ def tree_to_document(tree: Tree) -> dict[str, Any]:
         "roles": dict(tree.roles),
         "iterations": tree.iterations,
         "stop_reason": tree.stop_reason,
+        **({} if tree.calibration is None else {"calibration": dict(tree.calibration)}),
         "nodes": [_node_to_document(tree, node) for node in tree],
     }
 
@@ -187,6 +198,8 @@ def _node_to_document(tree: Tree, node: Node) -> dict[str, Any]:
         document["rollout"] = _rollout_to_document(tree.domain.criteria, node.rollout)
         if node.probe:
             document["probe"] = True
+        if node.posterior is not None:
+            document["posterior"] = list(node.posterior)
     if node.closed is not None:
         document["closed"] = node.closed
     return document
@@ -209,6 +222,7 @@ def _rollout_to_document(criteria: tuple[str, ...], rollout: Rollout | None) -> 
     }
 
 
+@checked()
 def document_to_tree(data: str | bytes, *, file: str | None = None) -> Tree:
     """Rebuild a tree from the JSON text of a document, of this schema version or an older one.
 
@@ -243,6 +257,7 @@ def _to_tree(document: TreeDocument, file: str | None) -> Tree:
         _add_nodes(tree, document, file)
         tree.config, tree.roles = document.config, document.roles
         tree.iterations, tree.stop_reason = document.iterations, document.stop_reason
+        tree.calibration = document.calibration
         tree.check()
     except TreeError as error:
         raise TreeFormatError(str(error), file=file) from error
@@ -266,9 +281,9 @@ def _parse(data: str | bytes, file: str | None) -> TreeDocument:
         document = TreeDocument.model_validate(found)
     except ValidationError as error:
         raise _format_error(error, file) from error
-    for field in ("config", "roles"):  # of any shape: the numbers of the rest are checked by their types
+    for field in ("config", "roles", "calibration"):  # of any shape: the numbers of the rest are checked by their types
         try:
-            check_numbers(found[field])
+            check_numbers(found.get(field))
         except ValueError as error:
             raise TreeFormatError(str(error), file=file, field=field) from error
     return document
@@ -356,7 +371,7 @@ def _spoken(tree: Tree, origin: UnexpandedNode, entry: EndDocument, file: str | 
     else:
         node = EndNode(origin, entry.supporter, gold=entry.gold)
         tree._ends += 1
-    node.probe = entry.probe
+    node.probe, node.posterior = entry.probe, entry.posterior
     if entry.rollout is not None:
         node.rollout = _rollout(tree.domain.criteria, entry.rollout, f"nodes[{entry.id}]", file)
     return node

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import TreeFormatError
 from mctsdialog.files import atomic_file, open_input
 from mctsdialog.tree._document import document_to_tree, tree_to_document
@@ -17,6 +18,7 @@ MAX_BYTES = 4 * 1024**3
 """A file above this is refused unread."""
 
 
+@checked()
 def save_tree(tree: Tree, path: str | Path) -> Path:
     """Write a tree as JSON, a node a line, in one step; :func:`load_tree` gives the very same tree back.
 
@@ -44,6 +46,7 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+@checked()
 def load_tree(path: str | Path) -> Tree:
     """Read a tree that :func:`save_tree` wrote, in this schema version or an older one.
 

@@ -182,9 +182,11 @@ class SpokenNode(StrategyNode):
         whose first reward came from a child).
     :ivar probe: whether the node was generated and simulated apart from the search, to see how a strategy does that
         selection did not reach. The reward of a probe is its own visit; its ancestors' Q and N know nothing of it.
+    :ivar posterior: what the search believes of the reward of the node's own turn, its judgements and all others
+        weighed: mean and standard deviation; None from an algorithm that has no such belief.
     """
 
-    __slots__ = ("gold", "probe", "rollout", "supporter")
+    __slots__ = ("gold", "posterior", "probe", "rollout", "supporter")
 
     supporter: str
 
@@ -197,6 +199,7 @@ class SpokenNode(StrategyNode):
         self.gold = gold
         self.probe = False
         self.rollout: Rollout | None = None
+        self.posterior: tuple[float, float] | None = None
 
 
 class ExpandedNode(SpokenNode):

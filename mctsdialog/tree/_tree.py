@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mctsdialog import _repr
+from mctsdialog._arguments import checked
 from mctsdialog._moved import warn
 from mctsdialog.dialogue import Domain, Scenario, Turn
-from mctsdialog.errors import TreeError
+from mctsdialog.errors import ConfigError, TreeError, shown
 from mctsdialog.tree._nodes import (
     MOST_REASON,
     EndNode,
@@ -28,6 +29,9 @@ from mctsdialog.tree._nodes import (
     UnexpandedNode,
 )
 
+INVARIANTS: Final[dict[str, Callable[[Tree], None]]] = {}
+"""What each algorithm promises of its trees, by its name: called once the structure of a tree has been checked."""
+
 
 @dataclass(frozen=True, slots=True)
 class BestPath:
@@ -35,7 +39,8 @@ class BestPath:
 
     :param nodes: the root first.
     :param turns: the conversation, supporter turns with their strategies.
-    :param value: mean Q of the nodes below the root; NaN for an empty path.
+    :param value: mean Q of the nodes below the root, or mean of the posteriors of their turns, where the search has
+        some; NaN for an empty path.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -60,6 +65,7 @@ class BestPath:
         return (list(self.nodes), self.value)[place]
 
 
+@checked()
 class Tree:
     """A conversation tree. Node 0 is the root; ids are positions in the order of creation.
 
@@ -70,6 +76,8 @@ class Tree:
     :ivar roles: the names of the models that played the roles, where known.
     :ivar iterations: trials committed.
     :ivar stop_reason: why the search stopped; None while it runs.
+    :ivar calibration: what the search learnt of its judge and strategist, as plain JSON values; None from an algorithm
+        that learns nothing.
     """
 
     def __init__(self, scenario: Scenario, domain: Domain, turns: Sequence[Turn]) -> None:
@@ -81,6 +89,7 @@ class Tree:
         self.roles: Mapping[str, Any] = {}
         self.iterations = 0
         self.stop_reason: str | None = None
+        self.calibration: Mapping[str, Any] | None = None
         self._ends = 0
         self._nodes: list[Node] = [RootNode(tuple(turns))]
 
@@ -111,6 +120,8 @@ class Tree:
 
         :raises TreeError: when there is none.
         """
+        if not isinstance(node_id, int):
+            raise TreeError(f"nodes are found by their ids, whole numbers, not by {shown(node_id)}")
         if not 0 <= node_id < len(self._nodes):
             raise TreeError(f"there is no such node; ids go from 0 to {len(self._nodes) - 1}", node_id=node_id)
         return self._nodes[node_id]
@@ -121,18 +132,24 @@ class Tree:
 
     def children(self, node: Node) -> list[StrategyNode]:
         """The node's children, in the order of the strategy set."""
-        span = node.children
-        return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
+        try:
+            span = node.children
+            return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
+        except AttributeError:
+            raise _no_node(node) from None
 
     def parent(self, node: Node) -> Node | None:
         """The node's parent; None for the root."""
-        return None if node.parent < 0 else self._nodes[node.parent]
+        try:
+            return None if node.parent < 0 else self._nodes[node.parent]
+        except (AttributeError, TypeError):
+            raise _no_node(node) from None
 
     def path(self, node: Node) -> list[Node]:
         """The nodes from the root to ``node``, both included."""
         path = [node]
-        while node.parent >= 0:
-            node = self._nodes[node.parent]
+        while (above := self.parent(node)) is not None:
+            node = above
             path.append(node)
         path.reverse()
         return path
@@ -143,6 +160,8 @@ class Tree:
         An unexpanded node has no turns: its history is its parent's.
         """
         turns: list[Turn] = []
+        if not isinstance(node, Node):
+            raise _no_node(node)
         while not isinstance(node, RootNode):
             if isinstance(node, SpokenNode):
                 if isinstance(node, ExpandedNode):
@@ -155,6 +174,8 @@ class Tree:
 
     def walk(self, node: Node | None = None) -> Iterator[Node]:
         """Depth-first over the subtree of ``node`` (the whole tree by default), parents first."""
+        if not isinstance(node, Node | None):
+            raise _no_node(node)
         stack = [self._nodes[0] if node is None else node]
         while stack:
             current = stack.pop()
@@ -179,19 +200,32 @@ class Tree:
     def best_path(self) -> BestPath:
         """The path to an end node with the highest mean Q over its nodes below the root.
 
-        It is empty if no end node was visited; closed ones do not count. Ties go to the end node that was made first.
+        Where the search has posteriors, their mean decides in place of Q. It is empty if no end node was visited;
+        closed ones do not count. Ties go to the end node that was made first.
         """
-        sums = [0.0] * len(self._nodes)
-        depths = [0] * len(self._nodes)
-        best: Node | None = None
-        best_mean = -math.inf
+        means = self.path_means()
+        ends = [node for node in self if isinstance(node, EndNode) and node.visits and node.closed is None]
+        if not ends:
+            return BestPath()
+        best = max(ends, key=lambda end: means[end.id])
+        return BestPath(tuple(self.path(best)), self.history(best), means[best.id])
+
+    def path_means(self) -> list[float]:
+        """For every node, by id, the mean Q of the nodes from below the root down to it, or of their posteriors.
+
+        A node without a posterior counts with its Q; the root's own mean is 0.
+        """
+        sums, depths = [0.0] * len(self._nodes), [0] * len(self._nodes)
         for node in self._nodes[1:]:
-            sums[node.id] = sums[node.parent] + node.value
+            found = node.posterior if isinstance(node, SpokenNode) else None
+            sums[node.id] = sums[node.parent] + (node.value if found is None else found[0])
             depths[node.id] = depths[node.parent] + 1
-            mean = sums[node.id] / depths[node.id]
-            if isinstance(node, EndNode) and node.visits and node.closed is None and mean > best_mean:
-                best, best_mean = node, mean
-        return BestPath() if best is None else BestPath(tuple(self.path(best)), self.history(best), best_mean)
+        return [total / (depth or 1) for total, depth in zip(sums, depths, strict=True)]
+
+    @property
+    def has_posteriors(self) -> bool:
+        """Whether the search says what it believes of its turns."""
+        return any(isinstance(node, SpokenNode) and node.posterior is not None for node in self._nodes)
 
     def __repr__(self) -> str:
         return f"Tree(id={self.id!r}, nodes={len(self)}, ends={self.ends}, iterations={self.iterations})"
@@ -221,6 +255,9 @@ class Tree:
         node = self[node_id]
         if not isinstance(node, RootNode | ExpandedNode) or node.children or node.closed is not None:
             raise TreeError("only a root or expanded node without children can be expanded", node_id=node_id)
+        for field, given in (("scores", scores), ("priors", priors)):
+            if not isinstance(given, Mapping):
+                raise TreeError(f"{field} must be numbers by strategy, not {shown(given)}", node_id=node_id)
         first = len(self._nodes)
         for offset, name in enumerate(self.domain.strategies.names):
             score = scores.get(name, math.nan)
@@ -237,6 +274,9 @@ class Tree:
         if not isinstance(origin, UnexpandedNode) or origin.closed is not None:
             state = origin.type if origin.closed is None else "closed"
             raise TreeError(f"only an unexpanded node can be generated; this is {state}", node_id=node_id)
+        if not isinstance(supporter, str) or not isinstance(seeker, str | None):
+            wrong = ("supporter", supporter) if not isinstance(supporter, str) else ("seeker", seeker)
+            raise TreeError(f"{wrong[0]} must be a text, not {shown(wrong[1])}", node_id=node_id)
         node: ExpandedNode | EndNode
         if seeker is None:
             node = EndNode(origin, supporter, gold=gold)
@@ -246,6 +286,7 @@ class Tree:
         self._nodes[node_id] = node
         return node
 
+    @checked()
     def close(self, node_id: int, reason: str) -> None:
         """Mark a leaf as closed: what comes next at it is refused for good. A closed one keeps its first reason.
 
@@ -260,6 +301,7 @@ class Tree:
         if node.closed is None:
             node.closed = reason
 
+    @checked()
     def subtree(self, node_id: int) -> Tree:
         """The part of the tree below a node, as a tree of its own whose root is the conversation down to that node.
 
@@ -284,7 +326,7 @@ class Tree:
             if span := self._nodes[old].children:
                 assert isinstance(node, RootNode | ExpandedNode)
                 node._children = range(places[span.start], places[span.start] + len(span))
-        visits, total = part._below(part.root)
+        visits, total = part.below(part.root)
         part.root.visits, part.root.value = visits, total / visits if visits else 0.0
         part.iterations = visits
         return part
@@ -310,12 +352,13 @@ class Tree:
             if node.children:
                 self._check_family(node)
                 expected += len(node.children)
-            elif isinstance(node, ExpandedNode) and not node.gold:
-                self._check_visits(node)
         if expected != len(self._nodes):
             raise TreeError(f"{len(self._nodes)} nodes, but {expected} are linked")
         if self.counts()["end"] != self._ends:
             raise TreeError(f"{self.counts()['end']} end nodes, but {self._ends} counted")
+        promised = INVARIANTS.get(str(self.config.get("algorithm", "cso")))
+        if promised is not None:
+            promised(self)
 
     def _check_family(self, node: Node) -> None:
         children = self.children(node)
@@ -329,9 +372,8 @@ class Tree:
             raise TreeError("a child names another parent", node_id=node.id)
         if not math.isclose(math.fsum(child.prior for child in children), 1.0, abs_tol=1e-9):
             raise TreeError("the children's priors do not sum to 1", node_id=node.id)
-        self._check_visits(node)
 
-    def _below(self, node: Node) -> tuple[int, float]:
+    def below(self, node: Node) -> tuple[int, float]:
         """The visits that the node has of its children, and their total reward."""
         children = self.children(node)
         probes = [child for child in children if isinstance(child, SpokenNode) and child.probe]
@@ -339,18 +381,11 @@ class Tree:
         total -= math.fsum(probe.rollout.reward for probe in probes if probe.rollout is not None)
         return sum(child.visits for child in children) - len(probes), total
 
-    def _check_visits(self, node: Node) -> None:
-        own = own_visits(self, node)
-        visits, total = self._below(node)
-        if node.visits - visits != own:
-            raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
-        if own:
-            rollout = node.rollout if isinstance(node, SpokenNode) else None
-            if rollout is None:
-                raise TreeError("has an own visit but no rollout", node_id=node.id)
-            total += rollout.reward
-        if not math.isclose(node.visits * node.value, total, rel_tol=1e-9, abs_tol=1e-6):
-            raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
+
+def _no_node(given: object) -> ConfigError:
+    """What to say to a caller who gives something else than a node."""
+    hint = f"; the node with that id is tree[{given}]" if isinstance(given, int) else ""
+    return ConfigError(f"node must be a node of the tree, not {shown(given)}{hint}", field="node")
 
 
 def _check_node(node: Node) -> None:
@@ -368,25 +403,3 @@ def _check_node(node: Node) -> None:
         raise TreeError("the supporter's text is blank", node_id=node.id)
     if isinstance(node, ExpandedNode) and not node.seeker.strip():
         raise TreeError("the seeker's text is blank", node_id=node.id)
-
-
-def own_visits(tree: Tree, node: Node) -> int:
-    """How many of the node's visits are its own, not its children's.
-
-    For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched, or
-    a probe, else 0. Where that child was refused and closed, each sibling that was simulated from has one. Children of
-    a gold node's parent are seeded, not simulated: gold nodes bring their visits along the whole gold path, and their
-    siblings are reached by selection alone.
-    """
-    parent = tree.parent(node)
-    if parent is None:
-        return 0
-    if isinstance(node, SpokenNode) and node.probe:
-        return 1
-    siblings = tree.children(parent)
-    if any(isinstance(sibling, SpokenNode) and sibling.gold for sibling in siblings):
-        return 0
-    best = max(siblings, key=lambda sibling: sibling.prior)
-    if isinstance(best, UnexpandedNode) and best.closed is not None:
-        return int(isinstance(node, SpokenNode) and node.rollout is not None)
-    return int(best is node)

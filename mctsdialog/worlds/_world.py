@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Self
 
+from mctsdialog._arguments import checked
 from mctsdialog._settings import lasting_fields
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import ConfigError
@@ -31,6 +32,7 @@ from mctsdialog.worlds._state import (
 )
 
 
+@checked()
 @dataclass(frozen=True)
 class World:
     """A world; its seed decides everything in it.
@@ -68,6 +70,7 @@ class World:
 
     # -- what there is -----------------------------------------------------------------------------------------
 
+    @checked()
     def scenario(self, number: int) -> Scenario:
         """The scenario of that number."""
         name = f"world-{self.seed}-{number:05d}"
@@ -75,6 +78,7 @@ class World:
         topic = pick(TOPICS[problem], self.seed, name, "topic of the scene")
         return Scenario(scene=problem, description=f"Something is the matter with {topic}.", id=name)
 
+    @checked()
     def scenarios(self, count: int, first: int = 0) -> Iterator[Scenario]:
         """So many scenarios, from one on."""
         return (self.scenario(number) for number in range(first, first + count))
@@ -157,6 +161,7 @@ class World:
     def _identity(self) -> str:
         return f"World({', '.join(f'{name}={value!r}' for name, value in lasting_fields(self))})"
 
+    @checked()
     def dialogue(self, scenario: Scenario, policy: Callable[[SeekerState, int], str] | None = None) -> Dialogue:
         """A dialogue of the scenario, its supporter turns labelled.
 
@@ -233,11 +238,17 @@ class _Strategist(_Player):
 
 class _Judge(_Player):
     async def judge(self, history: Sequence[Turn], /) -> JudgeScores:
+        return self._scores(history, "judge")
+
+    async def judge_again(self, history: Sequence[Turn], draw: int, /) -> JudgeScores:
+        return self._scores(history, "judge", draw)
+
+    def _scores(self, history: Sequence[Turn], *call: object) -> JudgeScores:
         strategies = strategies_of(history)
         state = self.world.states(self.scenario, strategies[:-1])[-1]
         scores = []
         for criterion, score in zip(_CRITERIA, true_scores(state, strategies[-1]), strict=True):
-            noise = draw("judge", criterion, *self._key(strategies))
+            noise = draw(*call, criterion, *self._key(strategies))
             if noise < self.world.judge_noise:
                 score += 1 if noise < self.world.judge_noise / 2 else -1  # noqa: PLW2901  # one off
             scores.append(float(min(4, max(0, score))))

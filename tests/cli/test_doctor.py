@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import mctsdialog
-from mctsdialog._search import most_calls, most_calls_by_role
+from mctsdialog.algorithms import most_calls, most_calls_by_role
 from mctsdialog.cli import main
 
 GOLD_TURNS = sum(turn.strategy is not None for turn in next(iter(mctsdialog.sample_dialogues())).turns)

@@ -144,7 +144,7 @@ async def test_a_number_that_is_found_is_shared_too(options, tmp_path, concurren
             model = models.roles(mctsdialog.get_domain("esc")).judge.model
             while not isinstance(model, LimitedModel):
                 model = model.inner
-            found.add(model.limits.most)
+            found.add(model.limits.max_concurrency)
     assert found == parts
 
 

@@ -60,7 +60,7 @@ def test_a_limit_draws_by_seed(cases):
 
 def test_dialogues_without_such_a_turn_are_an_error():
     with pytest.raises(TrainDataError, match="no supporter turn"):
-        build_test_set(sample_dialogues(), ESC, least=90, most=95)
+        build_test_set(sample_dialogues(), ESC, min_turns=90, max_turns=95)
 
 
 def test_dialogues_that_a_model_is_trained_on_can_be_left_out(cases):

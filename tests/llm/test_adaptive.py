@@ -122,10 +122,10 @@ async def test_it_does_not_grow_while_fewer_are_in_use_nor_fall_for_what_is_no_l
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
-        ({"most": 4, "least": 5}, "least"),
-        ({"most": 4, "least": 0}, "least"),
-        ({"most": 4, "decrease": 1.0}, "decrease"),
-        ({"most": 4, "slower": 1.0}, "slower"),
+        ({"max_concurrency": 4, "min_concurrency": 5}, "min_concurrency"),
+        ({"max_concurrency": 4, "min_concurrency": 0}, "min_concurrency"),
+        ({"max_concurrency": 4, "decrease": 1.0}, "decrease"),
+        ({"max_concurrency": 4, "slower": 1.0}, "slower"),
     ],
 )
 def test_values_out_of_range_are_told(settings, field):

@@ -391,9 +391,9 @@ async def test_failed_calls_count_and_missing_usage_is_estimated(ask: Any, caplo
         (lambda: Limits(tokens_per_minute=0), "tokens_per_minute"),
         (lambda: Retry(attempts=0), "attempts"),
         (lambda: Retry(initial=-1), "initial"),
-        (lambda: Retry(maximum=math.inf), "maximum"),
+        (lambda: Retry(max_backoff=math.inf), "max_backoff"),
         (lambda: Retry(jitter=2), "jitter"),
-        (lambda: Retry(maximum_wait=-1), "maximum_wait"),
+        (lambda: Retry(max_retry_after=-1), "max_retry_after"),
     ],
 )
 def test_ranges(make: Any, field: str) -> None:
@@ -422,7 +422,7 @@ def retrying(script: ScriptedModel, retry: Retry | None = None) -> tuple[Retryin
 
 async def test_backoff_doubles_up_to_its_maximum(ask: Any) -> None:
     script = ScriptedModel([ModelUnavailableError("a"), ModelResponseError("b")] * 3)
-    model, waits = retrying(script, Retry(maximum=4.0))
+    model, waits = retrying(script, Retry(max_backoff=4.0))
     with pytest.raises(ModelResponseError) as caught:
         await model.complete(ask())
     assert caught.value.__notes__ == ["after 6 attempts"]

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 SECRET = "sk-very-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-QUICK = Retry(attempts=3, initial=0.01, maximum=0.02)
+QUICK = Retry(attempts=3, initial=0.01, max_backoff=0.02)
 
 
 def client(server: Any, **options: Any) -> OpenAIChat:
@@ -363,6 +363,25 @@ async def test_a_client_of_ones_own(faulty: Any, good: Any, ask: Any) -> None:
     assert set(seen[0].extensions["timeout"].values()) == {None}  # httpx's 5 s are nobody's choice
     with pytest.raises(ConfigError, match="http_client"):
         client(server, http_client=own, transport=httpx.MockTransport(lambda _: httpx.Response(200)))
+
+
+@pytest.mark.parametrize("wrong", [httpx.Client(), httpx.AsyncClient, "client"])
+def test_what_is_no_client_of_httpx_is_an_error(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^OpenAIChat: http_client must be an AsyncClient or None, not") as caught:
+        OpenAIChat("x", http_client=wrong)
+    assert caught.value.field == "http_client"
+
+
+async def test_a_closed_client_of_ones_own_is_an_error(faulty: Any, good: Any, ask: Any) -> None:
+    own = httpx.AsyncClient()
+    await own.aclose()
+    with pytest.raises(ConfigError, match=r"http_client cannot send \(.*closed.*\); give one that is open"):
+        await client(faulty(good()), http_client=own).complete(ask())
+
+
+async def test_a_model_is_asked_by_a_request(faulty: Any, good: Any) -> None:
+    with pytest.raises(ConfigError, match=r"complete\(\) takes a ChatRequest, such as"):
+        await client(faulty(good())).complete("Hello.")
 
 
 async def test_a_client_of_ones_own_has_its_time_outs_and_follows_no_redirects(

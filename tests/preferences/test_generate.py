@@ -5,7 +5,8 @@ import json
 import anyio
 import pytest
 
-from mctsdialog._search import Engine, Outcome, SearchConfig, search
+from mctsdialog._search import SearchConfig, search
+from mctsdialog.algorithms import CSO, Simulation
 from mctsdialog.errors import (
     BudgetExceededError,
     ConfigError,
@@ -135,7 +136,7 @@ async def test_a_search_may_go_on_through_a_probe(tree, functions, domain):
     await probe_siblings(tree, functions.roles(domain), horizon=0)
     from mctsdialog._search.simulate import CheckedRoles, run_trial
 
-    engine = Engine(tree, SearchConfig(max_iterations=60, min_iterations=60, horizon=1))
+    engine = CSO(tree, SearchConfig(max_iterations=60, min_iterations=60, horizon=1))
     players = CheckedRoles(functions.roles(domain), domain)
     while (trial := engine.ask()) is not None:
         engine.tell(trial, await run_trial(trial, players, domain, 1))
@@ -213,14 +214,14 @@ async def test_a_record_that_does_not_fit_is_one_clear_error(tree, functions, do
 
 
 async def test_the_engine_refuses_what_is_no_probe(tree):
-    engine = Engine(tree, SearchConfig())
+    engine = CSO(tree, SearchConfig())
     with pytest.raises(TrialError):
-        engine.probe(1, Outcome(judgements=((1.0, 1.0, 1.0, 1.0),)))
+        engine.probe(1, Simulation(judgements=((1.0, 1.0, 1.0, 1.0),)))
     spoken = next(node.id for node in tree if isinstance(node, SpokenNode))
-    from mctsdialog._search import Exchange
+    from mctsdialog.algorithms import Exchange
 
     with pytest.raises(TreeError, match="unexpanded"):
-        engine.probe(spoken, Outcome(judgements=((1.0, 1.0, 1.0, 1.0),), child=Exchange("a", "b")))
+        engine.probe(spoken, Simulation(judgements=((1.0, 1.0, 1.0, 1.0),), child=Exchange("a", "b")))
 
 
 async def test_random_pairs_have_a_random_strategy_that_is_not_preferred(tree, functions, domain, tmp_path):

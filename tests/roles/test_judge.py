@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import most_calls
+from mctsdialog.algorithms import most_calls
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.llm import (
     Budget,

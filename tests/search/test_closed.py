@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import Closure, Engine, Exchange, Growth, Outcome, SearchConfig, open_journal
+from mctsdialog._search import SearchConfig, open_journal
 from mctsdialog._search.scheduler import Scheduler
 from mctsdialog._search.simulate import CheckedRoles, run_trial
+from mctsdialog.algorithms import CSO, Closure, Exchange, Growth, Simulation
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import JournalError, ModelRefusedError, ReplyError, TrialError
 from mctsdialog.llm import Completion
@@ -60,7 +61,7 @@ def document(tree):
 
 
 def engine(domain, **changes):
-    return Engine(Tree(Scenario(id="t"), domain, (Turn("seeker", "Hello."),)), SearchConfig(**changes))
+    return CSO(Tree(Scenario(id="t"), domain, (Turn("seeker", "Hello."),)), SearchConfig(**changes))
 
 
 def state(tree):
@@ -68,7 +69,7 @@ def state(tree):
 
 
 def expanded(child="answer", scores=BEST):
-    return Outcome((scores,), scores=SCORES, child=Exchange("said", child))
+    return Simulation((scores,), scores=SCORES, child=Exchange("said", child))
 
 
 # -- the whole search, against the slow reference ------------------------------------------------------------------
@@ -177,7 +178,7 @@ async def test_several_at_once_leave_no_count_behind(
         parallelism=parallelism, deterministic=deterministic, horizon=2, max_iterations=20, min_iterations=20
     )
     tree = Tree(Scenario(id="t"), domain, (Turn("seeker", "Hello."),))
-    search = Engine(tree, config)
+    search = CSO(tree, config)
     players = CheckedRoles(Slow(functions.roles(), seed).made(domain), domain)
     told = []
 
@@ -193,7 +194,7 @@ async def test_several_at_once_leave_no_count_behind(
     assert not search._unobserved
     assert search._blocked == search._shut
     assert {node.id for node in tree if node.closed is not None} <= search._shut
-    assert search._shut == Engine(tree, config)._shut, "what is shut depends on the tree alone"
+    assert search._shut == CSO(tree, config)._shut, "what is shut depends on the tree alone"
     assert search.stop_reason() in ("max_iterations", "closed", "max_ends", "enough_ends")
     assert len(told) >= tree.iterations + sum(tree.closed().values())
 
@@ -396,7 +397,7 @@ def test_a_closed_leaf_is_not_asked_again_and_the_search_ends_when_none_is_left(
     assert [node.type for node in closed] == ["unexpanded"]
     assert [one for one, other in zip(before, state(tree), strict=True) if one != other] == [before[closed[0].id]]
     assert search.ask().leaf != closed[0].id
-    search = Engine(tree, SearchConfig())
+    search = CSO(tree, SearchConfig())
     while (trial := search.ask()) is not None:
         search.tell(
             trial, Closure("supporter: refusal") if trial.kind == "generate" else Closure("strategist: refusal")
@@ -434,12 +435,13 @@ def test_a_refused_child_leaves_its_siblings_open(domain):
     assert all(isinstance(child, UnexpandedNode) for child in tree.children(tree.root))
     trial = search.ask()
     assert (trial.kind, trial.strategy) == ("finish", "Ask"), "a sibling takes its place"
-    search.tell(trial, Outcome((BEST,), child=Exchange("why", "so")))
+    search.tell(trial, Simulation((BEST,), child=Exchange("why", "so")))
     tree.check()
-    other = Engine(tree, SearchConfig())
+    other = CSO(tree, SearchConfig())
     with pytest.raises(TrialError, match="does not fit"):
-        other.replay(1, Outcome((BEST,), child=Exchange("why", "so")))
-    other.replay(3, Outcome((BEST,), generated=Exchange("then", None)))  # asked before its sibling was closed
+        other.replay("trial", 1, Simulation((BEST,), child=Exchange("why", "so")))
+    # asked before its sibling was closed
+    other.replay("trial", 3, Simulation((BEST,), generated=Exchange("then", None)))
     tree.check()
 
 
@@ -453,7 +455,7 @@ def test_an_end_that_the_judge_refuses_keeps_its_visits(domain):
         trials += [trial] if trial.kind == "end" else []
     search.tell(trials[0], Closure("judge: refusal"))
     assert (end.visits, end.value, end.closed) == (1, 1.0, "judge: refusal")
-    search.tell(trials[1], Outcome((BEST,)))
+    search.tell(trials[1], Simulation((BEST,)))
     assert (end.visits, search.tree.iterations) == (2, 2)
     assert search.ask().leaf != end.id
     assert not search.tree.best_path()
@@ -484,7 +486,7 @@ def test_a_closure_that_does_not_fit_changes_nothing(domain):
             search.tell(trial, wrong)
     search.release(trial)
     with pytest.raises(TrialError, match="is closed"):
-        search.replay(2, Closure("judge: refusal"))
+        search.replay("trial", 2, Closure("judge: refusal"))
     with pytest.raises(TrialError, match="not an open leaf"):
         search.replay_growth(2, Growth(None, SCORES))
     assert not search._unobserved
@@ -546,7 +548,7 @@ async def test_a_refused_round_ends_the_rollout_before_it(domain, hash_roles, ro
 
     whole, _ = await outcome_of(domain, hash_roles, lambda which, given: False)
     found, _ = await outcome_of(domain, hash_roles, refuses)
-    assert isinstance(found, Outcome)
+    assert isinstance(found, Simulation)
     assert found.steps == whole.steps[:rounds]
     assert found.judgements == whole.judgements[: 1 + rounds]
     search = engine(domain)

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from mctsdialog._search import Engine, Exchange, Growth, Outcome, SearchConfig
+from mctsdialog._search import SearchConfig
 from mctsdialog._search.simulate import CheckedRoles, run_trial
+from mctsdialog.algorithms import CSO, Exchange, Growth, Simulation
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError, TrialError
 from mctsdialog.roles import Roles
@@ -17,7 +18,7 @@ WORST, BEST = (0.0,) * 4, (4.0,) * 4
 
 
 def engine(domain, **settings):
-    return Engine(Tree(Scenario(id="t"), domain, OPENING), SearchConfig(**settings))
+    return CSO(Tree(Scenario(id="t"), domain, OPENING), SearchConfig(**settings))
 
 
 def state(tree):
@@ -25,7 +26,7 @@ def state(tree):
 
 
 def expanded(*judgements, child="answer", scores=None, steps=()):
-    return Outcome(
+    return Simulation(
         judgements,
         scores=scores or {"Ask": 5.0, "Comfort": 9.0, "Plan": 5.0},
         child=Exchange("said", child),
@@ -34,7 +35,7 @@ def expanded(*judgements, child="answer", scores=None, steps=()):
 
 
 def generated():
-    return Outcome((BEST,), generated=Exchange("why", "so"), scores={"Plan": 3.0}, child=Exchange("a", "b"))
+    return Simulation((BEST,), generated=Exchange("why", "so"), scores={"Plan": 3.0}, child=Exchange("a", "b"))
 
 
 def test_first_iteration_by_hand(domain):
@@ -77,7 +78,7 @@ def test_an_end_node_is_judged_again_at_each_visit(domain):
         trial = search.ask()
         assert (trial.leaf, trial.kind) == (2, "end")
         assert trial.history[-1] == Turn("supporter", "said", "Comfort")
-        search.tell(trial, Outcome((BEST,)))
+        search.tell(trial, Simulation((BEST,)))
         assert search.tree[2].visits == visits
     search.tree.check()
 
@@ -91,7 +92,7 @@ def test_an_end_node_is_judged_by_several_trials_at_once_and_no_other_leaf(domai
     assert leaves.count(2) > 10
     assert [leaves.count(leaf) for leaf in (1, 3)] == [1, 1]
     for trial in reversed(trials):
-        search.tell(trial, Outcome((BEST,)) if trial.kind == "end" else generated())
+        search.tell(trial, Simulation((BEST,)) if trial.kind == "end" else generated())
     assert search.in_flight == 0
     assert search.tree[2].visits == 1 + leaves.count(2)
     search.tree.check()
@@ -127,11 +128,11 @@ def test_a_released_trial_leaves_the_tree_as_it_was(domain):
 @pytest.mark.parametrize(
     "outcome",
     [
-        Outcome((BEST,)),
-        Outcome((), scores={"Ask": 1.0}, child=Exchange("a", "b")),
-        Outcome((BEST,), scores={"Ask": 1.0}),
-        Outcome((BEST, BEST), scores={"Ask": 1.0}, child=Exchange("a", "b")),
-        Outcome((BEST,), generated=Exchange("a", None), scores={"Ask": 1.0}, child=Exchange("a", "b")),
+        Simulation((BEST,)),
+        Simulation((), scores={"Ask": 1.0}, child=Exchange("a", "b")),
+        Simulation((BEST,), scores={"Ask": 1.0}),
+        Simulation((BEST, BEST), scores={"Ask": 1.0}, child=Exchange("a", "b")),
+        Simulation((BEST,), generated=Exchange("a", None), scores={"Ask": 1.0}, child=Exchange("a", "b")),
         expanded(BEST, BEST, child=None, steps=(RolloutStep("Ask", "a", "b"),)),
         expanded(*(BEST,) * 6, steps=(RolloutStep("Ask", "a", "b"),) * 5),
     ],
@@ -248,7 +249,7 @@ def test_no_stop_but_max_iterations_while_the_next_selection_is_an_end_node(doma
     search.tell(search.ask(), expanded(BEST, child=None))
     assert search.tree.ends == 1
     assert search.stop_reason() is None
-    search.tell(search.ask(), Outcome((WORST,)))
+    search.tell(search.ask(), Simulation((WORST,)))
     assert search.tree[2].value == pytest.approx(-1.0)
     assert search.stop_reason() == "enough_ends"
 
@@ -312,7 +313,7 @@ def test_what_a_released_trial_has_grown_is_finished_with_one_visit(domain):
     with pytest.raises(TrialError, match="does not fit"):
         search.tell(trial, expanded(WORST))
     step = RolloutStep("Ask", "more", None)
-    search.tell(trial, Outcome((WORST, BEST), child=Exchange("said", "answer"), steps=(step,)))
+    search.tell(trial, Simulation((WORST, BEST), child=Exchange("said", "answer"), steps=(step,)))
     assert search.tree[2].visits == search.tree.root.visits == 1
     assert search.tree[2].rollout.steps == (step,)
     search.tree.check()

@@ -20,7 +20,7 @@ faults = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(faults)
 
 CONFIG = mctsdialog.SearchConfig(max_iterations=6, min_iterations=6, horizon=2)
-QUICK = mctsdialog.llm.Retry(attempts=5, initial=0.001, maximum=0.01)
+QUICK = mctsdialog.llm.Retry(attempts=5, initial=0.001, max_backoff=0.01)
 
 EVERY_FAULT = [
     faults.response(429, {"error": {"message": "slow down"}}, retry_after="0.01"),

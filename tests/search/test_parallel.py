@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import Engine, Outcome, open_journal
+from mctsdialog._search import open_journal
 from mctsdialog._search.scheduler import Scheduler
+from mctsdialog.algorithms import CSO, Simulation
 from mctsdialog.errors import BudgetExceededError, JournalError, JournalMismatchError, ReplyError
 from mctsdialog.tree import SpokenNode, tree_to_document
 
@@ -154,10 +155,10 @@ async def test_whatever_ends_a_trial_its_counts_are_released(domain, gold, hash_
     config = CONFIG.replace(parallelism=5, deterministic=deterministic)
     tree, _ = await grow(gold, hash_roles(domain.strategies.names), domain, max_iterations=12, min_iterations=12)
     before = state(tree)
-    engine = Engine(tree, config)
+    engine = CSO(tree, config)
     begun = anyio.Event()
 
-    async def endless(trial, on_growth) -> Outcome:
+    async def endless(trial, on_growth) -> Simulation:
         if engine.in_flight == 5:
             begun.set()
         if how == "fails" and trial.number == 2:

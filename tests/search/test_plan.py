@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search import most_calls
+from mctsdialog.algorithms import most_calls
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, DialogueError, ReplyError, TreeError
 from mctsdialog.tree import EndNode, ExpandedNode, SpokenNode, tree_to_document

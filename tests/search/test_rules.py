@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mctsdialog._search.rules import highest, mean, pucb, reward, running_mean, softmax, with_gold
+from mctsdialog.algorithms._rules import highest, mean, pucb, reward, running_mean, softmax, with_gold
 
 
 def test_pucb():

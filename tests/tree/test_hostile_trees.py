@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mctsdialog
-from mctsdialog._search.engine import Engine
-from mctsdialog._search.trial import Exchange, Outcome
+from mctsdialog.algorithms._cso import CSO
+from mctsdialog.algorithms._trial import Exchange, Simulation
 from mctsdialog.errors import DataError, TreeFormatError
 from mctsdialog.export import to_dot, to_graphml, to_html
 from mctsdialog.preferences import PreferenceConfig, PreferenceDataset, gold_dialogue
@@ -24,7 +24,7 @@ def document(domain_maker):
     tree = mctsdialog.Tree(mctsdialog.Scenario(id="t", scene="Work"), domain, [mctsdialog.Turn("seeker", "hi")])
     config = mctsdialog.SearchConfig()
     tree.config, tree.roles = config.model_dump(), {"judge": {"model": "m"}}
-    engine = Engine(tree, config)
+    engine = CSO(tree, config)
     scores = dict.fromkeys(domain.strategies.names, 5.0)
     engine.seed(0, scores, "Ask", Exchange("What is it?", "Work."))
     engine.seed(1, scores, "Plan", Exchange("Make a plan.", None))
@@ -32,7 +32,7 @@ def document(domain_maker):
         trial = engine.ask()
         generated = Exchange("said", "heard") if trial.kind == "generate" else None
         ends = trial.kind == "end"
-        outcome = Outcome(
+        outcome = Simulation(
             ((4.0, 3.0, 2.0, 4.0),), generated, None if ends else scores, None if ends else Exchange("so", None)
         )
         engine.tell(trial, outcome)

@@ -60,7 +60,7 @@ def test_the_file_has_a_line_for_each_node(tree, tmp_path):
 def test_a_loaded_tree_can_be_searched_on(tree, tmp_path, domain, gold, hash_roles):
     again = mctsdialog.load_tree(mctsdialog.save_tree(tree, tmp_path / "t.json"))
     config = mctsdialog.SearchConfig(max_iterations=99, min_iterations=99)
-    one, two = mctsdialog.algorithms.Engine(tree, config), mctsdialog.algorithms.Engine(again, config)
+    one, two = mctsdialog.algorithms.CSO(tree, config), mctsdialog.algorithms.CSO(again, config)
     assert one.ask() == two.ask()
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue._domains import ESC, get_domain
 from mctsdialog.dialogue._model import Dialogue, Domain
 from mctsdialog.dialogue.readers._common import Context, Reader, assemble, clip, item_id, kind_of
@@ -53,6 +54,7 @@ def _how_to_name() -> str:
     return f"name it: format={', '.join(names)} or {last}"
 
 
+@checked()
 def read_dialogues(
     path: str | os.PathLike[str],
     *,
@@ -83,6 +85,7 @@ def read_dialogues(
     return DialogueSet(dialogues, reader.domain, reader.report())
 
 
+@checked()
 def stream_dialogues(
     path: str | os.PathLike[str],
     *,

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue._model import CHAT_ROLES, Dialogue, Domain, Speaker
 from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, clip, has_lone_surrogate, kind_of
 from mctsdialog.dialogue.readers._report import DialogueSet
-from mctsdialog.errors import DialogueError
+from mctsdialog.errors import DialogueError, shown
 from mctsdialog.files import write_atomically
 
 CHAT_KEYS = ("id", "conv_id", "dialogue_id", "scene", "description", "domain", "source", "turns", "messages")
@@ -97,6 +98,7 @@ def _utterance(entry: Mapping[str, object], field: str, shape: _Shape, context: 
 READER = Reader("chat", read_chat, recognises=lambda item: "turns" in item or "messages" in item)
 
 
+@checked()
 def write_dialogues(
     path: str | os.PathLike[str], dialogues: Iterable[Dialogue], *, domain: Domain | str | None = None
 ) -> Path:
@@ -120,6 +122,8 @@ def write_dialogues(
     seen: set[str] = set()
     lines = []
     for index, dialogue in enumerate(dialogues):
+        if not isinstance(dialogue, Dialogue):
+            raise DialogueError(f"must be a Dialogue, not {shown(dialogue)}", field=f"dialogues[{index}]")
         _check_readable(dialogue, seen, Context(str(target), index))
         lines.append(json.dumps(_line(dialogue, name), ensure_ascii=False) + "\n")
     try:

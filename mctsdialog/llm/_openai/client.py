@@ -13,6 +13,7 @@ import anyio
 import httpx
 from pydantic import SecretStr
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import (
     ConfigError,
     ModelError,
@@ -40,7 +41,7 @@ from mctsdialog.llm._openai.errors import error_for, error_for_lost
 from mctsdialog.llm._openai.refusals import refuses_system
 from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
 from mctsdialog.llm._wire import ResponseFormat, parse_completion
-from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage
+from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage, check_request
 from mctsdialog.llm.providers import provider_at
 
 _MOST_BYTES = 32 * 2**20
@@ -49,6 +50,7 @@ _CALL = "/chat/completions"
 _AMENDABLE = (ModelRequestError, ModelResponseError)
 
 
+@checked()
 class OpenAIChat(ClosingModel):
     """A chat model behind an OpenAI-compatible server.
 
@@ -171,6 +173,7 @@ class OpenAIChat(ClosingModel):
         :raises ModelUnavailableError: it cannot answer now, or a connection fault or a time-out.
         :raises ModelResponseError: its answer holds no completion.
         """
+        check_request(request)
         session = await self._sessions.get()
         async with session.slots:
             completion, used = await self._adapted(session, request)

@@ -46,7 +46,7 @@ class Credentials:
         self._key_header = key_header
         self._headers = _checked(headers)
         if self.are_sent or any(map(secret_name, self._headers)):
-            warn_of_plain_http(url, stacklevel=4)
+            warn_of_plain_http(url, stacklevel=5)  # past the check of its arguments
 
     @property
     def are_sent(self) -> bool:

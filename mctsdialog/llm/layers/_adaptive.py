@@ -7,6 +7,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+from mctsdialog._arguments import checked
+from mctsdialog._moved import renamed_arguments, renamed_attribute
 from mctsdialog.errors import ConfigError, ModelUnavailableError
 from mctsdialog.llm.base import ChatRequest, Completion
 from mctsdialog.llm.layers._limits import Claim, Limits
@@ -14,6 +16,8 @@ from mctsdialog.llm.layers._limits import Claim, Limits
 _DECAY = 1.02  # a window: the best time of long ago, of shorter prompts perhaps, is no measure for ever
 
 
+@renamed_arguments(most="max_concurrency", least="min_concurrency")
+@checked()
 class AdaptiveLimits(Limits):
     """Limits whose number of calls at once is found while they are used (AIMD, as TCP does: Chiu and Jain, 1989).
 
@@ -22,8 +26,8 @@ class AdaptiveLimits(Limits):
     time-out, a refused connection), or by replies that take ``slower`` times as long as at best, in the median of as
     many replies as calls are allowed. What was sent before the fall then causes no other one.
 
-    :param most: most calls at once that it may reach.
-    :param least: fewest, from 1 to ``most``.
+    :param max_concurrency: most calls at once that it may reach.
+    :param min_concurrency: fewest, from 1 to ``max_concurrency``.
     :param start: how many at first.
     :param decrease: factor of a fall, in (0, 1).
     :param slower: factor of the median time of a reply that counts as pushing back, above 1.
@@ -34,9 +38,9 @@ class AdaptiveLimits(Limits):
 
     def __init__(
         self,
-        most: int,
+        max_concurrency: int,
         *,
-        least: int = 1,
+        min_concurrency: int = 1,
         start: int = 8,
         decrease: float = 0.7,
         slower: float = 3.0,
@@ -44,14 +48,15 @@ class AdaptiveLimits(Limits):
         tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not 1 <= least <= most:
-            raise ConfigError(f"least must be from 1 to most ({most}), not {least}", field="least")
+        if not 1 <= min_concurrency <= max_concurrency:
+            message = f"min_concurrency must be from 1 to max_concurrency ({max_concurrency}), not {min_concurrency}"
+            raise ConfigError(message, field="min_concurrency")
         if not 0 < decrease < 1:
             raise ConfigError(f"decrease must be between 0 and 1, not {decrease}", field="decrease")
         if slower <= 1:
             raise ConfigError(f"slower must be above 1, not {slower}", field="slower")
-        super().__init__(min(max(start, least), most), requests_per_minute, tokens_per_minute)
-        self.most, self.least = most, least
+        super().__init__(min(max(start, min_concurrency), max_concurrency), requests_per_minute, tokens_per_minute)
+        self.max_concurrency, self.min_concurrency = max_concurrency, min_concurrency
         self._decrease, self._slower = decrease, slower
         self._clock = clock
         self._begun: dict[Claim, float] = {}
@@ -62,6 +67,9 @@ class AdaptiveLimits(Limits):
         self._best = math.inf
         self.falls = 0
         """How often the number fell."""
+
+    most = renamed_attribute("most", "max_concurrency")
+    least = renamed_attribute("least", "min_concurrency")
 
     async def enter(self, request: ChatRequest) -> Claim:
         """Wait for a slot and for room in the minute; give both back with :meth:`leave`."""
@@ -108,4 +116,4 @@ class AdaptiveLimits(Limits):
         self._allow(math.floor((self.concurrency or 1) * self._decrease))
 
     def _allow(self, number: int) -> None:
-        self.resize(min(max(number, self.least), self.most))
+        self.resize(min(max(number, self.min_concurrency), self.max_concurrency))

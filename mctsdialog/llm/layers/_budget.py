@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import BudgetExceededError, ConfigError, ModelError
 from mctsdialog.llm.base import (
     ChatModel,
@@ -25,6 +27,7 @@ from mctsdialog.llm.base import (
 _log = logging.getLogger("mctsdialog.llm")
 
 
+@checked()
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a model costs, in any currency, for a million tokens.
@@ -75,6 +78,7 @@ class Spending:
     seconds: float = 0.0
 
 
+@checked()
 class Budget:
     """What may be spent; None leaves a kind unlimited. Shared by all that spend from it.
 
@@ -176,11 +180,15 @@ class Budget:
             self._used.tokens += usage.total_tokens
             self._used.money += cost(usage, price) if price is not None else 0.0
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it is shared by all that spend from it
+
     def __repr__(self) -> str:
         limits = ", ".join(f"{kind}={limit:g}" for kind, limit in self.limits.items())
         return f"Budget({limits})"
 
 
+@checked()
 class BudgetedModel(ModelLayer):
     """Spends from a budget, and refuses calls when it is spent.
 

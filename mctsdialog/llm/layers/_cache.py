@@ -13,6 +13,7 @@ from typing import Literal, Self, TypeAlias, cast, get_args
 import anyio
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import CacheMissError, ConfigError
 from mctsdialog.files import seal, sealed
 from mctsdialog.llm._loop_local import LoopLocal
@@ -105,6 +106,7 @@ class _Writer:
     batch: _Batch | None = None
 
 
+@checked()
 class ResponseCache:
     """A folder of replies by :func:`~mctsdialog.llm.base.request_key`.
 
@@ -285,6 +287,7 @@ class ResponseCache:
         return f"ResponseCache({str(self.path)!r}, mode={self.mode!r})"
 
 
+@checked()
 class CachedModel(ModelLayer):
     """Answers from a cache, and stores what the wrapped model answers.
 

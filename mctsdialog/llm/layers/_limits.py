@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, estimate_prompt_tokens
@@ -24,6 +25,7 @@ class Claim:
     time: float = 0.0
 
 
+@checked()
 class Limits:
     """Limits shared by all the models that call one server; None leaves a kind unlimited.
 
@@ -163,6 +165,7 @@ def _estimate(request: ChatRequest) -> int:
     return estimate_prompt_tokens(request) + (request.sampling.max_tokens or _USUAL_REPLY)
 
 
+@checked()
 class LimitedModel(ModelLayer):
     """Keeps to limits.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from mctsdialog._arguments import checked
 from mctsdialog.errors import ModelError
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, Usage
 
@@ -66,6 +67,7 @@ class Meter:
         tally.usage += usage
 
 
+@checked()
 class MeteredModel(ModelLayer):
     """Counts calls.
 

@@ -12,6 +12,8 @@ from typing import NoReturn, TypeAlias
 import anyio
 from tenacity import AsyncRetrying, DoSleep, RetryCallState, retry_always
 
+from mctsdialog._arguments import checked
+from mctsdialog._moved import renamed_arguments, renamed_attribute
 from mctsdialog.errors import ConfigError, ModelAccountError, ModelError, ModelResponseError, ModelUnavailableError
 from mctsdialog.llm._openai.errors import BUSY_STATUS
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, Usage
@@ -25,45 +27,51 @@ _WARN_EVERY = 10.0  # seconds between two lines that say that calls wait
 _WARN_FROM = 1.0  # seconds of a wait that is worth a line
 
 
+@renamed_arguments(maximum="max_backoff", maximum_wait="max_retry_after")
+@checked()
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often and after what wait a call is tried again.
 
-    The wait doubles from ``initial`` up to ``maximum``, less a random part. Where a server says how long to wait, that
-    is waited in full instead. A busy server (429, 503, 529) is waited for with patience; other faults (5xx,
+    The wait doubles from ``initial`` up to ``max_backoff``, less a random part. Where a server says how long to wait,
+    that is waited in full instead. A busy server (429, 503, 529) is waited for with patience; other faults (5xx,
     connections, half a reply) are tried again a number of times.
 
     :param attempts: most attempts, the first included; at least 1. None for 6 after faults, 3 where the fault probably
         lasts (nobody listens, a web page answers) and the model never answered, and any number that ``patience``
         allows while the server is busy.
     :param initial: seconds before the second attempt, 0 and up.
-    :param maximum: most seconds between attempts, 0 and up.
+    :param max_backoff: most seconds between attempts, 0 and up.
     :param jitter: the random part of a wait, in [0, 1]: callers that failed together should not return together.
-    :param maximum_wait: longest wait that a server may ask for, in seconds; a longer one fails at once.
+    :param max_retry_after: longest wait that a server may ask for, in seconds; a longer one fails at once.
     :param patience: most seconds that one call waits for a busy server in all, 0 and up.
     :raises ConfigError: for a value out of its range.
     """
 
     attempts: int | None = None
     initial: float = 0.5
-    maximum: float = 60.0
+    max_backoff: float = 60.0
     jitter: float = 0.5
-    maximum_wait: float = 300.0
+    max_retry_after: float = 300.0
     patience: float = 300.0
+
+    maximum = renamed_attribute("maximum", "max_backoff")
+    maximum_wait = renamed_attribute("maximum_wait", "max_retry_after")
 
     def __post_init__(self) -> None:
         if self.attempts is not None and self.attempts < 1:
             raise ConfigError(f"attempts must be at least 1, not {self.attempts}", field="attempts")
         if not 0 <= self.jitter <= 1:
             raise ConfigError(f"jitter must lie in [0, 1], not {self.jitter}", field="jitter")
-        for field in ("initial", "maximum", "maximum_wait", "patience"):
+        for field in ("initial", "max_backoff", "max_retry_after", "patience"):
             if not 0 <= getattr(self, field) < math.inf:
                 raise ConfigError(f"{field} must be 0 s or more, not {getattr(self, field)}", field=field)
 
+    @checked()
     def wait(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after attempt number ``attempt`` (from 1) failed."""
         chance = random.random()  # noqa: S311 - spreads load, keeps no secret
-        growing = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60)) * (1 - self.jitter * chance)
+        growing = min(self.max_backoff, self.initial * 2.0 ** min(attempt - 1, 60)) * (1 - self.jitter * chance)
         if retry_after is None:
             return growing
         # What a server asks for again and again is too short; and at once would be a storm.
@@ -71,6 +79,7 @@ class Retry:
         return max(retry_after + self.jitter * chance * self.initial, again)
 
 
+@checked()
 class RetryingModel(ModelLayer):
     """Tries again after :class:`ModelUnavailableError` and :class:`ModelResponseError`, and after nothing else.
 
@@ -152,7 +161,7 @@ class RetryingModel(ModelLayer):
         return most is None and failed.faults >= (_MAX_ATTEMPTS_LASTING if lasting else _MAX_ATTEMPTS)
 
     def _asks_too_long(self, error: _Retried) -> bool:
-        return (_asked_wait(error) or 0.0) > self.retry.maximum_wait
+        return (_asked_wait(error) or 0.0) > self.retry.max_retry_after
 
     def _before_sleep(self, error: _Retried, state: RetryCallState) -> None:
         """Have other calls wait too where the server says so; say that a call waits, as a warning now and then."""
@@ -173,7 +182,7 @@ class RetryingModel(ModelLayer):
         last: ModelError = error
         limits_all = error.status == 429 and self.retry.attempts is None and self._answered_at < failed.since
         if self._asks_too_long(error):
-            most = f"more than the {self.retry.maximum_wait:g} s that are waited (maximum_wait)"
+            most = f"more than the {self.retry.max_retry_after:g} s that are waited (max_retry_after)"
             last = ModelUnavailableError(
                 f"{error}; the server asks to wait {_asked_wait(error):g} s, {most}",
                 model=error.model,

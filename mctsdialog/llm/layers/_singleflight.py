@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from mctsdialog._arguments import checked
 from mctsdialog.llm._loop_local import LoopLocal
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, identity_of, request_key
 
@@ -19,6 +20,7 @@ class _Flight:
     ended: anyio.Event = field(default_factory=anyio.Event)
 
 
+@checked()
 class SingleFlight(ModelLayer):
     """Lets equal requests (one :func:`~mctsdialog.llm.base.request_key`) share a call while it is in flight.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mctsdialog._arguments import checked
 from mctsdialog.llm.base import ChatModel, ChatRequest, Completion, ModelLayer, ReasoningEffort
 from mctsdialog.llm.layers._budget import Budget, BudgetedModel
 from mctsdialog.llm.layers._cache import CachedModel, ResponseCache
@@ -25,6 +26,7 @@ from mctsdialog.llm.layers._retry import Retry, RetryingModel
 from mctsdialog.llm.layers._singleflight import SingleFlight
 
 
+@checked()
 def build_stack(
     model: ChatModel,
     *,
@@ -56,6 +58,7 @@ def build_stack(
     return SingleFlight(model)
 
 
+@checked()
 class SamplingModel(ModelLayer):
     """Asks with another limit or amount of reasoning than its callers do; it goes around the whole stack.
 

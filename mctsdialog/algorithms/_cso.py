@@ -7,13 +7,14 @@ so many can be under way at once, in any order; one that ``grow``s its leaf mean
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 
-from mctsdialog._search.config import SearchConfig
-from mctsdialog._search.rules import (
-    BackupRule,
-    ScoreRule,
+from mctsdialog._arguments import checked
+from mctsdialog.algorithms._base import Algorithm, register
+from mctsdialog.algorithms._config import SearchConfig
+from mctsdialog.algorithms._rules import (
     highest,
     mean,
     pucb,
@@ -22,33 +23,36 @@ from mctsdialog._search.rules import (
     softmax,
     with_gold,
 )
-from mctsdialog._search.trial import Closure, Exchange, Growth, Outcome, Trial, TrialKind
-from mctsdialog.errors import TrialError
-from mctsdialog.tree import EndNode, Node, Rollout, SpokenNode, StrategyNode, Tree, UnexpandedNode, shared_scores
+from mctsdialog.algorithms._trial import Closure, Exchange, Growth, Outcome, Simulation, Trial, TrialKind
+from mctsdialog.errors import TreeError, TrialError
+from mctsdialog.tree import (
+    EndNode,
+    ExpandedNode,
+    Node,
+    Rollout,
+    SpokenNode,
+    StrategyNode,
+    Tree,
+    UnexpandedNode,
+    shared_scores,
+)
 
 
-class Engine:
-    """Ask and tell over one tree.
+@register
+@checked()
+class CSO(Algorithm):
+    """The paper's search: PUCB down to a leaf, greedy simulation from its best child, means on the way back.
 
     :param tree: the tree to grow; it may hold earlier trials.
     :param config: the search's settings.
-    :param score: how children are rated in selection (eq. 1).
-    :param backup: how Q takes in a reward (eq. 4).
     """
 
+    name = "cso"
+
     def __init__(
-        self,
-        tree: Tree,
-        config: SearchConfig,
-        *,
-        score: ScoreRule = pucb,
-        backup: BackupRule = running_mean,
+        self, tree: Tree, config: SearchConfig, *, max_calls: int | None = None, can_rejudge: bool = False
     ) -> None:
-        self.tree = tree
-        self.config = config
-        self._score = score
-        self._backup = backup
-        self._weights = tuple(tree.domain.weights[name] for name in tree.domain.criteria)
+        super().__init__(tree, config, max_calls=max_calls, can_rejudge=can_rejudge)
         self._asked = 0
         self._under_way: dict[int, Trial] = {}
         self._at: dict[int, int] = {}  # the node that a trial under way is counted and blocked at
@@ -134,7 +138,7 @@ class Engine:
             if child.id in self._blocked:
                 continue
             visits = child.visits + under_way(child.id, 0)
-            score = self._score(child.value, child.prior, visits, parent_visits, self.config.c)
+            score = pucb(child.value, child.prior, visits, parent_visits, self.config.c)
             if best is None or score > best_score:
                 best, best_score = child, score
         assert best is not None, "a node with every child blocked is blocked itself"
@@ -236,7 +240,7 @@ class Engine:
             del self._under_way[trial.number]
             self._leave(trial)
 
-    def tell(self, trial: Trial, outcome: Outcome | Closure) -> bool:
+    def tell(self, trial: Trial, outcome: Outcome) -> bool:
         """Commit what a trial found. Trials may be told in any order.
 
         A closure closes one node: selection never enters it again. It is no iteration, and no Q or N changes.
@@ -250,6 +254,7 @@ class Engine:
         if self._under_way.get(trial.number) is not trial:
             raise TrialError(f"trial {trial.number} is not under way in this search")
         self._check(trial.kind, outcome)
+        assert isinstance(outcome, Simulation | Closure)
         if self._at[trial.number] != trial.leaf and outcome.scores is None:
             raise TrialError(f"trial {trial.number} has grown its leaf, and the outcome has no scores: {outcome}")
         del self._under_way[trial.number]
@@ -258,11 +263,13 @@ class Engine:
         self._commit(trial.leaf, outcome)
         return True
 
-    def replay(self, leaf: int, outcome: Outcome | Closure) -> None:
+    def replay(self, kind: str, leaf: int, outcome: Outcome) -> None:
         """Commit a journalled trial on the leaf it was played on.
 
         :raises TrialError: where the leaf cannot have had that outcome.
         """
+        if kind != "trial" or not isinstance(outcome, Simulation | Closure):
+            raise TrialError(f"a search by {self.name!r} has no trial of kind {kind!r}")
         node = self.tree[leaf]
         grown = self._unfinished(node) is not None
         if node.children and not (grown and outcome.scores is not None):
@@ -272,7 +279,7 @@ class Engine:
         self._check(self._kind_of(node, outcome), outcome)
         self._commit(leaf, outcome)
 
-    def _kind_of(self, node: Node, outcome: Outcome | Closure | Growth) -> TrialKind:
+    def _kind_of(self, node: Node, outcome: Simulation | Closure | Growth) -> TrialKind:
         """The kind of a journalled trial: what the node was when it was asked, and not what others made of it since."""
         if node.children:  # a growth gave it some
             return "expand" if outcome.generated is None else "generate"
@@ -281,7 +288,7 @@ class Engine:
             return "generate"  # it was asked before its sibling was closed
         return kind
 
-    def probe(self, node_id: int, outcome: Outcome | Closure) -> StrategyNode:
+    def probe(self, node_id: int, outcome: Simulation | Closure) -> StrategyNode:
         """Give an unexpanded node its turn and one reward apart from the search: nothing is backpropagated.
 
         :param outcome: what :func:`~mctsdialog._search.run_probe` found; a closure closes the node.
@@ -318,13 +325,15 @@ class Engine:
             self._shut_out(self.tree[node_id])
             self._refused += 1
 
-    def _reward(self, outcome: Outcome) -> float:
+    def _reward(self, outcome: Simulation) -> float:
         return mean([reward(scores, self._weights, self.config.bias) for scores in outcome.judgements])
 
-    def _check(self, kind: TrialKind, outcome: Outcome | Closure) -> None:
+    def _check(self, kind: TrialKind, outcome: Outcome) -> None:
         if isinstance(outcome, Closure):
             self._check_closure(kind, outcome)
             return
+        if not isinstance(outcome, Simulation):
+            raise TrialError(f"the outcome does not fit a trial of kind {kind!r}: {outcome}")
         ended = kind == "end" or (outcome.generated is not None and outcome.generated.seeker is None)
         fits = (outcome.generated is not None) == (kind == "generate")
         fits = fits and (outcome.scores is not None) == (not ended and kind != "finish")
@@ -348,7 +357,7 @@ class Engine:
         if kind not in ("generate", "expand") or ended or (growth.generated is not None) != (kind == "generate"):
             raise TrialError(f"the growth does not fit a trial of kind {kind!r}: {growth}")
 
-    def _commit(self, leaf_id: int, outcome: Outcome | Closure) -> None:
+    def _commit(self, leaf_id: int, outcome: Simulation | Closure) -> None:
         if isinstance(outcome, Closure):
             self._commit_closure(leaf_id, outcome)
             return
@@ -368,7 +377,7 @@ class Engine:
             self.tree.speak(leaf_id, closure.generated.supporter, closure.generated.seeker)
         self.close(node_id, closure.reason)
 
-    def _evaluated(self, leaf_id: int, outcome: Outcome) -> SpokenNode:
+    def _evaluated(self, leaf_id: int, outcome: Simulation) -> SpokenNode:
         """Add what was generated, and give the node that was evaluated."""
         tree = self.tree
         if outcome.child is None:
@@ -394,9 +403,24 @@ class Engine:
     def _backpropagate(self, node: Node, total: float) -> None:
         current: Node | None = node
         while current is not None:
-            current.value = self._backup(current.value, current.visits, total)
+            current.value = running_mean(current.value, current.visits, total)
             current.visits += 1
             current = self.tree.parent(current)
+
+    @classmethod
+    def most_calls(cls, config: SearchConfig) -> Mapping[str, int]:
+        """The most calls to each role that one trial can take."""
+        return most_calls_by_role(config.horizon)
+
+    @classmethod
+    def check(cls, tree: Tree) -> None:
+        """Verify visits and values: a node's are its children's and its own (:func:`own_visits`).
+
+        :raises TreeError: naming the first node where they are not.
+        """
+        for node in tree:
+            if node.children or (isinstance(node, ExpandedNode) and not node.gold):
+                _check_visits(tree, node)
 
     # -- gold --------------------------------------------------------------------------------------------------
 
@@ -416,6 +440,64 @@ class Engine:
         return child
 
 
-def _rollout(outcome: Outcome, total: float) -> Rollout:
+def _rollout(outcome: Simulation, total: float) -> Rollout:
     draws = tuple(tuple(map(shared_scores, each)) for each in outcome.draws)
     return Rollout(outcome.steps, tuple(map(shared_scores, outcome.judgements)), total, draws)
+
+
+def _check_visits(tree: Tree, node: Node) -> None:
+    own = own_visits(tree, node)
+    visits, total = tree.below(node)
+    if node.visits - visits != own:
+        raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
+    if own:
+        rollout = node.rollout if isinstance(node, SpokenNode) else None
+        if rollout is None:
+            raise TreeError("has an own visit but no rollout", node_id=node.id)
+        total += rollout.reward
+    if not math.isclose(node.visits * node.value, total, rel_tol=1e-9, abs_tol=1e-6):
+        raise TreeError("its value is not the mean of its children's and its own", node_id=node.id)
+
+
+@checked()
+def own_visits(tree: Tree, node: Node) -> int:
+    """How many of the node's visits are its own, not its children's.
+
+    For an expanded node below the root that is 1 if it is the highest-prior child of a parent that was searched, or
+    a probe, else 0. Where that child was refused and closed, each sibling that was simulated from has one. Children of
+    a gold node's parent are seeded, not simulated: gold nodes bring their visits along the whole gold path, and their
+    siblings are reached by selection alone.
+    """
+    parent = tree.parent(node)
+    if parent is None:
+        return 0
+    if isinstance(node, SpokenNode) and node.probe:
+        return 1
+    siblings = tree.children(parent)
+    if any(isinstance(sibling, SpokenNode) and sibling.gold for sibling in siblings):
+        return 0
+    best = max(siblings, key=lambda sibling: sibling.prior)
+    if isinstance(best, UnexpandedNode) and best.closed is not None:
+        return int(isinstance(node, SpokenNode) and node.rollout is not None)
+    return int(best is node)
+
+
+@checked()
+def most_calls(horizon: int, judge_samples: int = 1) -> int:
+    """The most calls that one trial can take, refused replies that are asked for again left out.
+
+    The leaf's exchange (2), its scores (1), the child's exchange and judgement (3), and for each simulated round
+    scores, exchange and judgement (4). A judgement takes ``judge_samples`` calls to the judge's model.
+    """
+    return sum(most_calls_by_role(horizon, judge_samples).values())
+
+
+@checked()
+def most_calls_by_role(horizon: int, judge_samples: int = 1) -> dict[str, int]:
+    """The most calls to each role that one trial can take; :func:`most_calls` is their sum."""
+    return {
+        "seeker": 2 + horizon,
+        "supporter": 2 + horizon,
+        "strategist": 1 + horizon,
+        "judge": judge_samples * (1 + horizon),
+    }

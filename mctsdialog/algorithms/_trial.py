@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Turn
 from mctsdialog.tree import MOST_REASON, RolloutStep
 
-TrialKind: TypeAlias = Literal["generate", "expand", "end", "finish"]
+TrialKind: TypeAlias = Literal["generate", "expand", "end", "finish", "score", "turn", "judge"]
+"""What a trial does. The first four are trials of the paper's search, found as :class:`Simulation`; the others are one
+step each: the strategist's scores (:class:`Scored`), one exchange and its judgement (:class:`Spoken`), and one
+judgement more (:class:`Judged`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +26,19 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One iteration, as it is asked.
+    """One request of an algorithm: what is to be asked of the roles, and for which node.
 
     :param number: counts the trials of a search from 0.
-    :param leaf: id of the selected leaf.
-    :param kind: what the leaf needs first: "generate" (it is unexpanded), "expand" (it has text but no
-        children), "end" (the dialogue ended there: only judge it), or "finish" (generate it and simulate from it: it is
-        the child that a trial was to be played from which grew its parent and then failed, or a sibling of one that was
-        refused there).
-    :param history: the conversation down to the leaf, supporter turns with their strategies. For "generate" and
-        "finish" it ends before the leaf's own turns.
+    :param leaf: id of the selected node.
+    :param kind: "score" asks the strategist at the node; "turn" has its strategy carried out, answered and judged;
+        "judge" has its turn judged. Or, for the paper's search, what the leaf needs first: "generate" (it is
+        unexpanded), "expand" (it has text but no children), "end" (the dialogue ended there: only judge it), or
+        "finish" (generate it and simulate from it: it is the child that a trial was to be played from which grew its
+        parent and then failed, or a sibling of one that was refused there).
+    :param history: the conversation down to the leaf, supporter turns with their strategies. For "generate",
+        "finish" and "turn" it ends before the leaf's own turns, for "judge" with its supporter turn.
     :param strategy: the leaf's strategy; None for the root.
+    :param draw: for "judge", how often the turn has been judged before: another draw is wanted.
     """
 
     number: int
@@ -40,6 +46,7 @@ class Trial:
     kind: TrialKind
     history: tuple[Turn, ...]
     strategy: str | None
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Growth:
         return {"generated": _pair(self.generated), "scores": dict(self.scores)}
 
     @classmethod
+    @checked()
     def from_dict(cls, data: Mapping[str, Any]) -> Growth:
         """The growth that :meth:`to_dict` wrote.
 
@@ -87,6 +95,7 @@ class Closure:
         return {"reason": self.reason, "generated": _pair(self.generated), "scores": scores}
 
     @classmethod
+    @checked()
     def from_dict(cls, data: Mapping[str, Any]) -> Closure:
         """The closure that :meth:`to_dict` wrote.
 
@@ -99,8 +108,8 @@ class Closure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a trial found; all that is needed to commit it.
+class Simulation:
+    """What a trial of the paper's search found; all that is needed to commit it.
 
     :param generated: the leaf's own exchange, for "generate".
     :param scores: the strategist's raw scores at the leaf, unless the dialogue ended there.
@@ -131,7 +140,8 @@ class Outcome:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
+    @checked()
+    def from_dict(cls, data: Mapping[str, Any]) -> Simulation:
         """The outcome that :meth:`to_dict` wrote.
 
         :raises ValueError: for data that it cannot have written.
@@ -149,6 +159,100 @@ class Outcome:
                 for draws in (_lists(data, "draws") if "draws" in data else ())
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the strategist said at a node, for "score".
+
+    :param scores: raw scores by strategy.
+    """
+
+    scores: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as JSON values, exact."""
+        return {"scores": dict(self.scores)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Scored:
+        """What :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        return cls(_scores(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One judgement of a node's turn, for "judge".
+
+    :param scores: in the order of the domain's criteria; of a judge that was asked several times their mean.
+    """
+
+    scores: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The judgement as JSON values, exact."""
+        return {"judgement": list(self.scores)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Judged:
+        """What :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        return cls(_judgement(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One exchange and the judgement of its supporter turn, for "turn".
+
+    :param exchange: what was said.
+    :param scores: the judgement, in the order of the domain's criteria.
+    """
+
+    exchange: Exchange
+    scores: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The turn as JSON values, exact."""
+        return {"exchange": _pair(self.exchange), "judgement": list(self.scores)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Spoken:
+        """What :meth:`to_dict` wrote.
+
+        :raises ValueError: for data that it cannot have written.
+        """
+        return cls(_spoken("exchange", data.get("exchange")), _judgement(data))
+
+
+Outcome: TypeAlias = Simulation | Scored | Spoken | Judged | Closure
+"""What a trial can find."""
+
+OUTCOMES: Final[Mapping[str, type[Simulation | Scored | Spoken | Judged]]] = {
+    "trial": Simulation,
+    "score": Scored,
+    "turn": Spoken,
+    "judge": Judged,
+}
+"""By the type of its record in a journal."""
+
+
+def record_type(trial: Trial, outcome: Outcome) -> str:
+    """The type of the record that a journal keeps of a trial."""
+    if isinstance(outcome, Closure):
+        return "closed"
+    return trial.kind if trial.kind in OUTCOMES else "trial"
+
+
+def _judgement(data: Mapping[str, Any]) -> tuple[float, ...]:
+    value = data.get("judgement")
+    if not isinstance(value, list) or not value:
+        raise ValueError("judgement: must be a list of numbers")
+    return tuple(_number("judgement", score) for score in value)
 
 
 def _pair(exchange: Exchange | None) -> list[str | None] | None:

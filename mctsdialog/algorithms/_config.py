@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from mctsdialog._settings import Settings, lasting
+from mctsdialog.algorithms._registry import get_algorithm
+from mctsdialog.errors import ConfigError
 
 STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "max_ends"})
 """Fields that say when to stop. They change no trial, so a search may be resumed with others."""
@@ -46,6 +48,34 @@ class SearchConfig(Settings):
         default=False,
         description="tell trials in the order they were asked: equal replies give the equal tree at any speed",
     )
+
+    algorithm: str = Field(default="cso", description="name of the algorithm; the paper's search by default")
+    settings: dict[str, Any] = Field(default={}, description="the algorithm's own settings, by name")
+
+    def model_post_init(self, context: Any, /) -> None:
+        """See that there is such an algorithm, and that its settings are sound.
+
+        :raises ConfigError: naming what is wrong.
+        """
+        kind = self.kind
+        try:
+            kind.Settings(**self.settings)
+        except ConfigError as error:
+            raise ConfigError(str(error).partition(": ")[2] or str(error), field=f"settings.{error.field}") from error
+
+    @property
+    def kind(self) -> type[Any]:
+        """The class of the algorithm, a subclass of :class:`mctsdialog.algorithms.Algorithm`."""
+        return get_algorithm(self.algorithm)
+
+    @property
+    def own(self) -> Any:
+        """The algorithm's own settings, as its class has them."""
+        return self.kind.Settings(**self.settings)
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings as a tree keeps them: JSON values, those of other algorithms than the paper's only where set."""
+        return lasting(self) | {name: getattr(self, name) for name in STOPPING_FIELDS}  # type: ignore[no-any-return]
 
     def defining(self) -> dict[str, Any]:
         """The settings that a search cannot be gone on with changed, stopping fields aside."""
