@@ -112,15 +112,17 @@ class ChatFormat:
         """The prompt up to where the model's reply begins, as the model gets it."""
         return self._text(prompt, add_generation_prompt=True)
 
-    def continued(self, prompt: Messages, reply: Mapping[str, str]) -> tuple[str, str]:
+    def continued(self, prompt: Messages, reply: Mapping[str, str], opened: str | None = None) -> tuple[str, str]:
         """The prompt as the model gets it, and the reply with what the template writes around it.
 
+        :param opened: of the prompt, where it is known.
         :raises TrainDataError: for a template that writes the reply elsewhere.
         """
-        opened, whole, bare = self.opened(prompt), self._text([*prompt, dict(reply)]), self._text(prompt)
+        opened, whole = opened or self.opened(prompt), self._text([*prompt, dict(reply)])
         for begin in (opened, THOUGHT.sub("", opened)):  # a template may leave thoughts out of what was said
             if whole.startswith(begin):
                 return opened, whole[len(begin) :]
+        bare = self._text(prompt)
         asked = opened.removeprefix(bare) if opened.startswith(bare) else ""
         for mark in (asked, THOUGHT.sub("", asked)):  # a template may write the turns before otherwise by then
             if mark and mark in whole:
@@ -142,10 +144,15 @@ class ChatFormat:
 
         :raises TrainDataError: as :meth:`continued`.
         """
-        opened, said = self.continued(prompt, reply)
-        before, whole = self._encoded(opened), self._encoded(opened + said)
+        opened = self.opened(prompt)
+        before = self._encoded(opened)
+        return before, self._reply_tokens(prompt, reply, opened, before)
+
+    def _reply_tokens(self, prompt: Messages, reply: Mapping[str, str], opened: str, before: list[int]) -> list[int]:
+        _, said = self.continued(prompt, reply, opened)
+        whole = self._encoded(opened + said)
         completion = whole[len(before) :] if whole[: len(before)] == before else self._encoded(said)
-        return before, [*completion[: len(completion) - self.after_end], *self.end]
+        return [*completion[: len(completion) - self.after_end], *self.end]
 
     def row_tokens(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row as tokens: ``prompt_ids`` and the ids of each of its replies, or those of a dialogue.
@@ -154,10 +161,13 @@ class ChatFormat:
         """
         if "messages" in row:
             return self.dialogue_tokens(row["messages"])
-        found: dict[str, Any] = {}
-        for side in (each for each in ("chosen", "rejected", "completion") if each in row):
-            found["prompt_ids"], found[f"{side}_ids"] = self.turn_tokens(row["prompt"], row[side][0])
-        return found
+        prompt, opened = row["prompt"], self.opened(row["prompt"])
+        before = self._encoded(opened)
+        sides = [side for side in ("chosen", "rejected", "completion") if side in row]
+        return {
+            "prompt_ids": before,
+            **{f"{side}_ids": self._reply_tokens(prompt, row[side][0], opened, before) for side in sides},
+        }
 
     def dialogue_tokens(self, messages: Messages) -> dict[str, list[int]]:
         """A dialogue's tokens, and which of them the supporter says (1) and which not (0).

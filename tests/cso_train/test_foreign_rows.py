@@ -1,9 +1,12 @@
 """Rows of other trainers, and rows that say a thing twice or take it back."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cso_train._data import TrainingData, leaks, load_data, seed_of, trained_seeds
 from cso_train.errors import TrainDataError
@@ -108,6 +111,30 @@ def test_what_is_no_pair_is_named_by_its_field(tmp_path, row, field):
     with pytest.raises(TrainDataError) as caught:
         load_data([write(tmp_path / "rows.jsonl", row)], "preference")
     assert caught.value.field == field or (field == "chosen" and "no known form" in str(caught.value))
+
+
+FOREIGN = (
+    {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
+    {"prompt": "Hi.", "chosen": "a", "rejected": "b", "provenance": {"tree": "t", "chosen_value": 1.0}},
+    {"instruction": "Hi.", "input": "x", "history": [["a", "b"]], "system": "s", "output": "c"},
+    {"system": "s", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+    {"conversations": [{"from": "human", "value": "a"}], "chosen": {"from": "gpt", "value": "b"}, "rejected": BAD},
+    {"prompt": [USER], "completion": [GOOD], "label": True},
+    {"messages": [USER], "chosen": "a", "reject": "b"},
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_spoilt_row_is_one_error_or_rows(spoilt, tmp_path_factory, data):
+    file = tmp_path_factory.mktemp("f") / data.draw(st.sampled_from(["rows.jsonl", "rows.json"]))
+    file.write_text(spoilt(data, data.draw(st.sampled_from(FOREIGN))) + "\n", "utf-8")
+    for kind in ("preference", "unpaired", "sft"):
+        with suppress(TrainDataError, DataError):
+            rows = load_data([file], kind).rows
+            assert leaks(TrainingData(kind, rows), TrainingData(kind, rows)) == len(rows)
+    with suppress(TrainDataError, DataError):
+        trained_seeds(file)
 
 
 def test_twins_and_pairs_of_one_reply_are_left_out_with_a_count(tmp_path):
