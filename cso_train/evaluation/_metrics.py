@@ -151,9 +151,9 @@ class Evaluation:
         if any(len(row) != size for row in found.confusion):
             raise ValueError("confusion: must have a row and a column for each of its strategies")
         names = {score.strategy for score in found.strategies}
-        for place, each in enumerate(found.outcomes or ()):
-            if not {each.gold, each.named or each.gold, each.lenient or each.gold} <= names:
-                raise ValueError(f"outcomes[{place}]: names a strategy that is none of its strategies")
+        for index, outcome in enumerate(found.outcomes or ()):
+            if not {outcome.gold, outcome.named or outcome.gold, outcome.lenient or outcome.gold} <= names:
+                raise ValueError(f"outcomes[{index}]: names a strategy that is none of its strategies")
         if found.outcomes is not None and len(found.outcomes) != found.count:
             raise ValueError("outcomes: must be as many as count says")
         return found

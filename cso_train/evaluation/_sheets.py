@@ -31,6 +31,7 @@ T = TypeVar("T")
 SheetKind: TypeAlias = Literal["pairwise", "rate"]
 
 _ITEM = "item"
+_CONVERSATION = "conversation"
 _ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029;\t"  # of lines, and of cells for a program that takes another delimiter
 _BEGINNING = rf"(?:\A|(?<=[{_ENDS}]))"
 # What spreadsheets run, be it behind blanks, quotes and what shows nothing; or drop before they look at what follows.
@@ -63,13 +64,11 @@ class _KeyFile(_Part):
 class _PairsAbout(_Part):
     first: str
     second: str
-    dialogues: list[str] | None = None  # version 0.1 had none
 
 
 class _RatingsAbout(_Part):
     groups: Annotated[list[str], FailFast()]
     strategies: Annotated[list[str | None], FailFast()]
-    dialogues: list[str] | None = None
 
 
 _ABOUT: dict[SheetKind, type[_PairsAbout | _RatingsAbout]] = {"pairwise": _PairsAbout, "rate": _RatingsAbout}
@@ -126,7 +125,6 @@ class SheetKey:
             raise TrainDataError(f"this is no key of a sheet: {error}", file=path) from error
         places = tuple(each.place for each in found.items)
         sizes = [len(about.groups), len(about.strategies)] if isinstance(about, _RatingsAbout) else []
-        sizes += [] if about.dialogues is None else [len(about.dialogues)]
         if sorted(places) != list(range(len(places))) or any(size != len(places) for size in sizes):
             raise TrainDataError("this is no key of a sheet: its items are not complete", file=path, field="items")
         swapped = tuple(each.swapped for each in found.items)
@@ -156,7 +154,7 @@ def write_pair_sheet(
         criteria,
         tuple(order),
         swapped,
-        {"first": names[0], "second": names[1], "dialogues": [dialogue_of(each.history) for each in pairs]},
+        {"first": names[0], "second": names[1]},
     )
     rows = []
     for row, (place, turned) in enumerate(zip(order, swapped, strict=True)):
@@ -164,7 +162,7 @@ def write_pair_sheet(
         one, other = (pair.second, pair.first) if turned else (pair.first, pair.second)
         rows.append([key.name(row), "\n".join(pair.history), one, other])
     allowed = 'Write into every column "A" or "B", whichever answer is better, or "tie" where neither is.'
-    return _write(Path(folder), key, ["conversation", "answer A", "answer B"], rows, allowed)
+    return _write(Path(folder), key, [_CONVERSATION, "answer A", "answer B"], rows, allowed)
 
 
 @checked()
@@ -176,11 +174,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
     draw = random.Random(seed)  # noqa: S311  # no secret
     order = draw.sample(range(len(items)), len(items))
     texts = [[*each.history, each.reply, each.strategy or ""] for each in items]
-    about = {
-        "groups": [each.group for each in items],
-        "strategies": [each.strategy for each in items],
-        "dialogues": [dialogue_of(each.history) for each in items],
-    }
+    about = {"groups": [each.group for each in items], "strategies": [each.strategy for each in items]}
     criteria = {**RATED, ALIGNMENT: ALIGNED}
     key = SheetKey("rate", _code(texts, seed), criteria, tuple(order), (False,) * len(order), about)
     rows = []
@@ -191,7 +185,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
         "Write into every column a whole number from 1 (very poor) to 5 (very good). Leave 'alignment' empty where no "
         "strategy is named."
     )
-    return _write(Path(folder), key, ["conversation", "answer", "intended strategy"], rows, allowed)
+    return _write(Path(folder), key, [_CONVERSATION, "answer", "intended strategy"], rows, allowed)
 
 
 @checked()
@@ -225,11 +219,29 @@ def read_rating_sheet(path: str | Path, key: SheetKey) -> list[dict[str, int] | 
     return rated
 
 
-def items_of(key: SheetKey) -> list[ReplyToRate]:
-    """The replies of a rating sheet as far as figures need them: group, strategy and dialogue, without the words."""
-    dialogues = key.about["dialogues"] or [""] * len(key.places)
-    found = zip(key.about["groups"], key.about["strategies"], dialogues, strict=True)
-    return [ReplyToRate(group, (dialogue,) if dialogue else (), "", strategy) for group, strategy, dialogue in found]
+def items_of(key: SheetKey, dialogues: Sequence[str] | None = None) -> list[ReplyToRate]:
+    """The replies of a rating sheet as far as figures need them: group, strategy and dialogue, without the words.
+
+    :param dialogues: of :func:`sheet_dialogues`.
+    """
+    histories: list[tuple[str, ...]] = [(each,) for each in dialogues or ()] or [()] * len(key.places)
+    found = zip(key.about["groups"], histories, key.about["strategies"], strict=True)
+    return [ReplyToRate(group, history, "", strategy) for group, history, strategy in found]
+
+
+def sheet_dialogues(path: str | Path, key: SheetKey) -> list[str] | None:
+    """The dialogue of every pair or reply, in the order of the list that the sheet was made of.
+
+    :param path: a filled-in sheet. Its conversations tell the dialogues; None where some of them are gone.
+    :raises TrainDataError: for a sheet that cannot be read.
+    """
+    header, rows = _table(Path(path))
+    cells = [dict(zip(header, row, strict=False)) for row in rows]
+    shown = {each.get(_ITEM, "").strip(): each.get(_CONVERSATION, "").strip() for each in cells}
+    found = [""] * len(key.places)
+    for row, place in enumerate(key.places):
+        found[place] = shown.get(key.name(row), "")
+    return [dialogue_of(each.splitlines()) for each in found] if all(found) else None
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

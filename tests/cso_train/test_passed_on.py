@@ -11,6 +11,7 @@ pytest.importorskip("trl")
 from cso_train import RunError, TrainConfig, TrainConfigError, load_preset, resolve_config, train  # noqa: E402
 from cso_train._config import our_preset_names, preset_names  # noqa: E402
 from cso_train._data import data_paths, load_sets  # noqa: E402
+from cso_train._deepspeed import ParameterCount, Plan, memory_estimate  # noqa: E402
 from cso_train._run.prepare import prepare  # noqa: E402
 from cso_train._run.training import make_trainer  # noqa: E402
 from cso_train.cli import main  # noqa: E402
@@ -146,6 +147,15 @@ def test_fields_that_peft_does_not_take_are_refused(given, fields, match):
 def test_a_quantised_model_needs_a_gpu(given):
     with pytest.raises(TrainConfigError, match="a model is quantised on a GPU; there is none here"):
         prepare(given(lora={"quantization": {"load_in_4bit": True}}).config, lambda line: None)
+
+
+@pytest.mark.parametrize(("bits", "bytes_of_each"), [("load_in_4bit", 0.6), ("load_in_8bit", 1.2)])
+def test_a_quantised_model_needs_less_memory(bits, bytes_of_each):
+    plan = Plan(None, "bf16", "bf16", True, 1, 1, 4, 8)
+    count = ParameterCount(total=1000, trainable=10, largest=100)
+    config = TrainConfig(lora={"quantization": {bits: True}}).resolve()
+    assert memory_estimate(count, config, plan).parts["frozen"] == bytes_of_each * 1000
+    assert memory_estimate(count, TrainConfig().resolve(), plan).parts["frozen"] == 2 * 1000
 
 
 def test_presets_take_fields_of_peft():
