@@ -245,9 +245,10 @@ def pairwise_table(shares: Mapping[str, CriterionShares], result: PairwiseResult
         cells += ["–" if number is None else f"{100 * number:.2f}" for number in (each.flipped, each.first_place)]
         lines.append(f"| {markdown_line(name)} | {' | '.join([*cells, plain_interval(each.kappa)])} |")
     pairs = len(next(iter(result.raters.values())))
+    drawn = "pairs" if result.dialogues is None else "dialogues"
     lines += [
         "",
-        f"{pairs} pairs; percent of the outcomes of all raters, in brackets 95 % bootstrap intervals over dialogues.",
+        f"{pairs} pairs; percent of the outcomes of all raters, in brackets 95 % bootstrap intervals over {drawn}.",
     ]
     lines += [raters_note(result.failed())]
     return "\n".join(lines) + "\n"

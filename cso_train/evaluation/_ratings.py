@@ -242,10 +242,11 @@ def rating_table(summaries: Mapping[str, RatingSummary], result: RatingResult) -
         lines.append(f"| {ROWS[criterion]} | {' | '.join(cells)} | {plain_interval(each.kappa)} |")
     sizes = ", ".join(f"{markdown_line(group)} {sum(item.group == group for item in result.items)}" for group in groups)
     unknown = sum(item.strategy is None for item in result.items)
+    drawn = "dialogues" if all(item.history for item in result.items) else "the replies"
     lines += [
         "",
         f"Replies: {sizes}; {unknown} name no strategy and have no alignment.",
-        "Means of scores from 1 to 5, in brackets 95 % bootstrap intervals over dialogues. Sat is the mean of Acc,",
+        f"Means of scores from 1 to 5, in brackets 95 % bootstrap intervals over {drawn}. Sat is the mean of Acc,",
         "Eff and Sen; κ is quadratically weighted, of several raters the mean over their pairs.",
         raters_note(result.failed()),
     ]
