@@ -8,7 +8,7 @@ from mctsdialog._public import publish as _publish
 from mctsdialog.algorithms._base import Algorithm, register
 from mctsdialog.algorithms._batch import BatchSearch, Request
 from mctsdialog.algorithms._calibrated import Calibrated, CalibratedSettings
-from mctsdialog.algorithms._calibration import Calibration
+from mctsdialog.algorithms._calibration import Calibration, calibrate
 from mctsdialog.algorithms._cso import CSO, most_calls, most_calls_by_role, own_visits
 from mctsdialog.algorithms._registry import algorithm_names, get_algorithm
 from mctsdialog.algorithms._rules import pucb, running_mean
@@ -32,6 +32,7 @@ __all__ = [
     "Spoken",
     "Trial",
     "algorithm_names",
+    "calibrate",
     "get_algorithm",
     "most_calls",
     "most_calls_by_role",

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from mctsdialog import _settings
 from mctsdialog.algorithms._base import register
-from mctsdialog.algorithms._batch import CALLS, BatchSearch, Request, draws, judged, open_children
-from mctsdialog.algorithms._calibration import Calibration
+from mctsdialog.algorithms._batch import CALLS, BatchSearch, Request, draws, open_children
+from mctsdialog.algorithms._calibration import Calibration, learn_node, rewards_of
 from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.algorithms._trial import Exchange
 from mctsdialog.tree import EndNode, ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree
@@ -72,32 +72,25 @@ class Calibrated(BatchSearch):
         self._scale = tree.domain.max_score / 4.0
         self._levels: dict[int, list[SpokenNode]] = {}
         self._depths: dict[int, int] = {0: 0}
+        self._judgements: dict[int, list[float]] = {}  # by node, scaled
         self._trusted = own.gold == "trusted"
         super().__init__(tree, config, max_calls=max_calls, can_rejudge=can_rejudge)
-        for node in tree:
-            if judged(node):
-                assert isinstance(node, SpokenNode)
-                self._learn_again(node)
+        for node in tree:  # of an earlier plan
+            learn_node(self.calibration, tree, node)
+            if isinstance(node, SpokenNode) and node.rollout is not None:
+                self._judgements[node.id] = rewards_of(tree, node)
+                self._place(node)
 
     # -- learning --------------------------------------------------------------------------------------------------
 
     def take_in(self, node: SpokenNode, reward: float) -> None:
         """Learn from a judgement of a node's turn."""
-        before = self._rewards(node)[:-1]
-        scaled = self._scaled(reward)
+        *before, last = self._judgements[node.id] = rewards_of(self.tree, node)
         if before:
-            self.calibration.repeat(node.strategy, node.score, before, scaled)
+            self.calibration.repeat(node.strategy, node.score, before, last)
         else:
-            self.calibration.add(node.strategy, node.score, scaled)
+            self.calibration.add(node.strategy, node.score, last)
             self._place(node)
-
-    def _learn_again(self, node: SpokenNode) -> None:
-        """Learn from a node that the tree had before: of an earlier plan."""
-        rewards = self._rewards(node)
-        self.calibration.add(node.strategy, node.score, rewards[0])
-        for count in range(1, len(rewards)):
-            self.calibration.repeat(node.strategy, node.score, rewards[:count], rewards[count])
-        self._place(node)
 
     def _place(self, node: SpokenNode) -> None:
         depth = self._depth(node)
@@ -119,15 +112,13 @@ class Calibrated(BatchSearch):
         node = super().seed(node_id, scores, strategy, gold)
         if self._trusted:
             self._place(node)
+            self.visit(node)
         return node
 
     # -- believing -------------------------------------------------------------------------------------------------
 
     def _scaled(self, reward: float) -> float:
         return (reward - self.config.bias) / self._scale
-
-    def _rewards(self, node: SpokenNode) -> list[float]:
-        return [self._scaled(self.reward(scores)) for scores in draws(node)]
 
     def posterior(self, node: StrategyNode) -> tuple[float, float] | None:
         """Mean and standard deviation of a turn's true reward, given its judgements and all others."""
@@ -137,8 +128,7 @@ class Calibrated(BatchSearch):
         return mean * self._scale + self.config.bias, math.sqrt(variance) * self._scale
 
     def _belief(self, node: StrategyNode) -> tuple[float, float]:
-        judgements = self._rewards(node) if isinstance(node, SpokenNode) else ()
-        return self.calibration.posterior(node.strategy, node.score, judgements)
+        return self.calibration.posterior(node.strategy, node.score, self._judgements.get(node.id, ()))
 
     def _sums(self, nodes: Sequence[Node]) -> dict[int, float]:
         """The posterior sum of the turns down to each of these nodes."""

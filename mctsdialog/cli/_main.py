@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._doctor import doctor_command
 from mctsdialog.cli._models import parse_prices
@@ -39,6 +40,7 @@ main.add_command(search_command)
 main.add_command(doctor_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
+main.add_command(calibrate_command)
 
 
 @main.command()

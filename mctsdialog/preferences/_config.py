@@ -7,7 +7,7 @@ from pydantic import Field
 from mctsdialog._search import SearchConfig
 from mctsdialog._settings import Settings
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.tree import PathRule, Tree, ValidPaths, reward_range
+from mctsdialog.tree import MAX_PATHS, PathRule, Tree, ValidPaths, reward_range
 
 
 class PreferenceConfig(Settings):
@@ -28,7 +28,9 @@ class PreferenceConfig(Settings):
         default=None, description="keep only pairs whose Q(chosen) - Q(rejected) is above this"
     )
     max_paths: int = Field(
-        default=8, ge=1, description="of a tree with posteriors: how many whole paths, the best, are valid; 1 or more"
+        default=MAX_PATHS,
+        ge=1,
+        description="of a tree with posteriors: how many whole paths, the best, are valid; 1 or more",
     )
     min_confidence: float = Field(
         default=0.6,

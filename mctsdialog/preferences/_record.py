@@ -197,11 +197,7 @@ class TreeRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
-        content = _ADAPTER.dump_python(self, mode="json")
-        for node in content["nodes"]:
-            if node["posterior"] is None:
-                del node["posterior"]
-        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **content}
+        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **_ADAPTER.dump_python(self, mode="json")}
 
     @classmethod
     @checked()
@@ -323,8 +319,7 @@ class PreferencePair:
         return confidence(self.chosen, self.rejected, self.depth)
 
     def provenance(self) -> dict[str, Any]:
-        """Where the pair comes from, as JSON values; a confidence only where there is one."""
-        sure = self.confidence
+        """Where the pair comes from, as JSON values."""
         return {
             "tree": self.tree_id,
             "domain": self.record.domain,
@@ -334,7 +329,7 @@ class PreferencePair:
             **_side("chosen", self.chosen),
             **_side("rejected", self.rejected),
             "gold": self.chosen.gold,
-            **({} if sure is None else {"confidence": sure}),
+            "confidence": self.confidence,
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
@@ -14,6 +14,9 @@ from mctsdialog.tree._tree import Tree
 
 PathRule: TypeAlias = Literal["all", "end"]
 """Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""
+
+MAX_PATHS: Final = 8
+"""Valid paths of a tree with posteriors, unless one says otherwise."""
 
 _BIAS = -3.0  # of a tree that no search grew
 
@@ -64,7 +67,13 @@ class ValidPaths:
     """
 
     def __init__(
-        self, tree: Tree, theta: float = 0.5, min_visits: int = 2, path_rule: PathRule = "all", *, max_paths: int = 8
+        self,
+        tree: Tree,
+        theta: float = 0.5,
+        min_visits: int = 2,
+        path_rule: PathRule = "all",
+        *,
+        max_paths: int = MAX_PATHS,
     ) -> None:
         check_path_settings(theta, min_visits, path_rule)
         self.tree = tree
