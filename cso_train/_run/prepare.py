@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -103,13 +103,31 @@ def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[
 
 def _check_libraries(config: TrainConfig, source: ModelSource) -> None:
     """Have TRL and peft say what they have against the settings that are passed on to them."""
-    further_arguments(config)
+    _check_packages(further_arguments(config))
     if config.lora:
         lora_config(config)
         quantization(config)
     if source.adapter is not None and not config.lora:
         message = f"{config.model} are adapters: train them on with lora, or merge them first (--merge-adapter true)"
         raise TrainConfigError(f"lora: {message}", field="lora")
+
+
+def _check_packages(passed: Mapping[str, Any]) -> None:
+    """See that the packages are installed that fields of TRL's config need: else it is told once a model is loaded."""
+    trackers = passed.get("report_to") or []
+    optimiser = str(passed.get("optim", ""))
+    needed = {
+        **{f"report_to {each}": each for each in _NAMED_ALIKE if each in trackers},
+        **({"use_liger_kernel": "liger_kernel"} if passed.get("use_liger_kernel") else {}),
+        **({f"optim {optimiser}": "bitsandbytes"} if "8bit" in optimiser or "bnb" in optimiser else {}),
+    }
+    for field, package in needed.items():
+        if importlib.util.find_spec(package) is None:
+            raise TrainConfigError(f"trainer.{field}: {package} is not installed", field="trainer")
+
+
+_NAMED_ALIKE = ("clearml", "comet_ml", "dvclive", "mlflow", "neptune", "swanlab", "tensorboard", "trackio", "wandb")
+"""Trackers of transformers whose package has their name."""
 
 
 def _check_trackers(config: TrainConfig) -> None:

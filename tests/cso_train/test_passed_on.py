@@ -1,5 +1,6 @@
 """Settings that are passed on to TRL and peft, adapters that are trained on, longer runs, several data sets."""
 
+import importlib.util
 import json
 
 import pytest
@@ -83,6 +84,22 @@ def test_fields_that_are_not_trls_or_that_settings_decide_are_refused(given, tmp
     with pytest.raises(TrainConfigError, match=match) as caught:
         made(given(trainer=fields, eval_fraction=0.25), tmp_path)
     assert caught.value.field == "trainer"
+
+
+@pytest.mark.parametrize(
+    ("fields", "package"),
+    [
+        ({"report_to": "mlflow"}, "mlflow"),
+        ({"report_to": ["none", "wandb"]}, "wandb"),
+        ({"use_liger_kernel": True}, "liger_kernel"),
+        ({"optim": "adamw_8bit"}, "bitsandbytes"),
+    ],
+)
+def test_packages_that_fields_need_are_looked_for_before_a_model_is_loaded(given, monkeypatch, fields, package):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == package else found(name, *more))
+    with pytest.raises(TrainConfigError, match=f"{package} is not installed"):
+        prepare(given(trainer=fields).config, lambda line: None)
 
 
 def test_what_changes_the_loss_is_not_for_trees(given, tmp_path):
