@@ -117,7 +117,7 @@ def _check_packages(passed: Mapping[str, Any]) -> None:
     trackers = passed.get("report_to") or []
     optimiser = str(passed.get("optim", ""))
     needed = {
-        **{f"report_to {each}": each for each in _NAMED_ALIKE if each in trackers},
+        **{f"report_to {each}": each for each in _NAMED_ALIKE if each in str(trackers)},
         **({"use_liger_kernel": "liger_kernel"} if passed.get("use_liger_kernel") else {}),
         **({f"optim {optimiser}": "bitsandbytes"} if "8bit" in optimiser or "bnb" in optimiser else {}),
     }
