@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
 @checked()
 @quiet_libraries()
-def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: bool = False) -> RunResult:
+def train(
+    resolved: Resolved | TrainConfig, *, say: Callable[[str], object] = print, restart: bool = False
+) -> RunResult:
     """Train a model by a run's settings. A run that was stopped resumes from its last checkpoint.
 
-    :param resolved: the settings, from :func:`cso_train.resolve_config`.
+    :param resolved: the settings, from :func:`cso_train.resolve_config`; or a :class:`cso_train.TrainConfig`.
     :param say: takes lines for the user; called in the first process alone.
     :param restart: remove what an earlier run left in the folder.
     :raises TrainConfigError: for settings that do not fit each other or the machine.
@@ -47,6 +49,8 @@ def train(resolved: Resolved, *, say: Callable[[str], object] = print, restart: 
 
     A finished run is reported and left as it is.
     """
+    if isinstance(resolved, TrainConfig):
+        resolved = Resolved.of(resolved)
     config = resolved.config
     first = int(os.environ.get("RANK", "0")) == 0
 

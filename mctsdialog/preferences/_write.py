@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 FileType: TypeAlias = Literal["jsonl", "parquet"]
 """Files as JSON lines, or as Parquet (needs pyarrow)."""
+
+_log = logging.getLogger("mctsdialog.preferences")
 
 _ROWS_AT_ONCE = 1000
 
@@ -87,11 +90,20 @@ def write_dataset(
         f"{place}.{file_type}": _write_part(inside(out, f"{place}.{file_type}"), name, part, file_type)
         for place, (name, part) in parts.items()
     }
+    if set(formats) - {"sft", "tree"} and not any(next(data.pairs(), None) for data in splits.values()):
+        _log.warning("%s: there are no pairs in this dataset; %s", out, _why_empty(splits))
     write_atomically(inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, license))
     for stale in old - set(files):
         remove_file(out, stale)
     _write_manifest(out, splits, files, license, True)
     return {place: entry["rows"] for place, entry in files.items()}
+
+
+def _why_empty(splits: Mapping[str, PreferenceDataset]) -> str:
+    reports = [data.report for data in splits.values() if data.report.trees]
+    if not reports:  # parts of a dataset have none
+        return "the report of the whole dataset says why: print(dataset.report)"
+    return "; ".join(line.strip() for report in reports for line in str(report).splitlines())
 
 
 def _check_names(splits: Mapping[str, PreferenceDataset]) -> None:
