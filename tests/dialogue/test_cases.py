@@ -285,7 +285,7 @@ def test_a_form_is_read_from_any_container(write, name, file):
     else:
         lines = "".join(json.dumps(value if isinstance(value, dict) else value[0]) + "\n" for _ in range(2))
         lines = lines.replace('"uuid": "c1"', '"uuid": "c2"', 1)
-        path = write(gzip.compress(lines.encode()) if file.endswith("gz") else lines, file)
+        path = write(gzip.compress(lines.encode(), mtime=0) if file.endswith("gz") else lines, file)
     found = read_dialogues(path, domain=domain)
     assert len(found) == (2 if file in ("d.jsonl", "d.jsonl.gz", "d.txt") else 1)
     assert plain(found[0]) == expected
@@ -316,7 +316,7 @@ P4G = "\n".join(
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_persuasion_for_good_as_a_table(write, packed):
-    path = write(gzip.compress(P4G.encode()), "p4g.csv.gz") if packed else write(P4G, "p4g.csv")
+    path = write(gzip.compress(P4G.encode(), mtime=0), "p4g.csv.gz") if packed else write(P4G, "p4g.csv")
     found = read_dialogues(path)
     assert found.domain.name == "persuasion"
     assert [each.id for each in found] == ["d1", "d2"]
@@ -459,10 +459,10 @@ def test_a_transform_sees_every_dialogue(write):
         (b"BZh91AY", "is a bzip2 file"),
         (b"\x80\x04\x95", "is a Python pickle, which can run code and is never read"),
         ("我很难过。我该怎么办？".encode("gb18030"), "not UTF-8 at byte 0.*GB18030"),
-        (gzip.compress(b"x" * 150_000_000), "has a line of more than"),
-        (gzip.compress(b"[" + b"\n " * 70_000_000), "unpacks to more than .* of one JSON value"),
-        (gzip.compress(b'[{"dialog": []}]')[:-12], "is a damaged gzip file"),
-        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"x" * 150_000_000, mtime=0), "has a line of more than"),
+        (gzip.compress(b"[" + b"\n " * 70_000_000, mtime=0), "unpacks to more than .* of one JSON value"),
+        (gzip.compress(b'[{"dialog": []}]', mtime=0)[:-12], "is a damaged gzip file"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         ('{"a": 1}\n{"a": }\n', "line 2: is not JSON: Expecting value at column 7, where '}' stands"),
         ('[\n {"a": 1},\n {"a": \'x\', "b": true}\n]', "line 3: is not JSON.*double quotation marks"),
         ('[\n {"a": 1},\n {"a": "x"', "line 3: is not JSON.*the rest was cut off"),
