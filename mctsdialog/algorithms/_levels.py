@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from mctsdialog.algorithms._batch import CALLS, BatchSearch, Request, draws
 from mctsdialog.algorithms._config import SearchConfig
@@ -22,6 +23,9 @@ class LevelSearch(BatchSearch):
     :ivar levels: the turns that were said, by depth; gold ones are there from the start.
     """
 
+    calls_an_iteration: ClassVar[int] = CALLS["turn"]
+    """About how many calls one judged turn takes, where iterations bound the search."""
+
     def __init__(
         self, tree: Tree, config: SearchConfig, *, max_calls: int | None = None, can_rejudge: bool = False
     ) -> None:
@@ -39,7 +43,7 @@ class LevelSearch(BatchSearch):
         if len(draws(node)) == 1 and not node.gold:
             self._place(node)
 
-    def seed(self, node_id: int, scores: dict[str, float], strategy: str, gold: Exchange) -> SpokenNode:  # type: ignore[override]
+    def seed(self, node_id: int, scores: Mapping[str, float], strategy: str, gold: Exchange) -> SpokenNode:
         """Put a gold turn into the tree."""
         node = super().seed(node_id, scores, strategy, gold)
         self._place(node)
@@ -80,7 +84,7 @@ class LevelSearch(BatchSearch):
 
     def left(self) -> int:
         """Calls that are left, as far as calls or iterations bound the search."""
-        left = (self.config.max_iterations - self.tree.iterations) * CALLS["turn"]
+        left = (self.config.max_iterations - self.tree.iterations) * self.calls_an_iteration
         return max(0, left if self.max_calls is None else min(left, self.max_calls - self.calls))
 
     def ends(self) -> list[Node]:
