@@ -92,4 +92,8 @@ def __getattr__(name: str) -> Any:
     return globals()[name]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "errors", "evaluation", "methods", "packing"]
+
+
 publish({**globals(), "__all__": [name for name in __all__ if name not in _LAZY]})

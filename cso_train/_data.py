@@ -144,8 +144,8 @@ def _kind_of_file(path: Path) -> Kind:
 
 @checked()
 def load_data(
-    paths: Sequence[str | Path],
-    kind: Kind,
+    paths: str | Path | Sequence[str | Path],
+    kind: Kind = "preference",
     *,
     preferences: PreferenceConfig | None = None,
     domain: Domain | str | None = None,
@@ -153,8 +153,8 @@ def load_data(
 ) -> TrainingData:
     """Rows for training from whatever the paths hold.
 
-    :param paths: a dataset's folder, files of rows (JSON lines, a JSON list, or Parquet) in any form, or tree files and
-        folders.
+    :param paths: one, or several: a dataset's folder, files of rows (JSON lines, a JSON list, or Parquet) in any form,
+        or tree files and folders.
     :param kind: what the method trains on. Pairs serve as unpaired rows, split in two; tree records serve as all.
     :param preferences: how pairs are extracted from trees.
     :param domain: whose strategies count for rows that do not say; ESC by default.
@@ -164,6 +164,7 @@ def load_data(
     :raises mctsdialog.DataError: for files that cannot be read.
     """
     reader = _Reader(kind, get_domain(domain) if isinstance(domain, str) else domain or get_domain("esc"))
+    paths = [paths] if isinstance(paths, str | Path) else paths
     sources = [Path(path) for path in paths]
     trees = [path for path in sources if _is_tree_source(path)]
     if trees:

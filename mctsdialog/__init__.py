@@ -41,7 +41,7 @@ from mctsdialog.dialogue import (
 )
 from mctsdialog.errors import DataError, MctsDialogError, ModelError, ReplyError
 from mctsdialog.llm import Budget, ChatModel, LocalChat, OpenAIChat, ResponseCache, ScriptedModel, build_stack
-from mctsdialog.preferences import PreferenceDataset, preference_pairs, write_dataset
+from mctsdialog.preferences import PreferenceDataset, load_trees, preference_pairs, write_dataset
 from mctsdialog.roles import Judge, JudgeScores, Roles, Seeker, Strategist, Supporter
 from mctsdialog.tree import EndNode, ExpandedNode, RootNode, Tree, UnexpandedNode, load_tree, save_tree
 
@@ -83,6 +83,7 @@ __all__ = [
     "get_domain",
     "load_domain",
     "load_tree",
+    "load_trees",
     "plan",
     "preference_pairs",
     "read_dialogues",

@@ -19,6 +19,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _SECRET = frozenset({"api_key", "base_url", "extra", "headers"})  # may hold a key: never shown
 _ITEMS = (list, tuple, set, frozenset)  # may be looked through without using them up
+_TEXT, _NUMBER = {"str", "PurePath"}, {"int", "float"}
+_WAYS: tuple[tuple[str, set[str], str], ...] = (
+    ("ChatModel", _TEXT, "llm.chat_model(name)"),
+    ("ResponseCache", _TEXT, "ResponseCache(folder)"),
+    ("Limits", _NUMBER, "llm.Limits(concurrency=...)"),
+    ("Budget", _NUMBER, "Budget(calls=...) or Budget(money=..., prices=...)"),
+    ("Retry", _NUMBER, "llm.Retry(attempts=...)"),
+    ("Tree", _TEXT, "load_tree(file), or load_trees(folder) for many"),
+    ("PreferenceDataset", _TEXT, "preferences.load_preferences(folder)['train']"),
+    ("PreferenceDataset", {"Tree"}, "PreferenceDataset.from_trees([tree])"),
+    ("PreferenceDataset", {"list", "tuple"}, "PreferenceDataset.from_trees(trees)"),
+    ("StatisticsData", {"PreferenceDataset"}, "statistics.dataset_statistics(dataset)"),
+    ("Plan", {"Tree"}, "plan(...), whose tree this is"),
+    ("Resolved", {"Mapping", "dict"}, "resolve_config(**settings)"),
+)
+"""How what is wanted is made of what is often given in its place: its name, the kinds that are given, the way."""
 _WORDS: Mapping[Any, str] = {
     str: "a text",
     bytes: "bytes",
@@ -57,17 +73,19 @@ def _checking(function: Callable[..., Any], but: tuple[str, ...], items: bool) -
 
     @functools.cache
     def hints() -> dict[str, Any]:  # when first called: annotations may name what is defined further down
-        own = {each.name: each.annotation for each in signature.parameters.values() if _is_plain(each, but)}
+        own = {each.name: each.annotation for each in signature.parameters.values() if _is_plain(each)}
         return get_type_hints(types.SimpleNamespace(__annotations__=own), _globals(function))
 
     def check(args: Any, kwargs: Any) -> None:
         try:
             given = signature.bind(*args, **kwargs).arguments
-        except TypeError:
+        except TypeError as error:
+            if hint := next(filter(None, (_setting(each, signature, hints()) for each in kwargs)), ""):
+                raise TypeError(f"{error}; {hint}") from None
             return  # the call itself says so
         name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
         for field, hint in hints().items():
-            if field in given and given[field] is not signature.parameters[field].default:
+            if field in given and field not in but and given[field] is not signature.parameters[field].default:
                 _check(name, field, given[field], hint, every=items)
 
     if inspect.iscoroutinefunction(function):
@@ -87,10 +105,20 @@ def _checking(function: Callable[..., Any], but: tuple[str, ...], items: bool) -
     return plain_call
 
 
-def _is_plain(parameter: inspect.Parameter, but: tuple[str, ...]) -> bool:
+def _setting(name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> str:
+    """Where an unknown keyword belongs, if it is a field of something that is an argument here."""
+    if name in signature.parameters:
+        return ""
+    for field, hint in hints.items():
+        for kind in (hint, *get_args(hint)):
+            if name in getattr(kind, "model_fields", ()):
+                return f"it is a setting: {field}={kind.__name__}({name}=...)"
+    return ""
+
+
+def _is_plain(parameter: inspect.Parameter) -> bool:
     many = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    named = parameter.annotation is not inspect.Parameter.empty and parameter.name not in but
-    return named and parameter.kind not in many
+    return parameter.annotation is not inspect.Parameter.empty and parameter.kind not in many
 
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
@@ -102,7 +130,9 @@ def _check(name: str, field: str, value: object, hint: Any, *, every: bool) -> N
     if _fits(value, hint, every=every):
         return
     place = field
-    if (inner := _items(hint)) is not None and _is_of(value, get_origin(hint)):
+    if get_origin(hint) in (Union, types.UnionType):  # that which it is but for what it holds
+        hint = next((each for each in get_args(hint) if _items(each) and _is_of(value, get_origin(each))), hint)
+    if (inner := _items(hint)) is not None and _is_of(value, get_origin(hint)) and not _fits(value, inner):
         wrong = next((found for found in _parts(value, every=every) if not _fits(found[1], inner)), None)
         if wrong is not None:
             place, value, hint = f"{field}{wrong[0]}", wrong[1], inner
@@ -122,6 +152,8 @@ def _fits(value: object, hint: Any, *, every: bool = True) -> bool:  # noqa: PLR
         return _fits(value, arguments[0])
     if origin is Literal:
         return isinstance(value, str | int) and value in arguments
+    if origin is Callable and _is_async(value):
+        return not (arguments and isinstance(arguments[-1], type))  # else what it returns is not awaited
     if hint == Sequence[Hashable] and isinstance(value, str):
         return True  # a letter for each
     if hint in (int, float):
@@ -144,6 +176,10 @@ def _is_of(value: object, kind: Any) -> bool:
     if getattr(kind, "_is_protocol", False):
         return not isinstance(value, type) and all(callable(getattr(value, each, None)) for each in _methods(kind))
     return isinstance(value, kind)
+
+
+def _is_async(value: object) -> bool:
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004 - not whether there is one
 
 
 def _methods(protocol: type) -> list[str]:
@@ -206,6 +242,8 @@ def _words(hint: Any) -> str:
 
 
 def _many(words: str) -> str:
+    if words.startswith("a list of "):
+        return f"lists of {words.removeprefix('a list of ')}"
     one = words.removeprefix("an ").removeprefix("a ")
     return f"things, each {words}" if " or " in words or one == words else f"{one}s"
 
@@ -215,9 +253,32 @@ def _advice(value: object, hint: Any) -> str:
     if isinstance(value, Coroutine):
         value.close()  # else Python warns of it, too
         return "; await it first"
-    if isinstance(value, type) and any(_makes(value, each) for each in (hint, *get_args(hint))):
+    wanted = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if isinstance(value, type) and any(_makes(value, each) for each in wanted):
         return f"; give an object: {value.__name__}(...)"
-    return ""
+    if _is_async(value) and any(get_origin(each) is Callable for each in wanted):
+        return "; it is called without await, so it must not be async"
+    return next(filter(None, (_way(value, each) or _count(value, each) for each in wanted)), "")
+
+
+def _way(value: object, wanted: Any) -> str:
+    """How what is wanted is made of a value."""
+    name = getattr(wanted, "__name__", "")
+    kinds = {each.__name__ for each in type(value).__mro__}
+    ways = [way for each, given, way in _WAYS if each == name and given & kinds]
+    if isinstance(value, Mapping) and (hasattr(wanted, "model_fields") or hasattr(wanted, "__dataclass_fields__")):
+        ways.append(f"{name}(**settings)")
+    return f"; make it: {ways[0]}" if ways else ""
+
+
+def _count(value: object, wanted: Any) -> str:
+    """What to do with several where one is wanted, and the reverse."""
+    if isinstance(value, list | tuple) and value and wanted is not Any and _fits(value[0], wanted):
+        return "; give them one at a time"
+    inner = _items(wanted)
+    if inner in (None, Any) or not _fits(value, inner):
+        return ""
+    return "; give it a name: {'train': ...}" if issubclass(get_origin(wanted), Mapping) else "; put it into a list"
 
 
 def _makes(kind: type, hint: Any) -> bool:

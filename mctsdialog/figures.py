@@ -45,6 +45,11 @@ _FONTS = (
 )  # fmt: skip
 """Fonts of other scripts, as the systems have them."""
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _NAME_WIDTH = 18  # characters a line of a strategy's name
 _LONG_NAME_WIDTH = 28  # where it stands slanted: few lines, or it runs into the next name
 

@@ -16,7 +16,7 @@ from cso_train import packing
 from mctsdialog import algorithms, corpus, dialogue, export, llm, preferences, roles, statistics, tree, worlds
 from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
-from mctsdialog.errors import ConfigError, InsecureKeyWarning, MctsDialogError
+from mctsdialog.errors import ConfigError, InsecureKeyWarning, MctsDialogError, TreeError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -119,7 +119,8 @@ FUNCTIONS = [
     llm.Message, llm.Price, llm.Retry, llm.Retry().wait, llm.Sampling, llm.estimate_tokens, llm.find_model_file,
     llm.request_key, llm.chat_model, model().complete, m.build_stack(model()).complete, preferences.DatasetBuilder,
     preferences.DatasetBuilder(DATA.config).add, preferences.PreferenceConfig, preferences.chat_messages,
-    preferences.gold_dialogue, preferences.load_preferences, preferences.parse_reply, preferences.probe_siblings,
+    preferences.gold_dialogue, preferences.load_preferences, preferences.load_trees,
+    preferences.parse_reply, preferences.probe_siblings,
     preferences.random_record, preferences.read_rows, preferences.read_trees, preferences.system_prompt,
     preferences.to_dataset, preferences.tree_files, preferences.tree_record, preferences.valid_paths, roles.LLMJudge,
     roles.LLMSeeker, roles.LLMStrategist, roles.LLMSupporter, roles.Prompt, roles.check_roles, roles.judge_signal,
@@ -221,10 +222,8 @@ def test_the_argument_and_what_it_must_be_are_named():
         roles.LLMSeeker(model(), ESC, attempts=True)
     with pytest.raises(ConfigError, match=r"must be 'all' or 'end', not 'some'$"):
         m.preference_pairs(TREE, path_rule="some")
-    with pytest.raises(
-        ConfigError, match=r"^node must be a node of the tree, not 1; the node with that id is tree\[1\]"
-    ):
-        TREE.children(1)
+    with pytest.raises(TreeError, match=r"nodes are found by their ids, whole numbers, not by '1'$"):
+        TREE.children("1")
 
 
 def test_frequent_mistakes_get_advice():
@@ -294,7 +293,10 @@ def test_public_objects_can_be_copied_hashed_and_shown_in_a_line(thing):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: m.Dialogue(TURNS), r"Dialogue: takes its fields by name: Dialogue\(scene=...\)"),
+        (
+            lambda: m.Dialogue(TURNS),
+            r"Dialogue: takes its fields by name: Dialogue\(turns=...\); messages of a chat.*from_messages",
+        ),
         (lambda: m.SearchConfig(3), r"takes its settings by name: SearchConfig\(c=...\)"),
         (lambda: cso_train.TrainConfig("x"), r"takes its settings by name: TrainConfig\(model=...\)"),
         (lambda: setattr(m.SearchConfig(), "c", 2.0), r"cannot be changed; make another: config.replace\(c=...\)"),

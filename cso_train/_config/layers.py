@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Self, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +17,9 @@ from cso_train.errors import PresetError, TrainConfigError
 from mctsdialog._arguments import checked
 from mctsdialog.files import parse_json
 
+_PROGRAM = "the program"
+"""The origin of settings that a program gives."""
+
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -25,7 +28,7 @@ class Resolved:
     """A run's settings, and where each came from.
 
     :ivar config: the settings, everything set that the method uses.
-    :ivar origins: name to "default", "preset NAME", the file's name, or "command line".
+    :ivar origins: name to "default", "preset NAME", the file's name, "command line", or "the program".
     :ivar preset: the preset's name, where there was one.
     """
 
@@ -42,6 +45,14 @@ class Resolved:
             if name in shown or self.origins[name] != "default"
         }
         return write_settings(values, self.origins, {}) + "# the other settings have their defaults\n"
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Self:
+        """The settings of a program, everything set that the method uses."""
+        given = config.model_fields_set
+        return cls(
+            config.resolve(), {name: _PROGRAM if name in given else "default" for name in type(config).model_fields}
+        )
 
     def to_yaml(self) -> str:
         """The settings as YAML that reads back the same, each with its origin in a comment behind it."""
@@ -66,8 +77,9 @@ def resolve_config(
     preset: str | None = None,
     yaml_file: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Resolved:
-    """Lay preset, file and command line over the defaults.
+    """Lay preset, file, command line and settings over the defaults: ``resolve_config("smollm2", max_steps=2)``.
 
     Text is read as the setting's type wants it: "5e-7", which YAML reads as text, is a number for a number's setting,
     "a,b" a list for a list's, "none" is None where that means something.
@@ -75,16 +87,18 @@ def resolve_config(
     :param preset: name of a preset; a file may name one too, with the key ``preset``, and this one goes before it.
     :param yaml_file: a flat YAML file of settings.
     :param overrides: what the command line gives, and nothing that it leaves out.
+    :param settings: of :class:`TrainConfig`, by name; they go before all others.
     :raises PresetError: for a preset that is not there, or of another model, method or kind of training.
     :raises TrainConfigError: for anything else that is wrong, with the file and line where they are to blame.
     """
     file = _file_layer(yaml_file)
     chosen = _preset(preset, file)
-    settings = {name: value for name, value in file.values.items() if name != "preset"}
+    values = {name: value for name, value in file.values.items() if name != "preset"}
     layers = [
         _Layer(f"preset {chosen.name}", chosen.values) if chosen else _Layer("preset", {}),
-        replace(file, values=settings),
+        replace(file, values=values),
         _Layer("command line", dict(overrides or {})),
+        _Layer(_PROGRAM, settings),
     ]
     merged: dict[str, Any] = {}
     source: dict[str, _Layer] = {}
@@ -137,7 +151,7 @@ def _placed(layer: _Layer, field: str | None = None) -> Iterator[None]:
 def _with_place(error: TrainConfigError, layer: _Layer, field: str | None) -> TrainConfigError:
     """The same error, with the file and line or the layer to blame."""
     line = layer.lines.get(field or "")
-    reason = error.reason if layer.file is not None else f"{layer.origin}: {error.reason}"
+    reason = error.reason if layer.file is not None or layer.origin == _PROGRAM else f"{layer.origin}: {error.reason}"
     if isinstance(error, PresetError):
         return PresetError(error.reason, preset=error.preset, field=field, file=layer.file, line=line)
     return TrainConfigError(reason, field=field, file=layer.file, line=line)

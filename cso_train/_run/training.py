@@ -36,11 +36,15 @@ if TYPE_CHECKING:
 @checked()
 @quiet_libraries()
 def train(
-    resolved: Resolved, *, say: Callable[[str], object] = print, restart: bool = False, extend: bool = False
+    resolved: Resolved | TrainConfig,
+    *,
+    say: Callable[[str], object] = print,
+    restart: bool = False,
+    extend: bool = False,
 ) -> RunResult:
     """Train a model by a run's settings. A run that was stopped resumes from its last checkpoint.
 
-    :param resolved: the settings, from :func:`cso_train.resolve_config`.
+    :param resolved: the settings, from :func:`cso_train.resolve_config`; or a :class:`cso_train.TrainConfig`.
     :param say: takes lines for the user; called in the first process alone.
     :param restart: remove what an earlier run left in the folder.
     :param extend: train a run on that was finished with fewer ``epochs`` or ``max_steps``. From there the learning rate
@@ -53,6 +57,8 @@ def train(
 
     A finished run is reported and left as it is.
     """
+    if isinstance(resolved, TrainConfig):
+        resolved = Resolved.of(resolved)
     config = resolved.config
     first = int(os.environ.get("RANK", "0")) == 0
 

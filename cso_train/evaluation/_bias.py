@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from mctsdialog._arguments import checked
+from mctsdialog.errors import ConfigError, shown
 
 SWEEPS = 20
 
@@ -43,8 +45,15 @@ def preference_bias(confusion: Sequence[Sequence[int]]) -> Bias:
     the first of them stands for all.)
 
     :param confusion: counts, rows gold and columns predicted, square.
+    :raises ConfigError: for a matrix that is not square, or holds what is no count.
     """
     count = len(confusion)
+    if any(len(row) != count for row in confusion):
+        sizes = sorted({len(row) for row in confusion})
+        raise ConfigError(f"confusion must be square, not {count} rows of {shown(sizes)} counts", field="confusion")
+    wrong = [each for row in confusion for each in row if not (isinstance(each, Real) and 0 <= each < math.inf)]
+    if wrong:
+        raise ConfigError(f"confusion must hold counts of 0 or more, not {shown(wrong[0])}", field="confusion")
     wins = [[0 if i == j else confusion[j][i] for j in range(count)] for i in range(count)]
     for place, row in enumerate(wins):
         if any(row) and not any(other[place] for other in wins):

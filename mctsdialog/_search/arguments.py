@@ -7,8 +7,9 @@ from os import PathLike
 from typing import Any, TypeAlias
 
 from mctsdialog.algorithms._config import SearchConfig
-from mctsdialog.dialogue import CHAT_ROLES, Dialogue, Scenario, Turn
-from mctsdialog.errors import ConfigError, DialogueError, shown
+from mctsdialog.dialogue import Dialogue, Scenario, Turn
+from mctsdialog.dialogue._model import turns_of as _turns_of
+from mctsdialog.errors import ConfigError, shown
 from mctsdialog.roles import Roles
 
 History: TypeAlias = Dialogue | Sequence[Turn | Mapping[str, Any]]
@@ -23,10 +24,13 @@ def check_start(start: object) -> None:
         return
     if isinstance(start, str | PathLike):
         reason = (
-            "search takes a dialogue, not a path; read_dialogues() reads the file, search_corpus() searches all of it"
+            "search takes a dialogue, not a path; read_dialogues() reads the file, search_corpus() searches all of it."
+            " What a seeker brings is Scenario(description=...)"
         )
     elif isinstance(start, Sequence) and start and all(isinstance(each, Turn) for each in start):
         reason = "search takes a dialogue, not turns; make one of them: Dialogue(turns=...)"
+    elif isinstance(start, Sequence) and start and all(isinstance(each, Mapping) for each in start):
+        reason = "search takes a dialogue, not messages; make one of them: Dialogue.from_messages(messages)"
     elif isinstance(start, Iterable) and not isinstance(start, Mapping):
         reason = "search takes one dialogue, not several; did you mean search_corpus?"
     else:
@@ -94,23 +98,4 @@ def turns_of(history: History) -> tuple[Turn, ...]:
     """
     if isinstance(history, Dialogue):
         return history.turns
-    if isinstance(history, str | Mapping) or not isinstance(history, Iterable):
-        raise DialogueError(f"must be a Dialogue or a list of turns or messages, not {shown(history)}", field="history")
-    items = list(history)
-    if items and isinstance(items[0], Mapping) and items[0].get("role") == "system":
-        del items[0]  # the roles have system prompts of their own
-    return tuple(each if isinstance(each, Turn) else _turn(each, f"history[{at}]") for at, each in enumerate(items))
-
-
-def _turn(message: object, place: str) -> Turn:
-    if not isinstance(message, Mapping):
-        raise DialogueError(f"must be a Turn or a message with role and content, not {shown(message)}", field=place)
-    role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str) or role not in CHAT_ROLES:
-        raise DialogueError(f"must be 'user' or 'assistant', not {shown(role)}", field=f"{place}.role")
-    if not isinstance(content, str) or not content.strip():
-        raise DialogueError(f"must be a text that is not blank, not {shown(content)}", field=f"{place}.content")
-    strategy = message.get("strategy")
-    if strategy is not None and (role == "user" or not isinstance(strategy, str)):
-        raise DialogueError("must be the name of a strategy, and of an assistant's message", field=f"{place}.strategy")
-    return Turn(CHAT_ROLES[role], content, strategy)
+    return _turns_of(history, "history")

@@ -6,6 +6,7 @@ The judge's calls run beside the rest of the simulation and do not hold it up.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -27,7 +28,7 @@ from mctsdialog.algorithms._trial import (
     Trial,
 )
 from mctsdialog.dialogue import Domain, Turn
-from mctsdialog.errors import ModelRefusedError, ReplyError, first_error
+from mctsdialog.errors import ConfigError, ModelRefusedError, ReplyError, first_error
 from mctsdialog.roles import AveragedScores, RejudgingJudge, Roles, checked_judgement, checked_scores, checked_text
 from mctsdialog.tree import RolloutStep
 
@@ -127,7 +128,11 @@ class CheckedRoles:
         """The answer of a role; a refusal says whose it is."""
         self.calls += 1
         try:
-            return await ask(*args, **kwargs)
+            answer = ask(*args, **kwargs)
+            if not isawaitable(answer):
+                name = getattr(ask, "__name__", "its method")
+                raise ConfigError(f"the {role}'s {name}() is not async; write: async def {name}", field=role)
+            return await answer
         except ModelRefusedError as refused:
             refused.role = role
             raise

@@ -275,8 +275,8 @@ class _Run:
                 if not in_shard(start.id, self._output.shard):
                     continue
                 if hash(start.id) in seen:
-                    message = "another dialogue has this id; give them different ids"
-                    raise DialogueError(message, item=start.id, field="id")
+                    message = f"another dialogue has the id {start.id!r}; give them different ids"
+                    raise DialogueError(message, item=start.id or "a dialogue without an id", field="id")
                 seen.add(hash(start.id))
                 roles = self._roles_factory(start)
                 domain = roles.domain or ESC

@@ -6,7 +6,7 @@ Nothing here knows of search, trees or language models. Emotional support is one
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Never, Self, TypeAlias, TypeVar, cast
 
@@ -116,12 +116,19 @@ class _Frozen(BaseModel):
     def __init__(self, *unnamed: Never, **values: Any) -> None:
         if unnamed:
             kind = type(self).__name__
-            raise self._error(f"takes its fields by name: {kind}({next(iter(type(self).model_fields))}=...)", item=kind)
+            raise self._error(f"takes its fields by name: {kind}({self._first_field()}", item=kind)
         try:
             super().__init__(**values)
         except ValidationError as error:
             place, message = first_fault(error)
+            if message.startswith("Input should be an instance of Turn"):
+                message += "; make it: Turn('seeker', 'text'). Messages of a chat API: Dialogue.from_messages(messages)"
             raise self._error(message, item=type(self).__name__, field=dotted(place) or None) from error
+
+    @classmethod
+    def _first_field(cls) -> str:
+        """The end of the message to those who name no field."""
+        return f"{next(iter(cls.model_fields))}=...)"
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = type(self).__name__
@@ -349,6 +356,23 @@ class Dialogue(Scenario):
             raise ValueError(fault)
         return turns
 
+    @classmethod
+    def from_messages(cls, messages: Iterable[Turn | Mapping[str, Any]], **fields: str) -> Self:
+        """The dialogue that the messages of a chat API are: ``{"role": "user", "content": "Hello."}``, ...
+
+        The user is the seeker, the assistant the supporter. A system message before the others is left out. An
+        assistant's message may name its ``strategy``.
+
+        :param messages: the messages; turns will do, too.
+        :param fields: of the scenario: ``id``, ``scene``, ``description``, ``source``.
+        :raises DialogueError: naming the first message that is wrong, and what is.
+        """
+        return cls(turns=turns_of(messages, "messages"), **fields)
+
+    @classmethod
+    def _first_field(cls) -> str:
+        return "turns=...); messages of a chat API: Dialogue.from_messages(messages)"
+
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
         yield from (("id", self.id), ("scene", self.scene), ("turns", len(self.turns)))
 
@@ -359,3 +383,32 @@ class Dialogue(Scenario):
 
     def _repr_html_(self) -> str | None:
         return _repr.html_of(self)
+
+
+def turns_of(messages: object, field: str) -> tuple[Turn, ...]:
+    """The turns that a sequence of turns, or of the messages of a chat API, holds; a system message may begin it.
+
+    :param field: what the sequence is called in errors.
+    :raises DialogueError: naming the first item that is neither turn nor message.
+    """
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
+        reason = f"must be a Dialogue or a list of turns or messages, not {shown(messages)}"
+        raise DialogueError(reason, field=field)
+    items = list(messages)
+    if items and isinstance(items[0], Mapping) and items[0].get("role") == "system":
+        del items[0]  # the roles have system prompts of their own
+    return tuple(each if isinstance(each, Turn) else _turn_of(each, f"{field}[{at}]") for at, each in enumerate(items))
+
+
+def _turn_of(message: object, place: str) -> Turn:
+    if not isinstance(message, Mapping):
+        raise DialogueError(f"must be a Turn or a message with role and content, not {shown(message)}", field=place)
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or role not in CHAT_ROLES:
+        raise DialogueError(f"must be 'user' or 'assistant', not {shown(role)}", field=f"{place}.role")
+    if not isinstance(content, str) or not content.strip():
+        raise DialogueError(f"must be a text that is not blank, not {shown(content)}", field=f"{place}.content")
+    strategy = message.get("strategy")
+    if strategy is not None and (role == "user" or not isinstance(strategy, str)):
+        raise DialogueError("must be the name of a strategy, and of an assistant's message", field=f"{place}.strategy")
+    return Turn(CHAT_ROLES[role], content, strategy)

@@ -185,10 +185,15 @@ def faults(error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
     ]
 
 
+_MOST_PLACES = 5  # of further faults that a message names
+
+
 def first_fault(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
-    """Where the first fault is and what it is; the number of the others is added."""
+    """Where the first fault is and what it is; the number and places of the others are added."""
     (place, message), *others = faults(error)
-    more = f" (and {len(others)} more fault{'s' * (len(others) > 1)})" if others else ""
+    places = [dotted(other) or "the whole" for other, _ in others]
+    named = ", ".join(dict.fromkeys(places[:_MOST_PLACES])) + (", ..." if len(places) > _MOST_PLACES else "")
+    more = f" (and {len(others)} more fault{'s' * (len(others) > 1)}: {named})" if others else ""
     return place, message + more
 
 

@@ -9,7 +9,7 @@ from mctsdialog.preferences._dataset import DatasetBuilder, PreferenceDataset, P
 from mctsdialog.preferences._extract import gold_dialogue, preference_pairs, tree_record, valid_paths
 from mctsdialog.preferences._generate import Generated, probe_siblings, random_record
 from mctsdialog.preferences._prompts import chat_messages, parse_reply, spoken, system_prompt
-from mctsdialog.preferences._read import load_preferences, read_rows, read_trees, tree_files
+from mctsdialog.preferences._read import load_preferences, load_trees, read_rows, read_trees, tree_files
 from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
 from mctsdialog.preferences._rows import FORMATS, TOOL_FORMATS
 from mctsdialog.preferences._write import push_to_hub, to_dataset, write_dataset
@@ -30,6 +30,7 @@ __all__ = [
     "chat_messages",
     "gold_dialogue",
     "load_preferences",
+    "load_trees",
     "parse_reply",
     "preference_pairs",
     "probe_siblings",

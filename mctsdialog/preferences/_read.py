@@ -60,6 +60,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / MANIFEST
     try:
         manifest = parse_json(read_input(file))
+    except FileNotFoundError as error:
+        reason = f"there is no dataset in this folder: no {MANIFEST}" if Path(folder).is_dir() else "no such folder"
+        raise DataError(f"{reason}; write_dataset() makes one", file=folder) from error
     except (OSError, ValueError) as error:
         raise DataError(f"is no manifest of a preference dataset: {error}", file=file) from error
     files = manifest.get("files") if isinstance(manifest, dict) else None
@@ -87,6 +90,18 @@ def read_trees(
     for file, tree in loaded_trees(tree_files(paths), unreadable if lenient else None):
         add_tree(builder, file, tree)
     return builder.build(unreadable)
+
+
+@checked()
+def load_trees(folder: str | Path | Iterable[str | Path]) -> Iterator[Tree]:
+    """The trees in a folder, or in the output folder of a search, in the order of their names; one at a time.
+
+    :param folder: one, or several; a tree file stands for itself.
+    :raises DataError: at once for a path that is not there and a folder without trees; on the way for a file that is
+        no sound tree, naming it.
+    """
+    files = tree_files(folder)
+    return (tree for _, tree in loaded_trees(files))
 
 
 def loaded_trees(files: Iterable[Path], unreadable: list[str] | None = None) -> Iterator[tuple[Path, Tree]]:

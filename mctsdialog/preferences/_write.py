@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 FileType: TypeAlias = Literal["jsonl", "parquet"]
 """Files as JSON lines, or as Parquet (needs pyarrow)."""
+
+_log = logging.getLogger("mctsdialog.preferences")
 
 
 @renamed_arguments(licence="license")
@@ -89,6 +92,8 @@ def write_dataset(
         f"{place}.{file_type}": _write_part(inside(out, f"{place}.{file_type}"), name, part, file_type)
         for place, (name, part) in parts.items()
     }
+    if set(formats) - {"sft", "tree"} and not any(next(data.pairs(), None) for data in splits.values()):
+        _log.warning("%s: there are no pairs in this dataset; %s", out, _why_empty(splits))
     write_atomically(
         inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, license, twins)
     )
@@ -106,6 +111,13 @@ def _without_twins(
     for _, twins in cleaned.values():
         left_out.update(twins)
     return {name: data for name, (data, _) in cleaned.items()}, dict(left_out)
+
+
+def _why_empty(splits: Mapping[str, PreferenceDataset]) -> str:
+    reports = [data.report for data in splits.values() if data.report.trees]
+    if not reports:  # parts of a dataset have none
+        return "the report of the whole dataset says why: print(dataset.report)"
+    return "; ".join(line.strip() for report in reports for line in str(report).splitlines())
 
 
 def _check_names(splits: Mapping[str, PreferenceDataset]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,7 @@ class _Prompted(Protocol):
     def for_prompts(self, version: int) -> Any: ...
 
 
+@checked(*ROLE_NAMES)
 @dataclass(frozen=True)
 class Roles:
     """Seeker, supporter, strategist and judge: any objects with the right async methods.
@@ -78,18 +80,14 @@ class Roles:
     provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        methods = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
-        for role, method in methods.items():
-            if not callable(getattr(getattr(self, role), method, None)):
-                raise ConfigError(
-                    f"the {role} needs an async method {method}(); {getattr(self, role)!r} has none", field=role
-                )
+        for role in ROLE_NAMES:
+            _check_role(role, getattr(self, role))
         found = {name: _known(self.provenance.get(name), getattr(self, name)) for name in ROLE_NAMES}
         known = {name: each for name, each in found.items() if each is not None}
         object.__setattr__(self, "provenance", {**self.provenance, **known})
 
     @classmethod
-    @checked("model", "models")
+    @checked("model", "models", "judge")
     def from_model(
         cls,
         model: ChatModel | str,
@@ -122,6 +120,9 @@ class Roles:
             not set.
         """
         domain = get_domain(domain) if isinstance(domain, str) else domain
+        if not isinstance(judge, str):
+            hint = "another model for the judge is models={'judge': model}"
+            raise ConfigError(f"judge is how it scores, 'digits' or 'expected'; {hint}", field="judge")
         if not isinstance(models, Mapping | None):
             raise ConfigError(f"models must be models by role, not {shown(models)}", field="models")
         sampling = dict(sampling or {})
@@ -202,6 +203,33 @@ def _ready(model: ChatModel | str, field: str) -> ChatModel:
         wanted = "the name of a model or an object with an async method complete(), such as OpenAIChat"
         raise ConfigError(f"{field} must be {wanted}, not {shown(model)}", field=field)
     return build_stack(model, limits=AdaptiveLimits(_MOST_CALLS)) if isinstance(model, OpenAIChat) else model
+
+
+_CALLS = {
+    "seeker": ("reply", ("history",)),
+    "supporter": ("reply", ("history", "strategy")),
+    "strategist": ("score", ("history",)),
+    "judge": ("judge", ("history",)),
+}
+"""The method of each role, and its arguments."""
+
+
+def _check_role(name: str, role: object) -> None:
+    method, arguments = _CALLS[name]
+    call = f"{method}({', '.join(arguments)})"
+    if isinstance(role, type):
+        raise ConfigError(f"the {name} must be an object, not a class; make one: {role.__name__}(...)", field=name)
+    asked = getattr(role, method, None)
+    if not callable(asked):
+        models = f"from_model(model, models={{{name!r}: other}})"
+        hint = f"; a model plays it by Roles.from_model(model), or {models}" if hasattr(role, "complete") else ""
+        raise ConfigError(f"the {name} needs an async method {call}; {shown(role)} has none{hint}", field=name)
+    try:
+        inspect.signature(asked).bind(*arguments)
+    except TypeError:
+        raise ConfigError(f"the {name} is asked by {call}; {shown(role)} has another {method}()", field=name) from None
+    except ValueError:
+        pass  # what is not written in Python may have no signature
 
 
 def _known(said: Any, role: object) -> Any:

@@ -16,7 +16,7 @@ from mctsdialog import _repr
 from mctsdialog._arguments import checked
 from mctsdialog._moved import warn
 from mctsdialog.dialogue import Domain, Scenario, Turn
-from mctsdialog.errors import ConfigError, TreeError, shown
+from mctsdialog.errors import TreeError, shown
 from mctsdialog.tree._nodes import (
     MOST_REASON,
     EndNode,
@@ -69,6 +69,9 @@ class BestPath:
 class Tree:
     """A conversation tree. Node 0 is the root; ids are positions in the order of creation.
 
+    Methods take a node or its id. Two trees are equal only if they are one object; their contents are compared by
+    :func:`~mctsdialog.tree.tree_to_document`.
+
     :param scenario: what the conversation is about.
     :param domain: its strategies and rubric.
     :param turns: the opening turns, which the root holds; the last is the seeker's.
@@ -115,11 +118,13 @@ class Tree:
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def __getitem__(self, node_id: int) -> Node:
-        """The node with that id.
+    def __getitem__(self, node_id: int | Node) -> Node:
+        """The node with that id; for a node, the tree's present node of its id. Every method takes either.
 
         :raises TreeError: when there is none.
         """
+        if isinstance(node_id, Node):
+            node_id = node_id.id
         if not isinstance(node_id, int):
             raise TreeError(f"nodes are found by their ids, whole numbers, not by {shown(node_id)}")
         if not 0 <= node_id < len(self._nodes):
@@ -130,23 +135,35 @@ class Tree:
         """All nodes in the order of their ids; a parent always comes before its children."""
         return iter(self._nodes)
 
-    def children(self, node: Node) -> list[StrategyNode]:
+    def children(self, node: Node | int) -> list[StrategyNode]:
         """The node's children, in the order of the strategy set."""
         try:
-            span = node.children
+            span = node.children  # type: ignore[union-attr]  # an id has none
             return self._nodes[span.start : span.stop]  # type: ignore[return-value]  # children are strategy nodes
         except AttributeError:
-            raise _no_node(node) from None
+            return self.children(self[node])
 
-    def parent(self, node: Node) -> Node | None:
+    def best_child(self, node: Node | int | None = None) -> SpokenNode | None:
+        """The child that the search visited most, of the root by default; the higher Q decides between equals.
+
+        None where no child was visited: Q and N of an unexpanded node are 0 and mean nothing.
+        """
+        visited = [each for each in self.children(self.root if node is None else node) if each.visits]
+        spoken = [each for each in visited if isinstance(each, SpokenNode) and each.closed is None]
+        return max(spoken, key=lambda each: (each.visits, each.value), default=None)
+
+    def parent(self, node: Node | int) -> Node | None:
         """The node's parent; None for the root."""
         try:
-            return None if node.parent < 0 else self._nodes[node.parent]
+            above = node.parent  # type: ignore[union-attr]  # an id has none
+            return None if above < 0 else self._nodes[above]
         except (AttributeError, TypeError):
-            raise _no_node(node) from None
+            return self.parent(self[node])
 
-    def path(self, node: Node) -> list[Node]:
+    def path(self, node: Node | int) -> list[Node]:
         """The nodes from the root to ``node``, both included."""
+        if not isinstance(node, Node):
+            node = self[node]
         path = [node]
         while (above := self.parent(node)) is not None:
             node = above
@@ -154,14 +171,14 @@ class Tree:
         path.reverse()
         return path
 
-    def history(self, node: Node) -> tuple[Turn, ...]:
+    def history(self, node: Node | int) -> tuple[Turn, ...]:
         """The conversation from the start to the last turn of ``node``, supporter turns with their strategies.
 
         An unexpanded node has no turns: its history is its parent's.
         """
         turns: list[Turn] = []
         if not isinstance(node, Node):
-            raise _no_node(node)
+            node = self[node]
         while not isinstance(node, RootNode):
             if isinstance(node, SpokenNode):
                 if isinstance(node, ExpandedNode):
@@ -172,17 +189,20 @@ class Tree:
         turns.reverse()
         return tuple(turns)
 
-    def walk(self, node: Node | None = None) -> Iterator[Node]:
+    def walk(self, node: Node | int | None = None) -> Iterator[Node]:
         """Depth-first over the subtree of ``node`` (the whole tree by default), parents first."""
         if not isinstance(node, Node | None):
-            raise _no_node(node)
-        stack = [self._nodes[0] if node is None else node]
+            node = self[node]
+        return self._walk(self.root if node is None else node)
+
+    def _walk(self, node: Node) -> Iterator[Node]:
+        stack = [node]
         while stack:
             current = stack.pop()
             yield current
             stack.extend(self._nodes[child] for child in reversed(current.children))
 
-    def depth(self, node: Node) -> int:
+    def depth(self, node: Node | int) -> int:
         """Edges between the root and ``node``."""
         return len(self.path(node)) - 1
 
@@ -244,7 +264,7 @@ class Tree:
 
     # -- growing ---------------------------------------------------------------------------------------------
 
-    def expand(self, node_id: int, scores: Mapping[str, float], priors: Mapping[str, float]) -> range:
+    def expand(self, node_id: int | Node, scores: Mapping[str, float], priors: Mapping[str, float]) -> range:
         """Give a leaf one unexpanded child for every strategy of the domain, in the set's order.
 
         :param scores: raw scores by strategy; one left out is kept as NaN.
@@ -254,10 +274,10 @@ class Tree:
         """
         node = self[node_id]
         if not isinstance(node, RootNode | ExpandedNode) or node.children or node.closed is not None:
-            raise TreeError("only a root or expanded node without children can be expanded", node_id=node_id)
+            raise TreeError("only a root or expanded node without children can be expanded", node_id=node.id)
         for field, given in (("scores", scores), ("priors", priors)):
             if not isinstance(given, Mapping):
-                raise TreeError(f"{field} must be numbers by strategy, not {shown(given)}", node_id=node_id)
+                raise TreeError(f"{field} must be numbers by strategy, not {shown(given)}", node_id=node.id)
         first = len(self._nodes)
         for offset, name in enumerate(self.domain.strategies.names):
             score = scores.get(name, math.nan)
@@ -265,7 +285,9 @@ class Tree:
         node._children = range(first, len(self._nodes))  # the tree alone sets links
         return node.children
 
-    def speak(self, node_id: int, supporter: str, seeker: str | None, *, gold: bool = False) -> ExpandedNode | EndNode:
+    def speak(
+        self, node_id: int | Node, supporter: str, seeker: str | None, *, gold: bool = False
+    ) -> ExpandedNode | EndNode:
         """Turn an unexpanded node into an expanded one, or into an end node where ``seeker`` is None.
 
         :raises TreeError: for a node that is not unexpanded, or closed.
@@ -273,21 +295,21 @@ class Tree:
         origin = self[node_id]
         if not isinstance(origin, UnexpandedNode) or origin.closed is not None:
             state = origin.type if origin.closed is None else "closed"
-            raise TreeError(f"only an unexpanded node can be generated; this is {state}", node_id=node_id)
+            raise TreeError(f"only an unexpanded node can be generated; this is {state}", node_id=origin.id)
         if not isinstance(supporter, str) or not isinstance(seeker, str | None):
             wrong = ("supporter", supporter) if not isinstance(supporter, str) else ("seeker", seeker)
-            raise TreeError(f"{wrong[0]} must be a text, not {shown(wrong[1])}", node_id=node_id)
+            raise TreeError(f"{wrong[0]} must be a text, not {shown(wrong[1])}", node_id=origin.id)
         node: ExpandedNode | EndNode
         if seeker is None:
             node = EndNode(origin, supporter, gold=gold)
             self._ends += 1
         else:
             node = ExpandedNode(origin, supporter, seeker, gold=gold)
-        self._nodes[node_id] = node
+        self._nodes[origin.id] = node
         return node
 
     @checked()
-    def close(self, node_id: int, reason: str) -> None:
+    def close(self, node_id: int | Node, reason: str) -> None:
         """Mark a leaf as closed: what comes next at it is refused for good. A closed one keeps its first reason.
 
         :param reason: who refuses, and how: "supporter: refusal", "judge: content_filter".
@@ -295,14 +317,14 @@ class Tree:
         """
         node = self[node_id]
         if not reason.strip() or len(reason) > MOST_REASON:
-            raise TreeError(f"a reason of {len(reason)} characters, or a blank one", node_id=node_id)
+            raise TreeError(f"a reason of {len(reason)} characters, or a blank one", node_id=node.id)
         if node.children:
-            raise TreeError("only a leaf can be closed", node_id=node_id)
+            raise TreeError("only a leaf can be closed", node_id=node.id)
         if node.closed is None:
             node.closed = reason
 
     @checked()
-    def subtree(self, node_id: int) -> Tree:
+    def subtree(self, node_id: int | Node) -> Tree:
         """The part of the tree below a node, as a tree of its own whose root is the conversation down to that node.
 
         Q and N of the new root are those of what is below it; its iterations are its visits.
@@ -311,7 +333,7 @@ class Tree:
         """
         top = self[node_id]
         if not isinstance(top, RootNode | ExpandedNode):
-            raise TreeError(f"no conversation goes on from it; it is {top.type}", node_id=node_id)
+            raise TreeError(f"no conversation goes on from it; it is {top.type}", node_id=top.id)
         part = Tree(self.scenario, self.domain, self.history(top))
         part.config, part.roles = self.config, self.roles
         part.root.closed = top.closed
@@ -380,12 +402,6 @@ class Tree:
         total = math.fsum(child.visits * child.value for child in children)
         total -= math.fsum(probe.rollout.reward for probe in probes if probe.rollout is not None)
         return sum(child.visits for child in children) - len(probes), total
-
-
-def _no_node(given: object) -> ConfigError:
-    """What to say to a caller who gives something else than a node."""
-    hint = f"; the node with that id is tree[{given}]" if isinstance(given, int) else ""
-    return ConfigError(f"node must be a node of the tree, not {shown(given)}{hint}", field="node")
 
 
 def _check_node(node: Node) -> None:

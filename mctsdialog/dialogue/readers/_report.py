@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any, overload
 
 from mctsdialog.dialogue._model import Dialogue, Domain
 from mctsdialog.text import visible_line
+
+_log = logging.getLogger("mctsdialog.dialogue")
 
 MAX_MESSAGES = 20
 """How many messages of malformed items a report holds; all of them are counted."""
@@ -172,6 +175,10 @@ class DialogueSet(Sequence[Dialogue]):
     domain: Domain
     report: ReadReport
 
+    def __post_init__(self) -> None:
+        if self.report.items and not self.dialogues:
+            _log.warning("no dialogue was read: %s", "; ".join(map(str.strip, str(self.report).splitlines())))
+
     def __len__(self) -> int:
         return len(self.dialogues)
 
@@ -184,7 +191,9 @@ class DialogueSet(Sequence[Dialogue]):
         return self.dialogues[key]
 
     def __repr__(self) -> str:
-        return f"DialogueSet({len(self)} dialogues of domain {self.domain.name!r})"
+        left_out = self.report.items - len(self)
+        more = f"; {left_out} of {self.report.items} left out, see .report" if left_out > 0 else ""
+        return f"DialogueSet({len(self)} dialogues of domain {self.domain.name!r}{more})"
 
 
 class DialogueStream:
