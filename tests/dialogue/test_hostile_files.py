@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -156,6 +157,7 @@ def test_hostile_domains_below_5_mb_take_bounded_time_and_memory(tmp_path, bound
     assert [line.partition(":")[0] for line in said] == ["DomainError"] * len(texts)
 
 
+@cache
 def packed(kind):
     """A sound file of a kind, as bytes; the test is skipped where its package is not installed."""
     table = "dialogue_id,speaker,text,strategy\nd1,seeker,hi,\nd1,supporter,yes,Affirmation\n"

@@ -184,7 +184,7 @@ def test_a_dataset_is_pushed_to_the_hub_as_it_was_written(dataset, tmp_path, mon
 
 
 def test_what_is_no_dataset_is_not_pushed(tmp_path, dataset):
-    with pytest.raises(DataError, match="no manifest"):
+    with pytest.raises(DataError, match=r"no dataset\.json"):
         push_to_hub(tmp_path, "me/pairs")
     with pytest.raises(ConfigError, match=r"openai., not .trl"):
         write_dataset({"train": dataset}, tmp_path, formats=["trl"])
