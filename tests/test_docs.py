@@ -41,6 +41,7 @@ def test_python_blocks_run(block, tmp_path, monkeypatch, request):
     if request.node.get_closest_marker("model"):
         request.getfixturevalue("embedded_model")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-example-of-no-one")
     exec(compile(block, request.node.name, "exec"), {"__name__": "__main__"})
     gc.collect()
 

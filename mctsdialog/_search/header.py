@@ -50,8 +50,13 @@ def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Differences
 
 
 def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """A header with the settings that it lacks, for a later version has added them, at their defaults."""
+    """A header with the settings that it lacks, for a later version has added them, at their defaults.
+
+    Version 0.1, whose headers say nothing of prompts, did not know roles by their classes.
+    """
     header = dict(found)
+    if "prompts" not in found and isinstance(roles := found.get("roles"), dict):
+        header["roles"] = {name: known for name, known in wanted["roles"].items() if _is_class(known)} | roles
     if isinstance(config := found.get("config"), dict):
         fields = SearchConfig.model_fields
         defaults = {name: fields[name].default for name in wanted.get("config", {}) if name in fields}
@@ -59,6 +64,10 @@ def _filled(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
     with suppress(ValueError):  # else it is compared as it stands
         header["domain"] = lasting(Domain.model_validate_json(json.dumps(found.get("domain"))))
     return header
+
+
+def _is_class(known: object) -> bool:
+    return isinstance(known, dict) and known.keys() == {"class"}
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, tuple[object, object]]]:

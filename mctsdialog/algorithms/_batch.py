@@ -207,16 +207,17 @@ class BatchSearch(Algorithm):
         node.rollout = Rollout((), (averaged,), self.reward(averaged), (found,) if len(found) > 1 else ())
         self.take_in(node, self.reward(scores))
         if len(found) == 1:
-            self._visit(node)
+            self.visit(node)
+            self.tree.iterations += 1
 
-    def _visit(self, node: SpokenNode) -> None:
+    def visit(self, node: SpokenNode) -> None:
+        """Count a node's own visit, and let its path's value into Q on the way to the root."""
         value = self.path_value(node)
         current: Node | None = node
         while current is not None:
             current.value = (current.visits * current.value + value) / (current.visits + 1)
             current.visits += 1
             current = self.tree.parent(current)
-        self.tree.iterations += 1
 
     def path_value(self, node: SpokenNode) -> float:
         """V of a node: the mean of what is believed of the turns down to it (gold ones as yet unjudged aside)."""
@@ -256,7 +257,7 @@ class BatchSearch(Algorithm):
                 found = node.posterior = self.posterior(node)
                 sums[node.id] = sums[node.parent] + (found[0] if found else 0.0)
                 depths[node.id] = depths[node.parent] + (found is not None)
-                if node.rollout is not None:
+                if found is not None:
                     totals[node.id] = sums[node.id] / depths[node.id]
         for node in reversed(list(tree)):
             if node.parent >= 0:
@@ -270,9 +271,11 @@ class BatchSearch(Algorithm):
             if isinstance(node, SpokenNode) and node.probe:
                 continue
             visits = tree.below(node)[0]
-            own = int(isinstance(node, SpokenNode) and node.rollout is not None)
-            if node.visits - visits != own:
-                raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
+            own = node.visits - visits
+            if not (unjudged_gold(node) and own in (0, 1)) and own != int(is_judged(node)):
+                raise TreeError(
+                    f"{node.visits} visits, its children {visits}; only a judged turn has one", node_id=node.id
+                )
 
 
 def draws(node: SpokenNode) -> tuple[tuple[float, ...], ...]:
@@ -285,6 +288,11 @@ def draws(node: SpokenNode) -> tuple[tuple[float, ...], ...]:
 def unjudged_gold(node: Node) -> bool:
     """Whether a node is a gold turn without a judgement."""
     return isinstance(node, SpokenNode) and node.gold and node.rollout is None
+
+
+def is_judged(node: Node) -> bool:
+    """Whether a node's own turn has a judgement."""
+    return isinstance(node, SpokenNode) and node.rollout is not None
 
 
 def open_children(tree: Tree, node: Node) -> list[StrategyNode]:

@@ -112,6 +112,7 @@ class Calibrated(BatchSearch):
         node = super().seed(node_id, scores, strategy, gold)
         if self._trusted:
             self._place(node)
+            self.visit(node)
         return node
 
     # -- believing -------------------------------------------------------------------------------------------------

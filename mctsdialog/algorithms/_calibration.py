@@ -218,7 +218,7 @@ class Calibration:
         if set(data["sums"]) != set(names):
             raise ConfigError(f"is of other strategies: {', '.join(map(str, data['sums']))[:200]}", field="calibration")
         try:
-            sums = {name: _numbers(data["sums"][name], _STATISTICS) for name in names}
+            sums = {name: _sound(_numbers(data["sums"][name], _STATISTICS)) for name in names}
             return cls(names, sums, repeats=_numbers(data["repeats"], 2), places=_numbers(data["places"], 3))
         except (ValueError, ZeroDivisionError) as error:
             raise ConfigError(str(error), field="calibration") from error
@@ -284,6 +284,14 @@ def _numbers(value: Any, length: int) -> list[float]:
     if value[0] < 0:
         raise ValueError(f"holds a count below 0: {value[0]}")
     return [float(each) for each in value]
+
+
+def _sound(sums: list[float]) -> list[float]:
+    """Sums that some turns may have: squares of sums are at most the sums of squares, times the count."""
+    count, z, r, zz, _, rr = sums
+    if any(total * total > count * squares * (1 + 1e-9) + 1e-6 for total, squares in ((z, zz), (r, rr))):
+        raise ValueError("holds sums that do not agree with each other; make it with mctsdialog calibrate")
+    return sums
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -15,7 +15,7 @@ from mctsdialog.errors import ConfigError
 from mctsdialog.llm import OpenAIChat, ReasoningEffort
 from mctsdialog.llm._address import OPENAI_URL, Origin, origin, server_address, shown_address
 from mctsdialog.llm._named import address_of_choice
-from mctsdialog.llm.providers import Provider, split_provider
+from mctsdialog.llm.providers import Provider, named_provider
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -141,8 +141,8 @@ class Servers:
             raise ConfigError("a model is NAME, or NAME@URL with http:// or https://", field="model")
         if address is not None or not self.by_name:
             return name, address or self.main, None
-        provider, model = split_provider(name)
-        return model, self.main if provider is None else provider.address_of(model), provider
+        provider, model = named_provider(name)
+        return model, provider.address_of(model), None if model == name else provider
 
     def chat(self, choice: str, *, silent: bool = False, **options: Any) -> OpenAIChat:
         """A model at its server, with that server's key, headers and parameters.

@@ -9,7 +9,7 @@ from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm._address import OPENAI_URL
 from mctsdialog.llm._openai.client import OpenAIChat
-from mctsdialog.llm.providers import PROVIDERS, split_provider
+from mctsdialog.llm.providers import named_provider, split_provider
 
 
 @checked()
@@ -23,12 +23,12 @@ def chat_model(name: str, **options: Any) -> OpenAIChat:
 
     :param name: ``PROVIDER/MODEL``.
     :param options: of :class:`OpenAIChat`; ``api_key`` and ``api_key_env`` go before the provider's variable.
-    :raises ConfigError: where the key's variable is not set, for a ``base_url``, and as :class:`OpenAIChat` does.
+    :raises ConfigError: for an unknown provider, where the key's variable is not set, for a ``base_url``, and as
+        :class:`OpenAIChat` does.
     """
     if "base_url" in options:
         raise ConfigError("an address of your own is OpenAIChat(name, base_url=...)", field="base_url")
-    provider, model = split_provider(name)
-    found = provider or PROVIDERS["openai"]
+    found, model = named_provider(name)
     variable = options.pop("api_key_env", None) or found.key_variable
     if options.get("api_key") is None and variable is not None and not os.environ.get(variable):
         raise ConfigError(f"{name}: set {variable} to your key", field="api_key")

@@ -65,7 +65,8 @@ class Roles:
     :param strategist: has ``score(history) -> Mapping[str, float]``.
     :param judge: has ``judge(history) -> JudgeScores`` or a mapping by criterion.
     :param domain: the domain they were made for; None leaves it to the search.
-    :param provenance: what decides their replies, for journals and exports; empty where unknown.
+    :param provenance: what decides their replies, for journals and exports: JSON values by role. A role of your own
+        that it does not name is known by the name of its class.
     :raises ConfigError: for an object without the method its role needs.
     """
 
@@ -83,6 +84,9 @@ class Roles:
                 raise ConfigError(
                     f"the {role} needs an async method {method}(); {getattr(self, role)!r} has none", field=role
                 )
+        found = {name: _known(self.provenance.get(name), getattr(self, name)) for name in ROLE_NAMES}
+        known = {name: each for name, each in found.items() if each is not None}
+        object.__setattr__(self, "provenance", {**self.provenance, **known})
 
     @classmethod
     @checked("model", "models")
@@ -198,6 +202,16 @@ def _ready(model: ChatModel | str, field: str) -> ChatModel:
         wanted = "the name of a model or an object with an async method complete(), such as OpenAIChat"
         raise ConfigError(f"{field} must be {wanted}, not {shown(model)}", field=field)
     return build_stack(model, limits=AdaptiveLimits(_MOST_CALLS)) if isinstance(model, OpenAIChat) else model
+
+
+def _known(said: Any, role: object) -> Any:
+    """What decides the replies of a role; what was found out of the role that it replaced does not count."""
+    found_out = isinstance(said, Mapping) and ("template" in said or said.keys() == {"class"})
+    if said is not None and not found_out:
+        return said
+    of_llm = dict(role.provenance) if isinstance(role, LLMRole) else {}
+    own = {} if type(role).__module__.startswith("mctsdialog.") else {"class": type(role).__qualname__}
+    return of_llm | own or None
 
 
 def _short(role: object) -> str:

@@ -250,7 +250,7 @@ def test_a_name_with_a_slash_is_the_main_servers_own(search, stub_server):
         ("groq/llama-3.3-70b", ("MINE",), "MINE", "https://api.groq.com/openai/v1"),
         ("openrouter/anthropic/claude", (), "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
         ("ollama/qwen3:4b", (), None, "http://localhost:11434/v1"),
-        ("meta-llama/Llama", (), "OPENAI_API_KEY", "https://api.openai.com/v1"),
+        ("llama", (), "OPENAI_API_KEY", "https://api.openai.com/v1"),
     ],
 )
 def test_a_providers_address_and_key(model, given, variable, address, monkeypatch):

@@ -449,8 +449,8 @@ def test_settings_are_checked(options: Any, field: str) -> None:
 
 
 def test_extra_parameters_are_part_of_the_name() -> None:
-    plain, one, two = (OpenAIChat("m", extra=extra) for extra in (None, {"a": 1}, {"a": 2}))
+    plain, one, two = (OpenAIChat("m", api_key="", extra=extra) for extra in (None, {"a": 1}, {"a": 2}))
     assert plain.name == "m"
     assert len({plain.name, one.name, two.name}) == 3
-    assert OpenAIChat("m", extra={"a": 1}, name="mine").name == "mine"
+    assert OpenAIChat("m", api_key="", extra={"a": 1}, name="mine").name == "mine"
     assert json.dumps(one.name)

@@ -23,6 +23,7 @@ from mctsdialog.errors import (
 )
 from mctsdialog.llm._address import (
     OPENAI_URL,
+    origin,
     server_address,
     shown_address,
 )
@@ -42,7 +43,7 @@ from mctsdialog.llm._openai.refusals import refuses_system
 from mctsdialog.llm._openai.replies import UnreadableReplyError, read_body
 from mctsdialog.llm._wire import ResponseFormat, parse_completion
 from mctsdialog.llm.base import ChatRequest, ClosingModel, Completion, Usage, check_request
-from mctsdialog.llm.providers import provider_at
+from mctsdialog.llm.providers import named_provider, provider_at
 
 _MOST_BYTES = 32 * 2**20
 _MOST_TRIES = 16  # of one call, each written otherwise; more than there is to learn
@@ -89,7 +90,8 @@ class OpenAIChat(ClosingModel):
         time-outs (but httpx's default of 5 s), at its own speed: above 32 calls at once httpx slows down. It belongs to
         the event loop that you use it in, and is not closed with the model. None takes aiohttp on asyncio.
     :param transport: an httpx transport in place of the network, for tests.
-    :raises ConfigError: for a value out of range, a malformed address or key.
+    :raises ConfigError: for a value out of range, a malformed address or key; at OpenAI's own address also for a name
+        with a slash, which is another provider's, and where there is no key (``api_key=""`` sends none on purpose).
     :ivar name: the model's name in the cache.
     :ivar identity: what tells it from others in the cache: name and address, or the name that was given.
     :ivar address: the server, as it may be shown.
@@ -128,6 +130,8 @@ class OpenAIChat(ClosingModel):
         self.identity = name or f"{self.name}@{self.address}"
         self._provider = provider_at(url, provider)
         self._credentials = Credentials(url, login, api_key, api_key_env, headers, self._provider.key_header)
+        if origin(url) == origin(OPENAI_URL):
+            self._check_for_openai(has_own_means=bool(headers or http_client or transport) or api_key is not None)
         self._redactor = self._credentials.redactor()
         self._negotiation = Negotiation(
             model, self._provider, self._extra, response_format, headroom=reasoning_headroom
@@ -139,6 +143,20 @@ class OpenAIChat(ClosingModel):
             http_client=http_client,
             transport=transport,
         )
+
+    def _check_for_openai(self, *, has_own_means: bool) -> None:
+        """See that what goes to OpenAI is meant for it, and can be answered there.
+
+        :param has_own_means: whether the caller says how calls are authenticated, or that they are not.
+        """
+        provider, _ = named_provider(self.model)
+        if "/" in self.model:
+            hint = f"chat_model({self.model!r}) calls {provider.name}"
+            raise ConfigError(f"{self.model}: OpenAI has no such model; {hint}", field="model")
+        if not (self.sends_key or has_own_means):
+            variable = self._credentials.variable
+            reason = f"{self.model}: set {variable} to your key, give api_key=, or name another server with base_url="
+            raise ConfigError(reason, field="api_key")
 
     @property
     def response_format(self) -> ResponseFormat:

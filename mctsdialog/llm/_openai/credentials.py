@@ -25,6 +25,7 @@ class Credentials:
     :param variable: an environment variable; None takes OPENAI_API_KEY for OpenAI's own address, and no key for others.
     :param headers: by name.
     :param key_header: the header that carries the key; None for ``Authorization: Bearer``.
+    :ivar variable: the environment variable that the key is taken from, if it is from one.
     :raises ConfigError: for a key or header that cannot be sent.
     """
 
@@ -41,7 +42,7 @@ class Credentials:
             variable = _KEY_VARIABLE
         self._address = shown_address(url)
         self._login = login
-        self._variable = variable if api_key is None else None
+        self.variable = variable if api_key is None else None
         self._key = None if login else checked_key(api_key, variable)
         self._key_header = key_header
         self._headers = _checked(headers)
@@ -86,10 +87,10 @@ class Credentials:
         if self._login:
             return "check the user and password in base_url"
         if self._key is not None:
-            place = "api_key=" if self._variable is None else f"the environment variable {self._variable}"
+            place = "api_key=" if self.variable is None else f"the environment variable {self.variable}"
             return f"check the key: {place}"
-        if self._variable is not None:
-            return f"no key was sent: set the environment variable {self._variable}"
+        if self.variable is not None:
+            return f"no key was sent: set the environment variable {self.variable}"
         return f"no key was sent: give api_key=, or for the commands --api-key-env {self._address}=VARIABLE"
 
 

@@ -6,6 +6,7 @@ takes beyond that is found out at its first calls (:mod:`mctsdialog.llm._openai.
 
 from __future__ import annotations
 
+import difflib
 import pkgutil
 from importlib import import_module
 
@@ -14,7 +15,7 @@ import httpx
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm.providers._provider import Provider, Unknown
 
-__all__ = ["PROVIDERS", "Provider", "discover", "provider_at", "split_provider"]
+__all__ = ["PROVIDERS", "Provider", "discover", "named_provider", "provider_at", "split_provider"]
 
 
 def discover() -> dict[str, Provider]:
@@ -33,6 +34,24 @@ def split_provider(model: str) -> tuple[Provider | None, str]:
     prefix, slash, rest = model.partition("/")
     found = PROVIDERS.get(prefix) if slash and rest else None
     return (None, model) if found is None else (found, rest)
+
+
+def named_provider(model: str) -> tuple[Provider, str]:
+    """The provider of a model for which no address was given, and its name there; OpenAI where none is named.
+
+    OpenAI's own models have no slash in their names, so that a prefix that no provider has is a slip of the pen: key
+    and dialogue must not go to OpenAI for it.
+
+    :raises ConfigError: for such a prefix.
+    """
+    provider, name = split_provider(model)
+    if provider is None and "/" in model:
+        prefix, _, rest = model.partition("/")
+        near = difflib.get_close_matches(prefix.lower(), PROVIDERS, n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}/{rest}?" if near else f"there are {', '.join(PROVIDERS)}."
+        own = "A model at a server of your own needs its address (base_url)."
+        raise ConfigError(f"{model}: there is no provider {prefix!r}; {hint} {own}", field="model")
+    return provider or PROVIDERS["openai"], name
 
 
 def provider_at(url: httpx.URL, name: str | None = None) -> Provider:
