@@ -9,39 +9,43 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-METHODS = {"seeker": "reply", "supporter": "reply", "strategist": "score", "judge": "judge"}
+METHODS = {
+    "seeker": ("reply",),
+    "supporter": ("reply",),
+    "strategist": ("score",),
+    "judge": ("judge", "judge_again"),
+}
 
 
-@dataclass(frozen=True)
 class Before:
-    """A role before whose every call something is awaited."""
+    """A role before whose every call something is awaited; it has the methods that the role has."""
 
-    role: Any
-    method: str
-    first: Callable[[], Awaitable[None]]
+    def __init__(self, role: Any, methods: Sequence[str], first: Callable[[], Awaitable[None]]) -> None:
+        self._role, self._methods, self._first = role, methods, first
+        self.draws_differ = getattr(role, "draws_differ", True)
+        for name in methods:
+            if hasattr(role, name):
+                setattr(self, name, self._after(getattr(role, name)))
 
     def for_scenario(self, scenario):
-        return replace(self, role=self.role.for_scenario(scenario))
+        return Before(self._role.for_scenario(scenario), self._methods, self._first)
 
-    def __getattr__(self, name):
-        if name != self.method:
-            raise AttributeError(name)
-
+    def _after(self, method):
         async def call(*arguments):
-            await self.first()
-            return await getattr(self.role, name)(*arguments)
+            await self._first()
+            return await method(*arguments)
 
         return call
 
 
 def roles_after(roles, first):
     """The roles, ``first`` awaited before every call."""
-    return replace(roles, **{name: Before(getattr(roles, name), method, first) for name, method in METHODS.items()})
+    return replace(roles, **{name: Before(getattr(roles, name), methods, first) for name, methods in METHODS.items()})
 
 
 def medians(samples):

@@ -22,6 +22,7 @@ SMALL = {
     "throughput.py": ["--runs", "1", "--slots", "8", "--latency", "0.005", "--dialogues", "3", "--iterations", "1"],
     "one_tree.py": ["--runs", "1", "--nodes", "20", "--latency", "0.002", "--at-once", "4", "--peers", "none"],
     "calls.py": ["--seeds", "1", "--iterations", "5"],
+    "search_study.py": ["--quick", "--worlds", "World(7)", "strategist at random", "strategist adverse"],
     "parallel_quality.py": ["--seeds", "2", "--iterations", "20", "--calls", "100", "--rounds", "2", "--at-once", "4"],
 }
 
@@ -272,6 +273,40 @@ async def test_ways_of_choosing_keep_to_their_calls_and_find_what_they_say(parts
         for row in rows:  # without noise, the best of the whole dialogues that were judged is taken
             if name.startswith("best of n"):
                 assert row["worth"] == pytest.approx(row["best_found"])
+
+
+@pytest.mark.anyio
+async def test_algorithms_see_a_judge_that_can_be_asked_again_and_every_call_counts(parts):
+    """The roles of the study wrap the world's: what they can do must not get lost."""
+    from mctsdialog.algorithms import CSO
+    from mctsdialog.roles import RejudgingJudge
+    from mctsdialog.worlds import World
+
+    searching = parts("searching")
+    case = searching.Case.of(World(3, rounds=4), 0, 400)
+    assert isinstance(case.roles.judge, RejudgingJudge)
+    assert isinstance(case.roles.bind(case.scenario).judge, RejudgingJudge)
+    assert set(searching.ALGORITHMS) <= set(searching.WAYS)
+    assert CSO.name in searching.ALGORITHMS
+    await searching.by_name(case, "beam")
+    assert 390 < case.calls.used <= 400
+
+
+def test_the_strategists_of_odd_worlds_rate_as_they_are_said_to(parts):
+    study, world = importlib.import_module("search_study"), parts("searching").World(7, bias=0.0)
+    scenario = world.scenario(0)
+    history = world.dialogue(scenario).turns[:5]
+
+    def scores(other):
+        return anyio.run(other.roles().bind(scenario).strategist.score, history)
+
+    plain, adverse = scores(world), scores(study.OddWorld(7, bias=0.0, rule="adverse"))
+    assert adverse == {name: max(0.0, 8.0 - score) for name, score in plain.items()}
+    assert len(set(adverse.values())) > 1
+    drawn = scores(study.OddWorld(7, rule="random"))
+    assert drawn == scores(study.OddWorld(7, rule="random"))
+    assert set(drawn) == set(plain)
+    assert drawn not in (plain, adverse)
 
 
 @pytest.mark.anyio

@@ -26,7 +26,8 @@ scenario's best dialogue, which dynamic programming finds. Every call to a role 
 those that were used. The strategist is biased and noisy, the judge noisy, and the same to all. MCTS has the
 paper's settings (c = 1, H = 4, T = 5). It keeps back calls to have the {judged} paths of highest mean Q judged
 whole and takes the best; "by mean Q" is what the path of highest mean Q would have been, and "best found" the
-best among all whole dialogues that it could choose from.
+best among all whole dialogues that it could choose from. cso, best_of_n, halving, beam and calibrated are the
+package's algorithms by name, each alone with all the calls.
 """
 
 WAY_COLUMNS = {

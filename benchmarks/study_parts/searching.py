@@ -5,6 +5,7 @@ regret is what it lacks of the scenario's best dialogue. All ways of choosing se
 to a role counts.
 """
 
+import math
 import random
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from mctsdialog.worlds import World, strategies_of, true_scores
 
 SCALE = 3.0  # minus the bias of eq. 2
 TEMPERATURE = 5.0  # of the prior, as the search's default
+ALGORITHMS = ("cso", "best_of_n", "halving", "beam", "calibrated")
 JUDGED = 8  # paths of a tree that are judged whole before one is taken
 
 
@@ -195,6 +197,26 @@ async def tree_search(case, start=None, **settings):
     return max([(await judged_worth(case, path), path) for path in paths[:JUDGED]])[1]
 
 
+async def by_name(case, algorithm, start=None, own=None, **settings):
+    """An algorithm of the package, through the public search alone; where it reached no end, the best path is gone on
+    with greedily by calls that do not count.
+
+    :param start: the gold dialogue to seed from; by default the scenario alone.
+    :param own: the algorithm's own settings.
+    """
+    limits = dict.fromkeys(("max_iterations", "min_iterations", "max_ends"), 10**9)
+    config = mctsdialog.SearchConfig(algorithm=algorithm, settings=own or {}, **limits, **settings)
+    tree = await mctsdialog.search(start or case.scenario, case.roles, config, max_calls=case.calls.left)
+    path = tree.best_path()
+    case.notes.update(iterations=tree.iterations, paths=tree.ends, value=path.value if path else None)
+    if path:
+        return list(path.strategies)
+    used, case.calls.most = case.calls.used, math.inf
+    strategies = await completed(case, tree)
+    case.calls.used = used
+    return strategies
+
+
 async def judged_worth(case, strategies):
     """Mean reward of a dialogue as it is judged, every turn. Its replies were said already: they count no call."""
     quiet, players = CheckedRoles(case.world.roles().bind(case.scenario), case.world.domain), case.players
@@ -225,11 +247,11 @@ WAYS = {
     "greedy by prior": greedy,
     "best of n, random": partial(best_of, from_prior=False),
     "best of n, prior": partial(best_of, from_prior=True),
-    "beam": beam,
+    "beam, told the rounds": beam,
     "MCTS": tree_search,
-    "MCTS, c = 3": partial(tree_search, c=3.0),
+    **{name: partial(by_name, algorithm=name) for name in ALGORITHMS},
 }
-"""The paper's settings unless the name says otherwise."""
+"""By hand first, with the paper's settings unless the name says otherwise; then the package's algorithms."""
 
 EFFECTS = {
     "c": (0.0, 0.3, 1.0, 3.0, 10.0),

@@ -111,7 +111,10 @@ class BatchSearch(Algorithm):
     def _advance(self) -> None:
         """Begin the next batch once the one before is committed; steps that no longer apply are left out."""
         while not self._pending and not self._in_progress and not self._finished:
+            size = len(self.tree)
             batch = next(self._batches, None)
+            if len(self.tree) != size:
+                raise TrialError(f"{type(self).__name__}.batches changed the tree; ask for it: Request('open', node)")
             if batch is None:
                 self._finished = True
             else:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog._search import SearchConfig
-from mctsdialog.algorithms import Algorithm, BatchSearch, algorithm_names, get_algorithm, register, uniform
+from mctsdialog.algorithms import Algorithm, BatchSearch, Request, algorithm_names, get_algorithm, register, uniform
 from mctsdialog.corpus import RayExecutor, WorkerModels
 from mctsdialog.dialogue import Scenario, Turn
-from mctsdialog.errors import ConfigError, JournalError, ModelRefusedError, TreeError
+from mctsdialog.errors import ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.tree import EndNode, SpokenNode, Tree, document_to_tree, tree_to_document
 from mctsdialog.worlds import World
 
@@ -159,11 +159,13 @@ async def test_killed_after_any_record_it_resumes(tmp_path, name, parallelism, d
     for kept in range(1, len(lines) + 1, 1 if exact and not refuses else 5):
         path.write_bytes(b"".join(lines[:kept]))
         tree, again = await grow(kept)
-        assert len(again) <= len(asked)
+        written = path.read_bytes().splitlines(keepends=True)
+        assert written[:kept] == lines[:kept]
+        assert sum(call.startswith('["supporter"') for call in again) <= len(written) - kept, "nothing is said twice"
         assert tree.iterations == whole.iterations or tree.stop_reason == "complete"
         if exact:
             assert document(tree) == document(whole)
-            assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept]
+            assert len(again) <= len(asked)
         if kept == len(lines):
             assert not again
             assert document(tree) == document(whole)
@@ -353,6 +355,19 @@ async def test_a_ray_worker_searches_by_an_algorithm_of_ones_own(own, tmp_path, 
             mctsdialog.load_tree(tmp_path / where / "trees" / f"{start.id}.json") for where in ("ray", "here")
         )
         assert tree_to_document(one) == tree_to_document(other)
+
+
+async def test_batches_that_change_the_tree_themselves_are_an_error():
+    class Meddler(BatchSearch):
+        name = "meddler"
+
+        def batches(self):
+            self.expand(0, {})
+            yield [Request("turn", 1)]
+
+    meddler = Meddler(Tree(Scenario(), WORLD.domain, (Turn("seeker", "Hello."),)), SearchConfig())
+    with pytest.raises(TrialError, match="changed the tree"):
+        meddler.ask()
 
 
 async def test_what_an_algorithm_promises_is_checked_of_its_trees(own):
