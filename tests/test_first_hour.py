@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import cso_train
 import mctsdialog as m
+from cso_train import methods
 from cso_train.evaluation import preference_bias
 from mctsdialog.cli.keys import Servers
 from mctsdialog.errors import (
@@ -141,7 +143,7 @@ def test_a_role_that_replaces_an_llms_is_not_taken_for_it():
 
 
 TREE = m.run(m.search(WORLD.scenario(0), WORLD.roles(), CONFIG))
-DATA = m.PreferenceDataset.from_trees([TREE], m.preferences.PreferenceConfig(theta=-2.9, min_visits=0))
+DATA = m.PreferenceDataset.from_trees([TREE], m.preferences.PreferenceConfig(theta=-1.6, min_visits=0))
 MODEL = m.ScriptedModel(lambda request: "Hello.")
 MESSAGES = [
     {"role": "system", "content": "Be kind."},
@@ -268,6 +270,11 @@ class Sync:
         return m.JudgeScores(1, 1, 1, 1)
 
 
+class Undecorated(methods.DPO):
+    name: ClassVar[str] = "undecorated"
+    extra: float = 1.0
+
+
 ROLES = WORLD.roles()
 
 
@@ -305,6 +312,9 @@ ROLES = WORLD.roles()
         (lambda: replace(ROLES, judge=MODEL), "from_model(model, models={'judge': other})"),
         (lambda: m.Roles.from_model(MODEL, judge=MODEL), "another model for the judge is models={'judge': model}"),
         (lambda: search(roles=replace(ROLES, judge=Sync())), "judge() is not async; write: async def judge"),
+        (lambda: search(start=m.sample_dialogues()[0]), "a world knows its own scenarios, world.scenario(0)"),
+        (lambda: methods.register(dict), "a training method is a subclass of Method with a name, not <class 'dict'>"),
+        (lambda: methods.register(Undecorated), "Undecorated: put @dataclass(frozen=True) above it"),
         (lambda: m.preferences.load_preferences("nope"), "nope: no such folder; write_dataset() makes one"),
         (m.Domain, "(and 5 more faults: strategies, seeker, supporter, rubric, weights)"),
     ],
