@@ -1,37 +1,36 @@
-"""Rows in a model's own chat template: does it keep every role, and does every row fit the context.
+"""Conversations as a model's chat template writes them: the text and tokens of training, evaluation and serving.
 
-Nothing here tokenises for training; it makes rows that the trainers' own tokenisation takes whole.
+There is one way from messages to tokens, and all of them take it: a reply is trained on in the very context in which
+the model is asked for one, and up to the token that ends a reply, where generation stops.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
-from cso_train._data import Row, TrainingData
+from cso_train._template import THOUGHT, UNCLOSED, closing_thought, merging_system, opening_user, with_settings
 from cso_train.errors import TrainDataError
 
 Messages: TypeAlias = list[dict[str, str]]
 SystemMode: TypeAlias = Literal["native", "merged"]
 """How the system prompt reaches the model: as its own message, or at the head of the first user message."""
 
-OPENING = "(The conversation begins.)"
-"""What the user says where the supporter speaks first and the template wants the user to."""
-
 
 class Tokenizer(Protocol):
     """The part of a transformers tokenizer that is used here."""
 
     chat_template: Any
+    eos_token_id: int | None
+    added_tokens_decoder: dict[int, Any]
 
-    def apply_chat_template(self, conversation: Messages, **options: Any) -> Any:
-        """The conversation as text or as token ids."""
+    def get_chat_template(self) -> str:
+        """The template in use."""
         ...
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Tokens as text."""
+    def apply_chat_template(self, conversation: Messages, **options: Any) -> Any:
+        """The conversation as text."""
         ...
 
     def encode(self, text: str, **options: Any) -> list[int]:
@@ -46,136 +45,177 @@ _PROBE: Messages = [
     {"role": "user", "content": "probe-four"},
     {"role": "assistant", "content": "probe-five"},
 ]
+_HERE = "probe-here"
 
 
 @dataclass(frozen=True)
 class ChatFormat:
     """How conversations are put before a model.
 
-    :param tokenizer: the model's tokenizer, with its official chat template.
+    :param tokenizer: the model's tokenizer; its chat template is the official one with what a run needs written in.
     :param system: "native", or "merged" for a template without a system role (Gemma 2).
-    :param user_first: whether a conversation that the supporter opens needs a user message before it.
+    :param end: tokens that a template without an end of its own gets after a reply: the end of sequence, or none.
+    :param after_end: tokens that the template writes behind the one that ends a reply.
+    :param stops: the token that ends a reply, for generation; none where the template has no such token.
     """
 
     tokenizer: Tokenizer
-    system: SystemMode
-    user_first: bool
+    system: SystemMode = "native"
+    end: tuple[int, ...] = ()
+    after_end: int = 0
+    stops: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> ChatFormat:
-        """Find out what the tokenizer's template can do.
+    def of(cls, tokenizer: Any, settings: Mapping[str, Any] | None = None) -> ChatFormat:
+        """Find out what the tokenizer's template can do, and have it do what a run needs.
 
-        :raises TrainDataError: for a tokenizer without a template, or one whose template drops what a role says.
+        :param settings: ``chat_template_kwargs``; thinking is off where the template has it and nothing is said.
+        :raises TrainDataError: for a tokenizer without a template, one whose template drops what a role says, and a
+            setting that the template does not use.
         """
         if not getattr(tokenizer, "chat_template", None):
             raise TrainDataError("the model's tokenizer has no chat template; use an instruction-tuned model")
+        tokenizer.chat_template = with_settings(tokenizer.get_chat_template(), settings)
         missing = _dropped(tokenizer, _PROBE)
         system: SystemMode = "native"
         if missing is None or missing == ["system"]:
             system = "merged"
-            missing = _dropped(tokenizer, _merged(_PROBE))
+            tokenizer.chat_template = merging_system(tokenizer.chat_template)
+            missing = _dropped(tokenizer, _PROBE)
         if missing is None or missing:
             lost = "any conversation" if missing is None else " and ".join(missing)
             raise TrainDataError(f"the model's chat template drops {lost}; use a model with a whole one")
-        opened = [_PROBE[0], _PROBE[2], _PROBE[3], _PROBE[4]]
-        user_first = bool(_dropped(tokenizer, _merged(opened) if system == "merged" else opened) is None)
-        return cls(tokenizer, system, user_first)
+        if _dropped(tokenizer, [_PROBE[0], *_PROBE[2:]]) is None:
+            tokenizer.chat_template = opening_user(tokenizer.chat_template)
+        if UNCLOSED.search(cls(tokenizer).opened(_PROBE[:-1])):
+            tokenizer.chat_template = closing_thought(tokenizer.chat_template)
+        return cls(tokenizer, system)._with_end()
 
-    def messages(self, messages: Messages) -> Messages:
-        """The messages as the template takes them."""
-        turns = [message for message in messages if message["role"] != "system"]
-        if self.user_first and turns and turns[0]["role"] == "assistant":
-            head = messages[: len(messages) - len(turns)]
-            messages = [*head, {"role": "user", "content": OPENING}, *turns]
-        return _merged(messages) if self.system == "merged" else list(messages)
+    def _with_end(self) -> ChatFormat:
+        """The same, with what stands after a reply."""
+        text = self._text(_PROBE)
+        closing = self._encoded(text[text.rindex(_PROBE[-1]["content"]) + len(_PROBE[-1]["content"]) :])
+        marks = [place for place, token in enumerate(closing) if token in self.tokenizer.added_tokens_decoder]
+        if marks:
+            return replace(self, after_end=len(closing) - marks[0] - 1, stops=(closing[marks[0]],))
+        eos = self.tokenizer.eos_token_id
+        return self if eos is None else replace(self, end=(eos,))
+
+    def check_trainable(self) -> None:
+        """See that a reply stands in the template where the model is asked for it.
+
+        :raises TrainDataError: where it does not, so that the model would be trained on another context than it gets.
+        """
+        self.continued(_PROBE[:-1], _PROBE[-1])
+
+    def opened(self, prompt: Messages) -> str:
+        """The prompt up to where the model's reply begins, as the model gets it."""
+        return self._text(prompt, add_generation_prompt=True)
+
+    def continued(self, prompt: Messages, reply: Mapping[str, str], opened: str | None = None) -> tuple[str, str]:
+        """The prompt as the model gets it, and the reply with what the template writes around it.
+
+        :param opened: of the prompt, where it is known.
+        :raises TrainDataError: for a template that writes the reply elsewhere.
+        """
+        opened, whole = opened or self.opened(prompt), self._text([*prompt, dict(reply)])
+        for begin in (opened, THOUGHT.sub("", opened)):  # a template may leave thoughts out of what was said
+            if whole.startswith(begin):
+                return opened, whole[len(begin) :]
+        bare = self._text(prompt)
+        asked = opened.removeprefix(bare) if opened.startswith(bare) else ""
+        for mark in (asked, THOUGHT.sub("", asked)):  # a template may write the turns before otherwise by then
+            if mark and mark in whole:
+                return opened, whole[whole.rindex(mark) + len(mark) :]
+        message = "the model's chat template does not write a reply where it asks for one, so that training would be"
+        raise TrainDataError(f"{message} on another context than the model gets; use another model")
+
+    def begun(self, prompt: Messages, beginning: str) -> str:
+        """The prompt and the beginning of a reply, as they stand before the rest of the reply in training."""
+        opened, said = self.continued(prompt, {"role": "assistant", "content": beginning + _HERE})
+        return opened + said[: said.rindex(_HERE)]
+
+    def prompt_tokens(self, prompt: Messages) -> list[int]:
+        """The prompt as the model gets it."""
+        return self._encoded(self.opened(prompt))
+
+    def turn_tokens(self, prompt: Messages, reply: Mapping[str, str]) -> tuple[list[int], list[int]]:
+        """The tokens of a prompt, and those of a reply up to the one that ends it.
+
+        :raises TrainDataError: as :meth:`continued`.
+        """
+        opened = self.opened(prompt)
+        before = self._encoded(opened)
+        return before, self._reply_tokens(prompt, reply, opened, before)
+
+    def _reply_tokens(self, prompt: Messages, reply: Mapping[str, str], opened: str, before: list[int]) -> list[int]:
+        _, said = self.continued(prompt, reply, opened)
+        whole = self._encoded(opened + said)
+        completion = whole[len(before) :] if whole[: len(before)] == before else self._encoded(said)
+        return [*completion[: len(completion) - self.after_end], *self.end]
+
+    def row_tokens(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as tokens: ``prompt_ids`` and the ids of each of its replies, or those of a dialogue.
+
+        :raises TrainDataError: as :meth:`continued`, and for a dialogue as :meth:`dialogue_tokens`.
+        """
+        if "messages" in row:
+            return self.dialogue_tokens(row["messages"])
+        prompt, opened = row["prompt"], self.opened(row["prompt"])
+        before = self._encoded(opened)
+        sides = [side for side in ("chosen", "rejected", "completion") if side in row]
+        return {
+            "prompt_ids": before,
+            **{f"{side}_ids": self._reply_tokens(prompt, row[side][0], opened, before) for side in sides},
+        }
+
+    def dialogue_tokens(self, messages: Messages) -> dict[str, list[int]]:
+        """A dialogue's tokens, and which of them the supporter says (1) and which not (0).
+
+        :raises TrainDataError: for a template that writes a turn otherwise once another follows it.
+        """
+        turns = [
+            self.turn_tokens(messages[:place], message)
+            for place, message in enumerate(messages)
+            if message["role"] == "assistant"
+        ]
+        ids, mask = [*turns[-1][0], *turns[-1][1]], list[int]()
+        for before, said in turns:
+            if ids[: len(before) + len(said)] != [*before, *said]:
+                raise TrainDataError("the chat template writes a turn otherwise once another follows it")
+            mask += [0] * (len(before) - len(mask)) + [1] * len(said)
+        return {"input_ids": ids, "assistant_masks": mask}
+
+    def keeps_turns(self, messages: Messages) -> bool:
+        """Whether a dialogue can be trained on whole: no turn is written otherwise once another follows it."""
+        try:
+            self.dialogue_tokens(messages)
+        except TrainDataError:
+            return False
+        return True
+
+    def words(self, message: Mapping[str, str]) -> int:
+        """Tokens of what a message says, without those of the template."""
+        return len(self._encoded(message["content"]))
 
     def length(self, messages: Messages, *, reply_follows: bool = False) -> int:
         """Tokens of the messages in the template."""
-        return len(self._ids(messages, add_generation_prompt=reply_follows))
+        return len(self._encoded(self._text(messages, add_generation_prompt=reply_follows)))
 
     def shortened(self, prompt: Messages, most: int) -> Messages:
         """A prompt of at most ``most`` tokens: its oldest turns go, never the system prompt or the last turn."""
-        while self.length(self.messages(prompt), reply_follows=True) > most:
-            shorter = _without_oldest(prompt)
+        while self.length(prompt, reply_follows=True) > most:
+            shorter = without_oldest(prompt)
             if shorter is None:
                 return prompt
             prompt = shorter
         return prompt
 
-    def fit(self, data: TrainingData, max_length: int, max_completion: int) -> TrainingData:
-        """Rows that fit the context: long replies are cut at their end, long prompts from their oldest turns.
+    def _text(self, messages: Messages, **options: Any) -> str:
+        return cast(str, self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
 
-        The system prompt and the seeker's last turn are never cut. What was cut is counted in the warnings.
-
-        :param max_length: tokens of prompt and reply together.
-        :param max_completion: tokens of a reply.
-        :raises TrainDataError: where no row fits.
-        """
-        counts: Counter[str] = Counter(data.warnings)
-        fitted = [self._fit(row, max_length, max_completion, counts) for row in data.rows]
-        rows = tuple(row for row in fitted if row is not None)
-        if not rows:
-            message = f"no row fits a context of {max_length} tokens with the system prompt; raise max_length"
-            raise TrainDataError(message, field="max_length")
-        return replace(data, rows=rows, warnings=dict(counts))
-
-    def _fit(self, row: Row, max_length: int, max_completion: int, counts: Counter[str]) -> Row | None:
-        if "messages" in row:
-            return self._fit_dialogue(row["messages"], max_length, counts)
-        row = dict(row)
-        sides = [key for key in ("chosen", "rejected", "completion") if key in row]
-        for key in sides:
-            row[key], cut = self._cut_reply(row[key], max_completion)
-            counts["replies cut to the longest completion"] += cut
-        prompt: Messages = row["prompt"]
-        while max(self.length(self.messages([*prompt, *row[key]])) for key in sides) > max_length:
-            shorter = _without_oldest(prompt)
-            if shorter is None:
-                counts["rows left out that do not fit the context"] += 1
-                return None
-            prompt = shorter
-        counts["prompts cut from their oldest turns"] += prompt is not row["prompt"]
-        row["prompt"] = self.messages(prompt)
-        return row
-
-    def _fit_dialogue(self, messages: Messages, max_length: int, counts: Counter[str]) -> Row | None:
-        kept = messages
-        while self.length(self.messages(kept)) > max_length:
-            shorter = _without_newest(kept)
-            if shorter is None:
-                counts["rows left out that do not fit the context"] += 1
-                return None
-            kept = shorter
-        counts["dialogues cut at their end"] += kept is not messages
-        return {"messages": self.messages(kept)}
-
-    def dialogue_tokens(self, messages: Messages) -> dict[str, list[int]]:
-        """A dialogue's tokens, and which of them the supporter says (1) and which not (0).
-
-        A turn's tokens are those that the template adds to what stood before it, the mark that the assistant speaks
-        left out and the end of the turn counted in.
-
-        :raises TrainDataError: for a template that writes a turn otherwise once another follows it.
-        """
-        ids, mask = self._ids(messages), list[int]()
-        for index, message in enumerate(messages):
-            if message["role"] == "assistant":
-                before = self._ids(messages[:index], add_generation_prompt=True)
-                after = self._ids(messages[: index + 1])
-                if ids[: len(after)] != after or after[: len(before)] != before:
-                    raise TrainDataError("the chat template rewrites earlier turns, so that sft cannot tell them apart")
-                mask += [0] * (len(before) - len(mask)) + [1] * (len(after) - len(before))
-        return {"input_ids": ids, "assistant_masks": mask + [0] * (len(ids) - len(mask))}
-
-    def _ids(self, messages: Messages, **options: Any) -> list[int]:
-        found = self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)
-        return list(found["input_ids"])
-
-    def _cut_reply(self, reply: Messages, most: int) -> tuple[Messages, bool]:
-        tokens = self.tokenizer.encode(reply[0]["content"], add_special_tokens=False)
-        if len(tokens) <= most:
-            return reply, False
-        return [{"role": "assistant", "content": self.tokenizer.decode(tokens[:most])}], True
+    def _encoded(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
 
 def _dropped(tokenizer: Tokenizer, messages: Messages) -> list[str] | None:
@@ -188,17 +228,7 @@ def _dropped(tokenizer: Tokenizer, messages: Messages) -> list[str] | None:
     return sorted(set(lost))
 
 
-def _merged(messages: Messages) -> Messages:
-    """The system prompt at the head of the first user message."""
-    if not messages or messages[0]["role"] != "system":
-        return list(messages)
-    system, rest = messages[0]["content"], messages[1:]
-    if rest and rest[0]["role"] == "user":
-        return [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
-    return [{"role": "user", "content": system}, *rest]
-
-
-def _without_oldest(prompt: Messages) -> Messages | None:
+def without_oldest(prompt: Messages) -> Messages | None:
     """Without the oldest exchange; None where only the system prompt and the last turn are left."""
     start = int(prompt[0]["role"] == "system")
     turns = prompt[start:]
@@ -206,9 +236,3 @@ def _without_oldest(prompt: Messages) -> Messages | None:
         return None
     drop = 2 if turns[0]["role"] == "user" and len(turns) > 2 else 1
     return [*prompt[:start], *turns[drop:]]
-
-
-def _without_newest(messages: Messages) -> Messages | None:
-    """Without the last exchange; None where only one is left. It still ends with the assistant."""
-    replies = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-    return messages[: replies[-2] + 1] if len(replies) > 1 else None

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
+from cso_train._forms import SIDES, Place, Row, checked_prompt, checked_row, converted, kind_of, plain, replies
 from cso_train.errors import TrainDataError
 from cso_train.methods import Kind
 from mctsdialog import Domain, PreferenceDataset, get_domain
 from mctsdialog._arguments import checked
+from mctsdialog.files import parse_json, read_input
 from mctsdialog.preferences import (
     FORMATS,
     PreferenceConfig,
@@ -24,10 +25,21 @@ from mctsdialog.preferences import (
     parse_reply,
     read_rows,
     read_trees,
-    system_prompt,
 )
 
-Row: TypeAlias = dict[str, Any]
+__all__ = [
+    "SIDES",
+    "Row",
+    "TrainingData",
+    "checked_prompt",
+    "leaks",
+    "load_data",
+    "row_key",
+    "seed_of",
+    "trained_seeds",
+]
+
+_ABOUT = ("values", "seed", "copy")  # what is known of a row, beside its conversation
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,9 @@ class TrainingData:
     """Rows for a method, and what is known of them.
 
     :param kind: what the rows are.
-    :param rows: ``prompt``/``chosen``/``rejected``, ``prompt``/``completion``/``label``, or ``messages``: lists of
-        ``{"role", "content"}``. Pairs have ``values``, those of their two replies, where the data says them.
+    :param rows: ``prompt``/``chosen``/``rejected``, ``prompt``/``completion``/``label``, ``messages``, or
+        ``prompt``/``completion``: lists of ``{"role", "content"}``. Pairs have ``values``, those of their two replies,
+        where the data says them; ``seed`` names the seed dialogue.
     :param strategies: names of the domain's strategies; empty where the source does not say.
     :param warnings: what was found and left out or left alone, with counts.
     """
@@ -51,7 +64,7 @@ class TrainingData:
         """SHA-256 over the conversations, for the manifest."""
         sha = hashlib.sha256()
         for row in self.rows:
-            sha.update(_key(row).encode() + b"\n")
+            sha.update(json.dumps(_conversation(row), sort_keys=True).encode() + b"\n")
         return sha.hexdigest()
 
     def split(self, fraction: float, seed: int) -> tuple[TrainingData, TrainingData]:
@@ -60,11 +73,11 @@ class TrainingData:
         :param fraction: of the seed dialogues for evaluation, in (0, 1).
         :raises TrainDataError: where there are fewer than two seed dialogues.
         """
-        seeds = sorted({seed_of(row) for row in self.rows}, key=lambda each: _rank(seed, each))
+        seeds = sorted(set(map(_seed, self.rows)), key=lambda each: _rank(seed, each))
         if len(seeds) < 2:
             raise TrainDataError(f"{len(seeds)} seed dialogue cannot be split for evaluation; set eval_fraction to 0")
         held = set(seeds[: max(1, min(len(seeds) - 1, round(fraction * len(seeds))))])
-        parts = [tuple(row for row in self.rows if (seed_of(row) in held) is out) for out in (False, True)]
+        parts = [tuple(row for row in self.rows if (_seed(row) in held) is out) for out in (False, True)]
         return self._with(parts[0]), TrainingData(self.kind, parts[1], self.strategies)
 
     def shuffled(self, seed: int) -> TrainingData:
@@ -77,20 +90,31 @@ class TrainingData:
         return TrainingData(self.kind, rows, self.strategies, self.warnings)
 
 
+_TELLING = 40  # characters; a shorter opening ("Hi", "Hello, I need help") is that of many dialogues
+
+
 def seed_of(row: Row) -> str:
-    """What tells the row's seed dialogue from others: how the conversation begins, up to the seeker's first turn."""
-    messages = row.get("prompt") or row["messages"]
-    opening = []
-    for message in messages:
-        if message["role"] != "system":
-            opening.append(message["content"])
-        if message["role"] == "user":
-            break
+    """What tells the row's seed dialogue from others: how the conversation begins, up to the seeker's first turn.
+
+    An opening of at most 40 characters tells nothing; the supporter's first reply is then a part of it: that of the
+    conversation, or the reply that the row is about (the chosen one of a pair).
+    """
+    messages = [message for message in row.get("prompt") or row["messages"] if message["role"] != "system"]
+    first = next((place for place, each in enumerate(messages) if each["role"] == "user"), len(messages) - 1)
+    opening = [each["content"].strip() for each in messages[: first + 1]]
+    if sum(map(len, opening)) <= _TELLING:
+        said = messages[first + 1 : first + 2] or [row[side][0] for side in SIDES if side in row]
+        opening += [each["content"].strip() for each in said[:1]]
     return json.dumps(opening)
 
 
+def _seed(row: Row) -> str:
+    """The row's seed dialogue as the reader found it."""
+    return str(row["seed"]) if "seed" in row else seed_of(row)
+
+
 def leaks(train: TrainingData, test: TrainingData) -> int:
-    """How many rows of ``test`` begin as a row of ``train`` does."""
+    """How many rows of ``test`` begin as a row of ``train`` does. Rows whose prompts were cut begin as no other."""
     seeds = {seed_of(row) for row in train.rows}
     return sum(seed_of(row) in seeds for row in test.rows)
 
@@ -105,7 +129,8 @@ def trained_seeds(path: str | Path) -> frozenset[str]:
     kind: Kind = "sft"
     if not source.is_dir() and not _is_tree_source(source):
         kind = _kind_of_file(source)
-    return frozenset(seed_of(row) for row in load_data([source], kind).rows)
+    rows = load_data([source], kind).rows  # of a tree, the first valid path says it: the gold one, where it is valid
+    return frozenset(_seed(row) for row in rows if row.get("label", True))  # a rejected reply begins no dialogue
 
 
 def _kind_of_file(path: Path) -> Kind:
@@ -113,7 +138,7 @@ def _kind_of_file(path: Path) -> Kind:
     first = next(iter(read_rows(path)), None)
     if not isinstance(first, dict) or first.get("schema") == "mctsdialog.tree_record":
         return "sft"
-    found = _kind_of(first, _Place(str(path), "line 1"))
+    found = kind_of(plain(first), Place(str(path), "line 1"))
     return "preference" if found == "research" else cast("Kind", found)
 
 
@@ -128,8 +153,8 @@ def load_data(
 ) -> TrainingData:
     """Rows for training from whatever the paths hold.
 
-    :param paths: one, or several: a dataset's folder, files of rows (JSON lines or Parquet) in any form, or tree files
-        and folders.
+    :param paths: one, or several: a dataset's folder, files of rows (JSON lines, a JSON list, or Parquet) in any form,
+        or tree files and folders.
     :param kind: what the method trains on. Pairs serve as unpaired rows, split in two; tree records serve as all.
     :param preferences: how pairs are extracted from trees.
     :param domain: whose strategies count for rows that do not say; ESC by default.
@@ -144,15 +169,65 @@ def load_data(
     trees = [path for path in sources if _is_tree_source(path)]
     if trees:
         config = preferences or PreferenceConfig()
-        reader.add_dataset(read_trees(trees, config))
+        reader.add_dataset(read_trees(trees, config), "trees")
     for path in sources:
         if path not in trees:
             reader.add_path(path, split)
     return reader.data(paths)
 
 
+def data_paths(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The data sets that a setting names: a list, or a text with commas that is no path by itself."""
+    if isinstance(given, tuple):
+        return given
+    return (given,) if "," not in given or Path(given).exists() else tuple(each.strip() for each in given.split(","))
+
+
+def load_sets(paths: Sequence[str], kind: Kind, weights: Sequence[float] | None = None, seed: int = 0) -> TrainingData:
+    """The rows of several data sets, each as often as its weight says.
+
+    A row that stands in two of them is of the first. A weight of 2.5 takes each row twice and draws half of them once
+    more.
+
+    :param weights: one for each path, 0 or more; None takes every row once.
+    :param seed: of the draws.
+    :raises TrainDataError: as :func:`load_data`, and for another number of weights.
+    """
+    if weights is None:
+        return load_data(paths, kind)
+    if len(weights) != len(paths):
+        raise TrainDataError(f"{len(weights)} weights for {len(paths)} data sets", field="data_weights")
+    generator, seen = random.Random(seed), set[str]()  # noqa: S311  # no secret
+    rows, counts = list[Row](), Counter[str]()
+    strategies: tuple[str, ...] = ()
+    for path, weight in zip(paths, weights, strict=True):
+        data = load_data([path], kind)
+        counts.update(data.warnings)
+        strategies = strategies or data.strategies
+        own = [row for row in data.rows if row_key(row) not in seen]
+        seen.update(map(row_key, own))
+        counts["rows left out that an earlier data set has"] += len(data.rows) - len(own)
+        drawn = generator.sample(range(len(own)), round((weight - int(weight)) * len(own)))
+        for copy in range(int(weight) + 1):
+            chosen = range(len(own)) if copy < int(weight) else sorted(drawn)
+            rows += [{**own[place], "copy": copy} for place in chosen]
+    return TrainingData(kind, tuple(rows), strategies, dict(counts))
+
+
 def _is_tree_source(path: Path) -> bool:
-    return path.suffix == ".json" or (path.is_dir() and not (path / "dataset.json").is_file())
+    """Whether a path holds trees; the content of a ``.json`` file says so, for rows are kept in such files too."""
+    if path.is_dir():
+        return not (path / "dataset.json").is_file()
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    try:
+        content = parse_json(read_input(path), checked=False)
+    except (OSError, ValueError):
+        return False
+    rows = {"prompt", "messages", "conversations", "instruction", *SIDES}
+    return isinstance(content, dict) and not (
+        rows & content.keys() or content.get("schema") == "mctsdialog.tree_record"
+    )
 
 
 class _Reader:
@@ -161,6 +236,7 @@ class _Reader:
         self._domain = domain
         self._rows: list[Row] = []
         self._seen: set[str] = set()
+        self._same = _Groups()
         self._strategies: tuple[str, ...] = domain.strategies.names
         self._warnings: Counter[str] = Counter()
 
@@ -170,13 +246,14 @@ class _Reader:
             found = "; ".join(f"{count} {what}" for what, count in self._warnings.items())
             message = f"{shown}: there are no {self._kind} rows to train on" + (f" ({found})" if found else "")
             raise TrainDataError(message)
-        return TrainingData(self._kind, tuple(self._rows), self._strategies, dict(self._warnings))
+        rows = tuple({**row, "seed": str(self._same.first(seed_of(row)))} for row in self._rows)
+        return TrainingData(self._kind, rows, self._strategies, dict(self._warnings))
 
-    def add_dataset(self, dataset: PreferenceDataset) -> None:
+    def add_dataset(self, dataset: PreferenceDataset, source: str) -> None:
         """Rows of records."""
         self._domain, self._strategies = dataset.domain, dataset.domain.strategies.names
         for number, row in enumerate(FORMATS[self._kind].rows(dataset), start=1):
-            self._add(row, _Place("trees", f"row {number}"))
+            self._add(row, Place(source, f"row {number}"))
 
     def add_path(self, path: Path, split: str) -> None:
         """Rows of a dataset's folder or of a file."""
@@ -185,175 +262,94 @@ class _Reader:
             if split not in splits:
                 message = f"has no split {split!r}; there are {', '.join(splits)}"
                 raise TrainDataError(message, file=path, field="split")
-            self.add_dataset(splits[split])
+            self.add_dataset(splits[split], str(path))
             return
         records: list[TreeRecord] = []
         for number, row in enumerate(read_rows(path), start=1):
-            place = _Place(str(path), f"line {number}")
+            place = Place(str(path), f"line {number}")
             if not isinstance(row, dict):
                 raise place.error(f"must be an object, not {type(row).__name__}")
             if row.get("schema") == "mctsdialog.tree_record":
                 records.append(TreeRecord.from_dict(row, file=str(path), item=place.item))
                 continue
-            for each in self._converted(row, place):
+            for each in converted(row, self._kind, self._domain, place):
                 self._add(each, place)
         if records:
-            self.add_dataset(PreferenceDataset(tuple(records), self._domain, PreferenceConfig()))
+            self.add_dataset(PreferenceDataset(tuple(records), self._domain, PreferenceConfig()), str(path))
             self._strategies = records[0].strategies
 
-    def _converted(self, row: Row, place: _Place) -> Iterator[Row]:
-        """The row as rows of the kind that is wanted."""
-        found = _kind_of(row, place)
-        if found == "research":
-            row, found = _from_research(row, self._domain, place), "preference"
-        if found == self._kind:
-            yield row
-        elif (found, self._kind) == ("preference", "unpaired"):
-            for side, label in (("chosen", True), ("rejected", False)):
-                yield {"prompt": row["prompt"], "completion": row[side], "label": label}
-        else:
-            raise place.error(f"is a row of kind {found}, which does not serve for {self._kind} training")
-
-    def _add(self, row: Row, place: _Place) -> None:
-        clean = _CHECKS[self._kind](row, place)
-        key = _key(clean)
-        if key in self._seen:
-            self._warnings["exact duplicates left out"] += 1
-        elif self._kind == "preference" and clean["chosen"] == clean["rejected"]:
+    def _add(self, row: Row, place: Place) -> None:
+        clean = checked_row(row, self._kind, place)
+        about = row.get("provenance")
+        if isinstance(about, dict) and isinstance(about.get("tree"), str):  # all rows of a tree are of one dialogue
+            self._same.join(seed_of(clean), (place.file, about["tree"]))
+        key, twin = row_key(clean), row_key(_twin(clean))
+        if self._kind == "preference" and key == twin:
             self._warnings["pairs left out whose chosen reply is the rejected one"] += 1
+        elif key in self._seen:
+            self._warnings["exact duplicates left out"] += 1
+        elif twin in self._seen:
+            self._warnings[_CONTRADICTIONS[self._kind]] += 1
         else:
             self._seen.add(key)
             self._rows.append(clean)
             self._count_strategies(clean)
 
     def _count_strategies(self, row: Row) -> None:
-        replies = [row[key][0] for key in ("chosen", "rejected", "completion") if key in row]
-        replies += [message for message in row.get("messages", ()) if message["role"] == "assistant"]
-        for reply in replies:
+        for reply in replies(row):
             if parse_reply(reply["content"], self._domain.strategies)[0] is None:
                 self._warnings["replies without a strategy of the domain"] += 1
 
 
-@dataclass(frozen=True)
-class _Place:
-    file: str
-    item: str
-
-    def error(self, message: str, field: str | None = None) -> TrainDataError:
-        return TrainDataError(message, file=self.file, item=self.item, field=field)
-
-
-def _kind_of(row: Row, place: _Place) -> str:
-    if {"prompt", "chosen", "rejected"} <= row.keys():
-        return "preference"
-    if {"prompt", "completion", "label"} <= row.keys():
-        return "unpaired"
-    if {"messages", "chosen", "reject"} <= row.keys():
-        return "research"
-    if "messages" in row:
-        return "sft"
-    keys = ", ".join(map(repr, list(row)[:8])) or "none"
-    wanted = "prompt/chosen/rejected, prompt/completion/label, messages, or messages/chosen/reject"
-    raise place.error(f"is of no known form: it has the keys {keys}; a row has {wanted}")
-
-
-def _from_research(row: Row, domain: Domain, place: _Place) -> Row:
-    messages = _messages(row["messages"], place, "messages")
-    if not messages or messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": system_prompt(domain)}, *messages]
-    sides = {}
-    for key, name in (("chosen", "chosen"), ("reject", "rejected")):
-        text = row[key]
-        if not isinstance(text, str) or not text.strip():
-            raise place.error("must be a text that is not empty", key)
-        sides[name] = [{"role": "assistant", "content": text}]
-    return {"prompt": messages, **sides}
-
-
-def _messages(value: object, place: _Place, name: str) -> list[dict[str, str]]:
-    if not isinstance(value, list):
-        raise place.error(f"must be a list of messages, not {type(value).__name__}", name)
-    return [_message(each, place, f"{name}[{index}]") for index, each in enumerate(value)]
-
-
-def _message(value: object, place: _Place, name: str) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise place.error(f"must be an object with role and content, not {type(value).__name__}", name)
-    role, content = value.get("role"), value.get("content")
-    if role not in ("system", "user", "assistant"):
-        raise place.error(f"must be system, user or assistant, not {role!r:.40}", f"{name}.role")
-    if not isinstance(content, str) or not content.strip():
-        raise place.error("must be a text that is not empty", f"{name}.content")
-    return {"role": role, "content": content}
-
-
-def _checked_turns(messages: list[dict[str, str]], place: _Place, name: str, last: str) -> list[dict[str, str]]:
-    """A system message at the start alone, the sides alternating, ``last`` at the end."""
-    for index, message in enumerate(messages):
-        if message["role"] == "system" and index:
-            raise place.error("a system message may only come first", f"{name}[{index}].role")
-        if index and messages[index - 1]["role"] == message["role"]:
-            raise place.error(f"follows another message of the {message['role']}", f"{name}[{index}].role")
-    if not messages or messages[-1]["role"] != last:
-        raise place.error(f"must end with a message of the {last}", name)
-    return messages
-
-
-def _reply(row: Row, key: str, place: _Place) -> list[dict[str, str]]:
-    messages = _messages(row[key], place, key)
-    if len(messages) != 1 or messages[0]["role"] != "assistant":
-        raise place.error("must be one message of the assistant", key)
-    return messages
-
-
-def _prompt(row: Row, place: _Place) -> list[dict[str, str]]:
-    return _checked_turns(_messages(row["prompt"], place, "prompt"), place, "prompt", "user")
-
-
-def checked_prompt(value: object, file: str | Path, item: str) -> list[dict[str, str]]:
-    """A conversation that ends with the user: messages of role and content, the sides alternating.
-
-    :raises TrainDataError: for anything else, naming file, item and field.
-    """
-    return _prompt({"prompt": value}, _Place(str(file), item))
-
-
-def _check_preference(row: Row, place: _Place) -> Row:
-    sides = {key: _reply(row, key, place) for key in ("chosen", "rejected")}
-    return {"prompt": _prompt(row, place), **sides, **_values(row)}
-
-
-def _values(row: Row) -> Row:
-    """What the search found the two replies to be worth, where the row's provenance says so."""
-    about = row.get("provenance")
-    if not isinstance(about, dict):
-        return {}
-    sides = [about.get(f"{side}_value") for side in ("chosen", "rejected")]
-    found = [float(each) for each in sides if isinstance(each, int | float) and math.isfinite(each)]
-    return {"values": found} if len(found) == len(sides) else {}
-
-
-def _check_unpaired(row: Row, place: _Place) -> Row:
-    if not isinstance(row["label"], bool):
-        raise place.error(f"must be true or false, not {row['label']!r:.40}", "label")
-    return {"prompt": _prompt(row, place), "completion": _reply(row, "completion", place), "label": row["label"]}
-
-
-def _check_sft(row: Row, place: _Place) -> Row:
-    messages = _messages(row["messages"], place, "messages")
-    return {"messages": _checked_turns(messages, place, "messages", "assistant")}
-
-
-_CHECKS: dict[Kind, Callable[[Row, _Place], Row]] = {
-    "preference": _check_preference,
-    "unpaired": _check_unpaired,
-    "sft": _check_sft,
+_CONTRADICTIONS = {
+    "preference": "pairs left out that prefer what an earlier pair rejects to what it chooses",
+    "unpaired": "replies left out that an earlier row labels otherwise",
+    "sft": "",
 }
 
 
-def _key(row: Row) -> str:
-    """What tells a row from others: its messages and label."""
-    return json.dumps({name: value for name, value in row.items() if name != "values"}, sort_keys=True)
+class _Groups:
+    """Names that stand for the same thing."""
+
+    def __init__(self) -> None:
+        self._parents: dict[Hashable, Hashable] = {}
+
+    def first(self, name: Hashable) -> Hashable:
+        """The name that stands for a group."""
+        while (parent := self._parents.get(name, name)) != name:
+            self._parents[name] = self._parents.get(parent, parent)
+            name = parent
+        return name
+
+    def join(self, seed: str, tree: tuple[str, str]) -> None:
+        """Have a seed be of a tree's group, which is named after its first seed."""
+        group, own = self.first(tree), self.first(seed)
+        if group == tree:
+            self._parents[tree] = own
+        elif group != own:
+            self._parents[own] = group
+
+
+def row_key(row: Row) -> str:
+    """What tells a row from others: its messages and label, but for space around a text."""
+
+    def plain_text(value: Any) -> Any:
+        if isinstance(value, list):
+            return [{**each, "content": each["content"].strip()} for each in value]
+        return value
+
+    return json.dumps({name: plain_text(value) for name, value in _conversation(row).items()}, sort_keys=True)
+
+
+def _twin(row: Row) -> Row:
+    """The row that says the opposite; a row that has none is its own twin."""
+    if "chosen" in row:
+        return {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+    return {**row, "label": not row["label"]} if "label" in row else row
+
+
+def _conversation(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in _ABOUT}
 
 
 def _rank(seed: int, key: str) -> bytes:

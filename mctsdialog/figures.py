@@ -6,9 +6,13 @@ matplotlib is imported when a figure is drawn; it is optional.
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNTS_LABEL",
+    "FontWarning",
     "draw_counts",
     "matplotlib_module",
     "new_figure",
@@ -28,8 +33,17 @@ __all__ = [
     "plain",
     "save_figure",
     "strategy_colours",
+    "use_fonts",
     "wrapped",
 ]
+
+_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
+    "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans", "Hiragino Sans GB", "Heiti SC", "Yu Gothic",
+    "Malgun Gothic", "AppleGothic", "Arial Unicode MS", "Droid Sans Fallback", "Leelawadee UI", "Thonburi", "Tahoma",
+    "Nirmala UI", "Kohinoor Devanagari", "Loma", "FreeSans",
+)  # fmt: skip
+"""Fonts of other scripts, as the systems have them."""
 
 
 def __dir__() -> list[str]:
@@ -79,9 +93,68 @@ def save_figure(figure: Figure, folder: str | Path, name: str, **settings: Any) 
     :raises OSError: where the file cannot be written.
     """
     path = inside(folder, name)
-    with atomic_file(path) as file:
+    use_fonts(figure)
+    with atomic_file(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # one FontWarning says it
         figure.savefig(file, format=path.suffix[1:], **settings)
     return path
+
+
+class FontWarning(UserWarning):
+    """No installed font that is known has the letters of a figure; it shows boxes in their place."""
+
+
+def use_fonts(figure: Figure) -> None:
+    """Give the texts of a figure fonts that have their letters, where the usual one has not.
+
+    A :class:`FontWarning` says so where no font is installed that has them.
+    """
+    from matplotlib.text import Text  # noqa: PLC0415
+
+    texts = figure.findobj(Text)
+    letters = frozenset(letter for text in texts for letter in text.get_text() if letter > "\u02ff")
+    if not letters:
+        return
+    families, missing = _families(letters)
+    for text in texts:
+        text.set_fontfamily(list(families))
+    if missing:
+        message = (
+            f"no font was found for {missing[:10]!r}, so figures show boxes; install a font for the language, such as "
+            "Noto Sans (Debian: fonts-noto-core, fonts-noto-cjk)"
+        )
+        warnings.warn(message, FontWarning, stacklevel=3)
+
+
+@lru_cache(maxsize=64)
+def _families(letters: frozenset[str]) -> tuple[tuple[str, ...], str]:
+    """Families that have the letters together, the usual one first, and the letters that none has."""
+    from matplotlib.font_manager import (  # noqa: PLC0415
+        FontProperties,
+        findfont,
+        findSystemFonts,
+        fontManager,
+        get_font,
+    )
+
+    def covered(family: str) -> frozenset[str]:
+        font = get_font(findfont(FontProperties(family=family)))
+        return frozenset(letter for letter in letters if font.get_char_index(ord(letter)))
+
+    usual = FontProperties().get_name()
+    families, missing = [usual], letters - covered(usual)
+    if missing:  # matplotlib knows the fonts of the day when it first ran
+        known = {font.fname for font in fontManager.ttflist}
+        for path in set(findSystemFonts()) - known:
+            with suppress(OSError, RuntimeError):  # no font that it can read
+                fontManager.addfont(path)
+    installed = set(fontManager.get_font_names())
+    noto = sorted(name for name in installed if name.startswith("Noto Sans"))
+    for family in (*filter(installed.__contains__, _FONTS), *noto):
+        if missing and family not in families and (found := missing & covered(family)):
+            families.append(family)
+            missing -= found
+    return tuple(families), "".join(sorted(missing))
 
 
 def plain(text: str) -> str:
@@ -92,7 +165,8 @@ def plain(text: str) -> str:
 
 def wrapped(name: str, width: int = _NAME_WIDTH) -> str:
     """A name for a figure, broken into lines of so many characters."""
-    return plain("\n".join(textwrap.wrap(name, width)) or name)
+    wide = any(east_asian_width(letter) in "WF" for letter in name)  # such a letter is as wide as two
+    return plain("\n".join(textwrap.wrap(name, width // 2 if wide else width)) or name)
 
 
 def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> AxesImage:

@@ -177,13 +177,22 @@ class Journal:
         differences = self._differences(found, json.loads(json.dumps(self._header)))
         if not differences:
             return
-        lines = [f"{field}: {was!r:.80} there, {now!r:.80} now" for field, (was, now) in differences.items()]
+        lines = [_said(field, was, now) for field, (was, now) in differences.items()]
         shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
         raise JournalMismatchError(
             f"belongs to another search: {shown}",
             file=self.path,
             differences=differences,
         )
+
+
+def _said(field: str, was: object, now: object) -> str:
+    """A difference in words. Of long texts it shows where they begin to differ."""
+    if isinstance(was, str) and isinstance(now, str):
+        same = next((at for at, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), 0)
+        start = max(0, same - 20)
+        was, now = (f"…{each[start:]}" if start else each for each in (was, now))
+    return f"{field}: {was!r:.80} there, {now!r:.80} now"
 
 
 class _Syncer:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = {
     "mctsdialog.text": -1,
+    "mctsdialog.segments": -1,
     "mctsdialog._moved": -1,
     "mctsdialog._public": -1,
     "mctsdialog.errors": 0,
@@ -41,9 +42,13 @@ FLOORS = {
     "cso_train._progress": 0,
     "cso_train.methods": 0.5,
     "cso_train._config": 1,
+    "cso_train._forms": 0.8,
+    "cso_train._template": 0.5,
     "cso_train._data": 1,
     "cso_train._curves": 1,
     "cso_train._chat": 2,
+    "cso_train._fit": 2.5,
+    "cso_train._pretokenised": 2,
     "cso_train._callbacks": 2,
     "cso_train._models": 2,
     "cso_train._deepspeed": 2,

@@ -5,8 +5,8 @@ import statistics
 from dataclasses import dataclass
 from functools import cache
 
-from cso_train.evaluation import preference_bias
-from cso_train.evaluation._metrics import bootstrap_interval, confusion_matrix, macro_f1, strategy_scores
+from cso_train.evaluation import bootstrap_interval, preference_bias
+from cso_train.evaluation._metrics import confusion_matrix, macro_f1, strategy_scores
 from mctsdialog.preferences import parse_reply
 from study_parts.training import scores
 

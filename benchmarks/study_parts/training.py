@@ -35,8 +35,8 @@ ARMS = {
     "CSO-IPO": ("ipo", "esc-pro", {}),
     "CSO-SimPO": ("simpo", "esc-pro", {}),
     "CSO-KTO": ("kto", "esc-pro", {}),
-    "CSO-ORPO": ("orpo", "esc-pro", {}),
-    "chosen alone": ("orpo", "esc-pro", {"beta": 1e-6}),
+    "CSO-ORPO": ("orpo", "esc-pro", {"prompt_likelihood": True}),  # as the published figures were measured
+    "chosen alone": ("orpo", "esc-pro", {"beta": 1e-6, "prompt_likelihood": True}),
     "longer SFT": ("sft", "esc-pro", {"epochs": 14}),
 }
 """Method, data and settings by arm. CSO is by DPO. The last two are controls of ORPO: "chosen alone" is ORPO without

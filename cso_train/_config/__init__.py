@@ -5,16 +5,19 @@ Settings come in layers: defaults < preset < YAML file < command line (:func:`re
 
 from cso_train._config.batching import accumulation_steps, device_batch
 from cso_train._config.layers import Resolved, resolve_config
-from cso_train._config.presets import Preset, load_preset, preset_names
-from cso_train._config.settings import TrainConfig
+from cso_train._config.presets import Preset, load_preset, our_preset_names, preset_names
+from cso_train._config.settings import SECTIONS, TrainConfig, section_of
 
 __all__ = [
+    "SECTIONS",
     "Preset",
     "Resolved",
     "TrainConfig",
     "accumulation_steps",
     "device_batch",
     "load_preset",
+    "our_preset_names",
     "preset_names",
     "resolve_config",
+    "section_of",
 ]

@@ -15,6 +15,7 @@ from cso_train._config.settings import TrainConfig, check_names
 from cso_train._config.yaml_file import read_settings, write_settings
 from cso_train.errors import PresetError, TrainConfigError
 from mctsdialog._arguments import checked
+from mctsdialog.files import parse_json
 
 _PROGRAM = "the program"
 """The origin of settings that a program gives."""
@@ -34,6 +35,16 @@ class Resolved:
     config: TrainConfig
     origins: Mapping[str, str]
     preset: str | None = None
+
+    def short(self) -> str:
+        """What the run is, and every setting that is not its default, with its origin, as YAML."""
+        shown = ("model", "method", "lora", "data", "output_dir")
+        values = {
+            name: value
+            for name, value in self.config.model_dump().items()
+            if name in shown or self.origins[name] != "default"
+        }
+        return write_settings(values, self.origins, {}) + "# the other settings have their defaults\n"
 
     @classmethod
     def of(cls, config: TrainConfig) -> Self:
@@ -155,7 +166,7 @@ def _typed(name: str, value: Any) -> Any:
     kind: Any = TrainConfig.model_fields[name].annotation
     adapter = TypeAdapter(kind)
     for reading in _readings(value):
-        with suppress(ValidationError, ValueError, KeyError):
+        with suppress(ValidationError, ValueError, KeyError, TypeError):
             return adapter.validate_python(reading(value.strip()), strict=True)
     return _items(value) if get_origin(kind) is tuple else value  # so that the error is about the items
 
@@ -169,8 +180,18 @@ def _readings(text: str) -> list[Callable[[str], Any]]:
         int,
         float,
         lambda word: _WORDS[word.lower()],
+        _mapping,
         _items,
+        lambda items: tuple(map(float, _items(items))),
     ]
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """A JSON object, as the command line takes settings of other libraries."""
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise TypeError("is no object")
+    return found
 
 
 def _items(text: str) -> tuple[str, ...]:

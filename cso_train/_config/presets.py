@@ -1,4 +1,4 @@
-"""The paper's hyperparameters: a preset for every row of Tables 13 and 14.
+"""The paper's hyperparameters: a preset for every row of Tables 13 and 14, and ours for newer models.
 
 The numbers stand in ``cso_train/presets/paper.yaml``, once. A preset takes epochs, batch and learning rate from
 Table 13 (row SFT for sft, row CSO for the preference methods, which Appendix G trains with the same) and beta, gamma
@@ -29,11 +29,13 @@ class Preset:
     :ivar name: ``MODEL-full-METHOD`` or ``MODEL-lora-METHOD``, such as ``llama3.1-8b-lora-dpo``.
     :ivar values: the settings that it gives, ``model``, ``method`` and ``lora`` among them.
     :ivar architecture: entries of the model's ``config.json`` that tell it from others.
+    :ivar ours: whether it is not the paper's: the paper's values for another model, untuned.
     """
 
     name: str
     values: Mapping[str, Any]
     architecture: Mapping[str, Any]
+    ours: bool = False
 
     def fits(self, model: str) -> bool:
         """Whether a model is the preset's own, as far as can be told without the hub.
@@ -57,7 +59,8 @@ class Preset:
         )
         own = self.values
         for field in ("method", "lora"):
-            if values[field] != own[field]:
+            given = bool(values[field]) if field == "lora" else values[field]  # lora may be fields of peft's
+            if given != own[field]:
                 reason = f"preset {self.name} is of {field} {own[field]!r}, not {values[field]!r}"
                 raise PresetError(reason + anyway, preset=self.name, field=field)
         if not isinstance(values["model"], str) or not self.fits(values["model"]):
@@ -66,8 +69,13 @@ class Preset:
 
 
 def preset_names() -> tuple[str, ...]:
-    """Every preset's name, in the order of the paper's tables."""
-    return tuple(_presets())
+    """The paper's presets, in the order of its tables."""
+    return tuple(name for name, each in _presets().items() if not each.ours)
+
+
+def our_preset_names() -> tuple[str, ...]:
+    """The presets for models newer than the paper: its values for the nearest of its models, not tuned."""
+    return tuple(name for name, each in _presets().items() if each.ours)
 
 
 @checked()
@@ -103,6 +111,14 @@ def _presets() -> dict[str, Preset]:
                 name = f"{model}-{kind}-{method}"
                 architecture = MappingProxyType(about["architecture"])
                 presets[name] = Preset(name, MappingProxyType(values), architecture)
+    newer = yaml.safe_load(resources.files("cso_train").joinpath("presets", "ours.yaml").read_text("utf-8"))
+    for model, about in newer["models"].items():
+        architecture = MappingProxyType(about["architecture"])
+        for name, each in list(presets.items()):
+            if name.startswith(f"{about['like']}-") and not each.ours:
+                own = model + name.removeprefix(about["like"])
+                given = MappingProxyType({**each.values, "model": about["hub"]})
+                presets[own] = Preset(own, given, architecture, ours=True)
     return presets
 
 

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any, Literal, Never, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from cso_train.errors import TrainConfigError
@@ -71,6 +71,11 @@ class TrainConfig(BaseModel):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="attention kernel; 'auto' is the model's own default"
     )
+    chat_template_kwargs: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="settings of the model's chat template, such as {enable_thinking: true}; thinking is off where the "
+        "template has it and nothing is said",
+    )
 
     # the method
     method: str = Field(default="dpo", description="training method")
@@ -112,7 +117,11 @@ class TrainConfig(BaseModel):
     )
 
     # what is trained
-    lora: bool = Field(default=True, description="train low-rank adapters instead of all parameters")
+    lora: bool | dict[str, JsonValue] = Field(
+        default=True,
+        description="train low-rank adapters instead of all parameters; fields of peft's LoraConfig turn on more, such "
+        "as {use_dora: true} or {use_rslora: true}, and {quantization: {load_in_4bit: true}} is QLoRA (needs a GPU)",
+    )
     lora_rank: int | None = Field(default=None, ge=1, description="rank of the adapters, 1 or more [default: 8]")
     lora_alpha: int | None = Field(
         default=None, ge=1, description="scale of the adapters, divided by the rank, 1 or more [default: 8]"
@@ -131,8 +140,21 @@ class TrainConfig(BaseModel):
         description="save the whole model with the adapters merged in, beside the adapters [default: false]",
     )
 
+    trainer: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="further fields of the TRL config of the method, checked by TRL, such as {optim: adafactor}; "
+        "early_stopping_patience and early_stopping_threshold are those of transformers' callback",
+    )
+
     # the data
-    data: str | None = Field(default=None, description="file or folder to train on")
+    data: str | tuple[str, ...] | None = Field(
+        default=None, description="file or folder to train on, or several: a list, on the command line with commas"
+    )
+    data_weights: tuple[float, ...] | None = Field(
+        default=None,
+        description="how often the rows of each of several data sets count, 0 or more: 2 takes every row twice, 0.5 "
+        "draws half of them",
+    )
     eval_data: str | None = Field(default=None, description="file or folder to evaluate on during training")
     eval_fraction: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="share of the dialogues held out for evaluation, from 0 to below 1"
@@ -202,11 +224,18 @@ class TrainConfig(BaseModel):
     )
     report_to: tuple[Tracker, ...] = Field(default=(), description="where metrics are sent besides the log")
     run_name: str | None = Field(default=None, min_length=1, description="name of the run for the trackers")
+    push_to_hub: str | None = Field(
+        default=None,
+        min_length=1,
+        description="OWNER/NAME on the hub that gets the model and its card at the end; private if it is new",
+    )
 
     def __init__(self, *unnamed: Never, **values: Any) -> None:
         if unnamed:
             raise TrainConfigError("TrainConfig takes its settings by name: TrainConfig(model=...)")
         check_names(values)
+        if isinstance(values.get("lora"), dict):
+            values = _with_own_names(values, values["lora"])
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -268,6 +297,28 @@ class TrainConfig(BaseModel):
         )
 
 
+SECTIONS = {
+    "model": "Model",
+    "method": "Method",
+    "packing": "Training on trees",
+    "lora": "Adapters",
+    "trainer": "TRL",
+    "data": "Data",
+    "epochs": "Optimisation",
+    "precision": "Memory and machines",
+    "output_dir": "What is written",
+}
+"""The first setting of each section, and the section's title."""
+
+
+def section_of(name: str) -> str:
+    """The title of the section that a setting stands in; one that only a method knows is the method's."""
+    if any(name in method.own_settings() for method in METHODS.values()):
+        return SECTIONS["method"]
+    names = list(TrainConfig.model_fields)
+    return [title for first, title in SECTIONS.items() if names.index(first) <= names.index(name)][-1]
+
+
 def _add_own_settings() -> None:
     """Have the settings that only one method knows among those of a run."""
     own = {name: each for method in METHODS.values() for name, each in method.own_settings().items()}
@@ -277,6 +328,29 @@ def _add_own_settings() -> None:
 
 
 _add_own_settings()
+
+
+_OF_PEFT = {
+    "r": "lora_rank",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "target_modules": "lora_targets",
+}
+
+
+def _with_own_names(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with those fields of peft that have a setting of their own in their place."""
+    found = dict(values)
+    for theirs, ours in _OF_PEFT.items():
+        if theirs not in given:
+            continue
+        value = given[theirs]
+        if ours == "lora_targets":
+            value = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        if found.get(ours) not in (None, value):
+            raise TrainConfigError(f"{ours}: is given twice, here and in lora as {theirs}", field=ours)
+        found[ours] = value
+    return {**found, "lora": {name: value for name, value in given.items() if name not in _OF_PEFT} or True}
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -322,7 +396,15 @@ def _check_combinations(config: TrainConfig) -> None:
     """Refuse settings that are each in range but contradict each other."""
     share, method = config.per_device_batch_size, METHODS[config.method]
     too_few = f"{method.min_rows_reason}: {method.min_rows} or more"
+    sets = config.data if isinstance(config.data, tuple) else ()
+    weights = config.data_weights or ()
     contradictions = {
+        "data_weights": bool(weights)
+        and (
+            (any(each < 0 for each in weights) and "a weight is 0 or more")
+            or (not any(weights) and "all weights are 0")
+            or (sets and len(sets) != len(weights) and f"{len(weights)} weights for {len(sets)} data sets")
+        ),
         "max_completion_tokens": config.max_completion_tokens >= config.max_length
         and f"{config.max_completion_tokens} tokens leave no room for a prompt in max_length {config.max_length}",
         "per_device_batch_size": share is not None

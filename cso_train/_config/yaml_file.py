@@ -14,6 +14,7 @@ from mctsdialog.text import visible_line
 
 _MOST_BYTES = 256 * 1024  # the time that YAML's numbers and scanning take grows with the square of their length
 _MOST_WHOLE = 2**63
+_MAPPINGS = ("chat_template_kwargs", "trainer", "lora")  # settings of other libraries, passed on
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class FileSettings:
 def read_settings(path: str | Path) -> FileSettings:
     """Read a flat YAML mapping of settings. An empty file has none.
 
-    A value is a scalar or a list of scalars. YAML's tags and anchors build nothing but plain values.
+    A value is a scalar or a list of scalars; settings that are passed on to a library are mappings. YAML's tags and
+    anchors build nothing but plain values.
 
     :raises TrainConfigError: for a file that cannot be read, is no such mapping, or has a key twice; with the line.
     """
@@ -85,7 +87,7 @@ def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
         if name in found.values:
             _refuse(f"{name} stands here and in line {found.lines[name]}", path, key, name)
         items = value.value if isinstance(value, yaml.SequenceNode) else [value]
-        if not all(isinstance(item, yaml.ScalarNode) for item in items):
+        if name not in _MAPPINGS and not all(isinstance(item, yaml.ScalarNode) for item in items):
             _refuse(f"{name}: a value is a scalar or a list of scalars", path, value, name)
         found.values[name] = _value(loader, value, path, name)
         if isinstance(found.values[name], int) and abs(found.values[name]) > _MOST_WHOLE:

@@ -124,7 +124,7 @@ def memory_estimate(count: ParameterCount, config: TrainConfig, plan: Plan) -> M
     """
     width = 2 if plan.weights == "bf16" else 4
     shared = plan.world_size if plan.stage == 3 else 1
-    frozen = width * count.total if config.lora else 0
+    frozen = int(_frozen_width(config, width) * count.total) if config.lora else 0
     host_frozen = frozen // plan.nodes if config.offload == "parameters" else 0
     parts = {
         "trained": _trained_bytes(count, config, plan) + _wider(count.trainable, width, plan),
@@ -140,6 +140,14 @@ def memory_estimate(count: ParameterCount, config: TrainConfig, plan: Plan) -> M
         return MemoryEstimate(process, max(kept, loading), kept, parts)
     needed = process * plan.local_world_size + kept
     return MemoryEstimate(0, max(needed, loading), needed, parts)
+
+
+def _frozen_width(config: TrainConfig, width: int) -> float:
+    """Bytes of a frozen weight: of QLoRA the quantised ones, with a fifth more for scales and what stays in 16-bit."""
+    given = config.lora.get("quantization") if isinstance(config.lora, dict) else None
+    if not isinstance(given, dict):
+        return width
+    return 0.6 if given.get("load_in_4bit") else 1.2
 
 
 def _trained_bytes(count: ParameterCount, config: TrainConfig, plan: Plan) -> int:

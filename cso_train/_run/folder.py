@@ -17,7 +17,7 @@ from mctsdialog.files import inside, parse_foreign_json, read_input, remove_file
 _FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "curves.png", "run.json")
 _FOLDERS = ("checkpoints", "model", "merged", ".model.part", ".merged.part")
 # settings that change nothing in what is trained
-_MAY_DIFFER = ("output_dir", "report_to", "run_name", "logging_steps", "save_total_limit")
+_MAY_DIFFER = ("output_dir", "report_to", "run_name", "logging_steps", "save_total_limit", "push_to_hub")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,13 @@ def run_identity(prepared: Prepared) -> dict[str, Any]:
     return {"config": settings, "data": prepared.train.digest, "world_size": prepared.plan.world_size}
 
 
-def claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, restart: bool) -> None:
-    """Make the folder this run's, or see that it is."""
+def claim(
+    folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, restart: bool, extend: bool = False
+) -> None:
+    """Make the folder this run's, or see that it is.
+
+    :param extend: let the run be longer than it was; it then resumes from its last checkpoint.
+    """
     file = folder / "run.json"
     try:
         _check_links(folder)
@@ -61,8 +66,15 @@ def claim(folder: Path, identity: Mapping[str, Any], resolved: Resolved, *, rest
                 remove_file(folder, name)
         if file.is_file():
             if not _same(file, identity):
-                message = "holds another run (other settings, data or number of processes); choose another folder"
-                raise RunError(f"{message}, or --restart", folder=folder)
+                if not _differs_in_length(file, identity):
+                    message = "holds another run (other settings, data or number of processes); choose another folder"
+                    raise RunError(f"{message}, or --restart", folder=folder)
+                if not extend:
+                    message = "holds this run with other epochs or max_steps; --extend trains it on to those"
+                    raise RunError(message, folder=folder)
+                remove_file(folder, "manifest.json")  # first: it says that the run is finished
+                write_atomically(inside(folder, "config.yaml"), resolved.to_yaml())
+                write_atomically(inside(folder, "run.json"), json.dumps(identity, indent=1) + "\n")
             if not (folder / "config.yaml").exists():  # a kill came in between
                 write_atomically(inside(folder, "config.yaml"), resolved.to_yaml())
             return
@@ -89,6 +101,19 @@ def _check_links(folder: Path) -> None:
 def _same(file: Path, identity: Mapping[str, Any]) -> bool:
     """Whether a run's file describes this run."""
     return bool(_used(_json(file)) == _used(json.loads(json.dumps(identity))))
+
+
+def _differs_in_length(file: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a run's file describes this run but for how long it is trained."""
+
+    def shorter(given: Any) -> Any:
+        used = _used(given)
+        if not isinstance(used, dict) or not isinstance(used.get("config"), dict):
+            return used
+        kept = {name: value for name, value in used["config"].items() if name not in ("epochs", "max_steps")}
+        return {**used, "config": kept}
+
+    return bool(shorter(_json(file)) == shorter(json.loads(json.dumps(identity))))
 
 
 def _used(identity: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cso_train._chat import ChatFormat
 from cso_train._config import TrainConfig
-from cso_train._data import TrainingData, leaks, load_data
+from cso_train._data import TrainingData, data_paths, leaks, load_data, load_sets
 from cso_train._deepspeed import (
     Machine,
     Plan,
@@ -23,7 +23,9 @@ from cso_train._deepspeed import (
     plan_run,
     world_from_environment,
 )
+from cso_train._fit import fit
 from cso_train._models import ModelSource, load_model, load_tokenizer, model_type
+from cso_train._trainer import fields_beyond_trees, further_arguments, lora_config, quantization
 from cso_train.errors import TrainConfigError
 from cso_train.methods import METHODS
 from cso_train.packing._attention import PACKABLE, attention_kernel, check_packable
@@ -52,7 +54,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
         raise TrainConfigError("there is no data to train on; give --data", field="data")
     _check_trackers(config)
     kind = METHODS[config.method].kind
-    train_data = load_data([config.data], kind)
+    train_data = load_sets(data_paths(config.data), kind, config.data_weights, config.seed)
     evaluation = None
     if config.eval_data is not None:
         evaluation = load_data([config.eval_data], kind, split="test")
@@ -64,6 +66,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, which trl imports, warns of it otherwise
     source = ModelSource.of(config.model)
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    _check_libraries(config, source)
     config, kernel = _packing(config, model_type(source, **options), machine)
     plan = plan_run(config, machine, world_size=world, local_world_size=local)
     deepspeed = deepspeed_config(config, plan)
@@ -72,23 +75,59 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     for warning in check_fits(estimate, machine.device_bytes, machine.host_bytes):
         say(f"warning: {warning}")
     tokenizer = load_tokenizer(source, **options)
-    chat = ChatFormat.of(tokenizer)  # type: ignore[arg-type]  # a transformers tokenizer is one
-    train_data = chat.fit(train_data, config.max_length, config.max_completion_tokens)
+    chat = ChatFormat.of(tokenizer, config.chat_template_kwargs)
+    shared = 0 if evaluation is None else leaks(train_data, evaluation)  # before prompts lose their beginnings
+    train_data = fit(chat, train_data, config.max_length, config.max_completion_tokens)
     if evaluation is not None:
-        evaluation = chat.fit(evaluation, config.max_length, config.max_completion_tokens)
-    _report_data(chat, train_data, evaluation, say, packed=config.packing == "tree")
+        evaluation = fit(chat, evaluation, config.max_length, config.max_completion_tokens)
+    _report_data(chat, train_data, evaluation, say, packed=config.packing == "tree", shared=shared)
     return Prepared(config, plan, deepspeed, source, kernel, tokenizer, train_data, evaluation)
 
 
 def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[TrainConfig, str | None]:
     """The settings with packing decided, and the attention implementation to load the model with."""
     on_gpu = machine.gpus > 0
+    beyond = fields_beyond_trees(config) if config.trainer else []
+    if isinstance(config.lora, dict) and "quantization" in config.lora:
+        beyond.append("quantization")
+    if beyond and config.packing == "tree":
+        message = f"trees compute the loss by themselves, without {', '.join(beyond)}; take packing none"
+        raise TrainConfigError(f"packing: {message}", field="packing")
     if config.packing == "auto":
-        trees = architecture in PACKABLE and not on_gpu and config.attention != "flash_attention_2"
+        trees = architecture in PACKABLE and not on_gpu and config.attention != "flash_attention_2" and not beyond
         config = config.replace(packing="tree" if trees else "none")
     elif config.packing == "tree":
         check_packable(architecture)
     return config, attention_kernel(config.attention, architecture, packed=config.packing == "tree", on_gpu=on_gpu)
+
+
+def _check_libraries(config: TrainConfig, source: ModelSource) -> None:
+    """Have TRL and peft say what they have against the settings that are passed on to them."""
+    _check_packages(further_arguments(config))
+    if config.lora:
+        lora_config(config)
+        quantization(config)
+    if source.adapter is not None and not config.lora:
+        message = f"{config.model} are adapters: train them on with lora, or merge them first (--merge-adapter true)"
+        raise TrainConfigError(f"lora: {message}", field="lora")
+
+
+def _check_packages(passed: Mapping[str, Any]) -> None:
+    """See that the packages are installed that fields of TRL's config need: else it is told once a model is loaded."""
+    trackers = passed.get("report_to") or []
+    optimiser = str(passed.get("optim", ""))
+    needed = {
+        **{f"report_to {each}": each for each in _NAMED_ALIKE if each in str(trackers)},
+        **({"use_liger_kernel": "liger_kernel"} if passed.get("use_liger_kernel") else {}),
+        **({f"optim {optimiser}": "bitsandbytes"} if "8bit" in optimiser or "bnb" in optimiser else {}),
+    }
+    for field, package in needed.items():
+        if importlib.util.find_spec(package) is None:
+            raise TrainConfigError(f"trainer.{field}: {package} is not installed", field="trainer")
+
+
+_NAMED_ALIKE = ("clearml", "comet_ml", "dvclive", "mlflow", "neptune", "swanlab", "tensorboard", "trackio", "wandb")
+"""Trackers of transformers whose package has their name."""
 
 
 def _check_trackers(config: TrainConfig) -> None:
@@ -104,6 +143,7 @@ def _report_data(
     say: Callable[[str], object],
     *,
     packed: bool,
+    shared: int,
 ) -> None:
     held = "" if evaluation is None else f", {len(evaluation.rows)} for evaluation"
     say(f"{len(train_data.rows)} {train_data.kind} rows{held}{', on trees' if packed else ''}")
@@ -112,18 +152,23 @@ def _report_data(
     for what, count in train_data.warnings.items():
         if count:
             say(f"warning: {count} {what}")
-    if evaluation is not None and (shared := leaks(train_data, evaluation)):
+    if shared:
         say(f"warning: {shared} evaluation rows are of dialogues that are trained on; split by seed dialogue")
 
 
-def model_loader(prepared: Prepared) -> Callable[[], PreTrainedModel]:
-    """Loads the run's model in the format of its weights."""
+def model_loader(prepared: Prepared, *, whole: bool = False) -> Callable[[], PreTrainedModel]:
+    """Loads the run's model in the format of its weights.
+
+    :param whole: whether it is to be merged, and so not quantised.
+    """
     import torch  # noqa: PLC0415  # heavy
 
     config = prepared.config
+    quantised = None if whole else quantization(config)
     return partial(
         load_model,
         prepared.source,
+        **({} if quantised is None else {"quantization_config": quantised}),
         dtype=torch.bfloat16 if prepared.plan.weights == "bf16" else torch.float32,
         attention=prepared.attention,
         revision=config.revision,

@@ -34,6 +34,8 @@ def save_run(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resol
         trainer.save_model(str(part))
         _name_base(part, prepared.source, trainer)
         if trainer.is_world_process_zero():
+            remove_folder(part, "ref")  # TRL's copy of the adapters that a run began with
+        if trainer.is_world_process_zero():
             (part / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to who loads the model
             prepared.tokenizer.save_pretrained(str(part))
             (part / "README.md").write_text(model_card(prepared.config, prepared.source, prepared.train), "utf-8")
@@ -49,7 +51,8 @@ def save_run(trainer: Trainer, prepared: Prepared, folder: Path, resolved: Resol
 def _name_base(part: Path, source: ModelSource, trainer: Trainer) -> None:
     """Name the model that adapters are of as it was asked for, where it is no folder that transformers knows."""
     file = part / "adapter_config.json"
-    if source.gguf is not None and trainer.is_world_process_zero() and file.is_file():
+    own = source.gguf is not None and source.adapter is None  # adapters that a run began with name theirs
+    if own and trainer.is_world_process_zero() and file.is_file():
         settings = json.loads(file.read_bytes())
         settings["base_model_name_or_path"] = source.name
         write_atomically(file, json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -84,7 +87,7 @@ def _save_merged(trainer: Trainer, prepared: Prepared, folder: Path) -> None:
         from peft import PeftModel  # noqa: PLC0415  # heavy
 
         with unpartitioned(trainer.args):
-            adapted: Any = PeftModel.from_pretrained(model_loader(prepared)(), str(folder / "model"))
+            adapted: Any = PeftModel.from_pretrained(model_loader(prepared, whole=True)(), str(folder / "model"))
         merged = adapted.merge_and_unload()
         merged.config.use_cache = True
         merged.save_pretrained(str(part))

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from cso_train._callbacks import CleanStop, MetricsLog
 from cso_train._config import Resolved, TrainConfig
 from cso_train._deepspeed import import_deepspeed, single_process_environment
+from cso_train._models import trainable_adapters
 from cso_train._progress import quiet_libraries
 from cso_train._run.folder import RunResult, claim, finished_run, last_checkpoint, run_identity
+from cso_train._run.hub import check_hub, push
 from cso_train._run.prepare import Prepared, model_loader, prepare, unpartitioned
 from cso_train._run.save import save_run
 from cso_train._trainer import build_trainer, training_settings
@@ -34,13 +36,19 @@ if TYPE_CHECKING:
 @checked()
 @quiet_libraries()
 def train(
-    resolved: Resolved | TrainConfig, *, say: Callable[[str], object] = print, restart: bool = False
+    resolved: Resolved | TrainConfig,
+    *,
+    say: Callable[[str], object] = print,
+    restart: bool = False,
+    extend: bool = False,
 ) -> RunResult:
     """Train a model by a run's settings. A run that was stopped resumes from its last checkpoint.
 
     :param resolved: the settings, from :func:`cso_train.resolve_config`; or a :class:`cso_train.TrainConfig`.
     :param say: takes lines for the user; called in the first process alone.
     :param restart: remove what an earlier run left in the folder.
+    :param extend: train a run on that was finished with fewer ``epochs`` or ``max_steps``. From there the learning rate
+        follows the course of the longer run.
     :raises TrainConfigError: for settings that do not fit each other or the machine.
     :raises TrainDataError: for data that is wrong; :class:`mctsdialog.DataError` for files that cannot be read.
     :raises TrainModelError: for a model that cannot be loaded.
@@ -58,11 +66,13 @@ def train(
         if first:
             say(visible(line))
 
+    if config.push_to_hub is not None:
+        check_hub(config.push_to_hub)
     prepared = prepare(config, report)
     folder = Path(config.output_dir)
     identity = run_identity(prepared)
     if first:
-        claim(folder, identity, resolved, restart=restart)
+        claim(folder, identity, resolved, restart=restart, extend=extend)
     if not restart and (done := finished_run(folder, identity)) is not None:
         report(f"{folder}: this run is finished; nothing was done (--restart trains again)")
         return done
@@ -83,6 +93,8 @@ def train(
         save_run(trainer, prepared, folder, resolved, output.training_loss)
     _leave_group_at_exit()
     report(f"saved in {folder / 'model'}")
+    if config.push_to_hub is not None and first:
+        report(f"pushed to {push(folder, config.push_to_hub)}")
     return RunResult(folder, trainer.state.global_step, output.training_loss, finished=True)
 
 
@@ -122,6 +134,8 @@ def make_trainer(prepared: Prepared, folder: Path) -> tuple[Trainer, CleanStop]:
         import_deepspeed().init_distributed(verbose=False)
     with unpartitioned(settings) if prepared.source.gguf is not None else nullcontext():
         model = load()
+        if prepared.source.adapter is not None:
+            model = trainable_adapters(model, prepared.source.adapter)
         reference = load() if config.reference_model and not config.lora else None
     stop = CleanStop()
     callbacks = [MetricsLog(folder / "metrics.jsonl"), stop]

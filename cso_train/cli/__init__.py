@@ -12,7 +12,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
-from cso_train._config import TrainConfig, load_preset, preset_names, resolve_config
+from cso_train._config import (
+    SECTIONS,
+    TrainConfig,
+    load_preset,
+    our_preset_names,
+    preset_names,
+    resolve_config,
+    section_of,
+)
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
 from cso_train.methods import METHODS
@@ -42,6 +50,23 @@ def _with_settings(command: F) -> F:
     return click.option("--preset", metavar="NAME", help="The paper's settings; see 'config presets'.")(command)
 
 
+class _InSections(click.Command):
+    """A command whose help has its settings in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of the command itself, then the settings of each section."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], **{title: [] for title in SECTIONS.values()}}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            name = str(option.name)
+            title = section_of(name.removeprefix("set_")) if name.startswith("set_") else "Options"
+            if record is not None:
+                sections[title].append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
 def _metavar(name: str, kind: Any) -> str:
     """What a setting takes, for the help: its choices, or its type's name."""
     if name == "method":
@@ -52,6 +77,8 @@ def _metavar(name: str, kind: Any) -> str:
         return f"[{'|'.join(str(each) for each in get_args(kind))}]"
     if get_origin(kind) is tuple:
         return f"{_metavar(name, get_args(kind)[0])},..."
+    if get_origin(kind) is dict:
+        return "JSON"
     return {bool: "[true|false]", int: "INTEGER", float: "FLOAT"}.get(kind, "TEXT")
 
 
@@ -78,10 +105,11 @@ def main(local_rank: int | None) -> None:
     """Train dialogue models with turn-level preference optimisation on searched conversation trees."""
 
 
-@main.command("train", epilog=_EPILOG)
+@main.command("train", epilog=_EPILOG, cls=_InSections)
 @click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and begin anew.")
+@click.option("--extend", is_flag=True, help="Train a finished run on to more --epochs or --max-steps.")
 @_with_settings
-def train_command(restart: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
+def train_command(restart: bool, extend: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Train a model on preference data or searched trees.
 
     Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
@@ -95,9 +123,10 @@ def train_command(restart: bool, preset: str | None, config_file: Path | None, *
         resolved = resolve_config(preset, config_file, _given(options))
         first = int(os.environ.get("RANK", "0")) == 0
         if first:
-            echo(resolved.to_yaml(), err=True)
+            echo(resolved.short(), err=True, nl=False)
+            echo(f"# all of them: {Path(resolved.config.output_dir) / 'config.yaml'}\n", err=True)
         try:
-            result = train(resolved, say=lambda line: echo(line, err=True), restart=restart)
+            result = train(resolved, say=lambda line: echo(line, err=True), restart=restart, extend=extend)
         except KeyboardInterrupt:
             echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
             sys.exit(INTERRUPTED)
@@ -119,7 +148,7 @@ def config() -> None:
     """Look at settings and presets."""
 
 
-@config.command()
+@config.command(cls=_InSections)
 @_with_settings
 def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
@@ -129,8 +158,8 @@ def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
 
 @config.command()
 def presets() -> None:
-    """List the presets: the rows of the paper's Tables 13 and 14."""
-    for name in preset_names():
+    """List the presets: the rows of the paper's Tables 13 and 14, then ours for newer models."""
+    for name in (*preset_names(), *our_preset_names()):
         values = load_preset(name).values
         shown = ", ".join(f"{key} {value}" for key, value in values.items() if key not in ("model", "method", "lora"))
-        echo(f"{name:<26} {shown}")
+        echo(f"{name:<26} {shown}{' (ours)' if load_preset(name).ours else ''}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from cso_train._data import trained_seeds
-from cso_train._models import ModelSource, load_model, load_tokenizer
+from cso_train._models import Precision, adapted, load_for_answers
 from cso_train._progress import progress_bar
 from cso_train.cli._parts import domain_option, server_model
 from cso_train.errors import TrainConfigError
@@ -24,6 +24,7 @@ from mctsdialog.cli.exits import errors_as_exits, interruptible
 from mctsdialog.cli.keys import shown_choice, split_choice, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Domain, named_domain
+from mctsdialog.files import parse_json
 from mctsdialog.llm import Limits
 from mctsdialog.llm.providers import split_provider
 
@@ -85,6 +86,21 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     type=click.Path(path_type=Path),
     help="Also the first model with this adapter; again for several.",
 )
+@click.option("--revision", help="Branch, tag or commit of the models on the hub.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model; only for one you trust.")
+@click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    type=click.Choice(get_args(Precision)),
+    help="Format of the weights; auto is bf16 on a GPU that has it, else fp32.",
+)
+@click.option(
+    "--chat-template-kwargs",
+    "template",
+    metavar="JSON",
+    help="Settings of the chat template, such as '{\"enable_thinking\": true}'; a server gets them with every call.",
+)
 @click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
 @with_server_options
 @click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once to a server.")
@@ -125,6 +141,7 @@ def evaluate_command(**options: Any) -> None:
         domain = named_domain(options["domain"])
         cases = read_test_set(options["test_file"], domain)[: options["limit"]]
         examples = read_test_set(options["examples"], domain) if options["examples"] else []
+        options["chat_template_kwargs"] = _template_settings(options["template"])
         if "example" in options["baselines"] and not examples:
             raise TrainConfigError("the baseline 'example' needs --examples", field="examples")
         if _served(options) and options["adapters"]:
@@ -132,7 +149,8 @@ def evaluate_command(**options: Any) -> None:
         with interruptible("Interrupted.") as interrupts:
             evaluations, replies = interrupts.run(_evaluate, options, cases, examples, domain)
         echo(markdown_table(evaluations))
-        written = write_report(options["out"], evaluations, replies, cases)
+        draws = {"resamples": options["resamples"], "seed": options["seed"]}
+        written = write_report(options["out"], evaluations, replies, cases, **draws)
         if options["figures"]:
             written += write_plots(evaluations, options["out"])
         for path in written:
@@ -181,14 +199,14 @@ async def _evaluate(
                 there = ServerReplies(model, **{each: options[each] for each in names})
                 await (model_and_baselines(there) if name == options["model"] else one(shown_choice(name), there))
         return evaluations, said
-    model, tokenizer = _loaded(options["model"])
+    model, tokenizer = _loaded(options["model"], options)
     await model_and_baselines(_local(model, tokenizer, options))
     for folder in options["adapters"]:
-        model = _adapted(model, folder)
-        await one(str(folder), _local(model, tokenizer, options))
+        model, its_tokenizer = adapted(model, tokenizer, folder)
+        await one(str(folder), _local(model, its_tokenizer, options))
     del model  # before the next is loaded
     for name in options["others"]:
-        await one(name, _local(*_loaded(name), options))
+        await one(name, _local(*_loaded(name, options), options))
     return evaluations, said
 
 
@@ -200,35 +218,26 @@ def _served(options: dict[str, Any]) -> bool:
     return bool(options["server"]) or model == "local" or hosted or split_choice(model)[1] is not None
 
 
-def _loaded(name: str) -> tuple[Any, Any]:
+def _template_settings(text: str | None) -> dict[str, Any] | None:
+    """What ``--chat-template-kwargs`` says."""
+    if text is None:
+        return None
+    try:
+        found = parse_json(text)
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        raise TrainConfigError(
+            f"--chat-template-kwargs takes a JSON object: {error}", field="chat_template_kwargs"
+        ) from error
+    return found
+
+
+def _loaded(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
     """A model on this machine's device, and its tokenizer."""
-    source = ModelSource.of(name)
-    tokenizer = load_tokenizer(source)
-    return _on_device(load_model(source, dtype=_dtype())), tokenizer
+    return load_for_answers(name, **{each: options[each] for each in ("revision", "trust_remote_code", "dtype")})
 
 
 def _local(model: Any, tokenizer: Any, options: dict[str, Any]) -> TransformersReplies:
-    names = ("batch_size", "max_length", "max_tokens", "temperature", "seed")
+    names = ("batch_size", "max_length", "max_tokens", "temperature", "seed", "chat_template_kwargs")
     return TransformersReplies(model, tokenizer, **{name: options[name] for name in names})
-
-
-def _adapted(model: Any, folder: Path) -> Any:
-    from peft import PeftModel  # noqa: PLC0415  # heavy
-
-    if not (folder / "adapter_config.json").is_file():
-        raise TrainConfigError(f"{folder} holds no adapter: adapter_config.json is missing", field="adapter")
-    base = model.unload() if isinstance(model, PeftModel) else model
-    return PeftModel.from_pretrained(base, str(folder)).eval()
-
-
-def _dtype() -> Any:
-    import torch  # noqa: PLC0415  # heavy
-
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def _on_device(model: Any) -> Any:
-    import torch  # noqa: PLC0415  # heavy
-
-    model.config.use_cache = True
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -40,6 +40,7 @@ from cso_train.evaluation._sheets import (
     items_of,
     read_pair_sheet,
     read_rating_sheet,
+    sheet_dialogues,
     write_pair_sheet,
     write_rating_sheet,
 )
@@ -123,7 +124,8 @@ def pairwise_command(**options: Any) -> None:
             key = SheetKey.read(options["key"], "pairwise")
             raters = {str(path): read_pair_sheet(path, key) for path in options["sheets"]}
             names = (str(key.about["first"]), str(key.about["second"]))
-            _write_pairwise(PairwiseResult(tuple(key.criteria), raters), names, options)
+            dialogues = sheet_dialogues(options["sheets"][0], key)
+            _write_pairwise(PairwiseResult(tuple(key.criteria), raters, dialogues), names, options)
             return
         domain = named_domain(options["domain"])
         pairs, first, second = _pairs(options, domain)
@@ -160,7 +162,7 @@ def rate_command(**options: Any) -> None:
         if way == "read":
             key = SheetKey.read(options["key"], "rate")
             raters = {str(path): read_rating_sheet(path, key) for path in options["sheets"]}
-            _write_ratings(RatingResult(items_of(key), raters), options)
+            _write_ratings(RatingResult(items_of(key, sheet_dialogues(options["sheets"][0], key)), raters), options)
             return
         items = _items(options, named_domain(options["domain"]))
         if way == "write":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from mctsdialog import LocalChat, ResponseCache, build_stack
-from mctsdialog.cli.keys import Servers
+from mctsdialog.cli.keys import Servers, split_choice
 from mctsdialog.files import inside
 from mctsdialog.llm import Limits, SamplingModel
 
@@ -25,6 +26,10 @@ def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> 
     :param options: of the command.
     :raises ConfigError: where a provider's own server is meant and there is no key.
     """
+    if settings := options.get("chat_template_kwargs"):
+        address = split_choice(choice)[1]
+        extra = json.dumps({"chat_template_kwargs": settings})
+        options = {**options, "extras": (*options["extras"], extra if address is None else f"{address}={extra}")}
     servers = Servers.of(
         options["server"],
         options["api_key_env"],

@@ -15,18 +15,21 @@ from cso_train.evaluation._agreement import (
 )
 from cso_train.evaluation._bias import Bias, preference_bias
 from cso_train.evaluation._contexts import TestCase, build_test_set, read_test_set, write_test_set
+from cso_train.evaluation._difference import Difference, difference, difference_table
 from cso_train.evaluation._evaluate import BASELINES, Baseline, evaluate, write_report
+from cso_train.evaluation._intervals import Interval, bootstrap_interval
 from cso_train.evaluation._metrics import (
     Evaluation,
-    Interval,
+    LenientScores,
+    Outcome,
     StrategyScore,
-    bootstrap_interval,
     evaluate_replies,
     macro_f1,
     strategy_scores,
     weighted_f1,
 )
 from cso_train.evaluation._pairwise import PairToJudge, PairwiseJudge, compare_replies
+from cso_train.evaluation._parse import parse_leniently
 from cso_train.evaluation._plots import confusion_figure, preference_figure, strategy_figure, write_plots
 from cso_train.evaluation._ratings import RatingJudge, ReplyToRate, rate_replies
 from cso_train.evaluation._replies import Replies, ServerReplies, TransformersReplies
@@ -42,8 +45,11 @@ __all__ = [
     "Bias",
     "Comparison",
     "ComparisonIntervals",
+    "Difference",
     "Evaluation",
     "Interval",
+    "LenientScores",
+    "Outcome",
     "PairToJudge",
     "PairwiseJudge",
     "RatingJudge",
@@ -61,6 +67,8 @@ __all__ = [
     "compare_intervals",
     "compare_replies",
     "confusion_figure",
+    "difference",
+    "difference_table",
     "evaluate",
     "evaluate_replies",
     "fleiss_kappa",
@@ -69,6 +77,7 @@ __all__ = [
     "latex_table",
     "macro_f1",
     "markdown_table",
+    "parse_leniently",
     "preference_bias",
     "preference_figure",
     "rate_replies",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
-from cso_train.evaluation._metrics import Interval, bootstrap_interval
+from cso_train.evaluation._intervals import Interval, bootstrap_interval
 from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
 
@@ -245,16 +245,22 @@ def raters_agreement(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
 ) -> Interval | None:
     """Any agreement of raters with its bootstrap interval over the items; None with one rater or no item.
 
     :param ratings: a row an item, a label or score a rater.
     :param kappa: of such rows.
+    :param groups: what each item belongs to, such as its dialogue; groups are drawn whole.
     """
     if not ratings or len(ratings[0]) < 2:
         return None
     return bootstrap_interval(
-        len(ratings), lambda places: kappa([ratings[at] for at in places]), resamples=resamples, seed=seed
+        len(ratings),
+        lambda places: kappa([ratings[at] for at in places]),
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
     )
 
 

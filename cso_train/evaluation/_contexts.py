@@ -36,6 +36,11 @@ class TestCase:
     strategy: str
     text: str
 
+    @property
+    def dialogue(self) -> str:
+        """The dialogue that the context is of: by the id, or by how the conversation begins."""
+        return self.id.rpartition("/")[0] or seed_of({"prompt": list(self.prompt)})
+
     def to_dict(self) -> dict[str, Any]:
         """The case as a row: ``prompt`` and ``completion``, which trainers read too."""
         completion = [{"role": "assistant", "content": spoken(self.strategy, self.text)}]

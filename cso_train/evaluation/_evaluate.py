@@ -11,6 +11,7 @@ from cso_train._chat import Messages
 from cso_train.errors import TrainDataError
 from cso_train.evaluation._baselines import direct_refine, plain, self_refine, with_example
 from cso_train.evaluation._contexts import TestCase
+from cso_train.evaluation._difference import difference_json, difference_table, differences
 from cso_train.evaluation._metrics import Evaluation, evaluate_replies
 from cso_train.evaluation._replies import Replies
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
@@ -49,7 +50,7 @@ async def evaluate(
     :param cases: the test set, not empty.
     :param baseline: how it is asked.
     :param examples: training cases for the baseline "example".
-    :param resamples: bootstrap samples for the intervals.
+    :param resamples: bootstrap samples of whole dialogues, for the intervals.
     :returns: the scores, and the replies in the cases' order.
     :raises ConfigError: for the baseline "example" without examples.
     """
@@ -61,7 +62,9 @@ async def evaluate(
     ask = {"direct-refine": direct_refine, "self-refine": self_refine}.get(baseline, plain)
     said = await ask(replies, prompts, on_progress)
     gold = [(case.strategy, case.text) for case in cases]
-    return evaluate_replies(gold, said, domain.strategies, resamples=resamples, seed=seed), said
+    dialogues = [case.dialogue for case in cases]
+    scored = evaluate_replies(gold, said, domain.strategies, dialogues=dialogues, resamples=resamples, seed=seed)
+    return scored, said
 
 
 @checked()
@@ -70,11 +73,15 @@ def write_report(
     evaluations: Mapping[str, Evaluation],
     replies: Mapping[str, Sequence[str]],
     cases: Sequence[TestCase],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> list[Path]:
-    """Write the table (Markdown, LaTeX, JSON), each model's scores by strategy, and all replies.
+    """Write the tables (Markdown, LaTeX, JSON), each model's scores by strategy, and all replies.
 
     :param evaluations: by model, in the table's order.
     :param replies: by model, in the cases' order.
+    :param resamples: bootstrap samples for the differences to the first model, drawn by ``seed``.
     """
     rows: list[dict[str, Any]] = [
         {"id": case.id, "prompt": list(case.prompt), "gold": {"strategy": case.strategy, "text": case.text}}
@@ -83,21 +90,32 @@ def write_report(
     for place, row in enumerate(rows):
         row["replies"] = {name: said[place] for name, said in replies.items()}
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return [*write_tables(folder, evaluations), write_atomically(inside(folder, "replies.jsonl"), lines)]
+    tables = write_tables(folder, evaluations, resamples=resamples, seed=seed)
+    return [*tables, write_atomically(inside(folder, "replies.jsonl"), lines)]
 
 
-def write_tables(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> list[Path]:
-    """Write the table (Markdown, LaTeX, JSON) and each model's scores by strategy.
+def write_tables(
+    folder: str | Path, evaluations: Mapping[str, Evaluation], *, resamples: int = 1000, seed: int = 0
+) -> list[Path]:
+    """Write the table (Markdown, LaTeX, JSON), each model's scores by strategy, and its differences to the first model.
 
     :param evaluations: by model, in the table's order.
+    :param resamples: bootstrap samples for the differences, drawn by ``seed``.
     """
+    found = differences(evaluations, resamples=resamples, seed=seed)
     parts = ["# Evaluation\n", markdown_table(evaluations), _NOTE]
+    if found:
+        parts += ["## Differences\n", difference_table(found, next(iter(evaluations))), _DIFFERENCES]
     for name, each in evaluations.items():
         parts += [f"## {markdown_line(name)}\n", strategy_table(each)]
-    return [
+    written = [
         write_atomically(inside(folder, "evaluation.md"), "\n".join(parts)),
         write_atomically(inside(folder, "evaluation.tex"), latex_table(evaluations)),
         write_atomically(inside(folder, "evaluation.json"), json_table(evaluations)),
+    ]
+    return [
+        *written,
+        *([write_atomically(inside(folder, "differences.json"), difference_json(found))] if found else []),
     ]
 
 
@@ -138,7 +156,14 @@ def _read_table(file: Path) -> dict[str, Evaluation]:
 
 
 _NOTE = """
-Q: macro-F1 of the strategies in percent. B: preference bias (Kang et al., ACL 2024); † where it is saturated. Q_W:
-weighted F1. R-L: ROUGE-L of the replies without their strategies. In brackets: 95 % bootstrap intervals over the
-contexts. A reply without a strategy of the set is wrong in Q and Q_W and left out of B.
+Q: macro-F1 of the strategies in percent. B: preference bias (Kang et al., ACL 2024); † where it is saturated, – for a
+model that names no strategy. Q_W: weighted F1. R-L: ROUGE-L of the replies without their strategies. A reply without a
+strategy of the set in the form `(Strategy) text` is wrong in Q and Q_W and left out of B; "lenient" also reads
+strategies that are named in another form. In brackets: 95 % bootstrap intervals, whole dialogues resampled; that of B
+is its standard error. n: contexts (dialogues).
+"""
+
+_DIFFERENCES = """
+Each model less the first, on the same contexts: 95 % intervals of a paired bootstrap over whole dialogues; bold where
+the interval leaves 0 out. Two models differ where this interval says so, whether or not their own intervals overlap.
 """

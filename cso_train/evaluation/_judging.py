@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -13,6 +14,11 @@ from mctsdialog.roles import ask, whole
 
 I = TypeVar("I")  # noqa: E741  # an item
 T = TypeVar("T")
+
+
+def dialogue_of(history: Sequence[str]) -> str:
+    """What tells the dialogue of a context from others: a hash of its first three turns."""
+    return hashlib.sha256("\n".join(history[:3]).encode()).hexdigest()[:16]
 
 
 async def ask_judge(

@@ -6,14 +6,16 @@ A reply whose strategy cannot be parsed is wrong in F1, left out of the bias, an
 from __future__ import annotations
 
 import json
-import random
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from cso_train.evaluation._bias import preference_bias
+from cso_train.evaluation._intervals import Interval, Number, draw_samples, percentile_intervals
+from cso_train.evaluation._parse import parse_leniently
 from cso_train.evaluation._rouge import rouge_l
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import StrategySet
@@ -21,19 +23,9 @@ from mctsdialog.errors import ConfigError
 from mctsdialog.files import dotted, first_fault, parse_json
 from mctsdialog.preferences import parse_reply
 
-_Number: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]  # what a table and a figure can show
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 T = TypeVar("T")
 _Items: TypeAlias = Annotated[tuple[T, ...], FailFast()]  # the first wrong item alone is an error
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number and its bootstrap confidence interval."""
-
-    value: _Number
-    low: _Number
-    high: _Number
 
 
 @dataclass(frozen=True)
@@ -48,11 +40,43 @@ class StrategyScore:
     """
 
     strategy: str
-    precision: _Number
-    recall: _Number
-    f1: _Number
+    precision: Number
+    recall: Number
+    f1: Number
     support: _Count
     predicted: _Count
+
+
+@dataclass(frozen=True)
+class LenientScores:
+    """Scores by the lenient parse, which takes a strategy that is named in any form.
+
+    :param macro_f1: and the others, as of :class:`Evaluation`.
+    """
+
+    macro_f1: Interval
+    weighted_f1: Interval
+    bias: Interval
+    bias_saturated: bool
+    parse_failures: Interval
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one context.
+
+    :param dialogue: names its dialogue.
+    :param gold: the strategy that it wants.
+    :param named: the strategy that the reply names; None where it names none.
+    :param lenient: the same by the lenient parse.
+    :param rouge_l: ROUGE-L of the reply, from 0 to 1.
+    """
+
+    dialogue: str
+    gold: str
+    named: str | None
+    lenient: str | None
+    rouge_l: Number
 
 
 @dataclass(frozen=True)
@@ -70,6 +94,9 @@ class Evaluation:
     :param strategy_f1: F1 by strategy, in percent, in the same order.
     :param confusion: counts, rows gold and columns predicted; replies that were not parsed are in none.
     :param preferences: the preferences p behind B.
+    :param lenient: the scores by the lenient parse; None for what version 0.1 wrote, as the two after it.
+    :param outcomes: what became of each context, for differences to another model.
+    :param dialogues: number of the dialogues that were resampled whole; None where contexts were.
     """
 
     count: _Count
@@ -82,9 +109,17 @@ class Evaluation:
     strategies: _Items[StrategyScore]
     strategy_f1: _Items[Interval]
     confusion: _Items[tuple[_Count, ...]]
-    preferences: _Items[_Number]
+    preferences: _Items[Number]
+    lenient: LenientScores | None = None
+    outcomes: Annotated[tuple[Outcome, ...] | None, FailFast()] = None
+    dialogues: _Count | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # read by from_dict
+
+    @property
+    def names_strategies(self) -> bool:
+        """Whether any reply names a strategy of the set; B says nothing where none does."""
+        return self.parse_failures.value < 1
 
     @property
     def failed(self) -> int:
@@ -115,6 +150,12 @@ class Evaluation:
             raise ValueError("strategy_f1, preferences and confusion must have an entry for each of its strategies")
         if any(len(row) != size for row in found.confusion):
             raise ValueError("confusion: must have a row and a column for each of its strategies")
+        names = {score.strategy for score in found.strategies}
+        for index, outcome in enumerate(found.outcomes or ()):
+            if not {outcome.gold, outcome.named or outcome.gold, outcome.lenient or outcome.gold} <= names:
+                raise ValueError(f"outcomes[{index}]: names a strategy that is none of its strategies")
+        if found.outcomes is not None and len(found.outcomes) != found.count:
+            raise ValueError("outcomes: must be as many as count says")
         return found
 
     @classmethod
@@ -177,49 +218,12 @@ def confusion_matrix(
 
 
 @checked()
-def bootstrap_interval(
-    count: int,
-    metric: Callable[[Sequence[int]], float],
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """A metric of ``count`` items and its percentile bootstrap interval (Efron, 1979).
-
-    :param count: items, 1 or more.
-    :param metric: of the items at the given places; a place may be there several times.
-    :param resamples: samples of ``count`` items with replacement, drawn by ``seed``; 0 for none (the interval is the
-        value).
-    :param level: share of the resampled values inside the interval, in (0, 1).
-    :raises ValueError: for numbers out of range.
-    """
-    samples = _resamples(count, resamples, seed)
-    return _intervals(lambda places: [metric(places)], range(count), samples, level)[0]
-
-
-def pooled_mean(totals: Sequence[float], sizes: Sequence[int], *, resamples: int, seed: int) -> Interval | None:
-    """The mean of values that come in groups, its interval over the groups, each drawn whole; None without groups.
-
-    :param totals: sum of each group's values.
-    :param sizes: values of each group, 1 or more.
-    :param resamples: and ``seed``, as for :func:`bootstrap_interval`.
-    """
-    if not totals:
-        return None
-
-    def mean(places: Sequence[int]) -> float:
-        return sum(totals[at] for at in places) / sum(sizes[at] for at in places)
-
-    return bootstrap_interval(len(totals), mean, resamples=resamples, seed=seed)
-
-
-@checked()
 def evaluate_replies(
     gold: Sequence[tuple[str, str]],
     replies: Sequence[str],
     strategies: StrategySet,
     *,
+    dialogues: Sequence[str] | None = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -228,8 +232,11 @@ def evaluate_replies(
 
     :param gold: (strategy, text) of the supporter's turn in each context.
     :param replies: what the model said, ``(Strategy) text``.
-    :param resamples: bootstrap samples of the contexts, drawn by ``seed``; 0 for none (the interval is the value).
-    :param level: of the percentile intervals, in (0, 1).
+    :param dialogues: the dialogue of each context. Contexts of one dialogue are not independent: dialogues are then
+        resampled whole. None resamples contexts.
+    :param resamples: bootstrap samples, drawn by ``seed``; 0 for none (the interval is the value).
+    :param level: of the intervals, in (0, 1). They are percentiles; that of B is B and its bootstrap standard error,
+        since the percentiles of a saturated B may leave its value out.
     :raises ConfigError: for a gold strategy that is not in the set, lists of different lengths or empty ones, and
         ``resamples`` or ``level`` out of range.
     """
@@ -240,28 +247,38 @@ def evaluate_replies(
             f"{len(replies)} replies to {len(gold)} contexts; strategies not in the set: {sorted(unknown)}"
         )
     parsed = [parse_reply(reply, strategies) for reply in replies]
-    wanted = [strategy for strategy, _ in gold]
-    named = [strategy for strategy, _ in parsed]
-    rouges = [rouge_l(text, target) for (_, text), (_, target) in zip(parsed, gold, strict=True)]
+    leniently = [parse_leniently(reply, strategies)[0] for reply in replies]
+    own = range(len(gold)) if dialogues is None else dialogues
+    outcomes = tuple(
+        Outcome(str(dialogue), wanted, named, lenient, rouge_l(text, target))
+        for dialogue, (wanted, target), (named, text), lenient in zip(own, gold, parsed, leniently, strict=True)
+    )
+    samples = draw_samples(len(gold), resamples, seed, dialogues)
+    scored = _scored(outcomes, names, samples, level)
+    if any(each.lenient != each.named for each in outcomes):
+        read = [replace(each, named=each.lenient) for each in outcomes]
+        lenient = _scored(read, names, samples, level).lenient
+    else:
+        lenient = scored.lenient
+    return replace(
+        scored, lenient=lenient, outcomes=outcomes, dialogues=None if dialogues is None else len(set(dialogues))
+    )
 
-    def numbers(sample: Sequence[int]) -> list[float]:
-        ours = [wanted[place] for place in sample], [named[place] for place in sample]
-        scores = strategy_scores(*ours, names)
-        return [
-            100 * macro_f1(scores),
-            100 * weighted_f1(scores),
-            preference_bias(confusion_matrix(*ours, names)).value,
-            100 * sum(rouges[place] for place in sample) / len(sample),
-            ours[1].count(None) / len(sample),
-            *(100 * score.f1 for score in scores),
-        ]
 
-    samples = _resamples(len(gold), resamples, seed)
-    macro, weighted, spread, rouge, failures, *f1 = _intervals(numbers, range(len(gold)), samples, level)
+def _scored(
+    outcomes: Sequence[Outcome], names: Sequence[str], samples: Sequence[Sequence[int]], level: float
+) -> Evaluation:
+    """The scores of what was named; the parse that it was read by counts as the lenient one too."""
+    numbers = sample_numbers(outcomes, names)
+    every = range(len(outcomes))
+    macro, weighted, spread, rouge, failures, *f1 = percentile_intervals(numbers, every, samples, level, spread=[2])
+    most = math.sqrt(len(names) - 1)
+    spread = Interval(spread.value, max(0.0, spread.low), min(max(most, spread.value), spread.high))
+    wanted, named = [each.gold for each in outcomes], [each.named for each in outcomes]
     matrix = confusion_matrix(wanted, named, names)
     bias = preference_bias(matrix)
     return Evaluation(
-        count=len(gold),
+        count=len(outcomes),
         macro_f1=macro,
         weighted_f1=weighted,
         bias=spread,
@@ -272,37 +289,32 @@ def evaluate_replies(
         strategy_f1=tuple(f1),
         confusion=matrix,
         preferences=bias.preferences,
+        lenient=LenientScores(macro, weighted, spread, bias.saturated, failures),
     )
 
 
-def _intervals(
-    metrics: Callable[[Sequence[int]], Sequence[float]],
-    every: Sequence[int],
-    samples: Sequence[Sequence[int]],
-    level: float,
-) -> list[Interval]:
-    """Several metrics of the same samples."""
-    if not 0 < level < 1:
-        raise ConfigError(f"the level of an interval must lie between 0 and 1, not {level}")
-    values = metrics(every)
-    drawn = zip(*map(metrics, samples), strict=True) if samples else ((value,) for value in values)
-    edge = (1 - level) / 2
-    return [
-        Interval(value, _quantile(ordered, edge), _quantile(ordered, 1 - edge))
-        for value, ordered in zip(values, map(sorted, drawn), strict=True)
-    ]
+def sample_numbers(outcomes: Sequence[Outcome], names: Sequence[str]) -> Callable[[Sequence[int]], list[float]]:
+    """What a sample of the contexts scores: Q, Q_W, B, R-L, share without a strategy, F1 by strategy."""
+    places = {name: place for place, name in enumerate(names)}
+    count = len(names)
+    cells = [(places[each.gold], count if each.named is None else places[each.named]) for each in outcomes]
+    rouges = [each.rouge_l for each in outcomes]
 
+    def numbers(sample: Sequence[int]) -> list[float]:
+        matrix = [[0] * (count + 1) for _ in names]
+        for place in sample:
+            row, column = cells[place]
+            matrix[row][column] += 1
+        wanted = [sum(row) for row in matrix]
+        named = [sum(row[column] for row in matrix) for column in range(count)]
+        f1 = [2 * matrix[at][at] / both if (both := wanted[at] + named[at]) else 0.0 for at in range(count)]
+        return [
+            100 * sum(f1) / count,
+            100 * sum(score * support for score, support in zip(f1, wanted, strict=True)) / len(sample),
+            preference_bias([row[:count] for row in matrix]).value,
+            100 * sum(rouges[place] for place in sample) / len(sample),
+            sum(row[count] for row in matrix) / len(sample),
+            *(100 * score for score in f1),
+        ]
 
-def _resamples(count: int, resamples: int, seed: int) -> list[list[int]]:
-    if count < 1 or resamples < 0:
-        raise ConfigError(f"{resamples} resamples of {count} items; there must be 0 or more of 1 or more")
-    generator = random.Random(seed)  # noqa: S311  # no secret
-    return [generator.choices(range(count), k=count) for _ in range(resamples)]
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """The quantile of sorted numbers, between neighbours in proportion."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return numbers

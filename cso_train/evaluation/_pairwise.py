@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cso_train.evaluation._agreement import Outcome, Verdict, compare, label_kappa, outcome, raters_agreement
-from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
-from cso_train.evaluation._metrics import Interval, pooled_mean
+from cso_train.evaluation._intervals import Interval, pooled_mean
+from cso_train.evaluation._judging import ask_judge, dialogue_of, judge_all, object_schema
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
@@ -70,10 +70,12 @@ class PairwiseResult:
 
     :param criteria: names.
     :param raters: by rater, what it says of every pair; None where it says nothing of use.
+    :param dialogues: the dialogue of every pair; None where it is not known.
     """
 
     criteria: tuple[str, ...]
     raters: Mapping[str, Sequence[Judged | None]]
+    dialogues: Sequence[str] | None = None
 
     def failed(self) -> dict[str, int]:
         """By rater, how many pairs it says nothing of use about."""
@@ -171,15 +173,16 @@ async def compare_replies(
         raise ConfigError("judges must be one judge or more, by name", field="judges")
     ask = {name: judge.both_orders for name, judge in judges.items()}
     found = await judge_all(ask, pairs, concurrency=concurrency, on_progress=on_progress)
-    return PairwiseResult(tuple(next(iter(judges.values())).criteria), found)
+    dialogues = tuple(dialogue_of(pair.history) for pair in pairs)
+    return PairwiseResult(tuple(next(iter(judges.values())).criteria), found, dialogues)
 
 
 @dataclass(frozen=True)
 class CriterionShares:
     """How often the first system wins by a criterion, all raters together, as shares from 0 to 1.
 
-    :param win: share of the outcomes; with ``lose`` and ``tie`` they sum to 1. Intervals are over the pairs, each
-        drawn with all its raters. None where there is no outcome.
+    :param win: share of the outcomes; with ``lose`` and ``tie`` they sum to 1. Intervals are over the dialogues, each
+        drawn with all its pairs and raters. None where there is no outcome.
     :param count: outcomes.
     :param flipped: share in which each order preferred another system; None for raters who saw one order.
     :param first_place: share of the decided verdicts that went to the reply that stood first; 0.5 is no bias.
@@ -206,13 +209,15 @@ def pairwise_shares(result: PairwiseResult, *, resamples: int = 1000, seed: int 
 def _shares(criterion: str, result: PairwiseResult, resamples: int, seed: int) -> CriterionShares:
     rows = [[each for each in row if each is not None] for row in zip(*result.raters.values(), strict=True)]
     pairs = [[each.outcomes[criterion] for each in row if criterion in each.outcomes] for row in rows]
-    full = [row for row in pairs if len(row) == len(result.raters)]
+    dialogues = range(len(pairs)) if result.dialogues is None else result.dialogues
+    full = [(row, of) for row, of in zip(pairs, dialogues, strict=True) if len(row) == len(result.raters)]
     some = [row for row in pairs if row]
+    drawn = [of for row, of in zip(pairs, dialogues, strict=True) if row]
 
     def share(which: Outcome) -> Interval | None:
         wins = [row.count(which) for row in some]
         sizes = [len(row) for row in some]
-        return pooled_mean(wins, sizes, resamples=resamples, seed=seed)
+        return pooled_mean(wins, sizes, resamples=resamples, seed=seed, groups=drawn)
 
     both = [each.verdicts[criterion] for row in rows for each in row if each.verdicts and criterion in each.verdicts]
     orders = compare(both) if both else None
@@ -223,7 +228,9 @@ def _shares(criterion: str, result: PairwiseResult, resamples: int, seed: int) -
         count=sum(map(len, some)),
         flipped=orders.flipped / orders.count if orders else None,
         first_place=orders.first_place if orders else None,
-        kappa=raters_agreement(full, label_kappa, resamples=resamples, seed=seed),
+        kappa=raters_agreement(
+            [row for row, _ in full], label_kappa, resamples=resamples, seed=seed, groups=[of for _, of in full]
+        ),
     )
 
 
@@ -238,9 +245,10 @@ def pairwise_table(shares: Mapping[str, CriterionShares], result: PairwiseResult
         cells += ["–" if number is None else f"{100 * number:.2f}" for number in (each.flipped, each.first_place)]
         lines.append(f"| {markdown_line(name)} | {' | '.join([*cells, plain_interval(each.kappa)])} |")
     pairs = len(next(iter(result.raters.values())))
+    drawn = "pairs" if result.dialogues is None else "dialogues"
     lines += [
         "",
-        f"{pairs} pairs; percent of the outcomes of all raters, in brackets 95 % bootstrap intervals over pairs.",
+        f"{pairs} pairs; percent of the outcomes of all raters, in brackets 95 % bootstrap intervals over {drawn}.",
     ]
     lines += [raters_note(result.failed())]
     return "\n".join(lines) + "\n"

@@ -47,7 +47,8 @@ def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     panels = figure.subplots(len(evaluations), 1, squeeze=False)
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
         image = draw_counts(axes, each.confusion, names)
-        axes.set_title(f"{plain(model)}: B = {each.bias.value:.2f}")
+        shown = f"{each.bias.value:.2f}" if each.names_strategies else "–"
+        axes.set_title(f"{plain(model)}: B = {shown}")
         axes.set_xlabel("predicted")
         axes.set_ylabel("gold")
         figure.colorbar(image, ax=axes, label=COUNTS_LABEL)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cso_train.evaluation._agreement import mean_weighted_kappa, raters_agreement
-from cso_train.evaluation._judging import ask_judge, judge_all, object_schema
-from cso_train.evaluation._metrics import Interval, pooled_mean
+from cso_train.evaluation._intervals import Interval, pooled_mean
+from cso_train.evaluation._judging import ask_judge, dialogue_of, judge_all, object_schema
 from cso_train.evaluation._pairwise import plain_interval, raters_note
 from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
@@ -126,6 +126,11 @@ class RatingResult:
     items: Sequence[ReplyToRate]
     raters: Mapping[str, Sequence[Rating | None]]
 
+    @property
+    def dialogues(self) -> Sequence[Hashable]:
+        """The dialogue of each reply; where a sheet does not say, every reply is its own."""
+        return [dialogue_of(each.history) if each.history else place for place, each in enumerate(self.items)]
+
     def failed(self) -> dict[str, int]:
         """By rater, how many replies it says nothing of use about."""
         return {name: sum(each is None for each in rated) for name, rated in self.raters.items()}
@@ -162,8 +167,8 @@ async def rate_replies(
 class RatingSummary:
     """One criterion over all groups.
 
-    :param means: mean score by group, all raters together, with intervals over the replies, each drawn with all its
-        raters; None where a group has no score.
+    :param means: mean score by group, all raters together, with intervals over the dialogues, each drawn with all its
+        replies and raters; None where a group has no score.
     :param kappa: agreement of the raters over the replies that all rated: quadratically weighted kappa of two, its
         mean over all pairs of more. Of satisfaction it is the mean of its three criteria's.
     """
@@ -183,9 +188,12 @@ def rating_summaries(result: RatingResult, *, resamples: int = 1000, seed: int =
         scores = [[value for each in row if (value := _value(each, criterion)) is not None] for row in rows]
         means = {}
         for group in result.groups:
-            own = [row for item, row in zip(result.items, scores, strict=True) if item.group == group and row]
-            means[group] = pooled_mean(list(map(sum, own)), list(map(len, own)), resamples=resamples, seed=seed)
-        made[criterion] = RatingSummary(means, _agreement(rows, criterion, resamples, seed))
+            found = zip(result.items, scores, result.dialogues, strict=True)
+            own = [(row, dialogue) for item, row, dialogue in found if item.group == group and row]
+            totals, sizes = [sum(row) for row, _ in own], [len(row) for row, _ in own]
+            drawn = [dialogue for _, dialogue in own]
+            means[group] = pooled_mean(totals, sizes, resamples=resamples, seed=seed, groups=drawn)
+        made[criterion] = RatingSummary(means, _agreement(rows, criterion, resamples, seed, result.dialogues))
     return made
 
 
@@ -198,7 +206,13 @@ def _value(rating: Rating | None, criterion: str) -> float | None:
     return sum(parts) / len(parts) if len(parts) == len(RATED) else None
 
 
-def _agreement(rows: Sequence[Sequence[Rating | None]], criterion: str, resamples: int, seed: int) -> Interval | None:
+def _agreement(
+    rows: Sequence[Sequence[Rating | None]],
+    criterion: str,
+    resamples: int,
+    seed: int,
+    dialogues: Sequence[Hashable],
+) -> Interval | None:
     names = list(RATED) if criterion == "satisfaction" else [criterion]
     full = [
         [
@@ -208,13 +222,15 @@ def _agreement(rows: Sequence[Sequence[Rating | None]], criterion: str, resample
         ]
         for row in rows
     ]
-    shared = [row for row, given in zip(full, rows, strict=True) if len(row) == len(given)]
+    found = zip(full, rows, dialogues, strict=True)
+    shared = [(row, dialogue) for row, given, dialogue in found if len(row) == len(given)]
 
     def kappa(ratings: Sequence[Sequence[tuple[int, ...]]]) -> float:
         kappas = [mean_weighted_kappa([[each[at] for each in row] for row in ratings]) for at in range(len(names))]
         return sum(kappas) / len(kappas)
 
-    return raters_agreement(shared, kappa, resamples=resamples, seed=seed)
+    drawn = [dialogue for _, dialogue in shared]
+    return raters_agreement([row for row, _ in shared], kappa, resamples=resamples, seed=seed, groups=drawn)
 
 
 def rating_table(summaries: Mapping[str, RatingSummary], result: RatingResult) -> str:
@@ -226,10 +242,11 @@ def rating_table(summaries: Mapping[str, RatingSummary], result: RatingResult) -
         lines.append(f"| {ROWS[criterion]} | {' | '.join(cells)} | {plain_interval(each.kappa)} |")
     sizes = ", ".join(f"{markdown_line(group)} {sum(item.group == group for item in result.items)}" for group in groups)
     unknown = sum(item.strategy is None for item in result.items)
+    drawn = "dialogues" if all(item.history for item in result.items) else "the replies"
     lines += [
         "",
         f"Replies: {sizes}; {unknown} name no strategy and have no alignment.",
-        "Means of scores from 1 to 5, in brackets 95 % bootstrap intervals over the replies. Sat is the mean of Acc,",
+        f"Means of scores from 1 to 5, in brackets 95 % bootstrap intervals over {drawn}. Sat is the mean of Acc,",
         "Eff and Sen; κ is quadratically weighted, of several raters the mean over their pairs.",
         raters_note(result.failed()),
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Protocol, cast
 
 import anyio.to_thread
@@ -41,6 +43,8 @@ class TransformersReplies:
     :param max_tokens: longest reply in tokens.
     :param temperature: 0 takes the likeliest token; above, replies are drawn.
     :param seed: of the draws.
+    :param chat_template_kwargs: settings of the model's chat template; thinking is off where the template has it and
+        nothing is said.
     """
 
     def __init__(
@@ -53,9 +57,10 @@ class TransformersReplies:
         max_tokens: int = 128,
         temperature: float = 0.0,
         seed: int = 0,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self._model, self._tokenizer = model, tokenizer
-        self._chat = ChatFormat.of(tokenizer)
+        self._chat = ChatFormat.of(tokenizer, chat_template_kwargs)
         self._batch_size, self._max_length, self._max_tokens = batch_size, max_length, max_tokens
         self._temperature, self._seed = temperature, seed
 
@@ -68,7 +73,7 @@ class TransformersReplies:
     ) -> list[str]:
         """The replies; the model works in a thread of its own.
 
-        :param beginnings: how each reply must begin; what is returned goes on from there.
+        :param beginnings: how each reply must begin, where it would stand in training; the rest is returned.
         """
         return [each.text for each in await self.complete(prompts, on_progress, beginnings=beginnings)]
 
@@ -82,7 +87,7 @@ class TransformersReplies:
         """The replies as :meth:`answer` gives them, with their reasoning, and whether ``max_tokens`` cut them."""
         replies = [Completion("")] * len(prompts)
         begun = [""] * len(prompts) if beginnings is None else beginnings
-        order = sorted(range(len(prompts)), key=lambda place: self._chat.length(prompts[place]))
+        order = sorted(range(len(prompts)), key=lambda place: self._chat.length(prompts[place], reply_follows=True))
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
             batch = [(prompts[place], begun[place]) for place in places]
@@ -96,8 +101,7 @@ class TransformersReplies:
     def _batch(self, batch: Sequence[tuple[Messages, str]]) -> list[Completion]:
         import torch  # noqa: PLC0415  # heavy
 
-        room = self._max_length - self._max_tokens
-        texts = [self._text(self._chat.shortened(prompt, room)) + beginning for prompt, beginning in batch]
+        texts = [self._text(prompt, beginning) for prompt, beginning in batch]
         self._tokenizer.padding_side = "left"
         inputs = self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = {name: inputs[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
@@ -105,28 +109,34 @@ class TransformersReplies:
         torch.manual_seed(self._seed)
         with torch.no_grad():
             tokens = self._model.generate(
-                **inputs, **drawn, max_new_tokens=self._max_tokens, pad_token_id=self._tokenizer.pad_token_id
+                **inputs,
+                **drawn,
+                max_new_tokens=self._max_tokens,
+                pad_token_id=self._tokenizer.pad_token_id,
+                eos_token_id=sorted(self._ends()),
             )
-        new = tokens[:, inputs["input_ids"].shape[1] :]
-        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [
-            Completion(text, "length" if self._is_cut(row) else "stop").as_read()
-            for text, row in zip(texts, new.tolist(), strict=True)
-        ]
+        return [self._read(row) for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
 
-    def _is_cut(self, tokens: list[int]) -> bool:
-        """Whether a reply is as long as may be and does not end in a token that ends a turn."""
-        ends = self._model.generation_config.eos_token_id
-        known = {
-            self._tokenizer.eos_token_id,
-            self._tokenizer.pad_token_id,
-            *(ends if isinstance(ends, list) else [ends]),
-        }
-        return len(tokens) >= self._max_tokens and tokens[-1] not in known
+    def _text(self, prompt: Messages, beginning: str) -> str:
+        shorter = self._chat.shortened(prompt, self._max_length - self._max_tokens)
+        return self._chat.begun(shorter, beginning) if beginning else self._chat.opened(shorter)
 
-    def _text(self, prompt: Messages) -> str:
-        options = {"tokenize": False, "add_generation_prompt": True}
-        return cast(str, self._tokenizer.apply_chat_template(self._chat.messages(prompt), **options))
+    def _ends(self) -> set[int]:
+        """The tokens that end a reply: the model's own, and the one that the template writes after a reply."""
+        own = self._model.generation_config.eos_token_id
+        known = {self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own]), *self._chat.stops}
+        return {each for each in known if each is not None}
+
+    def _read(self, tokens: list[int]) -> Completion:
+        """A reply up to its end: reasoning is told by marks, some of which are special tokens."""
+        ends = {*self._ends(), self._tokenizer.pad_token_id}
+        said = list(takewhile(lambda token: token not in ends, tokens))
+        cut = len(said) == len(tokens) >= self._max_tokens
+        read = Completion(self._tokenizer.decode(said), "length" if cut else "stop").as_read()
+        text = read.text
+        for mark in self._tokenizer.all_special_tokens:
+            text = text.replace(mark, "")
+        return replace(read, text=text.strip())
 
 
 @checked()

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 from mctsdialog._arguments import checked
+from mctsdialog.segments import terms
 
 _MOST_WORDS = 10_000  # what is compared takes time with the square of their number
-_WORD = re.compile(r"[a-z0-9]+")
 
 
 @checked()
 def rouge_l(prediction: str, reference: str) -> float:
-    """ROUGE-L's F-measure, from 0 to 1: words in lower case, letters and digits alone, no stemming.
+    """ROUGE-L's F-measure, from 0 to 1: words case folded, letters and digits alone, no stemming.
 
-    Of a text of more than 10,000 words the first 10,000 are compared.
+    In Chinese, Japanese or Thai each character is a word (see :mod:`mctsdialog.segments`). Of a text of more than
+    10,000 words the first 10,000 are compared.
     """
-    said, wanted = (_WORD.findall(text.lower())[:_MOST_WORDS] for text in (prediction, reference))
+    said, wanted = (terms(text)[:_MOST_WORDS] for text in (prediction, reference))
     if not said or not wanted:
         return 0.0
     common = longest_common_subsequence(said, wanted)

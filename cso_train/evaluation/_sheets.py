@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from cso_train.errors import TrainDataError
 from cso_train.evaluation._agreement import Outcome
+from cso_train.evaluation._judging import dialogue_of
 from cso_train.evaluation._pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation._ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog._arguments import checked
@@ -30,6 +31,7 @@ T = TypeVar("T")
 SheetKind: TypeAlias = Literal["pairwise", "rate"]
 
 _ITEM = "item"
+_CONVERSATION = "conversation"
 _ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029;\t"  # of lines, and of cells for a program that takes another delimiter
 _BEGINNING = rf"(?:\A|(?<=[{_ENDS}]))"
 # What spreadsheets run, be it behind blanks, quotes and what shows nothing; or drop before they look at what follows.
@@ -147,7 +149,12 @@ def write_pair_sheet(
     swapped = tuple(draw.random() < 0.5 for _ in order)
     texts = [[*each.history, each.first, each.second] for each in pairs]
     key = SheetKey(
-        "pairwise", _code(texts, seed), criteria, tuple(order), swapped, {"first": names[0], "second": names[1]}
+        "pairwise",
+        _code(texts, seed),
+        criteria,
+        tuple(order),
+        swapped,
+        {"first": names[0], "second": names[1]},
     )
     rows = []
     for row, (place, turned) in enumerate(zip(order, swapped, strict=True)):
@@ -155,7 +162,7 @@ def write_pair_sheet(
         one, other = (pair.second, pair.first) if turned else (pair.first, pair.second)
         rows.append([key.name(row), "\n".join(pair.history), one, other])
     allowed = 'Write into every column "A" or "B", whichever answer is better, or "tie" where neither is.'
-    return _write(Path(folder), key, ["conversation", "answer A", "answer B"], rows, allowed)
+    return _write(Path(folder), key, [_CONVERSATION, "answer A", "answer B"], rows, allowed)
 
 
 @checked()
@@ -178,7 +185,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
         "Write into every column a whole number from 1 (very poor) to 5 (very good). Leave 'alignment' empty where no "
         "strategy is named."
     )
-    return _write(Path(folder), key, ["conversation", "answer", "intended strategy"], rows, allowed)
+    return _write(Path(folder), key, [_CONVERSATION, "answer", "intended strategy"], rows, allowed)
 
 
 @checked()
@@ -212,10 +219,29 @@ def read_rating_sheet(path: str | Path, key: SheetKey) -> list[dict[str, int] | 
     return rated
 
 
-def items_of(key: SheetKey) -> list[ReplyToRate]:
-    """The replies of a rating sheet as far as figures need them: group and strategy, without the words."""
-    pairs = zip(key.about["groups"], key.about["strategies"], strict=True)
-    return [ReplyToRate(group, (), "", strategy) for group, strategy in pairs]
+def items_of(key: SheetKey, dialogues: Sequence[str] | None = None) -> list[ReplyToRate]:
+    """The replies of a rating sheet as far as figures need them: group, strategy and dialogue, without the words.
+
+    :param dialogues: of :func:`sheet_dialogues`.
+    """
+    histories: list[tuple[str, ...]] = [(each,) for each in dialogues or ()] or [()] * len(key.places)
+    found = zip(key.about["groups"], histories, key.about["strategies"], strict=True)
+    return [ReplyToRate(group, history, "", strategy) for group, history, strategy in found]
+
+
+def sheet_dialogues(path: str | Path, key: SheetKey) -> list[str] | None:
+    """The dialogue of every pair or reply, in the order of the list that the sheet was made of.
+
+    :param path: a filled-in sheet. Its conversations tell the dialogues; None where some of them are gone.
+    :raises TrainDataError: for a sheet that cannot be read.
+    """
+    header, rows = _table(Path(path))
+    cells = [dict(zip(header, row, strict=False)) for row in rows]
+    shown = {each.get(_ITEM, "").strip(): each.get(_CONVERSATION, "").strip() for each in cells}
+    found = [""] * len(key.places)
+    for row, place in enumerate(key.places):
+        found[place] = shown.get(key.name(row), "")
+    return [dialogue_of(each.splitlines()) for each in found] if all(found) else None
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

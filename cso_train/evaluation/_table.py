@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
 
-from cso_train.evaluation._metrics import Evaluation, Interval
+from cso_train.evaluation._intervals import Interval
+from cso_train.evaluation._metrics import Evaluation, LenientScores
 from mctsdialog._arguments import checked
 from mctsdialog.text import markdown_line, visible
 
@@ -36,41 +36,75 @@ _LATEX = {
 }
 
 
+LENIENT = (("Q lenient", "macro_f1"), ("B lenient", "bias"))
+"""(heading, field) of the scores by the lenient parse; they stand beside the others and are not compared."""
+
+
 @checked()
 def markdown_table(evaluations: Mapping[str, Evaluation], *, intervals: bool = True) -> str:
-    """Rows of models as Markdown; the best of a column is bold, a saturated B has a dagger."""
-    head = ["model", *(f"{name} {'↑' if up else '↓'}" for name, _, up in COLUMNS), "unparsed", "n"]
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+    """Rows of models as Markdown; the best of a column is bold, a saturated B has a dagger.
+
+    Where an evaluation has them, the scores by the lenient parse stand beside those by the strict one. B is "–" for a
+    model that names no strategy, and bold only for one that names them in at least half of its replies.
+    """
+    lenient = any(each.lenient for each in evaluations.values())
+    head = ["model", *(f"{name} {'↑' if up else '↓'}" for name, _, up in COLUMNS), "unparsed"]
+    head += [*(name for name, _ in LENIENT), "unparsed lenient"] if lenient else []
+    lines = [f"| {' | '.join([*head, 'n'])} |", f"|---|{'---:|' * len(head)}"]
     best = _best(evaluations)
     for name, each in evaluations.items():
-        cells = []
-        for _, field, _ in COLUMNS:
-            interval: Interval = getattr(each, field)
-            shown = f"**{interval.value:.2f}**" if name in best[field] else f"{interval.value:.2f}"
-            shown += "†" if field == "bias" and each.bias_saturated else ""
-            cells.append(shown + (f" ({interval.low:.2f} to {interval.high:.2f})" if intervals else ""))
-        failed = [f"{100 * share:.1f}" for share in astuple(each.parse_failures)]
-        cells.append(f"{failed[0]} %" + (f" ({failed[1]} to {failed[2]})" if intervals else ""))
-        lines.append(f"| {markdown_line(name)} | {' | '.join(cells)} | {each.count} |")
+        cells = [_score(each, field, intervals, bold=name in best[field]) for _, field, _ in COLUMNS]
+        cells.append(_share(each.parse_failures, intervals))
+        if lenient and each.lenient is None:
+            cells += ["–"] * (len(LENIENT) + 1)
+        elif lenient and each.lenient is not None:
+            cells += [_score(each.lenient, field, intervals) for _, field in LENIENT]
+            cells.append(_share(each.lenient.parse_failures, intervals))
+        count = str(each.count) if each.dialogues is None else f"{each.count} ({each.dialogues})"
+        lines.append(f"| {markdown_line(name)} | {' | '.join([*cells, count])} |")
     return "\n".join(lines) + "\n"
+
+
+def _score(scores: Evaluation | LenientScores, field: str, intervals: bool, *, bold: bool = False) -> str:
+    """One number of a row."""
+    interval: Interval = getattr(scores, field)
+    if field == "bias" and scores.parse_failures.value == 1:
+        return "–"
+    shown = f"**{interval.value:.2f}**" if bold else f"{interval.value:.2f}"
+    shown += "†" if field == "bias" and scores.bias_saturated else ""
+    return shown + (f" ({interval.low:.2f} to {interval.high:.2f})" if intervals else "")
+
+
+def _share(share: Interval, intervals: bool) -> str:
+    value, low, high = (f"{100 * each:.1f}" for each in (share.value, share.low, share.high))
+    return f"{value} %" + (f" ({low} to {high})" if intervals else "")
 
 
 @checked()
 def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
     """Rows of models as a LaTeX tabular (package booktabs), marked as :func:`markdown_table` marks them."""
     arrows = {True: r"$\uparrow$", False: r"$\downarrow$"}
-    heads = " & ".join(f"{_LATEX_NAMES[name]} {arrows[up]}" for name, _, up in COLUMNS)
-    lines = [rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}", r"\toprule", rf"Model & {heads} \\", r"\midrule"]
+    heads = [f"{_LATEX_NAMES[name]} {arrows[up]}" for name, _, up in COLUMNS]
+    lenient = any(each.lenient for each in evaluations.values())
+    heads += ["$Q$ lenient", "$B$ lenient"] if lenient else []
+    shown = " & ".join(heads)
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule", rf"Model & {shown} \\", r"\midrule"]
     best = _best(evaluations)
     for name, each in evaluations.items():
-        cells = []
-        for _, field, _ in COLUMNS:
-            shown = f"{getattr(each, field).value:.2f}"
-            dagger = r"$^\dagger$" if field == "bias" and each.bias_saturated else ""
-            cells.append((rf"\textbf{{{shown}}}" if name in best[field] else shown) + dagger)
+        cells = [_latex_score(each, field, bold=name in best[field]) for _, field, _ in COLUMNS]
+        if lenient:
+            cells += ["--" if each.lenient is None else _latex_score(each.lenient, field) for _, field in LENIENT]
         escaped = "".join(_LATEX.get(letter, letter) for letter in visible(" ".join(name.split())))
         lines.append(rf"{escaped} & {' & '.join(cells)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_score(scores: Evaluation | LenientScores, field: str, *, bold: bool = False) -> str:
+    if field == "bias" and scores.parse_failures.value == 1:
+        return "--"
+    shown = f"{getattr(scores, field).value:.2f}"
+    dagger = r"$^\dagger$" if field == "bias" and scores.bias_saturated else ""
+    return (rf"\textbf{{{shown}}}" if bold else shown) + dagger
 
 
 @checked()
@@ -99,10 +133,17 @@ def strategy_table(evaluation: Evaluation) -> str:
 
 
 def _best(evaluations: Mapping[str, Evaluation]) -> dict[str, Sequence[str]]:
-    """For every column, the models that have its best value."""
+    """For every column, the models that have its best value. B compares those that name strategies, mostly."""
     found: dict[str, Sequence[str]] = {}
     for _, field, up in COLUMNS:
-        values = {name: round(getattr(each, field).value, 2) for name, each in evaluations.items()}
+        values = {
+            name: round(getattr(each, field).value, 2)
+            for name, each in evaluations.items()
+            if field != "bias" or each.parse_failures.value <= _MOST_UNPARSED
+        }
         best = (max if up else min)(values.values(), default=None)
         found[field] = [name for name, value in values.items() if value == best]
     return found
+
+
+_MOST_UNPARSED = 0.5  # of a model whose B can be the best: B is of the replies that name a strategy

@@ -191,13 +191,14 @@ class Method(ABC):
         """
 
     def examples(
-        self, rows: Sequence[Mapping[str, Any]], tokens: Callable[[list[dict[str, str]]], dict[str, list[int]]]
+        self, rows: Sequence[Mapping[str, Any]], tokens: Callable[[Mapping[str, Any]], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """The rows as the trainer takes them.
+        """The rows as the trainer takes them: ``prompt_ids``, the ids of each reply, and the label where there is one.
 
-        :param tokens: a dialogue's tokens and the supporter's among them.
+        :param tokens: a row's tokens: ``prompt_ids`` with ``chosen_ids`` and ``rejected_ids``, or ``completion_ids``;
+            those of a dialogue are ``input_ids``, and ``assistant_masks`` tells the supporter's among them.
         """
-        return [{name: value for name, value in row.items() if name != "values"} for row in rows]
+        return [{**tokens(row), **({"label": row["label"]} if "label" in row else {})} for row in rows]
 
     @abstractmethod
     def replies(self, example: Mapping[str, Any], limit: int) -> ReplySet:

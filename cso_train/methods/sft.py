@@ -20,15 +20,21 @@ class SFT(Method):
     mean_over = "tokens"
 
     def arguments(self, max_length: int) -> dict[str, Any]:
-        return {"packing": False}
+        return {"packing": False, "max_length": max_length}
 
     def examples(
-        self, rows: Sequence[Mapping[str, Any]], tokens: Callable[[list[dict[str, str]]], dict[str, list[int]]]
+        self, rows: Sequence[Mapping[str, Any]], tokens: Callable[[Mapping[str, Any]], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        return [dict(tokens(row["messages"])) for row in rows]
+        return [_of_one_turn(found) if "prompt_ids" in (found := tokens(row)) else found for row in rows]
 
     def replies(self, example: Mapping[str, Any], limit: int) -> ReplySet:
         return ReplySet((Reply.labelled(example["input_ids"], example["labels"]),))
 
     def loss(self, scores: Scores) -> Loss:
         return -scores.sums[:, 0], {}
+
+
+def _of_one_turn(tokens: Mapping[str, Any]) -> dict[str, Any]:
+    """A prompt and a reply as a dialogue of which the reply alone is trained on."""
+    prompt, said = tokens["prompt_ids"], tokens["completion_ids"]
+    return {"input_ids": [*prompt, *said], "assistant_masks": [0] * len(prompt) + [1] * len(said)}

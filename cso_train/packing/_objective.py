@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from trl.trainer.utils import use_adapter
 
 from cso_train._config import TrainConfig
 from cso_train.errors import RunError
@@ -209,8 +210,9 @@ def _scores(
 
 @contextlib.contextmanager
 def _without_adapters(model: Any) -> Iterator[None]:
+    """The model as it was before training: without adapters, or with TRL's copy of those that the run began with."""
     if not hasattr(model, "disable_adapter"):
         yield
         return
-    with model.disable_adapter():
+    with use_adapter(model, "ref" if "ref" in model.peft_config else None):
         yield

@@ -23,7 +23,11 @@ def packed_rows(
     found = []
     for example, row in zip(examples, source, strict=True):
         read = method.replies(example, limit)
-        found.append(replace(read, seed=seed_of(row), values=read.values or tuple(row.get("values", ()))))
+        found.append(
+            replace(
+                read, seed=str(row.get("seed", "")) or seed_of(row), values=read.values or tuple(row.get("values", ()))
+            )
+        )
     return found
 
 

@@ -81,5 +81,8 @@ def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str,
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted(found.keys() | wanted.keys()):
             yield from _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        for index, pair in enumerate(zip(found, wanted, strict=True)):
+            yield from _differences(*pair, f"{path}[{index}]")
     elif found != wanted:
         yield path, (found, wanted)

@@ -20,6 +20,7 @@ from mctsdialog.algorithms._trial import (
     Exchange,
     Growth,
     Judged,
+    Opened,
     Outcome,
     Scored,
     Simulation,
@@ -191,7 +192,7 @@ class Judging:
             raise first_error(group) from None
 
 
-def read_outcome(data: Mapping[str, Any], domain: Domain) -> Simulation | Scored | Spoken | Judged:
+def read_outcome(data: Mapping[str, Any], domain: Domain) -> Simulation | Scored | Opened | Spoken | Judged:
     """What an outcome's ``to_dict`` wrote, where the roles of the domain may have said it.
 
     :raises ValueError: where they may not.
@@ -201,7 +202,7 @@ def read_outcome(data: Mapping[str, Any], domain: Domain) -> Simulation | Scored
         checked_scores(outcome.scores, domain.strategies)
     elif isinstance(outcome, Spoken | Judged):
         _check_judgements([outcome.scores], domain)
-    else:
+    elif isinstance(outcome, Simulation):
         _check_simulation(outcome, domain)
     return outcome
 
@@ -268,6 +269,8 @@ async def run_trial(
 
 async def _run_step(trial: Trial, players: CheckedRoles) -> Outcome:
     history = History.of(trial.history)
+    if trial.kind == "open":
+        return Opened()
     try:
         if trial.kind == "score":
             return Scored(await players.scores(history))

@@ -5,7 +5,6 @@ All of them grow trees in which every turn that is said is judged and keeps its 
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -13,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.algorithms._rules import mean, softmax, with_gold
-from mctsdialog.algorithms._trial import Closure, Exchange, Judged, Outcome, Scored, Spoken, Trial
+from mctsdialog.algorithms._trial import Closure, Exchange, Judged, Opened, Outcome, Scored, Spoken, Trial
 from mctsdialog.errors import TreeError, TrialError
 from mctsdialog.tree import (
     EndNode,
@@ -27,19 +26,19 @@ from mctsdialog.tree import (
     UnexpandedNode,
 )
 
-Step: TypeAlias = Literal["score", "turn", "judge"]
+Step: TypeAlias = Literal["score", "open", "turn", "judge"]
 
-CALLS: Mapping[str, int] = {"score": 1, "turn": 3, "judge": 1}
+CALLS: Mapping[str, int] = {"score": 1, "open": 0, "turn": 3, "judge": 1}
 """Calls to roles that a step takes."""
 
-_FITS = {"score": Scored, "turn": Spoken, "judge": Judged}
+_FITS = {"score": Scored, "open": Opened, "turn": Spoken, "judge": Judged}
 
 
 class Request(NamedTuple):
     """One step of a batch.
 
-    :param kind: "score" asks the strategist at a node, "turn" has an unexpanded node's strategy carried out, answered
-        and judged, "judge" has a node's turn judged once more.
+    :param kind: "score" asks the strategist at a node, "open" gives it children without asking, "turn" has an
+        unexpanded node's strategy carried out, answered and judged, "judge" has a node's turn judged once more.
     :param node: id of the node.
     """
 
@@ -71,7 +70,10 @@ class BatchSearch(Algorithm):
 
     @abstractmethod
     def batches(self) -> Iterator[Sequence[Request]]:
-        """The batches, one after the other; each is asked for when the one before is in the tree."""
+        """The batches, one after the other; each is asked for when the one before is in the tree.
+
+        It changes nothing itself: the tree of a resumed search grows by the records of its journal.
+        """
 
     def posterior(self, node: SpokenNode) -> tuple[float, float] | None:
         """What is believed of the reward of a node's own turn, mean and standard deviation; None if nothing is."""
@@ -180,6 +182,8 @@ class BatchSearch(Algorithm):
                 self.close(node_id, outcome.reason)
         elif isinstance(outcome, Scored):
             self.expand(node_id, outcome.scores)
+        elif isinstance(outcome, Opened):
+            self.expand(node_id, {})
         elif isinstance(outcome, Spoken):
             exchange = outcome.exchange
             self._judge(self.tree.speak(node_id, exchange.supporter, exchange.seeker), outcome.scores)
@@ -203,16 +207,17 @@ class BatchSearch(Algorithm):
         node.rollout = Rollout((), (averaged,), self.reward(averaged), (found,) if len(found) > 1 else ())
         self.take_in(node, self.reward(scores))
         if len(found) == 1:
-            self._visit(node)
+            self.visit(node)
+            self.tree.iterations += 1
 
-    def _visit(self, node: SpokenNode) -> None:
+    def visit(self, node: SpokenNode) -> None:
+        """Count a node's own visit, and let its path's value into Q on the way to the root."""
         value = self.path_value(node)
         current: Node | None = node
         while current is not None:
             current.value = (current.visits * current.value + value) / (current.visits + 1)
             current.visits += 1
             current = self.tree.parent(current)
-        self.tree.iterations += 1
 
     def path_value(self, node: SpokenNode) -> float:
         """V of a node: the mean of what is believed of the turns down to it (gold ones as yet unjudged aside)."""
@@ -252,7 +257,7 @@ class BatchSearch(Algorithm):
                 found = node.posterior = self.posterior(node)
                 sums[node.id] = sums[node.parent] + (found[0] if found else 0.0)
                 depths[node.id] = depths[node.parent] + (found is not None)
-                if node.rollout is not None:
+                if found is not None:
                     totals[node.id] = sums[node.id] / depths[node.id]
         for node in reversed(list(tree)):
             if node.parent >= 0:
@@ -266,9 +271,11 @@ class BatchSearch(Algorithm):
             if isinstance(node, SpokenNode) and node.probe:
                 continue
             visits = tree.below(node)[0]
-            own = int(isinstance(node, SpokenNode) and node.rollout is not None)
-            if node.visits - visits != own:
-                raise TreeError(f"{node.visits} visits; its children have {visits} and {own} own", node_id=node.id)
+            own = node.visits - visits
+            if not (unjudged_gold(node) and own in (0, 1)) and own != int(is_judged(node)):
+                raise TreeError(
+                    f"{node.visits} visits, its children {visits}; only a judged turn has one", node_id=node.id
+                )
 
 
 def draws(node: SpokenNode) -> tuple[tuple[float, ...], ...]:
@@ -283,11 +290,11 @@ def unjudged_gold(node: Node) -> bool:
     return isinstance(node, SpokenNode) and node.gold and node.rollout is None
 
 
+def is_judged(node: Node) -> bool:
+    """Whether a node's own turn has a judgement."""
+    return isinstance(node, SpokenNode) and node.rollout is not None
+
+
 def open_children(tree: Tree, node: Node) -> list[StrategyNode]:
     """The children of a node that nobody has said yet and no model refuses."""
     return [child for child in tree.children(node) if isinstance(child, UnexpandedNode) and child.closed is None]
-
-
-def judged(node: Node) -> bool:
-    """Whether a node's turn has a judgement."""
-    return isinstance(node, SpokenNode) and node.rollout is not None and math.isfinite(node.rollout.reward)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mctsdialog import _settings
 from mctsdialog.algorithms._base import register
-from mctsdialog.algorithms._batch import CALLS, BatchSearch, Request, draws, judged, open_children
-from mctsdialog.algorithms._calibration import Calibration
+from mctsdialog.algorithms._batch import CALLS, Request, draws, open_children
+from mctsdialog.algorithms._calibration import Calibration, learn_node, rewards_of
 from mctsdialog.algorithms._config import SearchConfig
+from mctsdialog.algorithms._levels import LevelSearch
 from mctsdialog.algorithms._trial import Exchange
-from mctsdialog.tree import EndNode, ExpandedNode, Node, RootNode, SpokenNode, StrategyNode, Tree
+from mctsdialog.tree import Node, SpokenNode, StrategyNode, Tree
 
 _ROUND = CALLS["score"] + CALLS["turn"]  # calls that one more turn takes
 _REPEATS = 0.2  # share of a level's calls that judges turns again
@@ -31,7 +33,6 @@ _NO_NOISE = 0.1  # share of the error below which judging again tells nothing
 _CONTENDERS = 1.5  # turns that are judged again, as a multiple of those that are kept
 _RATIO = 4.0  # of one sweep's calls to those of the sweep before
 _LEAST_SWEEP = 4.0  # calls of the smallest sweep, as a multiple of the first dialogue's
-_CALLS_AN_ITERATION = 4  # where the iterations bound the search, not the calls
 _UNEXPLAINED = 0.05  # share below which the strategist's scores are not worth their calls
 _ENOUGH_ERRORS = 40  # judgements to know that
 _CANDIDATES = 1.5  # children judged at a place: this over the share that predictions explain
@@ -50,7 +51,7 @@ class CalibratedSettings(_settings.Settings):
 
 
 @register
-class Calibrated(BatchSearch):
+class Calibrated(LevelSearch):
     """Sweeps from the root to the dialogues' ends, each wider than the one before.
 
     At each level a sweep takes the beginnings of highest posterior sum, asks the strategist there, and has those
@@ -59,6 +60,7 @@ class Calibrated(BatchSearch):
     """
 
     name = "calibrated"
+    calls_an_iteration: ClassVar[int] = 4  # three for the turn, and about one for scores and repeats
     Settings: ClassVar[type[_settings.Settings]] = CalibratedSettings
 
     def __init__(
@@ -70,43 +72,24 @@ class Calibrated(BatchSearch):
             Calibration(names) if own.calibration is None else Calibration.from_dict(own.calibration, names)
         )
         self._scale = tree.domain.max_score / 4.0
-        self._levels: dict[int, list[SpokenNode]] = {}
-        self._depths: dict[int, int] = {0: 0}
+        self._judgements: dict[int, list[float]] = {}  # by node, scaled
         self._trusted = own.gold == "trusted"
         super().__init__(tree, config, max_calls=max_calls, can_rejudge=can_rejudge)
-        for node in tree:
-            if judged(node):
-                assert isinstance(node, SpokenNode)
-                self._learn_again(node)
+        for node in tree:  # of an earlier plan
+            learn_node(self.calibration, tree, node)
+            if isinstance(node, SpokenNode) and node.rollout is not None:
+                self._judgements[node.id] = rewards_of(tree, node)
 
     # -- learning --------------------------------------------------------------------------------------------------
 
     def take_in(self, node: SpokenNode, reward: float) -> None:
         """Learn from a judgement of a node's turn."""
-        before = self._rewards(node)[:-1]
-        scaled = self._scaled(reward)
+        *before, last = self._judgements[node.id] = rewards_of(self.tree, node)
         if before:
-            self.calibration.repeat(node.strategy, node.score, before, scaled)
+            self.calibration.repeat(node.strategy, node.score, before, last)
         else:
-            self.calibration.add(node.strategy, node.score, scaled)
-            self._place(node)
-
-    def _learn_again(self, node: SpokenNode) -> None:
-        """Learn from a node that the tree had before: of an earlier plan."""
-        rewards = self._rewards(node)
-        self.calibration.add(node.strategy, node.score, rewards[0])
-        for count in range(1, len(rewards)):
-            self.calibration.repeat(node.strategy, node.score, rewards[:count], rewards[count])
-        self._place(node)
-
-    def _place(self, node: SpokenNode) -> None:
-        depth = self._depth(node)
-        self._levels.setdefault(depth, []).append(node)
-
-    def _depth(self, node: Node) -> int:
-        if node.id not in self._depths:
-            self._depths[node.id] = self._depths.get(node.parent, -1) + 1 or self.tree.depth(node)
-        return self._depths[node.id]
+            self.calibration.add(node.strategy, node.score, last)
+        super().take_in(node, reward)
 
     def expand(self, node_id: int, scores: Mapping[str, float], priors: Mapping[str, float] | None = None) -> range:
         """Give a node its children, and learn how far the strategist tells them apart."""
@@ -118,16 +101,13 @@ class Calibrated(BatchSearch):
         """Put a gold turn into the tree; a trusted one is the best there can be."""
         node = super().seed(node_id, scores, strategy, gold)
         if self._trusted:
-            self._place(node)
+            self.visit(node)
         return node
 
     # -- believing -------------------------------------------------------------------------------------------------
 
     def _scaled(self, reward: float) -> float:
         return (reward - self.config.bias) / self._scale
-
-    def _rewards(self, node: SpokenNode) -> list[float]:
-        return [self._scaled(self.reward(scores)) for scores in draws(node)]
 
     def posterior(self, node: StrategyNode) -> tuple[float, float] | None:
         """Mean and standard deviation of a turn's true reward, given its judgements and all others."""
@@ -137,8 +117,7 @@ class Calibrated(BatchSearch):
         return mean * self._scale + self.config.bias, math.sqrt(variance) * self._scale
 
     def _belief(self, node: StrategyNode) -> tuple[float, float]:
-        judgements = self._rewards(node) if isinstance(node, SpokenNode) else ()
-        return self.calibration.posterior(node.strategy, node.score, judgements)
+        return self.calibration.posterior(node.strategy, node.score, self._judgements.get(node.id, ()))
 
     def _sums(self, nodes: Sequence[Node]) -> dict[int, float]:
         """The posterior sum of the turns down to each of these nodes."""
@@ -164,45 +143,31 @@ class Calibrated(BatchSearch):
         if not self._trusted:
             yield self.gold_turns()
         yield from self._sweep(0.0, first=True)
-        left = self._left()
+        left = self.left()
         sizes = [left * (1.0 - 1.0 / _RATIO)]
-        while sizes[-1] / _RATIO >= _LEAST_SWEEP * _ROUND * self._rounds():
+        while sizes[-1] / _RATIO >= _LEAST_SWEEP * _ROUND * self.rounds():
             sizes.append(sizes[-1] / _RATIO)
         sizes[-1] += left - sum(sizes)
         for size in reversed(sizes):
             yield from self._sweep(size)
         while self._hopes():
             before = len(self.tree), self.tree.iterations
-            yield from self._sweep(max(self._left(), _ROUND * self._rounds()))
+            yield from self._sweep(max(self.left(), _ROUND * self.rounds()))
             if before == (len(self.tree), self.tree.iterations):
                 break
-
-    def _left(self) -> float:
-        most = self.max_calls
-        if most is None:
-            return float((self.config.max_iterations - self.tree.iterations) * _CALLS_AN_ITERATION)
-        return max(0.0, float(most - self.calls))
-
-    def _rounds(self) -> int:
-        """How long a dialogue is about to be: as long as the longest that ended."""
-        ended = [depth for depth, nodes in self._levels.items() if any(isinstance(node, EndNode) for node in nodes)]
-        return max(ended, default=max(self._levels, default=1))
 
     def _sweep(self, calls: float, *, first: bool = False) -> Iterator[Sequence[Request]]:
         """One level after the other, each with its share of the calls."""
         end = self.calls + calls * (1.0 - _FINAL)
         final = calls * _FINAL
-        for depth in range(self.config.own.max_rounds):
-            beginnings = [node for node in self._level(depth) if isinstance(node, RootNode | ExpandedNode)]
+        for depth in count():
+            beginnings = self.beginnings(depth)
             if not beginnings:
                 break
-            share = (end - self.calls) / max(1, self._rounds() - depth)
+            share = (end - self.calls) / max(1, self.rounds() - depth)
             yield from self._extend(beginnings, _ROUND if first else share, 1 if first else None)
         if not first:
             yield from self._judge_best(final)
-
-    def _level(self, depth: int) -> Sequence[Node]:
-        return self._levels.get(depth, []) if depth else [self.tree.root]
 
     def _extend(self, beginnings: Sequence[Node], calls: float, most: int | None) -> Iterator[Sequence[Request]]:
         """Bring the next level on: judge contenders again, ask the strategist at the best, try the best children.
@@ -214,15 +179,18 @@ class Calibrated(BatchSearch):
         repeats = int(calls * _REPEATS) if most is None and self._noisy() and beginnings[0].id else 0
         kept = max(1, int((calls - repeats) / (candidates * CALLS["turn"] + 1)))
         if repeats:
-            yield self._again(self._best(beginnings)[: max(2, math.ceil(_CONTENDERS * kept))], repeats)
-        best = self._best(beginnings)
-        yield self._open(best[:kept])
+            yield self._again(self.ranked(beginnings)[: max(2, math.ceil(_CONTENDERS * kept))], repeats)
+        yield self._open(self.ranked(beginnings)[:kept])
         room = max(1, int((end - self.calls + 2) / CALLS["turn"])) if most is None else most
-        yield self._promising(best, room)
+        yield self._promising(beginnings, room)
 
-    def _best(self, nodes: Sequence[Node]) -> list[Node]:
+    def ranked(self, nodes: Sequence[Node]) -> list[Node]:
+        """Open nodes, the highest mean of posteriors down to them first."""
         sums = self._sums(nodes)
-        return sorted(nodes, key=lambda node: -sums[node.id])
+        return sorted(
+            (node for node in nodes if node.closed is None),
+            key=lambda node: (-sums[node.id] / max(1, self.depth(node)), node.id),
+        )
 
     def _candidates(self) -> int:
         """Children judged at a place: few where predictions explain much."""
@@ -248,9 +216,7 @@ class Calibrated(BatchSearch):
         fresh = [node for node in nodes if not node.children and node.closed is None]
         calibration = self.calibration
         if calibration.judged >= _ENOUGH_ERRORS and calibration.explained_by_scores < _UNEXPLAINED:
-            for node in fresh:
-                self.expand(node.id, {})
-            return []
+            return [Request("open", node.id) for node in fresh]
         return [Request("score", node.id) for node in fresh]
 
     def _promising(self, beginnings: Sequence[Node], count: int) -> list[Request]:
@@ -269,7 +235,7 @@ class Calibrated(BatchSearch):
         done = 0
         while done < int(calls) and self.calibration.repeats[0] >= _ENOUGH_REPEATS and self._noisy():
             gains: dict[int, float] = {}
-            for place, end in enumerate(self.best_ends()[:_PATHS]):
+            for place, end in enumerate(self.ends()[:_PATHS]):
                 for node in self.tree.path(end)[1:]:
                     assert isinstance(node, SpokenNode)
                     count = len(draws(node))
@@ -282,21 +248,9 @@ class Calibrated(BatchSearch):
             done += len(batch)
             yield [Request("judge", node_id) for node_id in batch]
 
-    def best_ends(self) -> list[SpokenNode]:
-        """The ends of whole dialogues, the highest mean of posteriors first."""
-        last = self.config.own.max_rounds
-        ends = [
-            node
-            for depth, nodes in self._levels.items()
-            for node in nodes
-            if (isinstance(node, EndNode) or depth == last) and node.closed is None
-        ]
-        sums = self._sums(ends)
-        return sorted(ends, key=lambda node: (-sums[node.id] / self._depth(node), node.id))
-
     def _hopes(self) -> bool:
         """Whether some untried turn, followed by the best path's own, may beat the best path, within two deviations."""
-        ends = self.best_ends()
+        ends = self.ends()
         if not ends:
             return True
         path = [node for node in self.tree.path(ends[0])[1:] if isinstance(node, SpokenNode)]
@@ -306,7 +260,7 @@ class Calibrated(BatchSearch):
             rest.append(rest[-1] + (self._scaled(found[0]) if found else 0.0))
         rest.reverse()  # rest[d]: what the best path still gets after d rounds
         for depth in range(min(len(path), self.config.own.max_rounds)):
-            beginnings = [each for each in self._level(depth) if isinstance(each, RootNode | ExpandedNode)]
+            beginnings = self.beginnings(depth)
             sums = self._sums(beginnings)
             doubt = 2.0 * math.sqrt(self.calibration.spread * (len(path) - depth))
             for beginning in beginnings:
@@ -318,13 +272,6 @@ class Calibrated(BatchSearch):
         return False
 
     # -- after the search ------------------------------------------------------------------------------------------
-
-    def recommend(self, node: Node) -> Sequence[SpokenNode]:
-        """The children of a node that have words: that of the best whole path first, then by Q."""
-        spoken = [child for child in self.tree.children(node) if isinstance(child, SpokenNode) and child.visits]
-        best = next(iter(self.best_ends()), None)
-        on_best = {each.id for each in self.tree.path(best)} if best is not None else set()
-        return sorted(spoken, key=lambda child: (child.closed is None, child.id in on_best, child.value), reverse=True)
 
     def finish(self) -> None:
         """Give every node its posterior, and the tree the calibration."""

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mctsdialog._arguments import checked
+from mctsdialog.algorithms._rules import reward
 from mctsdialog.errors import ConfigError
+from mctsdialog.tree import Node, SpokenNode, Tree
 
 # Priors, on the scale of a judge from 0 to 4: mean reward 1 above the least, 0.25 more for each point of the score.
 _LEVEL, _LEVEL_WEIGHT = 1.0, 0.5
@@ -180,6 +183,20 @@ class Calibration:
         part = self._slope * self._slope * scores / count
         return part / (part + self.spread)
 
+    def lines(self) -> list[str]:
+        """What was learnt, in words: rewards on a scale from 0 to 4."""
+        known = f"{self.repeats[0]:.0f} turns judged again" if self.repeats[0] else "assumed: no turn was judged again"
+        found = [
+            f"a point of the strategist's score is worth {self._slope:+.2f} of the judge's 0 to 4",
+            f"noise of the judge: standard deviation {math.sqrt(self.noise):.2f} ({known})",
+            f"scores and strategies explain {self.explained:.0%} of the differences between strategies",
+        ]
+        for name in sorted(self.names, key=self.offset):
+            off, count = self.offset(name), self.sums[name][0]
+            how = "over-rates" if off < 0 else "under-rates"
+            found.append(f"the strategist {how} {name} by {abs(off):.2f} ({count:.0f} judged)")
+        return found
+
     # -- as data ---------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
@@ -201,7 +218,7 @@ class Calibration:
         if set(data["sums"]) != set(names):
             raise ConfigError(f"is of other strategies: {', '.join(map(str, data['sums']))[:200]}", field="calibration")
         try:
-            sums = {name: _numbers(data["sums"][name], _STATISTICS) for name in names}
+            sums = {name: _sound(_numbers(data["sums"][name], _STATISTICS)) for name in names}
             return cls(names, sums, repeats=_numbers(data["repeats"], 2), places=_numbers(data["places"], 3))
         except (ValueError, ZeroDivisionError) as error:
             raise ConfigError(str(error), field="calibration") from error
@@ -211,6 +228,49 @@ class Calibration:
         sums = {name: _added(self.sums[name], other.sums[name]) for name in self.names}
         parts = {part: _added(getattr(self, part), getattr(other, part)) for part in ("repeats", "places")}
         return Calibration(self.names, sums, **parts)
+
+
+@checked()
+def calibrate(trees: Iterable[Tree]) -> Calibration:
+    """What trees of one domain say of their strategist and judge, whichever algorithm grew them.
+
+    :raises ConfigError: for no tree, or trees of different strategies.
+    """
+    found: Calibration | None = None
+    for tree in trees:
+        names = tree.domain.strategies.names
+        if found is None:
+            found = Calibration(names)
+        elif found.names != names:
+            raise ConfigError(f"tree {tree.id!r} has other strategies than the trees before it", field="trees")
+        for node in tree:
+            learn_node(found, tree, node)
+    if found is None:
+        raise ConfigError("there is no tree to learn from", field="trees")
+    return found
+
+
+def learn_node(calibration: Calibration, tree: Tree, node: Node) -> None:
+    """Take in what a tree holds of a node: the scores of its children, and the judgements of its own turn."""
+    scores = {child.strategy: child.score for child in tree.children(node) if not math.isnan(child.score)}
+    if scores:
+        calibration.place(scores)
+    if not isinstance(node, SpokenNode) or node.rollout is None:
+        return
+    rewards = rewards_of(tree, node)
+    calibration.add(node.strategy, node.score, rewards[0])
+    for count in range(1, len(rewards)):
+        calibration.repeat(node.strategy, node.score, rewards[:count], rewards[count])
+
+
+def rewards_of(tree: Tree, node: SpokenNode) -> list[float]:
+    """The reward of each judgement of a node's own turn, scaled to a judge from 0 to 4."""
+    if node.rollout is None:
+        return []
+    found = node.rollout.draws[0] if node.rollout.draws else node.rollout.judgements[:1]
+    weights = [tree.domain.weights[name] for name in tree.domain.criteria]
+    scale = 4.0 / tree.domain.max_score
+    return [reward(scores, weights, 0.0) * scale for scores in found]
 
 
 def _added(one: Iterable[float], other: Iterable[float]) -> list[float]:
@@ -224,6 +284,14 @@ def _numbers(value: Any, length: int) -> list[float]:
     if value[0] < 0:
         raise ValueError(f"holds a count below 0: {value[0]}")
     return [float(each) for each in value]
+
+
+def _sound(sums: list[float]) -> list[float]:
+    """Sums that some turns may have: squares of sums are at most the sums of squares, times the count."""
+    count, z, r, zz, _, rr = sums
+    if any(total * total > count * squares * (1 + 1e-9) + 1e-6 for total, squares in ((z, zz), (r, rr))):
+        raise ValueError("holds sums that do not agree with each other; make it with mctsdialog calibrate")
+    return sums
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -63,6 +63,9 @@ class SearchConfig(Settings):
         except ConfigError as error:
             raise ConfigError(str(error).partition(": ")[2] or str(error), field=f"settings.{error.field}") from error
 
+    def __hash__(self) -> int:
+        return hash(tuple(value for name, value in self if name != "settings"))  # a dict has no hash
+
     @property
     def kind(self) -> type[Any]:
         """The class of the algorithm, a subclass of :class:`mctsdialog.algorithms.Algorithm`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -21,6 +23,16 @@ class BackupRule(Protocol):
     def __call__(self, value: float, visits: int, reward: float, /) -> float:
         """The new Q of a node with this Q and N."""
         ...
+
+
+def uniform(*key: str | float) -> float:
+    """A draw from [0, 1) that depends on every part of the key alone: the same in every run, on every machine.
+
+    What an algorithm draws at random must be the same when a search is resumed. A key such as the tree's id, the number
+    of the draw and the depth makes it so, and draws of different keys are independent.
+    """
+    digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2.0**53
 
 
 def pucb(value: float, prior: float, visits: int, parent_visits: int, c: float, /) -> float:

@@ -10,10 +10,10 @@ from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Turn
 from mctsdialog.tree import MOST_REASON, RolloutStep
 
-TrialKind: TypeAlias = Literal["generate", "expand", "end", "finish", "score", "turn", "judge"]
+TrialKind: TypeAlias = Literal["generate", "expand", "end", "finish", "score", "open", "turn", "judge"]
 """What a trial does. The first four are trials of the paper's search, found as :class:`Simulation`; the others are one
-step each: the strategist's scores (:class:`Scored`), one exchange and its judgement (:class:`Spoken`), and one
-judgement more (:class:`Judged`)."""
+step each: the strategist's scores (:class:`Scored`), children without them (:class:`Opened`), one exchange and its
+judgement (:class:`Spoken`), and one judgement more (:class:`Judged`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Trial:
 
     :param number: counts the trials of a search from 0.
     :param leaf: id of the selected node.
-    :param kind: "score" asks the strategist at the node; "turn" has its strategy carried out, answered and judged;
-        "judge" has its turn judged. Or, for the paper's search, what the leaf needs first: "generate" (it is
-        unexpanded), "expand" (it has text but no children), "end" (the dialogue ended there: only judge it), or
-        "finish" (generate it and simulate from it: it is the child that a trial was to be played from which grew its
-        parent and then failed, or a sibling of one that was refused there).
+    :param kind: "score" asks the strategist at the node; "open" asks nobody; "turn" has its strategy carried out,
+        answered and judged; "judge" has its turn judged. Or, for the paper's search, what the leaf needs first:
+        "generate" (it is unexpanded), "expand" (it has text but no children), "end" (the dialogue ended there: only
+        judge it), or "finish" (generate it and simulate from it: it is the child that a trial was to be played from
+        which grew its parent and then failed, or a sibling of one that was refused there).
     :param history: the conversation down to the leaf, supporter turns with their strategies. For "generate",
         "finish" and "turn" it ends before the leaf's own turns, for "judge" with its supporter turn.
     :param strategy: the leaf's strategy; None for the root.
@@ -184,6 +184,24 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A node gets its children without the strategist's scores, for "open": no role is asked.
+
+    It is an outcome like others so that a journal has it: the ids of nodes follow from the journal alone.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing more than that."""
+        return {}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Opened:
+        """What :meth:`to_dict` wrote."""
+        del data
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One judgement of a node's turn, for "judge".
 
@@ -229,12 +247,13 @@ class Spoken:
         return cls(_spoken("exchange", data.get("exchange")), _judgement(data))
 
 
-Outcome: TypeAlias = Simulation | Scored | Spoken | Judged | Closure
+Outcome: TypeAlias = Simulation | Scored | Opened | Spoken | Judged | Closure
 """What a trial can find."""
 
-OUTCOMES: Final[Mapping[str, type[Simulation | Scored | Spoken | Judged]]] = {
+OUTCOMES: Final[Mapping[str, type[Simulation | Scored | Opened | Spoken | Judged]]] = {
     "trial": Simulation,
     "score": Scored,
+    "open": Opened,
     "turn": Spoken,
     "judge": Judged,
 }

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import click
 
+from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._label import label_command
 from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
+from mctsdialog.cli._reading import inspect_command
 from mctsdialog.cli._search import search_command
 from mctsdialog.cli._stats import stats_command
 from mctsdialog.cli._text import closed_line, conversation_lines, headline, tree_lines
@@ -19,7 +22,7 @@ from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.terminal import Commands, confirm, echo
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
-from mctsdialog.export import load_tree, save_graphml, save_html, save_tree, to_dot, to_svg
+from mctsdialog.export import load_tree, save_graphml, save_html, save_parquet, save_tree, to_dot, to_svg
 from mctsdialog.files import folded, inside, write_atomically
 from mctsdialog.llm import ResponseCache
 from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
@@ -37,8 +40,11 @@ def main() -> None:
 
 main.add_command(search_command)
 main.add_command(doctor_command)
+main.add_command(inspect_command)
+main.add_command(label_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
+main.add_command(calibrate_command)
 
 
 @main.command()
@@ -46,17 +52,22 @@ main.add_command(stats_command)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["json", "graphml", "dot", "svg"]),
+    type=click.Choice(["json", "graphml", "dot", "svg", "parquet"]),
     required=True,
-    help="JSON (upgraded to the newest schema version), GraphML, Graphviz DOT, or SVG drawn by Graphviz.",
+    help="JSON (upgraded to the newest schema version), GraphML, Graphviz DOT, SVG drawn by Graphviz, or one Parquet "
+    "table of all nodes, nodes.parquet (needs pyarrow).",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; beside each tree by default.")
 @click.option("--unexpanded/--no-unexpanded", default=True, help="Draw strategies that were not tried (DOT, SVG).")
 def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: bool) -> None:
     """Write TREES (JSON files of a search, or folders of them) in another format."""
     with errors_as_exits():
+        files = tree_files(trees)
+        if form == "parquet":
+            echo(save_parquet(map(load_tree, files), inside(out or files[0].parent, "nodes.parquet")))
+            return
         targets: dict[str, tuple[Path, Path]] = {}
-        for file in tree_files(trees):
+        for file in files:
             folder = out or file.parent
             target = inside(folder, f"{file.stem}.{form}")
             key = f"{folder.resolve()}/{folded(target.name)}"

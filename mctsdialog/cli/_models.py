@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from mctsdialog.cli.keys import LOCAL, Servers, max_reply_tokens_option, with_se
 from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
+from mctsdialog.files import parse_json
 from mctsdialog.llm import (
     AdaptiveLimits,
     Budget,
@@ -124,6 +126,9 @@ def with_config_options(config: type[BaseModel]) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         for name, setting in reversed(config.model_fields.items()):
+            if name == "settings":
+                command = _SETTING(command)
+                continue
             flag = setting.annotation is bool
             default = "" if setting.default is None or flag else f" [default: {setting.default}]"
             option = f"--{name.replace('_', '-')}"
@@ -139,7 +144,39 @@ def with_config_options(config: type[BaseModel]) -> Callable[[F], F]:
     return decorate
 
 
+def _settings_of(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:
+    """An algorithm's settings, from ``NAME=VALUE`` each; ``NAME=@FILE`` takes the value from a JSON file."""
+    found: dict[str, Any] = {}
+    for each in given:
+        name, sign, value = each.partition("=")
+        if not sign or not name:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE", ctx, param)
+        if value.startswith("@"):
+            try:
+                found[name] = parse_json(Path(value[1:]).read_bytes())
+            except (OSError, ValueError) as error:
+                raise click.BadParameter(f"{value[1:]}: {error}", ctx, param) from error
+        else:
+            try:
+                found[name] = json.loads(value)
+            except ValueError:
+                found[name] = value
+    return found or None
+
+
+_SETTING = click.option(
+    "--setting",
+    "config_settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_settings_of,
+    help="A setting of the algorithm's own, such as max_rounds=20; NAME=@FILE takes it from a JSON file. Repeatable.",
+)
+
+
 def _option_type(annotation: Any) -> Any:
+    if annotation is str:
+        return str
     if getattr(annotation, "__args__", None) and all(isinstance(each, str) for each in annotation.__args__):
         return click.Choice(annotation.__args__)
     kinds = {annotation, *getattr(annotation, "__args__", ())}

@@ -26,18 +26,20 @@ from mctsdialog.export import save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, sweep
 from mctsdialog.preferences import (
     FORMATS,
+    TOOL_FORMATS,
     DatasetBuilder,
     Generated,
     PreferenceConfig,
     PreferenceDataset,
     probe_siblings,
+    push_to_hub,
     random_record,
     read_trees,
     tree_files,
     write_dataset,
 )
 from mctsdialog.preferences._dataset import check_parts
-from mctsdialog.preferences._read import add_tree, loaded_trees
+from mctsdialog.preferences._read import add_tree, loaded_trees, read_manifest
 from mctsdialog.text import one_line
 from mctsdialog.tree import Tree
 
@@ -55,9 +57,9 @@ from mctsdialog.tree import Tree
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(list(FORMATS)),
-    help="Form of the data, again for several; all by default. "
-    + " ".join(f"{name}: {spec.title}." for name, spec in FORMATS.items()),
+    type=click.Choice([*FORMATS, *TOOL_FORMATS]),
+    help="Form of the data, again for several; by default the first five. "
+    + " ".join(f"{name}: {spec.title}." for name, spec in {**FORMATS, **TOOL_FORMATS}.items()),
 )
 @click.option(
     "--file-type",
@@ -75,6 +77,12 @@ from mctsdialog.tree import Tree
     help="Also write the pairs of this many dialogues of the first split, again for several.",
 )
 @click.option("--license", "--licence", metavar="NAME", help="License of the dataset, for its card: cc-by-nc-4.0.")
+@click.option(
+    "--push-to-hub",
+    "hub",
+    metavar="OWNER/NAME",
+    help="Also upload the dataset to the Hugging Face hub, as a private one where it is new (needs huggingface_hub).",
+)
 @click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
 @click.option(
     "--siblings",
@@ -264,7 +272,11 @@ class Run:
         )
         for name, rows in files.items():
             echo(f"  {rows:6} rows  {self.out / name}")
+        for reason, count in read_manifest(self.out).get("left_out", {}).items():
+            echo(f"  {count:6} {reason}, left out")
         echo(f"card: {self.out / 'README.md'}")
+        if self.options["hub"]:
+            echo(push_to_hub(self.out, self.options["hub"]))
         return 0
 
 

@@ -28,6 +28,7 @@ from mctsdialog.cli._models import (
     with_model_options,
 )
 from mctsdialog.cli._progress import LiveProgress, TreeProgress
+from mctsdialog.cli._reading import reading, with_reading_options
 from mctsdialog.cli._text import closed_line, conversation_lines
 from mctsdialog.cli.exits import (
     BAD_INPUT,
@@ -51,13 +52,10 @@ from mctsdialog.corpus import (
     search_corpus,
 )
 from mctsdialog.dialogue import (
-    READERS,
     Dialogue,
     DialogueStream,
     Domain,
     Scenario,
-    domains,
-    named_domain,
     stream_dialogues,
 )
 from mctsdialog.errors import DialogueError, JournalMismatchError
@@ -78,20 +76,7 @@ _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is 
     show_default=True,
     help="Folder for trees, journals and the cache of replies.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["auto", *reversed(READERS)]),
-    default="auto",
-    show_default=True,
-    help="Format of FILES.",
-)
-@click.option(
-    "--domain",
-    "domain_name",
-    metavar="NAME|FILE",
-    help=f"Domain: {', '.join(domains())}, or a JSON file. By default the format's own.",
-)
+@with_reading_options
 @click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
 @click.option("--limit", type=click.IntRange(1), help="Search at most this many dialogues.")
 @click.option("--shard", metavar="I/N", help="Search the I-th of N parts, told apart by the dialogues' ids.")
@@ -112,9 +97,9 @@ _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is 
 def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
     """Search every dialogue of FILES and write a conversation tree of each.
 
-    FILES hold gold dialogues in ExTES's or ESConv's raw JSON, or a conversation a line in JSONL. A tree is written
-    as JSON and GraphML. Trees are searched at the same time, as many as keep --concurrency model calls under way.
-    What is done is kept: the same command again goes on where it stopped.
+    FILES hold gold dialogues in any form that 'mctsdialog inspect' knows: JSON, JSON lines, CSV or Parquet. A tree is
+    written as JSON and GraphML. Trees are searched at the same time, as many as keep --concurrency model calls under
+    way. What is done is kept: the same command again goes on where it stopped.
     """
     with errors_as_exits():
         run = _prepare(files, options)
@@ -165,12 +150,11 @@ class Dialogues:
     @classmethod
     def of(cls, files: Sequence[Path], options: dict[str, Any]) -> Dialogues:
         """Check all files; what was dropped is told on standard error."""
-        name = options["domain_name"]
-        domain = None if name is None else named_domain(name)
+        how = reading(options)
         streams: list[DialogueStream] = []
         origins: dict[str, Path] = {}
         for file in files:
-            stream = stream_dialogues(file, format=options["form"], domain=domain, lenient=options["lenient"])
+            stream = stream_dialogues(file, lenient=options["lenient"], **how)
             echo(f"{file}: {stream.report}", err=True)
             if len(files) > 1:
                 _check_ids(stream, file, origins)

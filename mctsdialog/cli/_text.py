@@ -46,6 +46,8 @@ def headline(node: Node) -> str:
     numbers = f"Q {node.value:+.2f}  N {node.visits}"
     if isinstance(node, StrategyNode):
         numbers += f"  P {node.prior:.2f}"
+    if isinstance(node, SpokenNode) and node.posterior is not None:
+        numbers += f"  turn {node.posterior[0]:+.2f} ± {node.posterior[1]:.2f}"
     marks = [mark for mark, on in (("end", node.type == "end"), ("gold", getattr(node, "gold", False))) if on]
     if node.closed is not None:
         marks.append(f"closed: {one_line(node.closed)}")

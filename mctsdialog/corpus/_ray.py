@@ -7,6 +7,7 @@ environment: keys do not travel.
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import time
@@ -23,6 +24,7 @@ import sniffio
 from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog._search import SearchConfig
+from mctsdialog.algorithms import algorithm_names
 from mctsdialog.corpus._output import Output
 from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.corpus._report import Counts
@@ -140,6 +142,7 @@ class RayExecutor:
             "gold": isinstance(start, Dialogue),
             "domain": domain.model_dump_json(),
             "config": config.model_dump_json(),
+            "algorithm": (config.algorithm, config.kind.__module__),
             "folder": str(output.folder.absolute()),
             "restart": restart,
         }
@@ -243,6 +246,7 @@ class _Worker:
 
     async def search(self, plain: dict[str, Any]) -> TreeRecord:
         models = await self._opened()
+        _import_algorithm(*plain["algorithm"])
         start = (Dialogue if plain["gold"] else Scenario).model_validate_json(plain["start"])
         roles = models.roles(Domain.model_validate_json(plain["domain"]))
         output = Output(Path(plain["folder"]))
@@ -258,6 +262,18 @@ class _Worker:
             if self._models is None:
                 self._models = await self._closing.enter_async_context(self._open_worker(self._share))
         return self._models
+
+
+def _import_algorithm(name: str, module: str) -> None:
+    """See that a worker knows the algorithm, one of the user's own too: its module registers it.
+
+    :raises ConfigError: where the module is not on the worker's path.
+    """
+    if name not in algorithm_names() and module != "__main__":
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"a worker cannot import algorithm {name!r}: {error}", field="algorithm") from error
 
 
 def _check_reachable(address: str) -> None:

@@ -329,8 +329,9 @@ class _Run:
                 raise
             if not isinstance(error, MctsDialogError):
                 _log.exception("%s: its search failed", start.id)
+            advice = f"; {_EDITED}" if isinstance(error, JournalMismatchError) else ""
             closed = {error.closure: 1} if isinstance(error, ModelRefusedError) else {}
-            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}", closed=closed)
+            return TreeRecord(start.id, "failed", error=f"{type(error).__name__}: {error}{advice}", closed=closed)
 
     def _take(self, record: TreeRecord) -> None:
         if record.status == "stopped":
@@ -390,13 +391,18 @@ class _Run:
         return self._counts().since(self._before)
 
 
+_EDITED = "the dialogue was edited after its search began: undo that, give it another id, or restart"
+
+
 def _is_fatal(error: Exception) -> bool:
     """Whether every other tree would fail in the same way."""
     if isinstance(error, ModelRequestError):
         return isinstance(error, ModelAccountError) or error.status in _FATAL_STATUS
     if isinstance(error, ModelUnavailableError | ModelResponseError):
         return error.lasting
-    return isinstance(error, JournalMismatchError | ModelNotFoundError | CacheError | ConfigError | OSError)
+    if isinstance(error, JournalMismatchError):  # an edited dialogue is its own tree's matter alone
+        return not error.differences or not all(field.startswith("dialogue") for field in error.differences)
+    return isinstance(error, ModelNotFoundError | CacheError | ConfigError | OSError)
 
 
 def _total(dialogues: object, shard: tuple[int, int] | None) -> int | None:

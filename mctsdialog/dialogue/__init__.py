@@ -1,7 +1,18 @@
 """Conversations: turns, dialogues, strategies, domains, readers and sample dialogues."""
 
 from mctsdialog._public import publish as _publish
-from mctsdialog.dialogue._domains import ESC, ESCONV, PERSUASION, domains, get_domain, load_domain, named_domain
+from mctsdialog.dialogue._domains import (
+    BARGAINING,
+    ESC,
+    ESCONV,
+    ESCONV_ZH,
+    MI,
+    PERSUASION,
+    domains,
+    get_domain,
+    load_domain,
+    named_domain,
+)
 from mctsdialog.dialogue._model import (
     CHAT_ROLES,
     TEMPLATE_NAMES,
@@ -21,16 +32,23 @@ from mctsdialog.dialogue.readers import (
     DialogueFormat,
     DialogueSet,
     DialogueStream,
+    Inspection,
+    KeyMap,
     ReadReport,
+    Transform,
+    inspect_dialogues,
     read_dialogues,
     stream_dialogues,
     write_dialogues,
 )
 
 __all__ = [
+    "BARGAINING",
     "CHAT_ROLES",
     "ESC",
     "ESCONV",
+    "ESCONV_ZH",
+    "MI",
     "PERSUASION",
     "READERS",
     "TEMPLATE_NAMES",
@@ -40,15 +58,19 @@ __all__ = [
     "DialogueSet",
     "DialogueStream",
     "Domain",
+    "Inspection",
+    "KeyMap",
     "ReadReport",
     "RoleDescription",
     "Scenario",
     "Speaker",
     "Strategy",
     "StrategySet",
+    "Transform",
     "Turn",
     "domains",
     "get_domain",
+    "inspect_dialogues",
     "load_domain",
     "named_domain",
     "read_dialogues",

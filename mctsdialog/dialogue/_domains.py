@@ -42,7 +42,18 @@ PERSUASION: Final = _built_in("persuasion")
 The acts of that data set that are not strategies (greeting, thanking, proposing the donation, ...) have no place here.
 """
 
-_DOMAINS: Final = {domain.name: domain for domain in (ESC, ESCONV, PERSUASION)}
+MI: Final = _built_in("mi")
+"""Motivational interviewing, with the four kinds of therapist behaviour of AnnoMI (Wu et al., ICASSP 2022)."""
+
+BARGAINING: Final = _built_in("bargaining")
+"""A buyer's bargaining over a price, with the eleven acts that PPDPP (Deng et al., ICLR 2024) takes on
+CraigslistBargain (He et al., EMNLP 2018). The labels of the data set itself are aliases."""
+
+ESCONV_ZH: Final = _built_in("esconv-zh")
+"""Emotional support in Chinese: the eight strategies of ESConv by their Chinese names, with rubric and prompts in
+Chinese. Other translations of the names, and the English ones, are aliases."""
+
+_DOMAINS: Final = {domain.name: domain for domain in (ESC, ESCONV, PERSUASION, MI, BARGAINING, ESCONV_ZH)}
 
 
 def domains() -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Never, Self, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Never, Self, TypeAlias, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -16,10 +16,13 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    GetCoreSchemaHandler,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import core_schema
 
 from mctsdialog import _repr
 from mctsdialog._arguments import checked
@@ -32,8 +35,16 @@ Speaker: TypeAlias = Literal["seeker", "supporter"]
 CHAT_ROLES: Mapping[str, Speaker] = {"user": "seeker", "assistant": "supporter"}
 """The two sides by the role names of chat APIs."""
 
-TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge")
+TEMPLATE_NAMES = ("seeker", "supporter", "strategist", "judge", "labeller")
 """The prompt templates of a domain, one a role."""
+
+
+T = TypeVar("T")
+_Items: TypeAlias = Annotated[
+    tuple[T, ...],
+    FailFast(),  # the first wrong item alone is an error
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # what JSON has
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +55,15 @@ class Turn:
     :param text: what was said; not empty.
     :param strategy: name of the strategy of a supporter turn; None for seeker turns and where it is unknown
         or hidden from the reader.
+    :param also: further strategies that the data names for the same turn. They do not count in a comparison of turns,
+        and a search, which needs one strategy a turn, does not use them.
     :raises DialogueError: for another speaker, or a text or strategy that is no text.
     """
 
     speaker: Speaker
     text: str
     strategy: str | None = None
+    also: _Items[str] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.speaker not in ("seeker", "supporter"):
@@ -62,6 +76,16 @@ class Turn:
         if self.strategy is not None and not isinstance(self.strategy, str):
             reason = f"must be the name of a strategy, not {shown(self.strategy)}"
             raise DialogueError(reason, item="Turn", field="strategy")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """As any dataclass, but without an empty ``also``: files of turns with one strategy stay as they were."""
+        written = core_schema.wrap_serializer_function_ser_schema(_without_empty_also)
+        return cast(core_schema.CoreSchema, {**handler(source), "serialization": written})
+
+
+def _without_empty_also(turn: Turn, plain: SerializerFunctionWrapHandler) -> Any:
+    return {key: each for key, each in plain(turn).items() if key != "also" or each}
 
 
 def turns_fault(turns: Sequence[Turn]) -> str | None:
@@ -81,12 +105,6 @@ def turns_fault(turns: Sequence[Turn]) -> str | None:
 MAX_STRATEGIES = 256
 """Most strategies of a set: a turn has a child for each, and as many pairs as their square."""
 
-T = TypeVar("T")
-_Items: TypeAlias = Annotated[
-    tuple[T, ...],
-    FailFast(),  # the first wrong item alone is an error
-    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),  # what JSON has
-]
 _MOST_WEIGHT = 1e9
 _Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=500)]  # patterns and prompts are made of names
 

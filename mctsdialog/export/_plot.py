@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mctsdialog._colours import strategy_colours
 from mctsdialog.errors import ConfigError
 from mctsdialog.export._viewer import encodable
+from mctsdialog.figures import use_fonts
 from mctsdialog.tree import (
     Node,
     NodeType,
@@ -66,6 +67,7 @@ def plot_tree(
     """
     try:
         from matplotlib import pyplot  # noqa: PLC0415  # optional and slow to import
+        from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError('plots need matplotlib: pip install "mctsdialog[notebook]"') from error
     paths = ValidPaths(tree, 0.0 if theta is None else theta, min_visits, path_rule)
@@ -81,6 +83,8 @@ def plot_tree(
     _dress(ax, tree, places.values())
     if legend:
         _draw_legend(ax, tree, shown, valid)
+    if isinstance(figure := ax.get_figure(), Figure):
+        use_fonts(figure)
     return ax
 
 

@@ -22,6 +22,7 @@ from mctsdialog._colours import strategy_colours, text_colour
 from mctsdialog.files import write_atomically
 from mctsdialog.roles import check_roles
 from mctsdialog.tree import (
+    MAX_PATHS,
     EndNode,
     ExpandedNode,
     PathRule,
@@ -152,6 +153,8 @@ def _nodes(tree: Tree) -> dict[str, Any]:
         "reply": [node.seeker if isinstance(node, ExpandedNode) else None for node in spoken],
         "closed": [[node.id, node.closed] for node in tree if node.closed is not None],
         "rollouts": [[node.id, *_rollout(tree, node.rollout)] for node in spoken if node.rollout is not None],
+        "posteriors": [[node.id, *map(_short, node.posterior)] for node in spoken if node.posterior is not None],
+        "maxPaths": MAX_PATHS,
     }
 
 

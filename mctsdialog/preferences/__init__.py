@@ -11,12 +11,13 @@ from mctsdialog.preferences._generate import Generated, probe_siblings, random_r
 from mctsdialog.preferences._prompts import chat_messages, parse_reply, spoken, system_prompt
 from mctsdialog.preferences._read import load_preferences, load_trees, read_rows, read_trees, tree_files
 from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
-from mctsdialog.preferences._rows import FORMATS
-from mctsdialog.preferences._write import to_dataset, write_dataset
+from mctsdialog.preferences._rows import FORMATS, TOOL_FORMATS
+from mctsdialog.preferences._write import push_to_hub, to_dataset, write_dataset
 from mctsdialog.tree import PathRule
 
 __all__ = [
     "FORMATS",
+    "TOOL_FORMATS",
     "DatasetBuilder",
     "Generated",
     "PathRule",
@@ -33,6 +34,7 @@ __all__ = [
     "parse_reply",
     "preference_pairs",
     "probe_siblings",
+    "push_to_hub",
     "random_record",
     "read_rows",
     "read_trees",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from mctsdialog.preferences._dataset import PreferenceDataset
-from mctsdialog.preferences._rows import FORMATS
+from mctsdialog.preferences._rows import ALL_FORMATS
 from mctsdialog.text import markdown_line, yaml_text
 
 _WHAT = """\
@@ -21,12 +22,18 @@ in distress, without review, and neither is a substitute for professional care. 
 people whose dialogues the trees grew from: the terms of the seed data hold here too."""
 
 
-def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, int], license: str | None) -> str:
+def dataset_card(
+    splits: Mapping[str, PreferenceDataset],
+    files: Mapping[str, int],
+    license: str | None,
+    left_out: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     """The card as Markdown with the metadata that hubs read.
 
     :param splits: data by split.
     :param files: rows by file, relative to the card.
     :param license: identifier of the license; None for unknown.
+    :param left_out: how many pairs were left out on writing, by reason.
     """
     first = next(iter(splits.values()))
     title = markdown_line(first.domain.title or first.domain.name)
@@ -34,7 +41,7 @@ def dataset_card(splits: Mapping[str, PreferenceDataset], files: Mapping[str, in
         _metadata(files, license),
         f"# Turn-level preferences: {title}\n",
         _WHAT,
-        _counts(splits),
+        _counts(splits, left_out),
         _files(files),
         _settings(first),
         *_health(first),
@@ -64,18 +71,20 @@ def _metadata(files: Mapping[str, int], license: str | None) -> str:
     return "\n".join([*lines, "---", ""])
 
 
-def _counts(splits: Mapping[str, PreferenceDataset]) -> str:
+def _counts(splits: Mapping[str, PreferenceDataset], left_out: Mapping[str, int]) -> str:
     lines = ["## Contents\n", "| split | trees | seed dialogues | dialogues | pairs |", "|---|---:|---:|---:|---:|"]
     for name, data in splits.items():
         pairs = sum(len(record.pairs) for record in data.records)
         dialogues = sum(1 for _ in data.dialogues())
         lines.append(f"| {markdown_line(name)} | {len(data.records)} | {len(data.seeds())} | {dialogues} | {pairs} |")
+    if left_out:
+        lines += ["", "Left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items()) + "."]
     return "\n".join([*lines, ""])
 
 
 def _files(files: Mapping[str, int]) -> str:
     lines = ["## Files\n", "| file | rows | what |", "|---|---:|---|"]
-    titles = {name: spec.title for name, spec in FORMATS.items()}
+    titles = {name: spec.title for name, spec in ALL_FORMATS.items()}
     for file, rows in files.items():
         name, _, size = PurePosixPath(file).parent.as_posix().partition("-")
         what = next(title for form, title in titles.items() if form == name)

@@ -7,7 +7,7 @@ from pydantic import Field
 from mctsdialog._search import SearchConfig
 from mctsdialog._settings import Settings
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.tree import PathRule, Tree, ValidPaths, reward_range
+from mctsdialog.tree import MAX_PATHS, PathRule, Tree, ValidPaths, reward_range
 
 
 class PreferenceConfig(Settings):
@@ -27,6 +27,17 @@ class PreferenceConfig(Settings):
     min_margin: float | None = Field(
         default=None, description="keep only pairs whose Q(chosen) - Q(rejected) is above this"
     )
+    max_paths: int = Field(
+        default=MAX_PATHS,
+        ge=1,
+        description="of a tree with posteriors: how many whole paths, the best, are valid; 1 or more",
+    )
+    min_confidence: float = Field(
+        default=0.6,
+        ge=0.0,
+        lt=1.0,
+        description="of a tree with posteriors: keep only pairs whose chosen reply is better with this probability",
+    )
     max_per_turn: int | None = Field(default=None, ge=1, description="most pairs of one turn, drawn by seed, 1 or more")
     max_per_tree: int | None = Field(default=None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
     seed: int = Field(default=0, description="of every draw: caps, splits, subsets, random strategies")
@@ -43,7 +54,7 @@ class PreferenceConfig(Settings):
             raise ConfigError(
                 f"theta {self.theta:g} is outside the rewards of tree {tree.id!r}, {low:g} to {high:g}", field="theta"
             )
-        return ValidPaths(tree, self.theta, self.min_visits, self.path_rule)
+        return ValidPaths(tree, self.theta, self.min_visits, self.path_rule, max_paths=self.max_paths)
 
 
 def search_config(tree: Tree) -> SearchConfig:

@@ -11,7 +11,7 @@ from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._prompts import system_prompt
-from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord, confidence
 from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tree
 
 Pair = tuple[int, int]
@@ -109,8 +109,11 @@ class Extraction:
         for chosen in family.chosen:
             for rejected in family.rejected:
                 self.counts["pairs found"] += 1
+                sure = confidence(chosen, rejected, self._tree.depth(chosen))
                 if margin is not None and not chosen.value - rejected.value > margin:
                     self.counts["margin too small"] += 1
+                elif sure is not None and sure < self._config.min_confidence:
+                    self.counts["confidence too low"] += 1
                 else:
                     yield chosen.id, rejected.id
 
@@ -195,6 +198,7 @@ def record_node(node: SpokenNode, polarity: Polarity) -> RecordNode:
         visits=node.visits,
         gold=node.gold,
         polarity=polarity,
+        posterior=node.posterior,
     )
 
 

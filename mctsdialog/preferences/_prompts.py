@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, StrategySet, Turn
 
-_STRATEGY = re.compile(r"\s*[(\[]([^()\[\]\n]{1,80})[)\]]\s*:?\s*")
+_STRATEGY = re.compile(r"\s*[(\[（［【]([^()\[\]（）［］【】\n]{1,80})[)\]）］】]\s*[:：]?\s*")
 
 
 @checked()

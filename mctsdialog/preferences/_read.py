@@ -13,11 +13,11 @@ from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import DataError
 from mctsdialog.files import check_numbers, check_width, dotted, first_fault, open_input, parse_json, read_input
+from mctsdialog.files._parquet import parquet_rows
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._dataset import DatasetBuilder, PreferenceDataset
-from mctsdialog.preferences._parquet import parquet_rows
 from mctsdialog.preferences._record import TreeRecord
-from mctsdialog.preferences._rows import FORMATS
+from mctsdialog.preferences._rows import ALL_FORMATS
 from mctsdialog.roles import RoleHealth
 from mctsdialog.tree import Tree, load_tree
 
@@ -27,7 +27,7 @@ MANIFEST_SCHEMA = "mctsdialog.preferences"
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """A split's name, and so its file's."""
 
-_PLACE = re.compile(rf"(?:{'|'.join(FORMATS)})(?:-[1-9][0-9]*)?/{PART.pattern}\.(?:jsonl|parquet)")
+_PLACE = re.compile(rf"(?:{'|'.join(ALL_FORMATS)})(?:-[1-9][0-9]*)?/{PART.pattern}\.(?:jsonl|parquet)")
 
 
 @checked()
@@ -169,7 +169,9 @@ def _records(path: Path) -> Iterator[TreeRecord]:
 
 @checked()
 def read_rows(path: str | Path) -> Iterator[Any]:
-    """The rows of a file of JSON lines (``.jsonl``) or Parquet (``.parquet``), as JSON values; blank lines are none.
+    """The rows of a file of JSON lines (``.jsonl``), JSON (``.json``: a list, or lines) or Parquet (``.parquet``).
+
+    They are JSON values; blank lines are skipped.
 
     :raises DataError: for another suffix, a file that cannot be read, and a line that is not JSON.
     :raises ConfigError: for Parquet where pyarrow is not installed.
@@ -206,7 +208,27 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, row
 
 
+def _json_file(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a file named ``.json``: a list of them, one alone, or one a line as in JSON lines."""
+    try:
+        content = parse_json(read_input(path), checked=False)
+    except ValueError as error:
+        lines = read_input(path).split(b"\n", 2)
+        if len(lines) < 2 or not lines[0].lstrip().startswith(b"{") or not lines[1].lstrip().startswith(b"{"):
+            raise DataError(f"not JSON: {error}", file=path) from error
+        yield from _json_lines(path)
+        return
+    rows = content if isinstance(content, list) else [content]
+    for number, row in enumerate(rows, start=1):
+        try:
+            check_width(row)
+        except ValueError as error:
+            raise DataError(f"not JSON: {error}", file=path, item=f"row {number}") from error
+        yield number, row
+
+
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
     ".jsonl": _json_lines,
+    ".json": _json_file,
     ".parquet": lambda path: enumerate(parquet_rows(path), start=1),
 }

@@ -11,8 +11,10 @@ from mctsdialog.preferences._prompts import chat_messages, spoken
 from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
 
 Row: TypeAlias = dict[str, Any]
-RowFormat: TypeAlias = Literal["preference", "unpaired", "sft", "research", "tree"]
-"""Names of the forms; see :data:`FORMATS`."""
+RowFormat: TypeAlias = Literal[
+    "preference", "unpaired", "sft", "research", "tree", "llamafactory", "axolotl", "openrlhf", "openai"
+]
+"""Names of the forms; see :data:`FORMATS` and :data:`TOOL_FORMATS`."""
 
 
 def _system(record: TreeRecord) -> list[dict[str, str]]:
@@ -106,7 +108,54 @@ def tree_rows(dataset: PreferenceDataset) -> Iterator[Row]:
         yield record.to_dict()
 
 
+_BEGINS = "(The conversation begins.)"  # what the supporter's own prompt says where the supporter speaks first
+
+
+def llamafactory_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """LLaMA-Factory's ranking form in its ShareGPT format, where the human speaks first."""
+    sides = {"user": "human", "assistant": "gpt"}
+    for pair in dataset.pairs():
+        said = chat_messages(pair.history)
+        if said and said[0]["role"] == "assistant":
+            said.insert(0, {"role": "user", "content": _BEGINS})
+        yield {
+            "system": pair.record.system,
+            "conversations": [{"from": sides[each["role"]], "value": each["content"]} for each in said],
+            "chosen": {"from": "gpt", "value": _content(pair, "chosen")},
+            "rejected": {"from": "gpt", "value": _content(pair, "rejected")},
+        }
+
+
+def axolotl_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """Axolotl's preference form ``chat_template.default``: ``messages``, and one message each as the two replies."""
+    for pair in dataset.pairs():
+        yield {
+            "messages": _prompt(pair.record, pair.chosen.parent),
+            "chosen": _reply(pair.chosen)[0],
+            "rejected": _reply(pair.rejected)[0],
+        }
+
+
+def openrlhf_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """OpenRLHF's preference form: two whole conversations that differ in their last message."""
+    for pair in dataset.pairs():
+        prompt = _prompt(pair.record, pair.chosen.parent)
+        yield {"chosen": prompt + _reply(pair.chosen), "rejected": prompt + _reply(pair.rejected)}
+
+
+def openai_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """The form of OpenAI's preference fine-tuning: ``input``, ``preferred_output`` and ``non_preferred_output``."""
+    for pair in dataset.pairs():
+        yield {
+            "input": {"messages": _prompt(pair.record, pair.chosen.parent)},
+            "preferred_output": _reply(pair.chosen),
+            "non_preferred_output": _reply(pair.rejected),
+        }
+
+
 _MESSAGES = [{"role": "string", "content": "string"}]
+_MESSAGE = _MESSAGES[0]
+_SHAREGPT = {"from": "string", "value": "string"}
 _TURNS = [{"speaker": "string", "text": "string", "strategy": "string"}]
 _PLACE = {"tree": "string", "domain": "string", "turn": "int64", "depth": "int64", "parent": "int64"}
 
@@ -138,7 +187,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "chosen": _MESSAGES,
             "rejected": _MESSAGES,
-            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool"},
+            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool", "confidence": "float64"},
         },
     ),
     "unpaired": FormatSpec(
@@ -190,10 +239,38 @@ FORMATS: dict[RowFormat, FormatSpec] = {
                     "visits": "int64",
                     "gold": "bool",
                     "polarity": "string",
+                    "posterior": ["float64"],
                 }
             ],
             "pairs": [["int64"]],
         },
     ),
 }
-"""The forms by name."""
+"""The forms that are written by default, by name."""
+
+TOOL_FORMATS: dict[RowFormat, FormatSpec] = {
+    "llamafactory": FormatSpec(
+        "preference pairs for LLaMA-Factory (ranking, ShareGPT format)",
+        llamafactory_rows,
+        {"system": "string", "conversations": [_SHAREGPT], "chosen": _SHAREGPT, "rejected": _SHAREGPT},
+    ),
+    "axolotl": FormatSpec(
+        "preference pairs for Axolotl (type: chat_template.default)",
+        axolotl_rows,
+        {"messages": _MESSAGES, "chosen": _MESSAGE, "rejected": _MESSAGE},
+    ),
+    "openrlhf": FormatSpec(
+        "preference pairs for OpenRLHF (--apply_chat_template)",
+        openrlhf_rows,
+        {"chosen": _MESSAGES, "rejected": _MESSAGES},
+    ),
+    "openai": FormatSpec(
+        "preference pairs for OpenAI's preference fine-tuning",
+        openai_rows,
+        {"input": {"messages": _MESSAGES}, "preferred_output": _MESSAGES, "non_preferred_output": _MESSAGES},
+    ),
+}
+"""The forms of other tools, by name; they are written where they are asked for."""
+
+ALL_FORMATS: dict[RowFormat, FormatSpec] = {**FORMATS, **TOOL_FORMATS}
+"""All forms by name."""

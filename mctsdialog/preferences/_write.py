@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
@@ -17,21 +17,20 @@ from mctsdialog._arguments import checked
 from mctsdialog._moved import renamed_arguments
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
+from mctsdialog.files._arrow import arrow, arrow_schema, write_parquet
 from mctsdialog.preferences._card import dataset_card
 from mctsdialog.preferences._dataset import PreferenceDataset
 from mctsdialog.preferences._read import MANIFEST, MANIFEST_SCHEMA, PART, read_manifest
-from mctsdialog.preferences._rows import FORMATS, Row, RowFormat
+from mctsdialog.preferences._rows import ALL_FORMATS, FORMATS, Row, RowFormat
+from mctsdialog.preferences._twins import without_twins
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow
 
 FileType: TypeAlias = Literal["jsonl", "parquet"]
 """Files as JSON lines, or as Parquet (needs pyarrow)."""
 
 _log = logging.getLogger("mctsdialog.preferences")
-
-_ROWS_AT_ONCE = 1000
 
 
 @renamed_arguments(licence="license")
@@ -47,11 +46,13 @@ def write_dataset(
 ) -> dict[str, int]:
     """Write a dataset with its card and manifest. Every file appears whole or not at all.
 
-    Files that an earlier call wrote to the folder and this one does not are removed, so that splits never mix.
+    Pairs whose two replies are the same, and those that say the opposite of an earlier pair of their split, are left
+    out; manifest and card say how many. Files that an earlier call wrote to the folder and this one does not are
+    removed, so that splits never mix.
 
     :param splits: data by name of the split ("train", "test").
     :param folder: made where it is absent.
-    :param formats: forms to write, see :data:`FORMATS`.
+    :param formats: forms to write, see :data:`FORMATS` and :data:`TOOL_FORMATS`.
     :param file_type: "jsonl" or "parquet".
     :param license: for the card: an identifier as hubs have them ("cc-by-nc-4.0"); None writes "unknown".
     :param subsets: also write the first split's subsets of so many dialogues (paper section 5.4), as ``FORM-N``.
@@ -64,16 +65,17 @@ def write_dataset(
     """
     if not splits:
         raise ConfigError("there are no splits to write", field="splits")
-    unknown = [name for name in formats if name not in FORMATS]
+    unknown = [name for name in formats if name not in ALL_FORMATS]
     if unknown or not formats:
-        raise ConfigError(f"formats are {', '.join(FORMATS)}, not {', '.join(unknown) or 'none'}", field="formats")
+        raise ConfigError(f"formats are {', '.join(ALL_FORMATS)}, not {', '.join(unknown) or 'none'}", field="formats")
     out = Path(folder)
     if file_type not in _WRITERS:
         raise ConfigError(f"file_type must be jsonl or parquet, not {file_type!r}", field="file_type")
     if file_type == "parquet":
-        _arrow()
+        arrow()
     _check_names(splits)
     sweep(out, MANIFEST, "README.md")
+    splits, twins = _without_twins(splits)
     old = _earlier_files(out)
     parts = {f"{name}/{split}": (name, data) for name in formats for split, data in splits.items()}
     first, data = next(iter(splits.items()))
@@ -85,18 +87,30 @@ def write_dataset(
         inside(out, name)  # before anything is written
     for part in {name.partition("/")[0] for name in planned}:
         sweep(inside(out, part), ".jsonl", ".parquet")
-    _write_manifest(out, splits, planned, license, False)
+    _write_manifest(out, splits, planned, license, twins, complete=False)
     files = {
         f"{place}.{file_type}": _write_part(inside(out, f"{place}.{file_type}"), name, part, file_type)
         for place, (name, part) in parts.items()
     }
     if set(formats) - {"sft", "tree"} and not any(next(data.pairs(), None) for data in splits.values()):
         _log.warning("%s: there are no pairs in this dataset; %s", out, _why_empty(splits))
-    write_atomically(inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, license))
+    write_atomically(
+        inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, license, twins)
+    )
     for stale in old - set(files):
         remove_file(out, stale)
-    _write_manifest(out, splits, files, license, True)
+    _write_manifest(out, splits, files, license, twins, complete=True)
     return {place: entry["rows"] for place, entry in files.items()}
+
+
+def _without_twins(
+    splits: Mapping[str, PreferenceDataset],
+) -> tuple[dict[str, PreferenceDataset], dict[str, int]]:
+    cleaned = {name: without_twins(data) for name, data in splits.items()}
+    left_out: Counter[str] = Counter()
+    for _, twins in cleaned.values():
+        left_out.update(twins)
+    return {name: data for name, (data, _) in cleaned.items()}, dict(left_out)
 
 
 def _why_empty(splits: Mapping[str, PreferenceDataset]) -> str:
@@ -125,7 +139,13 @@ def _earlier_files(out: Path) -> set[str]:
 
 
 def _write_manifest(
-    out: Path, splits: Mapping[str, PreferenceDataset], files: Mapping[str, Any], license: str | None, complete: bool
+    out: Path,
+    splits: Mapping[str, PreferenceDataset],
+    files: Mapping[str, Any],
+    license: str | None,
+    twins: Mapping[str, int],
+    *,
+    complete: bool,
 ) -> None:
     """Write the manifest: first of what will be there, so that a killed call can be made again, and at last of all."""
     first = next(iter(splits.values()))
@@ -136,6 +156,7 @@ def _write_manifest(
         "config": first.config.model_dump(mode="json"),
         "licence": license,
         "health": first.health.to_dict(),
+        **({"left_out": dict(twins)} if twins else {}),
         **({} if complete else {"complete": False}),
         "files": dict(files),
     }
@@ -145,7 +166,7 @@ def _write_manifest(
 def _write_part(path: Path, name: RowFormat, data: PreferenceDataset, file_type: FileType) -> dict[str, Any]:
     try:
         with atomic_file(path) as file:
-            rows = _WRITERS[file_type](file, FORMATS[name].rows(data), FORMATS[name].types)
+            rows = _WRITERS[file_type](file, ALL_FORMATS[name].rows(data), ALL_FORMATS[name].types)
     except UnicodeEncodeError as error:
         message = "a text holds half of a surrogate pair; repair the trees' encoding"
         raise DataError(message, file=path) from error
@@ -161,47 +182,10 @@ def _write_jsonl(file: BinaryIO, rows: Iterator[Row], types: Mapping[str, Any]) 
     return count
 
 
-def _write_parquet(file: BinaryIO, rows: Iterator[Row], types: Mapping[str, Any]) -> int:
-    pa, pq = _arrow()
-    schema, count = arrow_schema(types), 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
-            count += len(chunk)
-    return count
-
-
 _WRITERS: dict[str, Callable[[BinaryIO, Iterator[Row], Mapping[str, Any]], int]] = {
     "jsonl": _write_jsonl,
-    "parquet": _write_parquet,
+    "parquet": write_parquet,
 }
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow as pa  # noqa: PLC0415  # optional
-        import pyarrow.parquet as pq  # noqa: PLC0415
-    except ImportError as error:
-        message = 'Parquet needs pyarrow: pip install pyarrow, or "mctsdialog[train]"; JSON lines need nothing'
-        raise ConfigError(message, field="file_type") from error
-    return pa, pq
-
-
-def arrow_schema(types: Mapping[str, Any]) -> pyarrow.Schema:
-    """The Arrow schema of a form's types.
-
-    :raises ConfigError: where pyarrow is not installed.
-    """
-    pa, _ = _arrow()
-
-    def arrow(kind: Any) -> Any:
-        if isinstance(kind, str):
-            return {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}[kind]
-        if isinstance(kind, list):
-            return pa.list_(arrow(kind[0]))
-        return pa.struct([pa.field(name, arrow(each)) for name, each in kind.items()])
-
-    return pa.schema([pa.field(name, arrow(kind)) for name, kind in types.items()])
 
 
 @checked()
@@ -210,12 +194,51 @@ def to_dataset(data: PreferenceDataset, form: RowFormat = "preference") -> datas
 
     :raises ConfigError: for an unknown form, or where the package ``datasets`` is not installed.
     """
-    if form not in FORMATS:
-        raise ConfigError(f"formats are {', '.join(FORMATS)}, not {form!r}", field="form")
+    if form not in ALL_FORMATS:
+        raise ConfigError(f"formats are {', '.join(ALL_FORMATS)}, not {form!r}", field="form")
     try:
         import datasets as hf  # noqa: PLC0415  # optional
     except ImportError as error:
         raise ConfigError('this needs the package datasets: pip install "mctsdialog[train]"', field="form") from error
-    pa, _ = _arrow()
-    rows = list(FORMATS[form].rows(data))
-    return hf.Dataset(pa.Table.from_pylist(rows, schema=arrow_schema(FORMATS[form].types)))
+    pa, _ = arrow()
+    rows = list(ALL_FORMATS[form].rows(data))
+    return hf.Dataset(pa.Table.from_pylist(rows, schema=arrow_schema(ALL_FORMATS[form].types)))
+
+
+@checked()
+def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
+    """Upload a written dataset to the Hugging Face hub, with its card; it is made where it is absent.
+
+    The key is the one that ``huggingface_hub`` finds (``hf auth login``, or the variable HF_TOKEN).
+
+    :param folder: as :func:`write_dataset` wrote it.
+    :param name: of the dataset on the hub, ``owner/name``.
+    :param private: whether a new one can be seen by its owner alone. One that is there stays as it is.
+    :returns: its address.
+    :raises DataError: for a folder that holds no complete dataset, and where the hub refuses it.
+    :raises ConfigError: where the package ``huggingface_hub`` is not installed.
+    """
+    manifest = read_manifest(folder)
+    if not manifest.get("complete", True):
+        raise DataError("was not written to its end; write the dataset again", file=Path(folder) / MANIFEST)
+    try:
+        from huggingface_hub import HfApi  # noqa: PLC0415  # optional
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError  # noqa: PLC0415
+    except ImportError as error:
+        message = 'this needs the package huggingface_hub: pip install "mctsdialog[local]"'
+        raise ConfigError(message, field="push_to_hub") from error
+    files = [MANIFEST, "README.md", *manifest["files"]]
+    try:
+        api = HfApi()
+        place = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=place.repo_id,
+            folder_path=str(folder),
+            repo_type="dataset",
+            allow_patterns=files,
+            commit_message="Preference data of mctsdialog",
+        )
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"could not be uploaded as {name!r}: {reason}", file=folder) from error
+    return str(place)

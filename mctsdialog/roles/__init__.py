@@ -6,6 +6,7 @@ from mctsdialog.roles._bundle import ROLE_NAMES, Roles, role_sampling
 from mctsdialog.roles._checks import checked_judgement, checked_scores, checked_text
 from mctsdialog.roles._health import JudgeNoise, RoleHealth, check_roles
 from mctsdialog.roles._judge import JudgeScoring, LLMJudge
+from mctsdialog.roles._labeller import Labelling, LLMLabeller, TurnLabel, label_dialogues
 from mctsdialog.roles._llm import LLMRole, LLMSeeker, LLMStrategist, LLMSupporter, supporter_labels
 from mctsdialog.roles._prompts import END_TOKEN, PROMPT_VERSION, Prompt, one_block, packaged_template
 from mctsdialog.roles._protocols import (
@@ -31,10 +32,12 @@ __all__ = [
     "JudgeScoring",
     "JudgeSignal",
     "LLMJudge",
+    "LLMLabeller",
     "LLMRole",
     "LLMSeeker",
     "LLMStrategist",
     "LLMSupporter",
+    "Labelling",
     "Prompt",
     "RejudgingJudge",
     "RoleHealth",
@@ -43,12 +46,14 @@ __all__ = [
     "SignalCase",
     "Strategist",
     "Supporter",
+    "TurnLabel",
     "ask",
     "check_roles",
     "checked_judgement",
     "checked_scores",
     "checked_text",
     "judge_signal",
+    "label_dialogues",
     "last_object",
     "one_block",
     "packaged_template",

@@ -35,6 +35,7 @@ _BLOCKS = {
     "supporter": ("system", "opening", "instruction"),
     "strategist": ("system", "instruction"),
     "judge": ("system", "instruction"),
+    "labeller": ("system", "instruction"),
 }
 
 
@@ -54,7 +55,7 @@ def packaged_template(role: str) -> str:
 class Prompt:
     """The prompt of one role in one domain and scenario.
 
-    :param role: "seeker", "supporter", "strategist" or "judge".
+    :param role: "seeker", "supporter", "strategist", "judge" or "labeller".
     :param domain: its strategies, names and rubric, and its own template for the role where it has one.
     :param scenario: the scene and description shown.
     :param version: of the messages' form: :data:`PROMPT_VERSION`, or 1 to resume what version 0.1 began.

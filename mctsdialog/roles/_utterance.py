@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from mctsdialog.llm._wire import whole_text
-from mctsdialog.roles._sentences import whole_sentences
+from mctsdialog.segments import whole_sentences
 from mctsdialog.text import spoken
 
 _MOST = 10_000
@@ -250,7 +250,7 @@ def _patterns(labels: Labels) -> _Patterns:
         ),
         end=_compiled(
             rf"(?<={_SENTENCE_END[:-1]}\"'”’»」』)*]){_SPACES}{_bracket(every)}\s*\Z"
-            rf"|\n\s*{_BOLD}(?:strategy|technique)(?:\s+used)?\s*{_COLON}[^\n]{{0,3}}{every}\W*\Z"
+            rf"|\n\s*{_BOLD}(?:strategy|technique|策略)(?:\s+used)?\s*{_COLON}[^\n]{{0,3}}{every}\W*\Z"
         ),
     )
 
@@ -273,19 +273,19 @@ def _names(names: Iterable[str]) -> str:
 
 def _bracket(names: str, slash: str = "/?") -> str:
     """Names in brackets of any kind, with nothing else in them but what says that it is a label."""
-    said = r"(?:(?:strategy|technique|role|speaker|label|as)\b(?:\s+used)?\s*[:：=-]?\s*(?:(?:the|an?)\s+)?)?"
+    said = r"(?:(?:strategy|technique|role|speaker|label|as|策略|角色)\b(?:\s+used)?\s*[:：=-]?\s*(?:(?:the|an?)\s+)?)?"
     return rf"{_BOLD}{_OPEN}{{1,2}}\s*{slash}{_BOLD}{said}{names}\s*{_COLON}?{_BOLD}\s*{_CLOSE}{{1,2}}{_BOLD}"
 
 
 def _before(names: str, sides: str) -> str:
     """Names before an utterance: with a colon, a dash, as a heading, in bold, or alone in a line."""
-    said = rf"(?:as\s+(?:the|an?|your)\s+|answer(?:ing)?\s+by\s+|strategy(?:\s+used)?\s*{_COLON}\s*)?"
+    said = rf"(?:as\s+(?:the|an?|your)\s+|answer(?:ing)?\s+by\s+|(?:strategy|策略)(?:\s+used)?\s*{_COLON}\s*)?"
     more = r"(?:['’]s)?(?:\s+(?:response|reply|answer|turn|says|said))?"
     note = rf"(?:\s*{_OPEN}[^()\[\]{{}}\n]{{0,60}}{_CLOSE})?"
     label = rf"(?:#{{1,6}}[^\S\n]*)?{_BOLD}{said}(?:{names}|[\"“]{names}[\"”]){more}{_BOLD}{note}{_BOLD}"
     return (
         rf"{label}\s*{_COLON}{_BOLD}\s*|{label}[^\S\n]+{_DASH}{{1,2}}[^\S\n]+(?-i:(?![a-z]))"
-        rf"|{_BOLD}{sides}{_BOLD}\s*{_DASH}{{1,2}}[^\S\n]+|(?:strategy|technique)(?:\s+used)?\s*{_COLON}\s*{names}[^\S\n]*\n\s*"
+        rf"|{_BOLD}{sides}{_BOLD}\s*{_DASH}{{1,2}}[^\S\n]+|(?:strategy|technique|策略)(?:\s+used)?\s*{_COLON}\s*{names}[^\S\n]*\n\s*"
         rf"|{_BOLD}{names}{_BOLD}[^\S\n]*\n\s*|#{{1,6}}[^\S\n]*{_BOLD}{names}{_BOLD}[^\S\n]*(?:\n\s*|\Z)"
         rf"|(?-i:\*\*){names}\*\*[^\S\n]+(?-i:(?=[A-Z]))|{names}\Z"
     )

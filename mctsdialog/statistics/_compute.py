@@ -20,6 +20,7 @@ from typing import Any, Self, TypeAlias
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences import PreferenceDataset, RecordNode, TreeRecord
+from mctsdialog.segments import words
 from mctsdialog.statistics._data import (
     Distribution,
     Diversity,
@@ -264,7 +265,7 @@ def _size(sides: Sequence[_Side], dialogues: int | None = None, turns: int = 0) 
         utterances=len(texts),
         different=sum(len(side.different) for side in sides),
         dialogue_length=turns / dialogues if dialogues else None,
-        utterance_words=numbers.fmean(len(text.split()) for text in texts) if texts else None,
+        utterance_words=numbers.fmean(len(words(text)) for text in texts) if texts else None,
     )
 
 
@@ -316,8 +317,8 @@ def distinct(texts: Iterable[str], size: int) -> float | None:
     """Distinct-n (Li et al., NAACL 2016): different n-grams over all n-grams; None where there are none."""
     grams: Counter[tuple[str, ...]] = Counter()
     for text in texts:
-        words = text.lower().split()
-        grams.update(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
+        found = words(text.lower())
+        grams.update(tuple(found[start : start + size]) for start in range(len(found) - size + 1))
     return len(grams) / grams.total() if grams else None
 
 

@@ -22,7 +22,7 @@ class GroupSize(_Frozen):
     :param utterances: how many, once for every dialogue.
     :param different: how many, each node once.
     :param dialogue_length: mean utterances of a dialogue, the rejected ones not counted; None for a side.
-    :param utterance_words: mean white-space-split words of an utterance; None without any.
+    :param utterance_words: mean words of an utterance (see :mod:`mctsdialog.segments`); None without any.
     """
 
     dialogues: int | None
@@ -91,7 +91,8 @@ class Diversity(_Frozen):
 
     :param entropy: of its strategies in bits; None without strategies.
     :param evenness: entropy over its most, log2 of the number of strategies, from 0 to 1.
-    :param distinct: different n-grams over all n-grams of white-space-split lower-case words, for n = 1, 2, 3.
+    :param distinct: different n-grams over all n-grams of lower-case words, for n = 1, 2, 3; words as in
+        :mod:`mctsdialog.segments`.
     """
 
     entropy: float | None

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from mctsdialog.errors import ConfigError
+from mctsdialog.segments import words
 
 Shingles = frozenset[Hashable]
 
 
 def shingles(text: str, size: int = 3) -> Shingles:
     """The word n-grams of a text, in lower case; a text of fewer words is one shingle."""
-    words = text.lower().split()
-    if len(words) <= size:
-        return frozenset([tuple(words)])
-    return frozenset(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
+    found = words(text.lower())
+    if len(found) <= size:
+        return frozenset([tuple(found)])
+    return frozenset(tuple(found[start : start + size]) for start in range(len(found) - size + 1))
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:

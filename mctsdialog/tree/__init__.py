@@ -20,11 +20,12 @@ from mctsdialog.tree._nodes import (
     UnexpandedNode,
     shared_scores,
 )
-from mctsdialog.tree._paths import Family, PathRule, ValidPaths, check_path_settings, reward_range
+from mctsdialog.tree._paths import MAX_PATHS, Family, PathRule, ValidPaths, check_path_settings, reward_range
 from mctsdialog.tree._tree import INVARIANTS, BestPath, Tree
 
 __all__ = [
     "INVARIANTS",
+    "MAX_PATHS",
     "MOST_REASON",
     "SCHEMA_VERSION",
     "BestPath",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
@@ -14,6 +14,9 @@ from mctsdialog.tree._tree import Tree
 
 PathRule: TypeAlias = Literal["all", "end"]
 """Which nodes of a path must reach theta: all of them (paper eq. 5), or the end node alone."""
+
+MAX_PATHS: Final = 8
+"""Valid paths of a tree with posteriors, unless one says otherwise."""
 
 _BIAS = -3.0  # of a tree that no search grew
 
@@ -50,23 +53,42 @@ class ValidPaths:
     A path is valid if it ends in an end node of at least ``min_visits`` visits and every node on it, from the root
     to the end, has ``Q >= theta``; with ``path_rule="end"`` the end node alone must. A closed end node ends none.
 
+    Where the search has posteriors (``tree.has_posteriors``), the whole paths of highest mean posterior are valid in
+    place of these, and a rejected sibling need not be below theta: how sure a pair is, its confidence says.
+
     :param tree: the tree; it must not change while this is used.
     :param theta: threshold of Q, any finite number.
     :param min_visits: least visits of a path's end node, 0 or more.
     :param path_rule: "all" or "end".
+    :param max_paths: most valid paths of a tree with posteriors.
     :raises ConfigError: for a setting out of range.
     :ivar ends: end nodes of the valid paths, in the order of their ids.
     :ivar reason: why there is no valid path; None where there is one.
     """
 
-    def __init__(self, tree: Tree, theta: float = 0.5, min_visits: int = 2, path_rule: PathRule = "all") -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        theta: float = 0.5,
+        min_visits: int = 2,
+        path_rule: PathRule = "all",
+        *,
+        max_paths: int = MAX_PATHS,
+    ) -> None:
         check_path_settings(theta, min_visits, path_rule)
         self.tree = tree
         self._theta = theta
-        good = _good(tree, theta, path_rule)
         finished = [node for node in tree if isinstance(node, EndNode) and node.closed is None]
-        visited = [node for node in finished if node.visits >= min_visits]
-        self.ends: list[EndNode] = [node for node in visited if good[node.id]]
+        self._believed = tree.has_posteriors
+        if self._believed:
+            means = tree.path_means()
+            visited = [node for node in finished if node.visits]
+            best = sorted(visited, key=lambda end: -means[end.id])[:max_paths]
+            self.ends: list[EndNode] = sorted(best, key=lambda end: end.id)
+        else:
+            good = _good(tree, theta, path_rule)
+            visited = [node for node in finished if node.visits >= min_visits]
+            self.ends = [node for node in visited if good[node.id]]
         self._on = bytearray(len(tree))
         for end in self.ends:
             node: Node | None = end
@@ -77,7 +99,7 @@ class ValidPaths:
         if not finished:
             self.reason = "no end node"
         elif not visited:
-            self.reason = f"no end node with {min_visits} visits"
+            self.reason = "no end node with a visit" if self._believed else f"no end node with {min_visits} visits"
         elif not self.ends:
             low_root = path_rule == "all" and tree.root.value < theta
             self.reason = "root below theta" if low_root else "no path at theta or above"
@@ -103,7 +125,8 @@ class ValidPaths:
                 yield Family(parent, chosen, rejected, tuple(child for child in children if child.id not in taken))
 
     def _rejected(self, node: SpokenNode) -> bool:
-        return node not in self and node.visits >= 1 and node.value < self._theta and node.closed is None
+        low = self._believed or node.value < self._theta
+        return node not in self and node.visits >= 1 and low and node.closed is None
 
 
 def check_path_settings(theta: float, min_visits: int, path_rule: str) -> None:

@@ -223,18 +223,29 @@ class Tree:
         Where the search has posteriors, their mean decides in place of Q. It is empty if no end node was visited;
         closed ones do not count. Ties go to the end node that was made first.
         """
-        sums = [0.0] * len(self._nodes)
-        depths = [0] * len(self._nodes)
-        best: Node | None = None
-        best_mean = -math.inf
+        means = self.path_means()
+        ends = [node for node in self if isinstance(node, EndNode) and node.visits and node.closed is None]
+        if not ends:
+            return BestPath()
+        best = max(ends, key=lambda end: means[end.id])
+        return BestPath(tuple(self.path(best)), self.history(best), means[best.id])
+
+    def path_means(self) -> list[float]:
+        """For every node, by id, the mean Q of the nodes from below the root down to it, or of their posteriors.
+
+        A node without a posterior counts with its Q; the root's own mean is 0.
+        """
+        sums, depths = [0.0] * len(self._nodes), [0] * len(self._nodes)
         for node in self._nodes[1:]:
             found = node.posterior if isinstance(node, SpokenNode) else None
             sums[node.id] = sums[node.parent] + (node.value if found is None else found[0])
             depths[node.id] = depths[node.parent] + 1
-            mean = sums[node.id] / depths[node.id]
-            if isinstance(node, EndNode) and node.visits and node.closed is None and mean > best_mean:
-                best, best_mean = node, mean
-        return BestPath() if best is None else BestPath(tuple(self.path(best)), self.history(best), best_mean)
+        return [total / (depth or 1) for total, depth in zip(sums, depths, strict=True)]
+
+    @property
+    def has_posteriors(self) -> bool:
+        """Whether the search says what it believes of its turns."""
+        return any(isinstance(node, SpokenNode) and node.posterior is not None for node in self._nodes)
 
     def __repr__(self) -> str:
         return f"Tree(id={self.id!r}, nodes={len(self)}, ends={self.ends}, iterations={self.iterations})"

@@ -301,6 +301,21 @@ async def test_other_roles_or_settings_on_the_same_folder_are_refused(corpus, fu
     assert anew.done == 2
 
 
+async def test_an_edited_dialogue_stops_its_own_tree_alone(corpus, factory, tmp_path):
+    before = corpus(3)
+    await mctsdialog.search_corpus(before, factory, CONFIG, out=tmp_path)
+    turns = list(before[1].turns)
+    turns[1] = replace(turns[1], text="What wears you down?")
+    edited = [before[0], before[1].model_copy(update={"turns": tuple(turns)}), before[2]]
+    report = await mctsdialog.search_corpus(edited, factory, CONFIG, out=tmp_path)
+    assert (report.skipped, report.done, [each.id for each in report.failures]) == (2, 0, ["d1"])
+    error = report.failures[0].error
+    assert "dialogue.turns[1].text: 'What wears you out?' there, 'What wears you down?' now" in error
+    assert "the dialogue was edited after its search began" in error
+    again = await mctsdialog.search_corpus(edited, factory, CONFIG, out=tmp_path, restart=True)
+    assert again.done == 3
+
+
 async def test_two_runs_on_one_folder_are_told_and_shards_are_not(corpus, factory, tmp_path):
     output = Output(tmp_path)
     from mctsdialog.corpus._finished import FinishedIndex

@@ -139,8 +139,8 @@ def test_a_spoilt_evaluation_is_one_error_or_a_table(spoilt, tmp_path_factory, d
     folder = tmp_path_factory.mktemp("e")
     made = evaluate_replies([(NAMES[0], "a b"), (NAMES[1], "c")], [f"({NAMES[0]}) a", "?"], ESC.strategies, resamples=5)
     path = folder / "evaluation.json"
-    path.write_text(spoilt(data, {"model": made.to_dict()}))
-    refused(lambda path: write_tables(folder / "out", join_tables([path])), path)
+    path.write_text(spoilt(data, {"model": made.to_dict(), "other": made.to_dict()}))
+    refused(lambda path: write_tables(folder / "out", join_tables([path]), resamples=3), path)
 
 
 def test_an_evaluation_whose_parts_do_not_fit_is_named(tmp_path):
@@ -151,6 +151,8 @@ def test_an_evaluation_whose_parts_do_not_fit_is_named(tmp_path):
         ({"confusion": [[1]] * len(NAMES)}, "confusion: must have a row and a column"),
         ({"count": -1}, "m: is no evaluation.json of 'evaluate': count: "),
         ({"macro_f1": 3}, "macro_f1: Input should be an object"),
+        ({"outcomes": made["outcomes"] * 2}, "outcomes: must be as many as count says"),
+        ({"outcomes": [{**made["outcomes"][0], "gold": "Sing"}]}, "outcomes[0]: names a strategy that is none"),
     ):
         path.write_text(json.dumps({"m": {**made, **change}}))
         assert message in str(refused(lambda path: join_tables([path]), path))

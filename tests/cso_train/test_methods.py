@@ -7,6 +7,7 @@ import pytest
 
 from cso_train import load_data, resolve_config
 from cso_train._chat import ChatFormat
+from cso_train._fit import fit
 from cso_train.methods import METHODS
 
 torch = pytest.importorskip("torch")
@@ -43,7 +44,7 @@ def make(tiny_folder, preference_file, sft_file, tmp_path):
         source = ModelSource.of(str(tiny_folder))
         tokenizer = load_tokenizer(source)
         data = load_data([sft_file if method == "sft" else preference_file], METHODS[method].kind)
-        data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
+        data = fit(ChatFormat.of(tokenizer), data, config.max_length, config.max_completion_tokens)
         model = load_model(source, dtype=torch.float32)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}
         parts = {"settings": training_settings(config, {**fixed, **(arguments or {})})}
@@ -107,9 +108,9 @@ def test_losses_with_a_reference(make, method):
     assert not math.isclose(expected[0], expected[1], rel_tol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["simpo", "orpo"])
-def test_losses_without_a_reference(make, method):
-    trainer = make(method, perturbed=True)
+@pytest.mark.parametrize(("method", "whole"), [("simpo", False), ("orpo", False), ("orpo", True)])
+def test_losses_without_a_reference(make, method, whole):
+    trainer = make(method, perturbed=True, **({"prompt_likelihood": True} if whole else {}))
     rows = [trainer.train_dataset[index] for index in range(4)]
     batch = trainer.data_collator(rows)
     expected = []
@@ -128,12 +129,12 @@ def test_losses_without_a_reference(make, method):
     if method == "simpo":
         assert found == pytest.approx(sum(expected) / len(expected), rel=1e-4)
     else:
-        nll = sequence_nll(trainer.model, rows)
+        nll = sequence_nll(trainer.model, rows) if whole else -sum(mean for mean, _ in expected) / len(expected)
         assert found == pytest.approx(nll + sum(odds for _, odds in expected) / len(expected), rel=1e-4)
 
 
 def sequence_nll(model, rows):
-    """ORPO's first term (Hong et al., 2024, eq. 1 and 6): negative log-likelihood of prompt and chosen reply."""
+    """ORPO's first term as TRL has it: negative log-likelihood of prompt and chosen reply."""
     sides = [row["chosen_input_ids"] for row in rows]
     assert len(set(map(len, sides))) > 1
     return -sum(float(log_probs(model, ids[:1], ids[1:]).mean()) for ids in sides) / len(sides)
@@ -170,6 +171,33 @@ def test_sft_is_trained_on_the_supporters_words_alone(make):
     every = log_probs(trainer.model, ids[:1], ids[1:])
     counted = [float(value) for value, label in zip(every, labels[1:], strict=True) if label != -100]
     assert trainers_loss(trainer, batch) == pytest.approx(-sum(counted) / len(counted), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["dpo", "ipo", "simpo", "orpo", "kto"])
+def test_dropout_of_the_adapters_is_at_work(make, method):
+    trainer = make(method, lora=True, lora_dropout=0.5, packing="none")
+    kept = [module.p for name, module in trainer.model.named_modules() if type(module) is torch.nn.Dropout]
+    assert kept
+    assert set(kept) == {0.5}
+    _, batch = batch_of(trainer)
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            if "lora_B" in name:  # adapters begin as nothing
+                parameter.normal_(std=0.1)
+    trainer.model.train()
+    losses = {trainers_loss(trainer, batch) for _ in range(3)}
+    assert len(losses) == 3
+    trainer.model.eval()
+    assert len({trainers_loss(trainer, batch) for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto", "orpo"])
+def test_the_model_itself_is_trained_without_dropout(make, method, tiny_folder, monkeypatch):
+    loaded = load_model(ModelSource.of(str(tiny_folder)), dtype=torch.float32)
+    loaded.model.layers[0].mlp.act_fn = torch.nn.Sequential(loaded.model.layers[0].mlp.act_fn, torch.nn.Dropout(0.5))
+    monkeypatch.setitem(globals(), "load_model", lambda *args, **options: loaded)
+    trainer = make(method)
+    assert {module.p for module in trainer.model.modules() if type(module) is torch.nn.Dropout} == {0.0}
 
 
 @pytest.mark.parametrize("method", list(METHODS))

@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from cso_train._models import load_for_answers  # noqa: E402
 from cso_train._serving import TrainedSupporter  # noqa: E402
 from cso_train.errors import TrainModelError  # noqa: E402
 from mctsdialog import Roles, SearchConfig, Turn, get_domain, sample_dialogues, search  # noqa: E402
@@ -15,7 +16,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(200), pytest.mark.filterwar
 
 @pytest.fixture
 def supporter(tiny_folder):
-    return TrainedSupporter.load(str(tiny_folder), get_domain("esc"), max_tokens=8, max_length=500)
+    model, tokenizer = load_for_answers(str(tiny_folder))
+    model.generation_config.forced_eos_token_id = tokenizer.eos_token_id  # a random model ends no reply by itself
+    return TrainedSupporter(model, tokenizer, get_domain("esc"), max_tokens=8, max_length=500)
 
 
 async def test_a_reply_is_the_same_again_and_another_for_another_strategy(supporter):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cso_train.errors import TrainDataError
 from cso_train.evaluation import PairToJudge, ReplyToRate
+from cso_train.evaluation._judging import dialogue_of
 from cso_train.evaluation._sheets import (
     SheetKey,
     _plain,
@@ -18,6 +19,7 @@ from cso_train.evaluation._sheets import (
     items_of,
     read_pair_sheet,
     read_rating_sheet,
+    sheet_dialogues,
     write_pair_sheet,
     write_rating_sheet,
 )
@@ -209,3 +211,16 @@ def test_a_key_of_ratings_needs_a_group_for_every_reply(tmp_path):
     path.write_text(json.dumps(found), "utf-8")
     with pytest.raises(TrainDataError, match="not complete"):
         SheetKey.read(path, "rate")
+
+
+def test_a_filled_in_sheet_tells_its_dialogues(tmp_path):
+    histories = [(f"Seeker: {place // 2}", "Supporter: b", "Seeker: c", f"Supporter: {place}") for place in range(6)]
+    pairs = [PairToJudge(history, "x", "y") for history in histories]
+    write_pair_sheet(tmp_path, pairs, {"all": "Which?"}, names=("one", "two"), seed=3)
+    key = SheetKey.read(tmp_path / "key.json", "pairwise")
+    found = sheet_dialogues(tmp_path / "sheet.csv", key)
+    assert found == [dialogue_of(history) for history in histories]
+    assert len(set(found)) == 3
+    text = (tmp_path / "sheet.csv").read_text("utf-8").replace("conversation", "talk")
+    (tmp_path / "sheet.csv").write_text(text, "utf-8")
+    assert sheet_dialogues(tmp_path / "sheet.csv", key) is None

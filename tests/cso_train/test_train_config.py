@@ -46,9 +46,9 @@ def test_resolving_sets_what_the_method_uses_and_nothing_else(method, lora):
         "ipo": {"beta", "precompute_reference"},
         "simpo": {"beta", "gamma"},
         "kto": {"beta", "chosen_weight", "rejected_weight", "precompute_reference"},
-        "orpo": {"beta"},
+        "orpo": {"beta", "prompt_likelihood"},
     }[method]
-    optional = {"beta", "gamma", "chosen_weight", "rejected_weight", "precompute_reference"}
+    optional = {"beta", "gamma", "chosen_weight", "rejected_weight", "precompute_reference", "prompt_likelihood"}
     assert {name for name in optional if getattr(config, name) is not None} == used
     adapters = {"lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "merge_adapter"}
     assert {name for name in adapters if getattr(config, name) is not None} == (adapters if lora else set())

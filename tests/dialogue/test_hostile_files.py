@@ -1,5 +1,8 @@
 """Files of dialogues and domains that somebody else made: one error or sound data, in bounded time and memory."""
 
+import csv
+import gzip
+import io
 import json
 
 import pytest
@@ -151,3 +154,41 @@ def test_hostile_domains_below_5_mb_take_bounded_time_and_memory(tmp_path, bound
         (tmp_path / name).write_text(text)
     said = bounded("from mctsdialog import load_domain\nreturn load_domain(path)", *(tmp_path / name for name in texts))
     assert [line.partition(":")[0] for line in said] == ["DomainError"] * len(texts)
+
+
+def packed(kind):
+    """A sound file of a kind, as bytes; the test is skipped where its package is not installed."""
+    table = "dialogue_id,speaker,text,strategy\nd1,seeker,hi,\nd1,supporter,yes,Affirmation\n"
+    buffer = io.BytesIO()
+    if kind == "csv":
+        return table.encode()
+    if kind == "jsonl.gz":
+        return gzip.compress(f"{json.dumps(ESCONV)}\n{json.dumps(ESCONV)}\n".encode())
+    if kind == "xlsx":
+        book = pytest.importorskip("openpyxl").Workbook()
+        for row in csv.reader(table.splitlines()):
+            book.active.append(row)
+        book.save(buffer)
+        return buffer.getvalue()
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pa.Table.from_pylist([ESCONV, ESCONV]), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl.gz", "parquet", "xlsx"])
+@given(data=st.data(), lenient=st.booleans())
+def test_damaged_files_of_every_container_are_one_error_or_are_read(tmp_path_factory, kind, data, lenient):
+    content = bytearray(packed(kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        piece = data.draw(st.binary(max_size=4) | st.sampled_from([b'"', b",", b"\n", b"\r", b"null", b"\x00", b"{"]))
+        content[at : at + data.draw(st.integers(0, 6))] = piece
+    path = tmp_path_factory.getbasetemp() / f"damaged.{kind}"
+    path.write_bytes(content)
+    try:
+        found = read_dialogues(path, lenient=lenient, unlabelled=True)
+    except DialogueError as error:
+        assert str(error).startswith(str(path))  # noqa: PT017
+        assert len(str(error)) < 2000  # noqa: PT017
+    else:
+        [each.model_dump_json().encode() for each in found]

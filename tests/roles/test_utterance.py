@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mctsdialog.roles._sentences import whole_sentences
 from mctsdialog.roles._utterance import Labels, read_utterance
+from mctsdialog.segments import whole_sentences
 
 SUPPORTER = Labels(("supporter",), ("seeker",), ("Affirmation", "Question", "Offer Hope", "Others", "Self-Disclosure"))
 SEEKER = Labels(("seeker",), ("supporter",), bracketed=("Affirmation", "Question"))

@@ -1,57 +1,46 @@
-"""Dialogues from files: ExTES, ESConv, and chat JSON lines of our own.
+"""Dialogues from files and data sets, in whatever form people have them.
 
-Each form of files is one module, whose ``READER`` is found by its being there. To add one, copy ``esconv.py``.
+What is in a file decides, not its name. A form that differs from others in its keys alone is data
+(``dialogue/data/forms.json``); a form that needs code is one module here, whose ``READER`` is found by its being there.
 """
 
 from __future__ import annotations
 
 import os
-import pkgutil
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from importlib import import_module
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 from mctsdialog._arguments import checked
-from mctsdialog.dialogue._domains import ESC, get_domain
+from mctsdialog.dialogue._domains import get_domain
 from mctsdialog.dialogue._model import Dialogue, Domain
-from mctsdialog.dialogue.readers._common import Context, Reader, assemble, clip, item_id, kind_of
-from mctsdialog.dialogue.readers._files import MOST_MALFORMED, RawItem, load_items, streamed_items, wrapped_list
-from mctsdialog.dialogue.readers._report import DialogueSet, DialogueStream, ReadReport, Tally
-from mctsdialog.dialogue.readers.chat import is_start, write_dialogues
-from mctsdialog.errors import ConfigError, DialogueError, DomainError
+from mctsdialog.dialogue.readers._files import stem_of
+from mctsdialog.dialogue.readers._hub import PREFIX, HubItems
+from mctsdialog.dialogue.readers._inspect import SHOWN, Inspection
+from mctsdialog.dialogue.readers._items import Options, Reading, Transform
+from mctsdialog.dialogue.readers._mapped import KeyMap
+from mctsdialog.dialogue.readers._registry import READERS
+from mctsdialog.dialogue.readers._report import DialogueSet, DialogueStream, ReadReport
+from mctsdialog.dialogue.readers._shapes import Items
+from mctsdialog.dialogue.readers.chat import write_dialogues
 
 __all__ = [
     "READERS",
     "DialogueFormat",
     "DialogueSet",
     "DialogueStream",
+    "Inspection",
+    "KeyMap",
     "ReadReport",
+    "Transform",
+    "inspect_dialogues",
     "read_dialogues",
     "stream_dialogues",
     "write_dialogues",
 ]
 
 DialogueFormat: TypeAlias = str
-"""The formats of dialogue files, "extes", "esconv" and "chat"; "auto" looks at the keys of the items."""
-
-
-def _discover() -> dict[str, Reader]:
-    modules = sorted(each.name for each in pkgutil.iter_modules(__path__) if not each.name.startswith("_"))
-    found = [import_module(f"{__name__}.{name}").READER for name in modules]
-    return {reader.name: reader for reader in found}
-
-
-READERS: dict[str, Reader] = _discover()
-"""The readers by format, in the order in which they are asked whether an item is theirs."""
-
-
-def _how_to_name() -> str:
-    *names, last = (repr(name) for name in reversed(READERS))
-    return f"name it: format={', '.join(names)} or {last}"
+"""A format of dialogue files, one of :data:`READERS`; "auto" looks at the keys of the items."""
 
 
 @checked()
@@ -61,28 +50,35 @@ def read_dialogues(
     format: DialogueFormat = "auto",
     domain: Domain | str | None = None,
     lenient: bool = False,
+    map: KeyMap | str | None = None,
+    unlabelled: bool = False,
+    transform: Transform | None = None,
 ) -> DialogueSet:
-    """Read the dialogues of a file: a JSON list, or JSON lines, of items in one format.
+    """Read the dialogues of a file: JSON, JSON lines, CSV or Parquet, in gzip or not, of any form that is known.
 
-    Supporter turns without a strategy of the domain go, one by one (paper, appendix F.1); turns of one side that
-    are then neighbours are joined by a space, and a joined supporter turn takes the strategy of its longest part
-    in words. A dialogue in which a side has nothing left to say goes too. The set's ``report`` counts it all.
+    Supporter turns without a strategy of the domain are left out, one by one (paper, appendix F.1). Turns of one side
+    that are then neighbours are joined, and a joined supporter turn takes the strategy of its longest part in
+    characters. A dialogue in which a side has nothing left to say is left out too. The set's ``report`` counts it all,
+    and every key that was not read.
 
-    :param path: the file, in UTF-8.
-    :param format: "extes", "esconv", "chat", or "auto" to tell it from the items' keys.
-    :param domain: the domain, or its name, whose strategies count. None: ESC for ExTES, ESCONV for ESConv, and for
-        chat files the domain that their lines name, or else ESC.
+    :param path: the file, in UTF-8; or ``hf:NAME``, a data set of the Hugging Face hub or a folder of one, and
+        ``hf:NAME@SPLIT`` (needs ``datasets``).
+    :param format: a name in :data:`READERS`, or "auto" to tell it from the items' keys.
+    :param domain: the domain, or its name, whose strategies count. None: that of the format (ESC for ExTES, ESCONV for
+        ESConv, ...), else the one that the items name, else ESC.
     :param lenient: skip and count malformed items instead of raising, unless they are 10,000 and most of the file.
+    :param map: which key holds what, for a form that is not known, or names of speakers: a :class:`KeyMap` or its text,
+        ``turns=dialog,speaker=role,text=content``.
+    :param unlabelled: keep supporter turns without a usable strategy, with None in its place: for labelling them.
+    :param transform: called with each dialogue; what it returns is kept, and None leaves the dialogue out, counted.
     :returns: the dialogues in the file's order. Each has an id: its own, or the file's stem and its index.
     :raises DialogueError: when the file cannot be read, or an item is malformed; it carries file, item and field.
     :raises DomainError: when there is no domain of the given name.
-    :raises ConfigError: for an unknown ``format``.
+    :raises ConfigError: for an unknown ``format`` or a malformed ``map``, and where an optional package is missing.
     """
-    file = Path(path)
-    items = load_items(_checked(file, format), lenient=lenient)
-    reader = _Items(file, items, format, domain, lenient)
-    dialogues = tuple(reader.read_all(items))
-    return DialogueSet(dialogues, reader.domain, reader.report())
+    reading = _opened(path, format, domain, lenient, map, unlabelled, transform)
+    dialogues = tuple(reading.read_all())
+    return DialogueSet(dialogues, reading.domain, reading.report())
 
 
 @checked()
@@ -92,165 +88,91 @@ def stream_dialogues(
     format: DialogueFormat = "auto",
     domain: Domain | str | None = None,
     lenient: bool = False,
+    map: KeyMap | str | None = None,
+    unlabelled: bool = False,
+    transform: Transform | None = None,
 ) -> DialogueStream:
-    """The dialogues of a file of any size: JSON lines are checked whole, and then read again, one at a time.
+    """The dialogues of a file of any size: it is checked whole, and then read again, one dialogue at a time.
 
-    The file must not change meanwhile. Another file than JSON lines (``.jsonl``, ``.ndjson``) is held in memory.
+    The file must not change meanwhile. One JSON value (a list, not JSON lines) is held in memory.
 
     :param path: and the others, as for :func:`read_dialogues`.
     :returns: what can be gone through any number of times.
     :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
     """
-    file = Path(path)
-    items = streamed_items(_checked(file, format), lenient=lenient)
-    first = _Items(file, items, format, domain, lenient)
-    for _ in first.read_all(items):
+    reading = _opened(path, format, domain, lenient, map, unlabelled, transform)
+    for _ in reading.read_all():
         pass
 
     def again() -> Iterator[Dialogue]:
-        return _Items(file, items, first.format, first.domain, lenient).read_all(items)
+        return reading.again().read_all()
 
-    return DialogueStream(again, first.domain, first.report())
-
-
-def _checked(file: Path, format: str) -> Path:
-    if format != "auto" and format not in READERS:
-        raise ConfigError(f"there is no format {format!r}; {_how_to_name()}", field="format")
-    return file
+    return DialogueStream(again, reading.domain, reading.report())
 
 
-class _Items:
-    """Reads the items of one file in turn, and remembers the ids given out."""
+@checked()
+def inspect_dialogues(
+    path: str | os.PathLike[str],
+    *,
+    format: DialogueFormat = "auto",
+    domain: Domain | str | None = None,
+    map: KeyMap | str | None = None,
+) -> Inspection:
+    """Say what a file looks like, how much of it is labelled, and how to go on; broken items are counted.
 
-    def __init__(
-        self, file: Path, items: Iterable[RawItem], format: str, domain: Domain | str | None, lenient: bool
-    ) -> None:
-        _raise_unparsed(items, lenient)
-        self.format = _detected(items, file) if format == "auto" else format
-        named = get_domain(domain) if isinstance(domain, str) else domain
-        self.domain = named or _native_domain(items, self.format, file)
-        self._file = str(file)
-        self._stem, self._source = _writable(file.stem), _writable(file.name)
-        self._lenient = lenient
-        self._tally = Tally()
-        self._ids: dict[str, int] = {}  # each id given out, and the last number that was tried behind it
-        self._seen = self._kept = 0
+    :param path: and the others, as for :func:`read_dialogues`.
+    :raises DialogueError: and DomainError and ConfigError, as :func:`read_dialogues`.
+    """
+    reading = _opened(path, format, domain, True, map, True, None)
+    shown: list[Dialogue] = []
+    dialogues = turns = supporter = labelled = 0
+    for dialogue in reading.read_all():
+        dialogues += 1
+        turns += len(dialogue.turns)
+        supporter += sum(turn.speaker == "supporter" for turn in dialogue.turns)
+        labelled += sum(turn.strategy is not None for turn in dialogue.turns)
+        if len(shown) < SHOWN:
+            shown.append(dialogue)
+    strict = reading.again(unlabelled=False)
+    for _ in strict.read_all():
+        pass
+    reader = reading.reader
+    return Inspection(
+        os.fspath(path),
+        reader.name,
+        reader.title or f"a file of the form {reader.name}",
+        reading.domain,
+        dialogues,
+        turns,
+        supporter,
+        labelled,
+        strict.report(),
+        tuple(shown),
+    )
 
-    def read_all(self, items: Iterable[RawItem]) -> Iterator[Dialogue]:
-        """The dialogues that are kept."""
-        for item in items:
-            self._seen += 1
-            dialogue = self.read(self._seen - 1, item)
-            if dialogue is not None:
-                self._kept += 1
-                yield dialogue
 
-    def report(self) -> ReadReport:
-        """What happened so far."""
-        return self._tally.report(self._seen, self._kept)
-
-    def read(self, index: int, item: RawItem) -> Dialogue | None:
-        """The item's dialogue, or None where it was dropped or skipped, with a count."""
-        context = Context(self._file, item.label, self._lenient)
-        try:
-            if item.error is not None:
-                raise item.error
-            dialogue = self._read(index, item, context)
-        except DialogueError as error:
-            if not self._lenient:
-                raise
-            self._tally.skip(error)
-            self._give_up(error)
-            return None
-        self._tally.add(context.tally)
-        return dialogue
-
-    def _give_up(self, last: DialogueError) -> None:
-        """Raise where most of many items are malformed: it is another kind of file."""
-        malformed = self._tally.counts["malformed", None]
-        if malformed >= MOST_MALFORMED and malformed > self._seen // 2:
-            message = f"{malformed} of its first {self._seen} items are malformed; the last: {last}"
-            raise DialogueError(message, file=self._file)
-
-    def _read(self, index: int, item: RawItem, context: Context) -> Dialogue | None:
-        value = context.mapping(item.value)
-        draft = READERS[self.format].read(value, context)
-        dialogue_id = self._unique(item_id(value, f"{self._stem}-{index:04d}", context), context)
-        if not draft.source:
-            draft = replace(draft, source=self._source)
-        return assemble(draft, dialogue_id, self.domain, context)
-
-    def _unique(self, id: str, context: Context) -> str:
-        unique, number = id, self._ids.get(id, 0)
-        while unique in self._ids:
-            if not self._lenient:
-                raise context.error(f"{clip(id)!r} is the id of an earlier item; ids must differ", "id")
-            number = max(number, 1) + 1
-            unique = f"{id}-{number}"
-        context.tally.count("ids_renamed", times=int(unique != id))
-        self._ids[id] = number
-        self._ids.setdefault(unique, 0)
-        return unique
+def _opened(
+    path: str | os.PathLike[str],
+    format: str,
+    domain: Domain | str | None,
+    lenient: bool,
+    map: KeyMap | str | None,
+    unlabelled: bool,
+    transform: Transform | None,
+) -> Reading:
+    keys = KeyMap.parse(map) if isinstance(map, str) else map
+    named = get_domain(domain) if isinstance(domain, str) else domain
+    options = Options(format, named, lenient, keys, unlabelled, transform)
+    place = os.fspath(path)
+    if place.startswith(PREFIX):
+        name = place.removeprefix(PREFIX)
+        items = Items(Path(place), HubItems(name), keys)
+        return Reading(items, place, Path(name.partition("@")[0]).name, name, options)
+    file = Path(path)
+    items = Items.of(file, lenient=lenient, map=keys)
+    return Reading(items, str(file), _writable(stem_of(file)), _writable(file.name), options)
 
 
 def _writable(name: str) -> str:
     # names of files need not be UTF-8; ids and sources must be
     return name.encode("utf-8", "replace").decode("utf-8")
-
-
-def _raise_unparsed(items: Iterable[RawItem], lenient: bool) -> None:
-    """Raise the first item's error where one matters; lenient, where no item is left."""
-    first: DialogueError | None = None
-    for item in items:
-        first = first or item.error
-        if lenient and item.error is None:
-            return
-        if first is not None and not lenient:
-            break
-    if first is not None:
-        raise first
-
-
-def _values(items: Iterable[RawItem]) -> Iterator[object]:
-    return (item.value for item in items if item.error is None)
-
-
-def _detected(items: Iterable[RawItem], file: Path) -> str:
-    found = Counter(kind for kind in map(_format_of, _values(items)) if kind is not None)
-    certain = [kind for kind in found if kind != "scenario"]
-    if len(certain) == 1:
-        return certain[0]
-    if certain:
-        raise DialogueError(f"its items are of different formats ({', '.join(certain)}); {_how_to_name()}", file=file)
-    if found:
-        return "chat"
-    values = list(islice(_values(items), 2))
-    if len(values) == 1 and (key := wrapped_list(values[0])) is not None:
-        message = f"the top level is an object, not a list; if the dialogues are under {clip(key)!r}, save that list"
-        raise DialogueError(message, file=file)
-    first = values[0]
-    seen = f"keys {', '.join(map(clip, list(first)[:5]))}" if isinstance(first, dict) else kind_of(first)
-    raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {_how_to_name()}", file=file)
-
-
-def _format_of(value: object) -> str | None:
-    if not isinstance(value, dict):
-        return None
-    found = next((name for name, reader in READERS.items() if reader.recognises(value)), None)
-    return found or ("scenario" if is_start(value) else None)
-
-
-def _native_domain(items: Iterable[RawItem], format: str, file: Path) -> Domain:
-    if (native := READERS[format].domain) is not None:
-        return native
-    values = (value for value in _values(items) if isinstance(value, dict))
-    named = (value["domain"] for value in values if isinstance(value.get("domain"), str))
-    names = list(dict.fromkeys(name for name in named if name.strip()))
-    if len(names) > 1:
-        shown = ", ".join(map(clip, names[:5])) + (", ..." if len(names) > 5 else "")
-        message = f"its lines name different domains ({shown}); say which one holds: domain=..."
-        raise DialogueError(message, file=file, field="domain")
-    try:
-        return get_domain(names[0]) if names else ESC
-    except DomainError as error:
-        raise DialogueError(f"{error.reason}; give one of your own: domain=...", file=file, field="domain") from error

@@ -17,6 +17,13 @@ MAX_MESSAGES = 20
 """How many messages of malformed items a report holds; all of them are counted."""
 
 _SHOWN = 10
+_MAX_LABEL = 60
+
+
+def clip(text: str) -> str:
+    """``text`` short enough for a message or a report, and writable."""
+    writable = text[: _MAX_LABEL + 1].encode("utf-8", "replace").decode("utf-8")
+    return writable if len(writable) <= _MAX_LABEL else writable[: _MAX_LABEL - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +37,14 @@ class ReadReport:
     :param dialogues_dropped: dialogues left out, by reason.
     :param supporter_turns_dropped: supporter turns left out, by reason ("no strategy", "unknown strategy: X", ...).
     :param seeker_turns_dropped: seeker turns left out, by reason.
+    :param further_labels: labels of a turn beside the first, and those of the shorter parts of a joined turn. Those
+        that the domain has are in the turn's ``also``.
     :param labels_normalised: how often a strategy's label was replaced, by (label found, name in the set).
     :param turns_merged: turns that were joined to the turn before them, of the same side.
     :param empty_entries: entries of a dialogue in which nobody speaks.
     :param keys_ignored: keys that mean nothing to the reader, and how often each was seen.
-    :param system_messages: leading system messages, which are left out.
+    :param keys_repeated: keys that stood twice in one object, where the last value counts, and how often.
+    :param system_messages: messages of the system and of tools, which are left out.
     :param ids_renamed: ids that occurred before in the file and got a suffix (lenient reading only).
     :param malformed: items left out because they are malformed (lenient reading only).
     :param messages: what was wrong with the first of those.
@@ -46,9 +56,11 @@ class ReadReport:
     supporter_turns_dropped: Mapping[str, int] = field(default_factory=dict)
     seeker_turns_dropped: Mapping[str, int] = field(default_factory=dict)
     labels_normalised: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    further_labels: Mapping[str, int] = field(default_factory=dict)
     turns_merged: int = 0
     empty_entries: int = 0
     keys_ignored: Mapping[str, int] = field(default_factory=dict)
+    keys_repeated: Mapping[str, int] = field(default_factory=dict)
     system_messages: int = 0
     ids_renamed: int = 0
     malformed: int = 0
@@ -65,9 +77,11 @@ class ReadReport:
             "labels_normalised": [
                 {"from": found, "to": name, "count": count} for (found, name), count in self.labels_normalised.items()
             ],
+            "further_labels": dict(self.further_labels),
             "turns_merged": self.turns_merged,
             "empty_entries": self.empty_entries,
             "keys_ignored": dict(self.keys_ignored),
+            "keys_repeated": dict(self.keys_repeated),
             "system_messages": self.system_messages,
             "ids_renamed": self.ids_renamed,
             "malformed": self.malformed,
@@ -83,11 +97,13 @@ class ReadReport:
         lines += _table(
             "labels normalised", {f"{found} -> {name}": n for (found, name), n in self.labels_normalised.items()}
         )
+        lines += _table("labels beside the first of a turn", self.further_labels)
         lines += _table("keys ignored", self.keys_ignored)
+        lines += _table("keys that stood twice, the last counts", self.keys_repeated)
         for title, count in (
             ("turns merged", self.turns_merged),
             ("empty entries", self.empty_entries),
-            ("system messages left out", self.system_messages),
+            ("system and tool messages left out", self.system_messages),
             ("ids renamed", self.ids_renamed),
             ("malformed items skipped", self.malformed),
         ):

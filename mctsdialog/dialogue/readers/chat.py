@@ -1,7 +1,9 @@
 """The library's own format, JSON lines: one conversation, or the scenario of one to come, a line.
 
-``{"id"?, "scene"?, "description"?, "domain"?, "source"?, "turns": [{"speaker", "text", "strategy"?}, ...]}``, or
-``"messages": [{"role": "user" | "assistant", "content", "strategy"?}, ...]`` as chat APIs have them.
+``{"id"?, "scene"?, "description"?, "domain"?, "source"?, "turns": [...]}`` with turns
+``{"speaker", "text", "strategy"?, "also"?}``, or
+``"messages": [{"role": "user" | "assistant", "content", "strategy"?}, ...]`` as chat APIs have them. A key of our own
+form that is not known is a slip, and an error; those of messages, which other programs write, are counted.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from mctsdialog._arguments import checked
-from mctsdialog.dialogue._model import CHAT_ROLES, Dialogue, Domain, Speaker
-from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, clip, has_lone_surrogate, kind_of
-from mctsdialog.dialogue.readers._report import DialogueSet
+from mctsdialog.dialogue._model import Dialogue, Domain, Speaker
+from mctsdialog.dialogue.readers._common import Context, Draft, Reader, Utterance, has_lone_surrogate, kind_of
+from mctsdialog.dialogue.readers._mapped import FORMS
+from mctsdialog.dialogue.readers._report import DialogueSet, clip
 from mctsdialog.errors import DialogueError, shown
 from mctsdialog.files import write_atomically
 
@@ -27,22 +30,8 @@ def is_start(item: Mapping[str, object]) -> bool:
     return ("scene" in item or "description" in item) and item.keys() <= set(CHAT_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How one of the two kinds of turn list names its parts."""
-
-    list_key: str
-    speaker_key: str
-    text_key: str
-    speakers: Mapping[str, Speaker]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.speaker_key, self.text_key, "strategy")
-
-
-_TURNS = _Shape("turns", "speaker", "text", {"seeker": "seeker", "supporter": "supporter"})
-_MESSAGES = _Shape("messages", "role", "content", CHAT_ROLES)
+_TURN_KEYS = ("speaker", "text", "strategy", "also")
+_SPEAKERS: Mapping[str, Speaker] = {"seeker": "seeker", "supporter": "supporter"}
 
 
 def read_chat(item: Mapping[str, object], context: Context) -> Draft:
@@ -50,15 +39,17 @@ def read_chat(item: Mapping[str, object], context: Context) -> Draft:
 
     :raises DialogueError: for unknown keys (a lenient reader counts them) and malformed turns.
     """
-    context.ignore((key for key in item if key not in CHAT_KEYS), CHAT_KEYS)
     context.text(item.get("domain"), "domain")  # its value was looked at before, with that of the other lines
+    if item.get("messages") is not None:
+        if item.get("turns") is not None:
+            raise context.error("there are 'turns' as well; keep one of the two", "messages")
+        own = {key: value for key, value in item.items() if key not in ("domain", "turns")}
+        return replace(FORMS["messages"].read(own, context), may_start=True)
+    context.ignore((key for key in item if key not in CHAT_KEYS), CHAT_KEYS)
     if not item.keys() & {"scene", "description", "turns", "messages"}:
         raise context.error("has neither turns nor a scene or description to start from")
-    if item.get("turns") is not None and item.get("messages") is not None:
-        raise context.error("there are 'turns' as well; keep one of the two", "messages")
-    shape = _MESSAGES if item.get("messages") is not None else _TURNS
     return Draft(
-        utterances=tuple(_utterances(item.get(shape.list_key), shape, context)),
+        utterances=tuple(_utterances(item.get("turns"), context)),
         scene=context.text(item.get("scene"), "scene"),
         description=context.text(item.get("description"), "description"),
         source=context.text(item.get("source"), "source"),
@@ -66,36 +57,39 @@ def read_chat(item: Mapping[str, object], context: Context) -> Draft:
     )
 
 
-def _utterances(value: object, shape: _Shape, context: Context) -> Iterator[Utterance]:
+def _utterances(value: object, context: Context) -> Iterator[Utterance]:
     if value is None:
         return
     if not isinstance(value, list):
-        raise context.error(f"must be a list, not {kind_of(value)}", shape.list_key)
+        raise context.error(f"must be a list, not {kind_of(value)}", "turns")
     for index, each in enumerate(value):
-        field = f"{shape.list_key}[{index}]"
-        entry = context.mapping(each, field)
-        if index == 0 and shape is _MESSAGES and entry.get("role") == "system":
-            context.tally.count("system_messages")
-        else:
-            yield _utterance(entry, field, shape, context)
+        field = f"turns[{index}]"
+        yield _utterance(context.mapping(each, field), field, context)
 
 
-def _utterance(entry: Mapping[str, object], field: str, shape: _Shape, context: Context) -> Utterance:
-    context.ignore((key for key in entry if key not in shape.keys), shape.keys, field)
-    name = entry.get(shape.speaker_key)
-    speaker = shape.speakers.get(name) if isinstance(name, str) else None
+def _utterance(entry: Mapping[str, object], field: str, context: Context) -> Utterance:
+    context.ignore((key for key in entry if key not in _TURN_KEYS), _TURN_KEYS, field)
+    name = entry.get("speaker")
+    speaker = _SPEAKERS.get(name) if isinstance(name, str) else None
     if speaker is None:
-        message = f"must be {' or '.join(map(repr, shape.speakers))}, not {clip(repr(name))}"
-        raise context.error(message, f"{field}.{shape.speaker_key}")
-    if entry.get(shape.text_key) is None:
-        raise context.error("is missing", f"{field}.{shape.text_key}")
-    label = context.text(entry.get("strategy"), f"{field}.strategy")
-    if label and speaker == "seeker":
+        given = "is missing" if "speaker" not in entry else f"must be 'seeker' or 'supporter', not {clip(repr(name))}"
+        raise context.error(given, f"{field}.speaker")
+    if entry.get("text") is None:
+        raise context.error("is missing", f"{field}.text")
+    labels = context.labels(entry.get("strategy"), f"{field}.strategy")
+    labels += context.labels(entry.get("also"), f"{field}.also")
+    if labels and speaker == "seeker":
         raise context.error("only the supporter's turns have a strategy", f"{field}.strategy")
-    return Utterance(speaker, context.text(entry[shape.text_key], f"{field}.{shape.text_key}"), label)
+    first, *others = labels or ("",)
+    return Utterance(speaker, context.text(entry["text"], f"{field}.text"), first, tuple(others))
 
 
-READER = Reader("chat", read_chat, recognises=lambda item: "turns" in item or "messages" in item)
+READER = Reader(
+    "chat",
+    read_chat,
+    recognises=lambda item: "messages" in item or ("turns" in item and not FORMS["messages"].recognises(item)),
+    title="a file of chat lines",
+)
 
 
 @checked()
@@ -143,8 +137,11 @@ def _line(dialogue: Dialogue, domain: str | None) -> dict[str, object]:
         "source": dialogue.source,
     }
     line: dict[str, object] = {key: value for key, value in start.items() if value}
-    turns = [{"speaker": turn.speaker, "text": turn.text, "strategy": turn.strategy} for turn in dialogue.turns]
-    line["turns"] = [{key: value for key, value in turn.items() if value is not None} for turn in turns]
+    turns = [
+        {"speaker": turn.speaker, "text": turn.text, "strategy": turn.strategy, "also": list(turn.also)}
+        for turn in dialogue.turns
+    ]
+    line["turns"] = [{key: value for key, value in turn.items() if value} for turn in turns]
     return line
 
 

@@ -13,6 +13,8 @@
   const strategy = new Int16Array(N).fill(-1), type = new Uint8Array(N).fill(UNTRIED), place = new Int32Array(N).fill(-1);
   const q = new Float64Array(N), visits = new Float64Array(N), below = new Int32Array(N), spokenBelow = new Int32Array(N);
   const rollouts = new Map(data.rollouts.map((each) => [each[0], each]));
+  const posteriors = new Map(data.posteriors.map(([id, mean, deviation]) => [id, [mean, deviation]])); // of turns
+  const believed = posteriors.size > 0;
   const closed = new Map(data.closed); // why a model or its provider refuses for good what comes next at a node
 
   (function load() {
@@ -74,8 +76,14 @@
     validEnds = [];
     pairCount = 0;
     for (let id = 0; id < N; id++) good[id] = (id === 0 || !every || good[parent[id]]) && q[id] >= settings.theta ? 1 : 0;
+    if (believed) { // the best whole paths, whatever their Q
+      const sums = pathSums(), mean = (id) => sums[id] / depth[id];
+      const ends = data.spoken.filter((id) => type[id] === END && visits[id] && !closed.has(id));
+      const best = new Set(ends.sort((a, b) => mean(b) - mean(a) || a - b).slice(0, data.maxPaths));
+      for (const id of data.spoken) good[id] = best.has(id) ? 1 : 0;
+    }
     for (const id of data.spoken) {
-      if (type[id] !== END || !good[id] || visits[id] < settings.minVisits || closed.has(id)) continue;
+      if (type[id] !== END || !good[id] || (!believed && visits[id] < settings.minVisits) || closed.has(id)) continue;
       validEnds.push(id);
       for (let at = id; at >= 0 && !on[at]; at = parent[at]) on[at] = 1;
     }
@@ -90,7 +98,7 @@
       pairCount += chosen * losers;
     }
   }
-  const isRejected = (id) => type[id] !== UNTRIED && visits[id] >= 1 && q[id] < settings.theta && !closed.has(id);
+  const isRejected = (id) => type[id] !== UNTRIED && visits[id] >= 1 && (believed || q[id] < settings.theta) && !closed.has(id);
 
   function listPairs(limit = Infinity) {
     const pairs = [];
@@ -102,11 +110,16 @@
     return pairs;
   }
 
-  function bestPath() {
+  function pathSums() {
     const sums = new Float64Array(N);
+    for (let id = 1; id < N; id++) sums[id] = sums[parent[id]] + (posteriors.has(id) ? posteriors.get(id)[0] : q[id]);
+    return sums;
+  }
+
+  function bestPath() {
+    const sums = pathSums();
     let best = -1, mean = -Infinity;
     for (let id = 1; id < N; id++) {
-      sums[id] = sums[parent[id]] + q[id];
       if (type[id] === END && visits[id] && !closed.has(id) && sums[id] / depth[id] > mean) { best = id; mean = sums[id] / depth[id]; }
     }
     return best < 0 ? null : [best, mean];
@@ -985,7 +998,14 @@
     return el("dl", { class: "metrics" },
       metric("Q", value, `Mean reward, ${plain(LOW)} to ${plain(HIGH)}`), metric("N", visits[id].toLocaleString("en"), "Visits"),
       metric("P", id === 0 ? "–" : prior(id).toFixed(3), "Prior: softmax of the strategist's scores"),
-      metric("Score", raw === null || raw === undefined ? "–" : plain(raw), "The strategist's score, 0 to 10"));
+      metric("Score", raw === null || raw === undefined ? "–" : plain(raw), "The strategist's score, 0 to 10"),
+      ...turnFigures(id));
+  }
+  function turnFigures(id) {
+    if (!posteriors.has(id)) return [];
+    const [mean, deviation] = posteriors.get(id), rollout = rollouts.get(id);
+    const judged = rollout ? [metric("Judged", signed(rollout[1]), "The judge's reward of this turn alone, as it is")] : [];
+    return [metric("Believed", `${signed(mean)} ± ${deviation.toFixed(2)}`, "What the search believes of this turn's reward"), ...judged];
   }
   function centre(id) {
     const at = position(id);
@@ -1168,6 +1188,12 @@
     number.value = +settings.theta.toFixed(6);
     least.value = settings.minVisits;
     rule.value = settings.pathRule;
+    if (believed) {
+      for (const each of [slider, number, least, rule]) {
+        each.disabled = true;
+        each.title = `This search believes something of every turn: its ${data.maxPaths} best whole paths are valid.`;
+      }
+    }
     slider.addEventListener("input", () => {
       const theta = +(Math.round(slider.value / stepSize) * stepSize).toFixed(6);
       number.value = theta;

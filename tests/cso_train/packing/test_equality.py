@@ -9,6 +9,7 @@ import pytest
 
 from cso_train import load_data, methods, resolve_config
 from cso_train._chat import ChatFormat
+from cso_train._fit import fit
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -44,7 +45,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
         source = ModelSource.of(str(model_folder(model)))
         tokenizer = load_tokenizer(source)
         data = load_data([branching_sft_file if method == "sft" else tree_file], methods.METHODS[method].kind)
-        data = ChatFormat.of(tokenizer).fit(data, config.max_length, config.max_completion_tokens)
+        data = fit(ChatFormat.of(tokenizer), data, config.max_length, config.max_completion_tokens)
         kernel = attention_kernel(config.attention, model, packed=True, on_gpu=False)
         fixed = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "per_device_train_batch_size": 4, "bf16": False}
         trainer = build_trainer(
@@ -114,7 +115,7 @@ def expected_loss(trainer, rows):
             losses.append(-torch.log(torch.sigmoid(beta * (chosen.mean() - rejected.mean()) - config.gamma)))
         else:
             odds = [scores.mean() - torch.log(1 - torch.exp(scores.mean())) for scores in (chosen, rejected)]
-            losses.append(-whole[0].mean() - beta * torch.log(torch.sigmoid(odds[0] - odds[1])))
+            losses.append(-(whole or [chosen])[0].mean() - beta * torch.log(torch.sigmoid(odds[0] - odds[1])))
     return sum(losses) / len(losses)
 
 
@@ -179,6 +180,13 @@ def test_attention_over_seen_keys_alone_is_the_same(make, model, monkeypatch):
 def test_trees_that_are_cut_and_packs_of_several(make, method):
     plan = check(make(method, pack_tokens=90))
     assert len(plan.packs) > 1
+
+
+@pytest.mark.parametrize("pack_tokens", [90, 4096])
+def test_a_likelihood_over_the_prompt_too(make, pack_tokens):
+    trainer = make("orpo", prompt_likelihood=True, pack_tokens=pack_tokens)
+    assert check(trainer)
+    assert trainer.objective.layout.spans == ("sequence",)
 
 
 @pytest.mark.parametrize("sampler", ["pairs", "dialogues"])

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mctsdialog.errors import ConfigError, DataError
-from mctsdialog.files import open_input
-from mctsdialog.preferences._parquet_footer import Chunk, column_chunks
+from mctsdialog.files._inputs import open_input
+from mctsdialog.files._parquet_footer import Chunk, column_chunks
 
 _SMALL = 5_000_000  # bytes of a file
 _MOST = 128 * 1024**2  # bytes that the rows of a small file may have
+_MOST_STREAMED = 8 * _MOST
 _TIMES = 200  # so many times the file's size a larger one's rows may have
 _ROW = 1200  # what a row counts beside its texts and numbers: its time
 _AT_ONCE = 16 * 1024**2  # bytes of one batch
@@ -23,8 +24,11 @@ _MOST_ROWS = 1000  # of one batch
 _MOST_VALUES = 2_000_000  # of one column in a group of rows
 
 
-def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def parquet_rows(path: Path, left_out: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, as JSON values but for numbers that are none.
+
+    :param left_out: for readers that hold no rows: takes the names of columns of a type that JSON has not (times,
+        bytes), which are then not read. None to raise for them.
 
     :raises DataError: for a file that is damaged, has columns of a type that JSON has not, or unfolds to too much.
     :raises ConfigError: where pyarrow is not installed.
@@ -40,23 +44,41 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         try:
             at_once = _rows_at_once(column_chunks(file), size, path)
             with pq.ParquetFile(file) as parquet:
-                _check_columns(parquet.schema_arrow, path)
-                yield from _rows(parquet, at_once, _most(size), path)
+                columns = _columns(parquet.schema_arrow, path, left_out)
+                yield from _rows(parquet, at_once, most_unfolded(size, streamed=left_out is not None), path, columns)
         except DataError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:  # OSError: a damaged page; ValueError: a damaged name
             raise DataError(f"is not a sound Parquet file: {str(error).partition(chr(10))[0]}", file=path) from error
 
 
-def _most(size: int) -> int:
-    return _MOST if size < _SMALL else size * _TIMES
+def most_unfolded(size: int, *, streamed: bool = False) -> int:
+    """The most bytes that a packed file of ``size`` may unfold to: hardly any file of texts packs to less.
 
-
-def _check_columns(schema: Any, path: Path) -> None:
-    """See that all columns hold text, numbers, truth values, lists or objects.
-
-    :raises DataError: naming the first that does not.
+    :param streamed: whether what unfolds is not held, so that it costs time alone; a small file may then hold more.
     """
+    return max(_MOST_STREAMED if streamed else _MOST, size * _TIMES if size >= _SMALL else 0)
+
+
+def _columns(schema: Any, path: Path, left_out: list[str] | None) -> list[str]:
+    """The columns that hold text, numbers, truth values, lists or objects.
+
+    :raises DataError: naming the first that does not, unless such are left out.
+    """
+    names = []
+    for field in schema:
+        if (fault := _type_fault(field)) is None:
+            names.append(field.name)
+        elif left_out is None:
+            message = f"is of type {fault[1]}; a column holds text, numbers, truth values, lists or objects"
+            raise DataError(message, file=path, field=f"column {fault[0]!r:.100}")
+        else:
+            left_out.append(field.name)
+    return names
+
+
+def _type_fault(field: Any) -> tuple[str, Any] | None:
+    """The first part of a column whose type JSON has not, and that type."""
     import pyarrow.types as kinds  # noqa: PLC0415
 
     plain = (
@@ -69,7 +91,7 @@ def _check_columns(schema: Any, path: Path) -> None:
         kinds.is_null,
     )
     lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
-    pending = [(field.name, field.type) for field in reversed(schema)]
+    pending = [(field.name, field.type)]
     while pending:
         name, kind = pending.pop()
         if kinds.is_dictionary(kind):
@@ -79,8 +101,8 @@ def _check_columns(schema: Any, path: Path) -> None:
         elif any(test(kind) for test in lists):
             pending.append((f"{name}[]", kind.value_type))
         elif not any(test(kind) for test in plain):
-            message = f"is of type {kind}; a column holds text, numbers, truth values, lists or objects"
-            raise DataError(message, file=path, field=f"column {name!r:.100}")
+            return name, kind
+    return None
 
 
 def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
@@ -90,7 +112,7 @@ def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
     """
     largest = 1
     for chunk in chunks:
-        if chunk.values > _MOST_VALUES + 10 * size or chunk.size > _most(size):
+        if chunk.values > _MOST_VALUES + 10 * size or chunk.size > most_unfolded(size):
             message = (
                 f"holds {chunk.values} values of {chunk.size} bytes, too many for a file of {size}; write it in parts"
             )
@@ -99,9 +121,9 @@ def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
     return max(1, min(_MOST_ROWS, _AT_ONCE // largest))
 
 
-def _rows(parquet: Any, at_once: int, most: int, path: Path) -> Iterator[dict[str, Any]]:
+def _rows(parquet: Any, at_once: int, most: int, path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
     unfolded = number = 0
-    for batch in parquet.iter_batches(batch_size=at_once):
+    for batch in parquet.iter_batches(batch_size=at_once, columns=names, use_threads=False):
         unfolded += batch.nbytes + _ROW * batch.num_rows
         if unfolded > most:
             message = f"its rows unfold to more than {most} bytes; write it in several files, or as JSON lines"

@@ -1,0 +1,108 @@
+"""``mctsdialog label``: strategies for dialogues that have none."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mctsdialog.cli._models import ModelSetup, OpenModels, with_model_options
+from mctsdialog.cli._progress import LiveProgress
+from mctsdialog.cli._reading import reading, with_reading_options
+from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
+from mctsdialog.cli.terminal import echo
+from mctsdialog.dialogue import DialogueSet, read_dialogues, write_dialogues
+from mctsdialog.files import inside, write_atomically
+from mctsdialog.roles import Labelling, label_dialogues
+from mctsdialog.text import one_line
+
+_NAMED = 5  # dialogues left out that are named
+
+
+@click.command("label", epilog=EPILOG)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("labelled"),
+    show_default=True,
+    help="Folder for dialogues.jsonl, labels.jsonl and the cache of replies.",
+)
+@with_reading_options
+@click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
+@click.option("--limit", type=click.IntRange(1), help="Label at most this many dialogues.")
+@click.option("--check", is_flag=True, help="Also ask about turns that have a label, and report the agreement.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave out dialogues with a turn that was labelled with less.",
+)
+@with_model_options
+def label_command(file: Path, **options: Any) -> None:
+    """Give a strategy to every supporter turn of FILE that has none, so that its dialogues can be searched.
+
+    The strategist's model (--strategist-model, else --model) rates how well each strategy of the domain describes the
+    turn; the highest is its label. Labels that are there stay. OUT/dialogues.jsonl has the dialogues for a search,
+    OUT/labels.jsonl each label with its confidence. Replies are kept: the same command resumes where it stopped.
+    """
+    with errors_as_exits():
+        found = read_dialogues(file, lenient=options["lenient"], unlabelled=True, **reading(options))
+        echo(f"{file}: {found.report}", err=True)
+        if not found:
+            raise Failure("no dialogue is left to label; the counts above say what was dropped and why", BAD_INPUT)
+        out: Path = options["out"]
+        setup = ModelSetup.from_options(options, inside(out, "cache"))
+        with interruptible("Interrupted. Replies so far are kept; the same command goes on.") as interrupts:
+            code = interrupts.run(_run, found, setup, out, options)
+    sys.exit(code)
+
+
+async def _run(found: DialogueSet, setup: ModelSetup, out: Path, options: dict[str, Any]) -> int:
+    began = time.monotonic()
+    async with AsyncExitStack() as closing:
+        models = setup.open(closing)
+        with LiveProgress("turns", None, models.cost) as progress:
+            result = await label_dialogues(
+                found.dialogues[: options["limit"]],
+                models.models["strategist"],
+                found.domain,
+                concurrency=options["concurrency"] or 8,
+                check=options["check"],
+                min_confidence=options["min_confidence"],
+                on_progress=lambda done, total: progress.overall(completed=done, total=total, numbers=""),
+            )
+        _write(result, found, out)
+        _tell(result, found, out, models, time.monotonic() - began)
+    return BUDGET_SPENT if result.stop_reason else FAILED if result.failures and not result.dialogues else 0
+
+
+def _write(result: Labelling, found: DialogueSet, out: Path) -> None:
+    lines = [json.dumps(asdict(label), ensure_ascii=False) + "\n" for label in result.labels]
+    write_atomically(inside(out, "labels.jsonl"), "".join(lines))
+    write_dialogues(inside(out, "dialogues.jsonl"), result.dialogues, domain=found.domain)
+
+
+def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, seconds: float) -> None:
+    new = sum(label.given is None for label in result.labels)
+    echo(f"\n{len(result.dialogues)} of {len(result.dialogues) + len(result.failures)} dialogues labelled, {new} turns")
+    if result.stop_reason:
+        echo(f"stopped: {result.stop_reason}; the same command goes on, with a new budget")
+    if result.agreement is not None:
+        kappa = "" if result.kappa is None else f", Cohen's kappa {result.kappa:.2f}"
+        echo(f"agreement with the {result.checked} labels that were there: {result.agreement:.1%}{kappa}")
+    for name, reason in list(result.failures.items())[:_NAMED]:
+        echo(f"left out: {one_line(name)}: {one_line(reason)}")
+    if len(result.failures) > _NAMED:
+        echo(f"and {len(result.failures) - _NAMED} more left out")
+    for line in [models.closing_line(seconds), *models.cost_lines()]:
+        echo(line)
+    if result.dialogues:
+        echo(f"\nNext: mctsdialog search {out / 'dialogues.jsonl'} --domain {found.domain.name}")

@@ -1,0 +1,88 @@
+"""How files of dialogues are read: the options of every command that reads some, and ``mctsdialog inspect``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from mctsdialog.cli.exits import BAD_INPUT, EPILOG, errors_as_exits
+from mctsdialog.cli.terminal import echo
+from mctsdialog.dialogue import READERS, Domain, domains, inspect_dialogues, named_domain
+from mctsdialog.text import one_line
+
+_CHARS = 96  # of a turn that is shown
+
+_OPTIONS = (
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["auto", *READERS]),
+        default="auto",
+        show_default="told from the content",
+        help="Form of FILES; 'mctsdialog inspect' says which one it takes a file for.",
+    ),
+    click.option(
+        "--map",
+        "keys",
+        metavar="PART=KEY,...",
+        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content,strategy=act. "
+        "Names of speakers: seeker=client,supporter=counselor.",
+    ),
+    click.option(
+        "--domain",
+        "domain_name",
+        metavar="NAME|FILE",
+        help=f"Domain: {', '.join(domains())}, or a JSON file. By default the format's own.",
+    ),
+)
+
+
+def with_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how files of dialogues are read."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def reading(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a reader that the options mean.
+
+    :raises DomainError: where there is no domain of the name.
+    """
+    name = options["domain_name"]
+    domain: Domain | None = None if name is None else named_domain(name)
+    return {"format": options["form"], "domain": domain, "map": options["keys"]}
+
+
+@click.command("inspect", epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True)
+@with_reading_options
+def inspect_command(files: tuple[str, ...], **options: Any) -> None:
+    """Say what FILES look like, what a search would read of them and leave out, and show three conversations.
+
+    A file may also be hf:NAME, a data set of the Hugging Face hub (needs the package datasets).
+    """
+    code = 0
+    with errors_as_exits():
+        for file in files:
+            found = inspect_dialogues(file, **reading(options))
+            echo(f"{file}: {found}")
+            echo(f"\nAs a search reads it: {found.report}")
+            for dialogue in found.shown:
+                about = one_line(": ".join(filter(None, (dialogue.scene, dialogue.description))))
+                echo(f"\n{one_line(dialogue.id)}  {about[:_CHARS]}")
+                for turn in dialogue.turns[:6]:
+                    label = (
+                        f" ({', '.join(map(one_line, filter(None, (turn.strategy, *turn.also))))})"
+                        if turn.strategy
+                        else ""
+                    )
+                    echo(f"  {turn.speaker}{label}: {one_line(turn.text)[:_CHARS]}")
+                if len(dialogue.turns) > 6:
+                    echo(f"  ... {len(dialogue.turns) - 6} more turns")
+            echo(f"\nNext: {found.advice}\n")
+            code = code if found.dialogues else BAD_INPUT
+    sys.exit(code)

@@ -1,0 +1,67 @@
+"""What a file of dialogues is, told to a person before they use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mctsdialog.dialogue._model import Dialogue, Domain
+from mctsdialog.dialogue.readers._report import ReadReport
+
+SHOWN = 3
+"""How many dialogues an inspection shows."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file looks like.
+
+    :param file: as the caller named it.
+    :param format: the name of its form, as ``format=`` takes it.
+    :param title: what a person calls such a file ("a ShareGPT file").
+    :param domain: the one that its labels are read with.
+    :param dialogues: how many conversations there are, labelled or not.
+    :param turns: how many turns they have, after turns of one side are joined.
+    :param supporter_turns: how many of these are the supporter's.
+    :param labelled: how many supporter turns have a strategy of the domain.
+    :param report: what a search would read of it: a report of reading it, labels required.
+    :param shown: the first few conversations.
+    """
+
+    file: str
+    format: str
+    title: str
+    domain: Domain
+    dialogues: int
+    turns: int
+    supporter_turns: int
+    labelled: int
+    report: ReadReport
+    shown: tuple[Dialogue, ...]
+
+    @property
+    def labels(self) -> str:
+        """How many of the supporter's turns have a strategy, in words."""
+        if not self.supporter_turns:
+            return "without turns of the supporter"
+        if not self.labelled:
+            return "without strategies"
+        if self.labelled == self.supporter_turns:
+            return f"with a strategy of the domain {self.domain.name} on every turn of the supporter"
+        share = f"{self.labelled:,} of {self.supporter_turns:,} turns of the supporter"
+        return f"with a strategy of the domain {self.domain.name} on {share}"
+
+    @property
+    def advice(self) -> str:
+        """How to go on."""
+        path = Path(self.file).name
+        if self.report.kept and (self.labelled or not self.supporter_turns):
+            return f"mctsdialog search {path} --format {self.format} --domain {self.domain.name}"
+        if self.supporter_turns:
+            return f"mctsdialog label {path} --format {self.format} --domain {self.domain.name}"
+        return "it holds nothing to search: nobody speaks, and there is no scene or description to start from"
+
+    def __str__(self) -> str:
+        many = f"{self.dialogues:,} conversation{'s' * (self.dialogues != 1)}"
+        length = f" of {self.turns / self.dialogues:.1f} turns" if self.turns else ""
+        return f"{self.title} of {many}{length} {self.labels}"
