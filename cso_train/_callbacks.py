@@ -120,6 +120,8 @@ class CleanStop(TrainerCallback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.stopped:
+            echo("stopping after this step, with a checkpoint; Ctrl-C again ends at once")
         self.stopped = True  # SIGTERM may come more than once: launchers pass on what they get
 
     def on_step_end(

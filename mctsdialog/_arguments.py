@@ -32,7 +32,9 @@ _WAYS: tuple[tuple[str, set[str], str], ...] = (
     ("PreferenceDataset", {"list", "tuple"}, "PreferenceDataset.from_trees(trees)"),
     ("StatisticsData", {"PreferenceDataset"}, "statistics.dataset_statistics(dataset)"),
     ("Plan", {"Tree"}, "plan(...), whose tree this is"),
-    ("Resolved", {"Mapping", "dict"}, "resolve_config(**settings)"),
+    ("Resolved", {"dict"}, "resolve_config(**settings)"),
+    ("Resolved", _TEXT, "resolve_config(data=path)"),
+    ("Mapping", _NUMBER, "{'train': 0.9, 'test': 0.1}"),
 )
 """How what is wanted is made of what is often given in its place: its name, the kinds that are given, the way."""
 _WORDS: Mapping[Any, str] = {
@@ -234,11 +236,17 @@ def _words(hint: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return f"a mapping to {_words(arguments[1])}" if arguments else "a mapping"
     if kind in (Sequence, Iterable, list, tuple):
-        return f"a list of {_many(_words(arguments[0]))}" if arguments else "a list"
+        return _words_of_items(kind, arguments)
     name = getattr(kind, "__name__", str(kind))
     methods = _methods(kind) if getattr(kind, "_is_protocol", False) else []
     needed = f" with {', '.join(f'{each}()' for each in methods)}" if methods else ""
     return f"{'an' if name[0] in 'AEIO' else 'a'} {name}{needed}"
+
+
+def _words_of_items(kind: Any, arguments: tuple[Any, ...]) -> str:
+    if kind is tuple and arguments and ... not in arguments:
+        return f"({', '.join(map(_words, arguments))})"
+    return f"a list of {_many(_words(arguments[0]))}" if arguments else "a list"
 
 
 def _many(words: str) -> str:
@@ -264,6 +272,8 @@ def _advice(value: object, hint: Any) -> str:
 def _way(value: object, wanted: Any) -> str:
     """How what is wanted is made of a value."""
     name = getattr(wanted, "__name__", "")
+    if get_origin(wanted) in (Sequence, Iterable):
+        name = getattr(_items(wanted), "__name__", name)
     kinds = {each.__name__ for each in type(value).__mro__}
     ways = [way for each, given, way in _WAYS if each == name and given & kinds]
     if isinstance(value, Mapping) and (hasattr(wanted, "model_fields") or hasattr(wanted, "__dataclass_fields__")):

@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import cso_train
 import mctsdialog as m
+from cso_train import methods
 from cso_train.evaluation import preference_bias
 from mctsdialog.cli.keys import Servers
 from mctsdialog.errors import (
@@ -141,7 +143,7 @@ def test_a_role_that_replaces_an_llms_is_not_taken_for_it():
 
 
 TREE = m.run(m.search(WORLD.scenario(0), WORLD.roles(), CONFIG))
-DATA = m.PreferenceDataset.from_trees([TREE], m.preferences.PreferenceConfig(theta=-2.9, min_visits=0))
+DATA = m.PreferenceDataset.from_trees([TREE], m.preferences.PreferenceConfig(theta=-1.6, min_visits=0))
 MODEL = m.ScriptedModel(lambda request: "Hello.")
 MESSAGES = [
     {"role": "system", "content": "Be kind."},
@@ -268,6 +270,11 @@ class Sync:
         return m.JudgeScores(1, 1, 1, 1)
 
 
+class Undecorated(methods.DPO):
+    name: ClassVar[str] = "undecorated"
+    extra: float = 1.0
+
+
 ROLES = WORLD.roles()
 
 
@@ -286,6 +293,8 @@ ROLES = WORLD.roles()
         (lambda: m.Roles.from_model(MODEL, sampling={"seeker": {"temperature": 1}}), "make it: Sampling(**settings)"),
         (lambda: m.PreferenceDataset.from_trees(TREE), "trees must be a list of Trees, not Tree("),
         (lambda: m.PreferenceDataset.from_trees(TREE), "put it into a list"),
+        (lambda: m.PreferenceDataset.from_trees("out"), "make it: load_tree(file), or load_trees(folder) for many"),
+        (lambda: DATA.split(0.8), "make it: {'train': 0.9, 'test': 0.1}"),
         (lambda: m.preference_pairs([TREE]), "give them one at a time"),
         (lambda: m.export.save_html([TREE], "x.html"), "give them one at a time"),
         (lambda: m.preference_pairs("tree.json"), "make it: load_tree(file), or load_trees(folder) for many"),
@@ -297,6 +306,14 @@ ROLES = WORLD.roles()
         (lambda: m.PreferenceDataset.from_trees([TREE], theta=0.1), "config=PreferenceConfig(theta=...)"),
         (lambda: search(max_iterations=3), "it is a setting: config=SearchConfig(max_iterations=...)"),
         (lambda: search(start=MESSAGES), "make one of them: Dialogue.from_messages(messages)"),
+        (lambda: m.run(m.search_corpus(["a"], ROLES, out="o")), "what a seeker brings is Scenario(description="),
+        (
+            lambda: m.run(m.search_corpus([WORLD.scenario(0)], ROLES, out="o", shard="1/2")),
+            "shard must be (a whole number, a whole number) or None, not '1/2'",
+        ),
+        (lambda: m.Roles.from_model("local"), "the embedded model is LocalChat()"),
+        (lambda: cso_train.train("pref3"), "make it: resolve_config(data=path)"),
+        (lambda: cso_train.train(data="pref3"), "it is a setting: resolved=TrainConfig(data=...)"),
         (lambda: search(start="I lost my job"), "What a seeker brings is Scenario(description=...)"),
         (lambda: m.run(m.plan(MESSAGES, ROLES, previous=TREE)), "make it: plan(...), whose tree this is"),
         (lambda: replace(ROLES, seeker=type(ROLES.seeker)), "must be an object, not a class; make one: _Seeker(...)"),
@@ -305,6 +322,9 @@ ROLES = WORLD.roles()
         (lambda: replace(ROLES, judge=MODEL), "from_model(model, models={'judge': other})"),
         (lambda: m.Roles.from_model(MODEL, judge=MODEL), "another model for the judge is models={'judge': model}"),
         (lambda: search(roles=replace(ROLES, judge=Sync())), "judge() is not async; write: async def judge"),
+        (lambda: search(start=m.sample_dialogues()[0]), "a world knows its own scenarios, world.scenario(0)"),
+        (lambda: methods.register(dict), "a training method is a subclass of Method with a name, not <class 'dict'>"),
+        (lambda: methods.register(Undecorated), "Undecorated: put @dataclass(frozen=True) above it"),
         (lambda: m.preferences.load_preferences("nope"), "nope: no such folder; write_dataset() makes one"),
         (m.Domain, "(and 5 more faults: strategies, seeker, supporter, rubric, weights)"),
     ],

@@ -82,6 +82,7 @@ def train(
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
         report(f"going on from {checkpoint}")
+    report(f"training begins; its log is {folder / 'metrics.jsonl'}, and Ctrl-C stops it with a checkpoint")
     with stop, _as_run_errors(folder, config), _bar_closed(trainer):
         output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if stop.stopped:

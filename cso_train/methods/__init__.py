@@ -4,6 +4,7 @@ To add one, copy ``dpo.py``: write a frozen dataclass over :class:`Method` and a
 package calls :func:`register` before the settings are resolved.
 """
 
+from inspect import get_annotations
 from types import FunctionType
 
 from cso_train.methods._base import (
@@ -27,7 +28,7 @@ from cso_train.methods.orpo import ORPO
 from cso_train.methods.sft import SFT
 from cso_train.methods.simpo import SimPO
 from mctsdialog._arguments import checked
-from mctsdialog.errors import ConfigError
+from mctsdialog.errors import ConfigError, shown
 
 METHODS: dict[str, type[Method]] = {each.name: each for each in (SFT, DPO, IPO, SimPO, KTO, ORPO)}
 """The methods by name."""
@@ -37,8 +38,14 @@ METHODS: dict[str, type[Method]] = {each.name: each for each in (SFT, DPO, IPO, 
 def register(method: type[Method]) -> type[Method]:
     """Make a method known by its name; usable as a decorator.
 
-    :raises ConfigError: if another method has the name.
+    :raises ConfigError: if another method has the name, or for what is no method, or one whose settings are no fields.
     """
+    if not (isinstance(method, type) and issubclass(method, Method) and isinstance(getattr(method, "name", None), str)):
+        raise ConfigError(f"a training method is a subclass of Method with a name, not {shown(method)}", field="method")
+    settings = [each for each, kind in get_annotations(method).items() if "ClassVar" not in str(kind)]
+    if settings and "__dataclass_fields__" not in vars(method):
+        reason = f"put @dataclass(frozen=True) above it, for its settings ({', '.join(settings)}) to count"
+        raise ConfigError(f"{method.__name__}: {reason}", field="method")
     if METHODS.setdefault(method.name, method) is not method:
         raise ConfigError(f"there is already a training method {method.name!r}")
     return method

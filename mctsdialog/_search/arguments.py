@@ -74,7 +74,8 @@ def checked_scenario(start: object) -> Scenario:
     :raises ConfigError: for anything but a dialogue or scenario.
     """
     if not isinstance(start, Scenario):
-        raise ConfigError(f"search_corpus takes dialogues or scenarios; one is {shown(start)}", field="dialogues")
+        hint = "; what a seeker brings is Scenario(description=..., id=...)" if isinstance(start, str) else ""
+        raise ConfigError(f"search_corpus takes dialogues or scenarios; one is {shown(start)}{hint}", field="dialogues")
     return start
 
 

@@ -28,6 +28,8 @@ def chat_model(name: str, **options: Any) -> OpenAIChat:
     """
     if "base_url" in options:
         raise ConfigError("an address of your own is OpenAIChat(name, base_url=...)", field="base_url")
+    if name == "local":  # the commands' word
+        raise ConfigError("the embedded model is LocalChat(), not a model of a provider", field="name")
     found, model = named_provider(name)
     variable = options.pop("api_key_env", None) or found.key_variable
     if options.get("api_key") is None and variable is not None and not os.environ.get(variable):

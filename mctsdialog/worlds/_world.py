@@ -15,7 +15,7 @@ from typing import Any, Self
 from mctsdialog._arguments import checked
 from mctsdialog._settings import lasting_fields
 from mctsdialog.dialogue import ESC, Dialogue, Domain, Scenario, Turn
-from mctsdialog.errors import ConfigError
+from mctsdialog.errors import ConfigError, shown
 from mctsdialog.roles import JudgeScores, Roles
 from mctsdialog.worlds._language import TOPICS, reply, strategy_of, utterance
 from mctsdialog.worlds._state import (
@@ -84,7 +84,13 @@ class World:
         return (self.scenario(number) for number in range(first, first + count))
 
     def start(self, scenario: Scenario) -> SeekerState:
-        """The state that a scenario begins in: distressed, and guarded or exploring."""
+        """The state that a scenario begins in: distressed, and guarded or exploring.
+
+        :raises ConfigError: for a scenario that is not of a world.
+        """
+        if scenario.scene not in PROBLEMS:
+            reason = f"a world knows its own scenarios, world.scenario(0); the scene of this is {shown(scenario.scene)}"
+            raise ConfigError(reason, field="scenario")
         emotion = 1 + int(draw(self.seed, scenario.id, "emotion") * (len(EMOTIONS) - 1))
         stage = int(draw(self.seed, scenario.id, "stage") < 0.5)
         return SeekerState(scenario.scene, emotion, stage)

@@ -87,7 +87,7 @@ def test_json_of_a_dialogue_is_read_as_before():
 
 def test_a_dialogue_is_immutable_and_has_its_scenario():
     made = Dialogue(scene="s", description="d", id="1", source="f", turns=(Turn("seeker", "a"),))
-    with pytest.raises(ValidationError):
+    with pytest.raises(DialogueError, match="cannot be changed"):
         made.scene = "other"
     assert made.scenario == Scenario(scene="s", description="d", id="1", source="f")
 

@@ -21,8 +21,10 @@ __all__ = ["PROVIDERS", "Provider", "discover", "named_provider", "provider_at",
 def discover() -> dict[str, Provider]:
     """The providers of this package's modules, by name."""
     modules = [each.name for each in pkgutil.iter_modules(__path__) if not each.name.startswith("_")]
-    found = [import_module(f"{__name__}.{name}").PROVIDER for name in sorted(modules)]
-    return {provider.name: provider for provider in found}
+    found = {name: getattr(import_module(f"{__name__}.{name}"), "PROVIDER", None) for name in sorted(modules)}
+    if wrong := [name for name, provider in found.items() if not isinstance(provider, Provider)]:
+        raise ConfigError(f"{__name__}.{wrong[0]} has no PROVIDER; see groq.py beside it", field="PROVIDER")
+    return {provider.name: provider for provider in found.values() if isinstance(provider, Provider)}
 
 
 PROVIDERS = discover()
