@@ -304,7 +304,7 @@ ROLES = WORLD.roles()
         (lambda: m.statistics.write_plots(DATA, "out"), "make it: statistics.dataset_statistics(dataset)"),
         (lambda: m.PreferenceDataset.from_trees([TREE], {"theta": 0.1}), "make it: PreferenceConfig(**settings)"),
         (lambda: m.PreferenceDataset.from_trees([TREE], theta=0.1), "config=PreferenceConfig(theta=...)"),
-        (lambda: search(max_iterations=3), "search() has no argument 'max_iterations'; it is a setting: config=SearchConfig("),
+        (lambda: search(max_iterations=3), "search() has no argument 'max_iterations'; it is a setting"),
         (lambda: search(start=MESSAGES), "make one of them: Dialogue.from_messages(messages)"),
         (lambda: m.run(m.search_corpus(["a"], ROLES, out="o")), "what a seeker brings is Scenario(description="),
         (
