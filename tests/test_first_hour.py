@@ -341,7 +341,7 @@ def test_an_error_says_what_to_do(call, message, tmp_path, monkeypatch):
 
 def test_two_scenarios_without_an_id_are_named(tmp_path):
     two = [WORLD.scenario(0).model_copy(update={"id": ""})] * 2
-    with pytest.raises(DialogueError, match="a dialogue without an id: id: another dialogue has the id ''; give them"):
+    with pytest.raises(DialogueError, match="a dialogue without an id: id: another dialogue has this id; give them"):
         m.run(m.search_corpus(two, ROLES, CONFIG, out=tmp_path))
 
 
