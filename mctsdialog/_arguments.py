@@ -79,13 +79,13 @@ def _checking(function: Callable[..., Any], but: tuple[str, ...], items: bool) -
         return get_type_hints(types.SimpleNamespace(__annotations__=own), _globals(function))
 
     def check(args: Any, kwargs: Any) -> None:
+        name = type(args[0]).__name__ if function.__name__ == "__init__" and args else function.__name__
         try:
             given = signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
+        except TypeError:
             if hint := next(filter(None, (_setting(each, signature, hints()) for each in kwargs)), ""):
-                raise TypeError(f"{error}; {hint}") from None
+                raise TypeError(f"{name}() {hint}") from None
             return  # the call itself says so
-        name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
         for field, hint in hints().items():
             if field in given and field not in but and given[field] is not signature.parameters[field].default:
                 _check(name, field, given[field], hint, every=items)
@@ -108,13 +108,13 @@ def _checking(function: Callable[..., Any], but: tuple[str, ...], items: bool) -
 
 
 def _setting(name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> str:
-    """Where an unknown keyword belongs, if it is a field of something that is an argument here."""
+    """Where an unknown keyword belongs, if it is a setting of a config that is an argument here."""
     if name in signature.parameters:
         return ""
     for field, hint in hints.items():
         for kind in (hint, *get_args(hint)):
-            if name in getattr(kind, "model_fields", ()):
-                return f"it is a setting: {field}={kind.__name__}({name}=...)"
+            if name in getattr(kind, "model_fields", ()) and kind.__name__.endswith("Config"):
+                return f"has no argument {name!r}; it is a setting: {field}={kind.__name__}({name}=...)"
     return ""
 
 
@@ -288,7 +288,10 @@ def _count(value: object, wanted: Any) -> str:
     inner = _items(wanted)
     if inner in (None, Any) or not _fits(value, inner):
         return ""
-    return "; give it a name: {'train': ...}" if issubclass(get_origin(wanted), Mapping) else "; put it into a list"
+    if not issubclass(get_origin(wanted), Mapping):
+        return "; put it into a list"
+    name = "'train'" if getattr(inner, "__name__", "") == "PreferenceDataset" else "name"
+    return f"; give it a name: {{{name}: ...}}"
 
 
 def _makes(kind: type, hint: Any) -> bool:

@@ -304,7 +304,7 @@ ROLES = WORLD.roles()
         (lambda: m.statistics.write_plots(DATA, "out"), "make it: statistics.dataset_statistics(dataset)"),
         (lambda: m.PreferenceDataset.from_trees([TREE], {"theta": 0.1}), "make it: PreferenceConfig(**settings)"),
         (lambda: m.PreferenceDataset.from_trees([TREE], theta=0.1), "config=PreferenceConfig(theta=...)"),
-        (lambda: search(max_iterations=3), "it is a setting: config=SearchConfig(max_iterations=...)"),
+        (lambda: search(max_iterations=3), "search() has no argument 'max_iterations'; it is a setting"),
         (lambda: search(start=MESSAGES), "make one of them: Dialogue.from_messages(messages)"),
         (lambda: m.run(m.search_corpus(["a"], ROLES, out="o")), "what a seeker brings is Scenario(description="),
         (
@@ -312,6 +312,9 @@ ROLES = WORLD.roles()
             "shard must be (a whole number, a whole number) or None, not '1/2'",
         ),
         (lambda: m.Roles.from_model("local"), "the embedded model is LocalChat()"),
+        (lambda: cso_train.resolve_config({"max_steps": 2}), "given by name: resolve_config(**settings)"),
+        (lambda: m.Roles.from_model(MODEL, sampling=m.llm.Sampling()), "give it a name: {name: ...}"),
+        (lambda: m.Roles.from_model(MODEL, seeker=MODEL), "unexpected keyword argument 'seeker'"),
         (lambda: cso_train.train("pref3"), "make it: resolve_config(data=path)"),
         (lambda: cso_train.train(data="pref3"), "it is a setting: resolved=TrainConfig(data=...)"),
         (lambda: search(start="I lost my job"), "What a seeker brings is Scenario(description=...)"),
@@ -338,7 +341,7 @@ def test_an_error_says_what_to_do(call, message, tmp_path, monkeypatch):
 
 def test_two_scenarios_without_an_id_are_named(tmp_path):
     two = [WORLD.scenario(0).model_copy(update={"id": ""})] * 2
-    with pytest.raises(DialogueError, match="a dialogue without an id: id: another dialogue has the id ''; give them"):
+    with pytest.raises(DialogueError, match="a dialogue without an id: id: another dialogue has this id; give them"):
         m.run(m.search_corpus(two, ROLES, CONFIG, out=tmp_path))
 
 

@@ -15,6 +15,7 @@ from cso_train._config.settings import TrainConfig, check_names
 from cso_train._config.yaml_file import read_settings, write_settings
 from cso_train.errors import PresetError, TrainConfigError
 from mctsdialog._arguments import checked
+from mctsdialog.errors import shown
 from mctsdialog.files import parse_json
 
 _PROGRAM = "the program"
@@ -72,7 +73,7 @@ class _Layer:
     lines: Mapping[str, int] = field(default_factory=dict)
 
 
-@checked()
+@checked("preset")
 def resolve_config(
     preset: str | None = None,
     yaml_file: str | Path | None = None,
@@ -91,6 +92,9 @@ def resolve_config(
     :raises PresetError: for a preset that is not there, or of another model, method or kind of training.
     :raises TrainConfigError: for anything else that is wrong, with the file and line where they are to blame.
     """
+    if not isinstance(preset, str | None):
+        hint = "; settings are given by name: resolve_config(**settings)" if isinstance(preset, Mapping) else ""
+        raise TrainConfigError(f"preset must be the name of a preset, not {shown(preset)}{hint}", field="preset")
     file = _file_layer(yaml_file)
     chosen = _preset(preset, file)
     values = {name: value for name, value in file.values.items() if name != "preset"}

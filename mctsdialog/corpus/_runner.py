@@ -275,7 +275,7 @@ class _Run:
                 if not in_shard(start.id, self._output.shard):
                     continue
                 if hash(start.id) in seen:
-                    message = f"another dialogue has the id {start.id!r}; give them different ids"
+                    message = "another dialogue has this id; give them different ids"
                     raise DialogueError(message, item=start.id or "a dialogue without an id", field="id")
                 seen.add(hash(start.id))
                 roles = self._roles_factory(start)
