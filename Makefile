@@ -32,6 +32,7 @@ install: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall .
 
 demo: install
+	$(BIN)/mctsdialog demo --out $(OUT)/world
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
 	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 4 --horizon 1 --parallelism 4 \
 		--out $(OUT)

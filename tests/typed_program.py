@@ -3,7 +3,7 @@
 What a checker must refuse is marked; a mark that is not needed is an error, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_type
 
@@ -40,9 +40,15 @@ class Echo:
         return None
 
 
-def halved(value: float, visits: int, reward: float, /) -> float:
-    """A rule of one's own for backpropagation."""
-    return (value + reward) / 2
+@mctsdialog.algorithms.register
+class Once(mctsdialog.algorithms.BatchSearch):
+    """An algorithm of one's own."""
+
+    name = "once"
+
+    def batches(self) -> Iterator[Sequence[mctsdialog.algorithms.Request]]:
+        yield [mctsdialog.algorithms.Request("score", self.tree.root.id)]
+        yield [mctsdialog.algorithms.Request("hear", 1)]  # type: ignore[arg-type]
 
 
 async def search(dialogue: mctsdialog.Dialogue, folder: Path) -> mctsdialog.Tree:
@@ -53,9 +59,9 @@ async def search(dialogue: mctsdialog.Dialogue, folder: Path) -> mctsdialog.Tree
     plain = mctsdialog.Roles.from_model(model)
     roles = mctsdialog.Roles(plain.seeker, plain.supporter, Careful(), plain.judge)
     mctsdialog.Roles(plain.seeker, plain.supporter, Hasty(), plain.judge)  # type: ignore[arg-type]
-    config = mctsdialog.SearchConfig(max_iterations=10, horizon=2)
+    config = mctsdialog.SearchConfig(max_iterations=10, horizon=2, algorithm="once")
     assert_type(config.c, float)
-    tree = await mctsdialog.search(dialogue, roles, config, journal=folder / "journal.jsonl", backup=halved)
+    tree = await mctsdialog.search(dialogue, roles, config, journal=folder / "journal.jsonl")
     await mctsdialog.search(dialogue, roles, config, jornal="typo")  # type: ignore[call-arg]
     return assert_type(tree, mctsdialog.Tree)
 

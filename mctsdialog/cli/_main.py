@@ -10,6 +10,7 @@ import click
 
 from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
+from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
 from mctsdialog.cli._label import label_command
 from mctsdialog.cli._models import parse_prices
@@ -45,6 +46,7 @@ main.add_command(label_command)
 main.add_command(preferences_command)
 main.add_command(stats_command)
 main.add_command(calibrate_command)
+main.add_command(demo_command)
 
 
 @main.command()
