@@ -18,9 +18,14 @@ import anyio
 import common
 from study_parts.searching import ALGORITHMS, WAYS, measured
 
+import mctsdialog
+from mctsdialog import SearchConfig
+from mctsdialog.dialogue import Turn
+from mctsdialog.errors import ConfigError
 from mctsdialog.worlds import World, strategies_of
 from mctsdialog.worlds._state import draw
 
+PLAN_CALLS = (8, 16, 32, 64, 128, 200)
 BASELINE = "beam, told the rounds"
 
 
@@ -119,6 +124,48 @@ def rows_of(name, world, calls, ways, numbers):
         yield row
 
 
+# -- plans ---------------------------------------------------------------------------------------------------------
+
+
+def best_after(world, scenario, strategy):
+    """The greatest total reward of a dialogue of the scenario that begins with a strategy."""
+    start = world.start(scenario)
+    worth = {world.step(scenario, 0, start, strategy): world.reward(start, strategy)}
+    for number in range(1, world.rounds):
+        after = {}
+        for state, total in worth.items():
+            for name in world.domain.strategies.names:
+                then = world.step(scenario, number, state, name)
+                after[then] = max(after.get(then, -math.inf), total + world.reward(state, name))
+        worth = after
+    return max(worth.values())
+
+
+async def planned(algorithm, world, number, calls):
+    """What the best dialogue that begins as planned lacks in total of the scenario's best; None without a plan."""
+    scenario = world.scenario(number)
+    said = await world.roles().bind(scenario).seeker.reply(())
+    limits = dict.fromkeys(("max_iterations", "min_iterations", "max_ends"), 10**9)
+    config = SearchConfig(algorithm=algorithm, **limits)
+    try:
+        history = (Turn("seeker", said),)
+        found = await mctsdialog.plan(history, world.roles(), config, scenario=scenario, max_calls=calls)
+    except ConfigError:  # the paper's trial takes more calls
+        return None
+    return world.best_value(scenario) * world.rounds - best_after(world, scenario, found.strategy)
+
+
+def plan_rows(name, world, algorithms, numbers, budgets):
+    """One row a budget: the mean regret of the first turn by algorithm, with its interval."""
+    for calls in budgets:
+        row = {"world": name, "calls": calls}
+        for algorithm in algorithms:
+            found = [anyio.run(planned, algorithm, world, number, calls) for number in numbers]
+            if None not in found:
+                row[algorithm] = f"{statistics.fmean(found):.2f} ± {half_interval(found):.2f}"
+        yield row
+
+
 def summary(rows):
     """One line a world: the regrets at each budget, by way."""
     ways = dict.fromkeys(row["algorithm"] for row in rows)
@@ -145,11 +192,25 @@ def main():
     parser.add_argument(
         "--calls", nargs="+", type=int, help="budgets (default: 250 1000 4000; 16 rounds: 500 at least)"
     )
+    parser.add_argument(
+        "--plan", action="store_true", help="plans of the first turn by 8 to 200 calls, no whole search"
+    )
     parser.add_argument("--quick", action="store_true", help="two scenarios and one small budget: for tests")
     parser.add_argument("--out", type=Path, help="file for the figures as JSON")
     arguments = parser.parse_args()
     numbers = arguments.scenarios[:2] if arguments.quick else arguments.scenarios
     rows = []
+    if arguments.plan:
+        algorithms = [name for name in arguments.algorithms if name in ALGORITHMS]
+        columns = {
+            name: (name, form) for name, form in (("world", "s"), ("calls", "d"), *((n, "s") for n in algorithms))
+        }
+        for name in arguments.worlds:
+            calls = arguments.calls or ((8, 40) if arguments.quick else PLAN_CALLS)
+            rows += plan_rows(name, known[name], algorithms, numbers, calls)
+            common.write(arguments.out, scenarios=list(numbers), plans=rows)
+        print(f"Regret of the planned turn, in total reward\n\n{common.table(rows, columns)}")
+        return
     for name in arguments.worlds:
         for calls in budgets(known[name])[:1] if arguments.quick else arguments.calls or budgets(known[name]):
             new = list(rows_of(name, known[name], calls, arguments.algorithms, numbers))

@@ -309,6 +309,17 @@ def test_the_strategists_of_odd_worlds_rate_as_they_are_said_to(parts):
     assert drawn not in (plain, adverse)
 
 
+def test_plans_are_held_against_the_best_dialogue_that_begins_with_them(parts):
+    study, world = importlib.import_module("search_study"), parts("searching").World(7, rounds=3)
+    for scenario in world.scenarios(5):
+        after = [study.best_after(world, scenario, name) for name in world.domain.strategies.names]
+        assert max(after) == pytest.approx(3 * world.best_value(scenario))
+        assert len(set(after)) > 1
+    rows = list(study.plan_rows("w", world, ("cso", "beam"), range(2), (8, 60)))
+    assert ["cso" in row for row in rows] == [False, True], "a trial of the paper's search takes more than 8 calls"
+    assert all("±" in row["beam"] for row in rows)
+
+
 @pytest.mark.anyio
 async def test_a_wide_beam_finds_the_best_dialogue(parts):
     from mctsdialog.worlds import World

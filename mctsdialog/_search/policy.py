@@ -104,6 +104,9 @@ async def plan(
         stopped = f"budget: {spent.kind}"
     algorithm.finish()
     node = next(iter(algorithm.recommend(tree.root)), None)
+    if node is None and stopped == "calls":
+        assert max_calls is not None
+        raise BudgetExceededError("calls", limit=max_calls, used=trials.calls)
     if node is None:
         raise _all_refused(tree)
     return Plan(node.strategy, node.supporter, node.value, node.visits, tree, trials.calls, reused, stopped)

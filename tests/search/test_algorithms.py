@@ -16,7 +16,7 @@ from mctsdialog._search import SearchConfig
 from mctsdialog.algorithms import Algorithm, BatchSearch, Request, algorithm_names, get_algorithm, register, uniform
 from mctsdialog.corpus import RayExecutor, WorkerModels
 from mctsdialog.dialogue import Scenario, Turn
-from mctsdialog.errors import ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
+from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelRefusedError, TreeError, TrialError
 from mctsdialog.tree import EndNode, SpokenNode, Tree, document_to_tree, tree_to_document
 from mctsdialog.worlds import World
 
@@ -219,6 +219,14 @@ async def test_a_plan_says_a_good_reply_within_any_calls_and_takes_the_last_plan
     second = await mctsdialog.plan(gone_on, noted([]), config, scenario=WORLD.scenario(0), max_calls=40, previous=plan)
     assert second.reused == plan.tree.subtree(node.id).root.visits
     second.tree.check()
+
+
+async def test_calls_that_do_not_suffice_for_a_reply_are_said_to_be_spent():
+    config = SearchConfig(algorithm="calibrated", **LIMITS)
+    with pytest.raises(BudgetExceededError, match="3 calls"):
+        await mctsdialog.plan((Turn("seeker", "Hello."),), noted([]), config, scenario=WORLD.scenario(0), max_calls=3)
+    with pytest.raises(ConfigError, match="one trial can take 3 calls of algorithm 'calibrated'"):
+        await mctsdialog.plan((Turn("seeker", "Hello."),), noted([]), config, scenario=WORLD.scenario(0), max_calls=2)
 
 
 # -- each by itself ------------------------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ def written(tmp_path_factory, domain_maker, gold, hash_roles):
         "scenario": (gold.scenario, CONFIG),
         "many": (gold, CONFIG.replace(parallelism=4)),
         "ordered": (gold, CONFIG.replace(parallelism=4, deterministic=True)),
+        "beam": (gold, CONFIG.replace(algorithm="beam", parallelism=4)),
+        "calibrated": (gold.scenario, CONFIG.replace(algorithm="calibrated", parallelism=4, deterministic=True)),
+        "halving": (gold, CONFIG.replace(algorithm="halving")),
     }
     for name, (start, config) in kinds.items():
         run(start, roles, domain, folder / f"{name}.jsonl", config)
