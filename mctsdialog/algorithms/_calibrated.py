@@ -32,6 +32,7 @@ _ENOUGH_REPEATS = 8  # to know the judge's noise
 _NO_NOISE = 0.1  # share of the error below which judging again tells nothing
 _CONTENDERS = 1.5  # turns that are judged again, as a multiple of those that are kept
 _RATIO = 4.0  # of one sweep's calls to those of the sweep before
+_FEW_CALLS = 100  # below which the first sweep spends half of them on the first turn
 _LEAST_SWEEP = 4.0  # calls of the smallest sweep, as a multiple of the first dialogue's
 _UNEXPLAINED = 0.05  # share below which the strategist's scores are not worth their calls
 _ENOUGH_ERRORS = 40  # judgements to know that
@@ -165,9 +166,16 @@ class Calibrated(LevelSearch):
             if not beginnings:
                 break
             share = (end - self.calls) / max(1, self.rounds() - depth)
-            yield from self._extend(beginnings, _ROUND if first else share, 1 if first else None)
+            tried = (1 if depth else self._first_turns()) if first else None
+            yield from self._extend(beginnings, _ROUND if first else share, tried)
         if not first:
             yield from self._judge_best(final)
+
+    def _first_turns(self) -> int:
+        """Children of the root that the first sweep tries: with few calls, only the next turn can be compared."""
+        if self.left() >= _FEW_CALLS:
+            return 1
+        return max(1, min(len(self.tree.domain.strategies.names), int(self.left() / 2 / CALLS["turn"])))
 
     def _extend(self, beginnings: Sequence[Node], calls: float, most: int | None) -> Iterator[Sequence[Request]]:
         """Bring the next level on: judge contenders again, ask the strategist at the best, try the best children.

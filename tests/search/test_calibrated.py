@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import mctsdialog
 from mctsdialog import SearchConfig
-from mctsdialog.algorithms import Calibration, calibrate
+from mctsdialog.algorithms import Calibration, calibrate, uniform
 from mctsdialog.errors import ConfigError
 from mctsdialog.preferences import PreferenceConfig, tree_record
 from mctsdialog.preferences._record import confidence
@@ -184,9 +184,8 @@ async def test_without_a_useful_strategist_it_is_not_asked_any_more():
 
         async def score(self, history, /):
             self.calls += 1
-            return {
-                name: float(hash((len(history), name, history[-1].text)) % 11) for name in world.domain.strategies.names
-            }
+            names = world.domain.strategies.names
+            return {name: float(int(11 * uniform(len(history), name, history[-1].text))) for name in names}
 
     blind = Blind()
     _, tree = await regret(world, 1002, 2000, CALIBRATED, dataclasses.replace(world.roles(), strategist=blind))
