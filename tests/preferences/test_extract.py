@@ -122,6 +122,7 @@ def test_a_gold_path_says_that_it_is_gold(maker):
         "rejected_value": -1.0,
         "rejected_visits": 1,
         "gold": True,
+        "confidence": None,
     }
 
 

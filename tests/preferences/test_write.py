@@ -180,7 +180,7 @@ def test_half_a_surrogate_pair_is_one_clear_error(maker, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
-        (lambda out: (out / "dataset.json").unlink(), "manifest"),
+        (lambda out: (out / "dataset.json").unlink(), "no dataset.json"),
         (lambda out: (out / "dataset.json").write_text("{"), "manifest"),
         (lambda out: (out / "dataset.json").write_text("[]"), "schema"),
         (lambda out: (out / "tree/train.jsonl").unlink(), "no such file"),

@@ -251,7 +251,7 @@ def test_packaged_templates_say_what_jinja_makes_of_them(role, name):
     domain = mctsdialog.get_domain(name)
     prompt = Prompt(role, domain, SCENARIO)
     values = {
-        "example": re.search(r"\{.*\}", prompt.system).group() if role in ("judge", "strategist") else "",
+        "example": re.search(r"\{.*\}", prompt.system).group() if role in ("judge", "strategist", "labeller") else "",
         "scenario": SCENARIO,
         "seeker": domain.seeker,
         "supporter": domain.supporter,
@@ -263,7 +263,8 @@ def test_packaged_templates_say_what_jinja_makes_of_them(role, name):
     }
     for block in prompts_module._BLOCKS[role]:
         more = {"strategy": plain(domain.strategies[1].model_dump())} if role == "supporter" else {}
-        assert prompt.render(block, **more) == by_jinja(packaged_template(role), block, values)
+        source = domain.templates.get(role) or packaged_template(role)
+        assert prompt.render(block, **more) == by_jinja(source, block, values)
 
 
 NAMES = ["word", "number", "words", "things", "thing"]
