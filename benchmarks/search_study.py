@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import common
+from study_parts.ablation import ABLATIONS
 from study_parts.searching import ALGORITHMS, WAYS, measured
 
 import mctsdialog
@@ -27,6 +28,7 @@ from mctsdialog.worlds._state import draw
 
 PLAN_CALLS = (8, 16, 32, 64, 128, 200)
 BASELINE = "beam, told the rounds"
+KNOWN = WAYS | ABLATIONS
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def regrets(way, world, calls, numbers):
     """(regret, calls used) of each scenario, and the seconds that one took."""
 
     async def run():
-        return [await measured(WAYS[way], world, number, calls) for number in numbers]
+        return [await measured(KNOWN[way], world, number, calls) for number in numbers]
 
     begun = time.perf_counter()
     rows = anyio.run(run)
@@ -187,7 +189,7 @@ def main():
     known = WORLDS | OTHERS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenarios", type=numbers_of, default=range(50), help="FIRST-LAST (default: 0-49)")
-    parser.add_argument("--algorithms", nargs="+", choices=WAYS, default=ALGORITHMS, help="default: the package's")
+    parser.add_argument("--algorithms", nargs="+", choices=KNOWN, default=ALGORITHMS, help="default: the package's")
     parser.add_argument("--worlds", nargs="+", choices=known, default=tuple(WORLDS), help="default: those of the table")
     parser.add_argument(
         "--calls", nargs="+", type=int, help="budgets (default: 250 1000 4000; 16 rounds: 500 at least)"
