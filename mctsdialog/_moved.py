@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 MOVED: Final[Mapping[str, str]] = {
     "cso_train.data.load_data": "cso_train.load_data",
@@ -240,8 +240,7 @@ GONE: Final[Mapping[str, str]] = {
 }
 """Old dotted name to what to do, of what was removed."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def moved_names(module: str) -> Callable[[str], Any]:
@@ -292,20 +291,20 @@ def keep_old_modules() -> None:
             sys.modules[package].__dict__["__getattr__"] = moved_names(package)  # ``package.old`` without an import
 
 
-def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def renamed_arguments(**names: str) -> Callable[[F], F]:
     """A function, or a class whose constructor has keyword arguments with new names; the old ones work, with a warning.
 
     :param names: old name to new name.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: F) -> F:
         if isinstance(function, type):
             function.__init__ = decorate(function.__init__)  # type: ignore[misc]  # the class's own
             return function
         known = function.__qualname__.removesuffix(".__init__")
 
         @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: Any, **kwargs: Any) -> Any:
             for old in names.keys() & kwargs.keys():
                 if names[old] in kwargs:
                     raise TypeError(f"{known}() got both {names[old]}= and its old name {old}=")
@@ -313,7 +312,7 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
                 kwargs[names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)
 
-        return call
+        return cast("F", call)
 
     return decorate
 

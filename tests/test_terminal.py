@@ -29,6 +29,7 @@ from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli.terminal import Commands, echo
 from mctsdialog.dialogue import DialogueSet, ReadReport, sample_dialogues_text
 from mctsdialog.text import one_line, visible, visible_line
+from mctsdialog.tree import tree_to_document
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {"mctsdialog": mctsdialog.cli.main, "cso_train": cso_train.cli.main}
@@ -105,7 +106,7 @@ def test_what_acts_is_an_escape(text, shown):
 
 def test_nothing_else_prints():
     """Only the terminal's module and the three progress displays write to a terminal."""
-    allowed = {"terminal.py", "progress.py", "notebook.py"}
+    allowed = {"terminal.py", "_progress.py", "_notebook.py"}
     found = []
     for package in ("mctsdialog", "cso_train"):
         for file in sorted((ROOT / package).rglob("*.py")):
@@ -260,6 +261,31 @@ def test_domain_files(place, domain):
         run("mctsdialog", "search", gold_file(place), "--domain", place / "domain.json", "--local", place / "no.gguf")
 
 
+def test_a_look_at_files_and_labels_for_them(stub_server, place):
+    file = gold_file(place, **EVIL_SCENES)
+    assert r"\x1b[2J" in run("mctsdialog", "inspect", file)
+    run("mctsdialog", "inspect", file, "--map", f"turns={EVIL}")
+    for content in ([{EVIL: EVIL}], EVIL, [{"messages": [{"role": EVIL, "content": EVIL}]}]):
+        (place / "other.json").write_text(json.dumps(content), "utf-8")
+        run("mctsdialog", "inspect", place / "other.json")
+    for said in (EVIL, (400, {"error": {"message": EVIL}})):
+        stub_server.reply = lambda body, number, said=said: said
+        words = ("--model", f"m{EVIL}", "--base-url", stub_server.url, "--out", place / "labelled.jsonl")
+        run("mctsdialog", "label", file, *words)
+
+
+def test_a_calibration_and_a_demonstration(place, tree):
+    content = tree_to_document(mctsdialog.load_tree(tree))
+    content["calibration"] = {EVIL: EVIL}
+    (place / "tree.json").write_text(json.dumps(content), "utf-8")
+    run("mctsdialog", "calibrate", place / "tree.json", "--out", place / "c.json")
+    (place / "c.json").write_text(json.dumps({EVIL: EVIL}), "utf-8")
+    words = ("--algorithm", "calibrated", "--setting", f"calibration=@{place / 'c.json'}")
+    run("mctsdialog", "search", gold_file(place), *words)
+    run("mctsdialog", "search", gold_file(place), "--setting", f"{EVIL}={EVIL}", "--algorithm", EVIL)
+    run("mctsdialog", "demo", "--out", place / "demo")
+
+
 def test_caches_and_samples(place):
     run("mctsdialog", "sample", place / "s.json")
     run("mctsdialog", "domains", EVIL)
@@ -364,6 +390,7 @@ COVERED = {
         ("mctsdialog", name)
         for name in ("search", "doctor", "preferences", "stats", "export", "show", "view", "sample", "domains")
     ),
+    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo")),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
     *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate")),
     *(("cso_train", "config", name) for name in ("show", "presets")),
