@@ -163,5 +163,5 @@ def _frame(text):
     for found in reversed(list(_FRAME.finditer(last))):
         for package in PACKAGES:
             if package in found["file"] and "/fuzz_parts/" not in found["file"]:
-                return f"{package[1:]}{found['file'].rpartition(package)[2]}:{found['name']}"
+                return f"{Path(package).name}/{found['file'].rpartition(package)[2]}:{found['name']}"
     return ""

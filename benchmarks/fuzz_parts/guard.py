@@ -16,6 +16,8 @@ from pathlib import Path
 
 import click
 
+import cso_train
+import mctsdialog
 from cso_train import CsoTrainError
 from mctsdialog import MctsDialogError
 
@@ -23,7 +25,7 @@ SECONDS = 10.0
 MEGABYTES = 500
 SECRET = "what stands outside of the case"
 CLEAN = (MctsDialogError, CsoTrainError, click.ClickException)
-PACKAGES = ("/mctsdialog/", "/cso_train/")
+PACKAGES = tuple(f"{Path(package.__file__).parent.as_posix()}/" for package in (mctsdialog, cso_train))
 _CHANGES = (
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.truncate", "os.chmod",
     "shutil.rmtree",
@@ -270,7 +272,7 @@ def innermost(stack):
             continue
         for package in PACKAGES:
             if package in name and "/site-packages/torch" not in name:
-                return f"{package[1:]}{name.rpartition(package)[2]}:{frame.name}"
+                return f"{Path(package).name}/{name.rpartition(package)[2]}:{frame.name}"
     return ""
 
 
@@ -316,5 +318,5 @@ def innermost_of_dump(text):
         name, _, function = line.strip().removeprefix('File "').partition('", line ')
         for package in PACKAGES:
             if package in name and "/fuzz_parts/" not in name:
-                return f"{package[1:]}{name.rpartition(package)[2]}:{function.rpartition(' in ')[2]}"
+                return f"{Path(package).name}/{name.rpartition(package)[2]}:{function.rpartition(' in ')[2]}"
     return ""
