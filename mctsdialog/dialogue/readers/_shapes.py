@@ -266,6 +266,8 @@ def _members(item: RawItem, path: Path, map: KeyMap | None) -> Iterator[RawItem]
         yield from _listed(item, map.items[0], at(value, map.items[0]), path)
         return
     mapped = map is not None and any(key in value for key in map.turns)
+    if not mapped and "chosen" in value and value.keys() & {"rejected", "reject"}:
+        raise DialogueError("its items are preference pairs, not dialogues; train on them with cso_train", file=path)
     if mapped or is_turn(value) or (_is_dialogue(value) and not _is_shelf(value)):
         yield item
         return
