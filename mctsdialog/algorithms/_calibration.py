@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mctsdialog._arguments import checked
+from mctsdialog.algorithms._batch import draws
 from mctsdialog.algorithms._rules import reward
 from mctsdialog.errors import ConfigError
 from mctsdialog.tree import Node, SpokenNode, Tree
@@ -265,12 +266,9 @@ def learn_node(calibration: Calibration, tree: Tree, node: Node) -> None:
 
 def rewards_of(tree: Tree, node: SpokenNode) -> list[float]:
     """The reward of each judgement of a node's own turn, scaled to a judge from 0 to 4."""
-    if node.rollout is None:
-        return []
-    found = node.rollout.draws[0] if node.rollout.draws else node.rollout.judgements[:1]
     weights = [tree.domain.weights[name] for name in tree.domain.criteria]
     scale = 4.0 / tree.domain.max_score
-    return [reward(scores, weights, 0.0) * scale for scores in found]
+    return [reward(scores, weights, 0.0) * scale for scores in draws(node)]
 
 
 def _added(one: Iterable[float], other: Iterable[float]) -> list[float]:

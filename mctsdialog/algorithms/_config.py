@@ -78,7 +78,7 @@ class SearchConfig(Settings):
 
     def recorded(self) -> dict[str, Any]:
         """The settings as a tree keeps them: JSON values, those of other algorithms than the paper's only where set."""
-        return lasting(self) | {name: getattr(self, name) for name in STOPPING_FIELDS}  # type: ignore[no-any-return]
+        return lasting(self)  # type: ignore[no-any-return]
 
     def defining(self) -> dict[str, Any]:
         """The settings that a search cannot be gone on with changed, stopping fields aside."""

@@ -90,7 +90,9 @@ class LevelSearch(BatchSearch):
     def ends(self) -> list[Node]:
         """The ends of whole dialogues, the best first."""
         last = self.own.max_rounds
-        whole = (node for depth, nodes in self.levels.items() for node in nodes if ended(node) or depth == last)
+        whole = (
+            node for depth, nodes in self.levels.items() for node in nodes if isinstance(node, EndNode) or depth == last
+        )
         return self.ranked(list(whole))
 
     def again(self) -> list[Request]:
@@ -111,8 +113,3 @@ class LevelSearch(BatchSearch):
         best = next(iter(self.ends()), None)
         on_best = {each.id for each in self.tree.path(best)} if best is not None else set()
         return sorted(spoken, key=lambda child: (child.closed is None, child.id in on_best, child.value), reverse=True)
-
-
-def ended(node: Node) -> bool:
-    """Whether the dialogue ended there."""
-    return isinstance(node, EndNode)

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import Dialogue, Domain, Turn
 from mctsdialog.errors import BudgetExceededError, ConfigError, ModelRefusedError, ReplyError
-from mctsdialog.llm import ChatModel, Sampling
-from mctsdialog.roles._asking import whole
-from mctsdialog.roles._llm import LLMRole, whole_numbers_schema
-from mctsdialog.roles._replies import parse_scores
+from mctsdialog.llm import ChatModel
+from mctsdialog.roles._llm import LLMStrategist
 
 
-class LLMLabeller(LLMRole):
-    """Rates how well each strategy describes the last supporter turn of a history, 0 to 10, as JSON."""
+class LLMLabeller(LLMStrategist):
+    """Rates how well each strategy describes the last supporter turn of a history, which ends with it, 0 to 10."""
 
     role = "labeller"
-    default_sampling = Sampling(temperature=0.0, max_tokens=256)
-
-    async def score(self, history: Sequence[Turn], /) -> Mapping[str, float]:
-        """Raw scores by strategy, in the set's order. ``history`` ends with the turn in question, without its label.
-
-        :raises ReplyError: where no whole set of scores came.
-        :raises ModelRefusedError: where the model or its provider refuses every time.
-        """
-        return await self._ask(
-            self.prompt.transcript(history),
-            lambda completion: parse_scores(whole(completion), self.domain.strategies),
-            whole_numbers_schema(self.domain.strategies.names, 10),
-        )
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,24 @@
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog._search import SearchConfig
+from mctsdialog.cli import main
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the command in an empty folder: gives its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        done = CliRunner().invoke(main, [*map(str, words)])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, done.output
+
+    return run
 
 
 @pytest.fixture

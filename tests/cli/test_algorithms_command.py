@@ -4,23 +4,9 @@ import json
 import re
 
 import pytest
-from click.testing import CliRunner
 
 import mctsdialog
-from mctsdialog.cli import main
 from mctsdialog.worlds import World
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        done = CliRunner().invoke(main, [*map(str, words)])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, done.output
-
-    return run
 
 
 def test_the_demonstration_finds_a_better_dialogue_and_shows_it(run, tmp_path):

@@ -3,21 +3,6 @@
 import json
 
 import pytest
-from click.testing import CliRunner
-
-from mctsdialog.cli import main
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        done = CliRunner().invoke(main, [*map(str, words)])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, done.output
-
-    return run
 
 
 def test_statistics_of_trees_and_of_their_dataset_are_the_same(run, folder, tmp_path):
