@@ -66,6 +66,24 @@ async def search(
 
     After an error, a search with a journal can be called again and goes on where it was.
     """
+    limits = {"max_seconds": max_seconds, "max_calls": max_calls}
+    return (
+        await search_within(start, roles, config, domain=domain, journal=journal, on_progress=on_progress, **limits)
+    )[0]
+
+
+async def search_within(
+    start: Scenario,
+    roles: Roles,
+    config: SearchConfig | None = None,
+    *,
+    domain: Domain | str | None = None,
+    journal: str | Path | None = None,
+    max_seconds: float | None = None,
+    max_calls: int | None = None,
+    on_progress: Callable[[Tree], object] | None = None,
+) -> tuple[Tree, bool]:
+    """The tree of :func:`search`, and whether its own ``max_calls`` or ``max_seconds`` ended it."""
     check_start(start)
     check_roles(roles, config)
     config = config or SearchConfig()
@@ -81,7 +99,7 @@ async def search(
         **prompts,
     }
     new_roles = partial(CheckedRoles, roles.bind(begin.scenario), domain)
-    players = new_roles()
+    players, limited = new_roles(), False
     with open_journal(journal, header) if journal is not None else nullcontext() as log:
         tape = _Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
@@ -92,11 +110,11 @@ async def search(
             trials = LimitedTrials(
                 algorithm, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls
             )
-            await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
+            limited = await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
         algorithm.finish()
-    return tree
+    return tree, limited
 
 
 @lru_cache
@@ -106,7 +124,8 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
 
 async def _iterate(
     algorithm: Algorithm, trials: LimitedTrials, tape: _Tape, on_progress: Callable[[Tree], object]
-) -> None:
+) -> bool:
+    """Run the trials; whether a limit of this search ended them."""
     tree, config = algorithm.tree, algorithm.config
     known = tape.trials() if config.deterministic else {}
     if not config.deterministic:
@@ -123,7 +142,9 @@ async def _iterate(
         if not known:
             raise
         raise tape.error(f"a trial on it does not fit the tree: {error}") from error
-    tree.stop_reason = f"budget: {reason}" if reason in ("seconds", "calls") else reason
+    limited = reason in ("seconds", "calls")
+    tree.stop_reason = f"budget: {reason}" if limited else reason
+    return limited
 
 
 async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Turn, ...]:

@@ -19,6 +19,7 @@ from anyio import to_thread
 from mctsdialog._arguments import checked
 from mctsdialog._search import SearchConfig
 from mctsdialog._search.arguments import check_dialogues, checked_scenario, factory_of
+from mctsdialog._search.limits import check_limits
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus._finished import FinishedIndex
 from mctsdialog.corpus._output import Fingerprints, Output
@@ -85,6 +86,7 @@ async def search_corpus(
     concurrency: int | Limits = 8,
     shard: tuple[int, int] | None = None,
     max_failures: int | None = 20,
+    max_calls_per_tree: int | None = None,
     restart: bool = False,
     meter: Meter | None = None,
     budget: Budget | None = None,
@@ -109,6 +111,8 @@ async def search_corpus(
     :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
     :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
         refuse to begin do not count.
+    :param max_calls_per_tree: most calls to roles for a tree, as ``max_calls`` of :func:`~mctsdialog.search`; None for
+        any number. A tree that reaches it is finished. Calls of an earlier, interrupted run are not counted.
     :param restart: begin every search anew.
     :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
     :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
@@ -133,7 +137,8 @@ async def search_corpus(
     if max_failures is not None and max_failures < 0:
         raise ConfigError(f"max_failures must be 0 or more, not {max_failures}", field="max_failures")
     config = config or SearchConfig()
-    output = Output(Path(out), None if shard is None else checked_shard(shard))
+    check_limits(None, max_calls_per_tree, config)
+    output = Output(Path(out), None if shard is None else checked_shard(shard), max_calls_per_tree)
     run = _Run(
         config=config,
         output=output,
@@ -224,7 +229,7 @@ class _Run:
         self._total, self._on_progress = total, on_progress
         self._report = CorpusReport(output.folder, output.shard, config.model_dump())
         self._report.prices = {} if budget is None else budget.prices
-        self._fingerprints = Fingerprints(config)
+        self._fingerprints = Fingerprints(config, output.max_calls)
         self._open = 0
         self._changed = anyio.Event()
         self._ended: list[TreeRecord] = []
