@@ -48,9 +48,7 @@ mctsdialog view mctsdialog-output --open
     show_default=True,
     help="Theta holds for all nodes of a path, or the end alone.",
 )
-@click.option(
-    "--calls", is_flag=True, help="Add the model calls behind each node, from the run's cache."
-)
+@click.option("--calls", is_flag=True, help="Add the model calls behind each node, from the run's cache.")
 @click.option(
     "--cache",
     "cache_folder",
