@@ -12,6 +12,7 @@ from typing import Self
 import anyio
 
 from mctsdialog._search import SearchConfig
+from mctsdialog.algorithms import BatchSearch
 from mctsdialog.cli._models import ModelSetup
 from mctsdialog.corpus import Output
 from mctsdialog.dialogue import Dialogue, Domain, Turn
@@ -167,6 +168,8 @@ class Sizes:
         trial = config.kind.most_calls(config)
         calls = {role: float(config.max_iterations * trial.get(role, 0)) for role in ROLE_NAMES}
         calls["strategist"] += self.gold_turns
+        if issubclass(config.kind, BatchSearch):
+            calls["strategist"] += config.max_iterations + 1  # a node is scored once at the most, apart from its turn
         total = sum(calls.values())
         if limit is not None and total > limit:
             calls = {role: count * limit / total for role, count in calls.items()}

@@ -1,6 +1,7 @@
 """``search --config``: the options of a command from a file, and the file that a run leaves."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,15 @@ def test_the_bound_of_an_estimate_is_the_formula():
     assert "  calls   60\n" in per_tree.output
     slow = invoke(*words, "--max-calls-per-tree", 30, "--concurrency", 4, "--seconds-per-call", 8)
     assert "time    0:02:00, with 4 calls at once of 8 s each" in slow.output
+
+
+@pytest.mark.parametrize("algorithm", ["cso", "calibrated", "beam", "halving", "best_of_n"])
+def test_no_search_takes_more_calls_than_estimated(stub_server, algorithm):
+    words = ("gold.json", "--model", "stub", "--base-url", stub_server.url, "--limit", 1, "--max-iterations", 12)
+    words = (*words, "--min-iterations", 12, "--horizon", 1, "--algorithm", algorithm)
+    most = re.search(r"calls +([\d,]+)", invoke("estimate", *words).output)[1]
+    assert invoke("search", *words, "--out", "o").exit_code == 0
+    assert 0 < len(stub_server.requests) <= int(most.replace(",", ""))
 
 
 def test_after_a_run_an_estimate_tells_what_its_trees_took(stub_server, place):
