@@ -107,13 +107,13 @@ def main(local_rank: int | None) -> None:
 
 
 @main.command("train", epilog=_EPILOG, cls=_InSections)
-@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and begin anew.")
+@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and start over.")
 @click.option("--extend", is_flag=True, help="Train a finished run on to more --epochs or --max-steps.")
 @_with_settings
 def train_command(restart: bool, extend: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Train a model on preference data or searched trees.
 
-    Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
+    Settings come in layers: defaults, preset, YAML file, options. A stopped run resumes from its last
     checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
     """
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
@@ -126,7 +126,7 @@ def train_command(restart: bool, extend: bool, preset: str | None, config_file: 
         try:
             result = train(resolved, say=_Told(resolved), restart=restart, extend=extend)
         except KeyboardInterrupt:
-            echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
+            echo("\nInterrupted; the same command resumes from the last checkpoint, if there is one.", err=True)
             sys.exit(INTERRUPTED)
         if first and result.finished:
             echo(result)

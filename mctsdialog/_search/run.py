@@ -49,7 +49,7 @@ async def search(
     :param config: the settings; the paper's by default.
     :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
         emotional support.
-    :param journal: file of the journal. An existing one is gone on with: committed trials are not played again.
+    :param journal: file of the journal. If it exists, the search resumes from it; finished trials are not repeated.
     :param max_seconds: stop then, counted from the first trial; trials in progress are given up.
     :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
         more. Both limits hold for this call alone, and are a clean stop as a spent budget is.
@@ -60,11 +60,11 @@ async def search(
     :raises DialogueError: for a gold turn without a strategy of the domain.
     :raises ReplyError: where a role's answer stayed unusable.
     :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
-        and the search goes on; only where the seeker refuses to speak first is there no tree.
+        and the search continues; only if the seeker refuses to speak first is there no tree.
     :raises JournalError: for a journal that cannot be used, or of another search.
     :raises BudgetExceededError: only where the budget was spent before there was a tree.
 
-    After an error, a search with a journal can be called again and goes on where it was.
+    After an error, a search with a journal can be called again and resumes.
     """
     limits = {"max_seconds": max_seconds, "max_calls": max_calls}
     return (
@@ -314,7 +314,7 @@ class _Tape:
     def error(self, message: str) -> JournalError:
         """What is wrong with the journal, and what to do."""
         path = None if self._journal is None else self._journal.path
-        return JournalError(f"{message}; move the file away to start this search anew", file=path)
+        return JournalError(f"{message}; move the file away to start this search over", file=path)
 
 
 def _number(record: Mapping[str, Any], field: str) -> int:

@@ -45,7 +45,7 @@ mctsdialog label labelled.json --check --limit 50 --model gpt-4o-mini
 )
 @with_reading_options
 @verbose_option
-@click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
+@click.option("--lenient", is_flag=True, help="Skip and count malformed items instead of stopping at the first one.")
 @click.option("--limit", type=click.IntRange(1), help="Label at most this many dialogues.")
 @click.option("--check", is_flag=True, help="Also ask about turns that have a label, and report the agreement.")
 @click.option(
@@ -70,7 +70,7 @@ def label_command(file: Path, **options: Any) -> None:
             raise Failure("no dialogue is left to label; the counts above say what was dropped and why", BAD_INPUT)
         out: Path = options["out"]
         setup = ModelSetup.from_options(options, inside(out, "cache"))
-        with interruptible("Interrupted. Replies so far are kept; the same command goes on.") as interrupts:
+        with interruptible("Interrupted. Replies so far are kept; the same command resumes.") as interrupts:
             code = interrupts.run(_run, found, setup, out, options)
     sys.exit(code)
 
@@ -104,7 +104,7 @@ def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, 
     new = sum(label.given is None for label in result.labels)
     echo(f"\n{len(result.dialogues)} of {len(result.dialogues) + len(result.failures)} dialogues labelled, {new} turns")
     if result.stop_reason:
-        echo(f"stopped: {result.stop_reason}; the same command goes on, with a new budget")
+        echo(f"stopped: {result.stop_reason}; the same command resumes, with a new budget")
     if result.agreement is not None:
         kappa = "" if result.kappa is None else f", Cohen's kappa {result.kappa:.2f}"
         echo(f"agreement with the {result.checked} labels that were there: {result.agreement:.1%}{kappa}")

@@ -102,7 +102,7 @@ _OPTIONS = [
         type=click.FloatRange(0, min_open=True),
         default=120.0,
         show_default=True,
-        help="Seconds for one call to a server; then it is made again.",
+        help="Seconds for one call to a server; after that it is retried.",
     ),
     click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
     click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),

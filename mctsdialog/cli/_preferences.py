@@ -93,7 +93,7 @@ mctsdialog preferences trees --siblings 1 --model gpt-4o-mini --max-calls 5000 -
     metavar="OWNER/NAME",
     help="Also upload the dataset to the Hugging Face hub, as a private one where it is new (needs huggingface_hub).",
 )
-@click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
+@click.option("--lenient", is_flag=True, help="Skip and count tree files that cannot be read.")
 @click.option(
     "--siblings",
     metavar="N|all",
@@ -120,15 +120,15 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
     """Extract a preference dataset from TREES: tree files, or folders of them.
 
     Writes OUT/FORM/SPLIT.jsonl for every form, a card (OUT/README.md) and a manifest (OUT/dataset.json). Calls no
-    model unless --siblings or --random ask for it; then the same command again goes on where it stopped.
+    model unless --siblings or --random ask for it; then the same command resumes.
     """
     with errors_as_exits():
         run = _prepare(trees, options)
         try:
-            with interruptible("Interrupted. Finished replies are kept; the same command goes on.") as interrupts:
+            with interruptible("Interrupted. Finished replies are kept; the same command resumes.") as interrupts:
                 code = interrupts.run(run.run) if run.setup else run.run_without_models()
         except JournalMismatchError as error:
-            hint = f"to ask models anew, choose another --work, or remove {run.work}"
+            hint = f"to ask the models again, choose another --work, or remove {run.work}"
             raise Failure(f"{error}; {hint}", BAD_INPUT) from error
     sys.exit(code)
 

@@ -97,7 +97,7 @@ mctsdialog search --config mctsdialog-output/config.yaml
 )
 @with_reading_options
 @verbose_option
-@click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
+@click.option("--lenient", is_flag=True, help="Skip and count malformed items instead of stopping at the first one.")
 @click.option("--limit", type=click.IntRange(1), help="Search at most this many dialogues.")
 @click.option("--shard", metavar="I/N", help="Search the I-th of N parts, told apart by the dialogues' ids.")
 @click.option(
@@ -114,7 +114,7 @@ mctsdialog search --config mctsdialog-output/config.yaml
 @click.option("--ray-workers", type=click.IntRange(1), help="Worker processes on the cluster. Default: its CPUs.")
 @with_model_options
 @click.option("--dry-run", is_flag=True, help="Only estimate calls, tokens, money and time; call and write nothing.")
-@click.option("--restart", is_flag=True, help="Start every search anew; replies in the cache are still used.")
+@click.option("--restart", is_flag=True, help="Start every search over; replies in the cache are still used.")
 @with_config_options(SearchConfig)
 @click.pass_context
 def search_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
@@ -131,7 +131,7 @@ def search_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) 
         run = _prepare(files, options)
         write_atomically(run.output.settings, resolved_yaml(ctx, run.config.model_dump()))
         kept = f"Everything so far is kept in {run.output.folder}"
-        with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
+        with interruptible(f"Interrupted. {kept}; the same command resumes.") as interrupts:
             code = interrupts.run(run.run)
     sys.exit(code)
 
@@ -333,7 +333,7 @@ class Run:
                     executor=self.executor,
                 )
             except JournalMismatchError as error:
-                raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
+                raise Failure(f"{error}. To start over, add --restart, or choose another --out", BAD_INPUT) from error
 
     def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
         counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]

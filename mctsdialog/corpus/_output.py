@@ -117,9 +117,9 @@ class Output:
         restart: bool = False,
         on_progress: Callable[[Tree], object] | None = None,
     ) -> TreeRecord:
-        """Search one dialogue into the folder, going on from its journal.
+        """Search one dialogue into the folder, resuming from its journal.
 
-        :param restart: begin anew, without the journal.
+        :param restart: start over, without the journal.
         :raises MctsDialogError: as :func:`mctsdialog.search` does.
         :raises OSError: where a file cannot be written.
         """
