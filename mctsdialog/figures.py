@@ -21,6 +21,7 @@ from mctsdialog.files import atomic_file, inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -35,6 +36,7 @@ __all__ = [
     "say",
     "strategy_colours",
     "use_fonts",
+    "whole_ticks",
     "wrapped",
 ]
 
@@ -189,6 +191,13 @@ def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str
                 ink = "black" if shares[row][column] > 55 else "white"
                 axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
     return image
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Have ticks at whole numbers alone: half a step or half a pair means nothing."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def say(axes: Axes, sentence: str) -> None:

@@ -22,6 +22,7 @@ _OF_OPTION = {
 }
 _GROUPS = {key: title for title, keys in _OF_OPTION.items() for key in keys.split()}
 _OWN, _LAST = "Options", "Help"
+_FEW = 14  # options that need no groups
 
 
 def group_of(parameter: click.Parameter) -> str:
@@ -45,11 +46,13 @@ class GroupedCommand(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 formatter.write_text("\b\n" + self.examples.strip())
+        parameters = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        grouped = len(parameters) > _FEW
         groups: dict[str, list[tuple[str, str]]] = {title: [] for title in (_OWN, *_OF_OPTION, _LAST)}
-        for parameter in self.get_params(ctx):
+        for parameter in parameters:
             record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                groups[group_of(parameter)].append(_short(record))
+            if record is not None:
+                groups[group_of(parameter) if grouped else _OWN].append(_short(record))
         for title, records in groups.items():
             if records:
                 with formatter.section(title):

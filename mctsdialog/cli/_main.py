@@ -12,6 +12,7 @@ from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._label import label_command
 from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
@@ -55,7 +56,13 @@ main.add_command(calibrate_command)
 main.add_command(demo_command)
 
 
-@main.command()
+@main.command(
+    cls=GroupedCommand,
+    examples="""
+mctsdialog export trees --format graphml --out graphs
+mctsdialog export trees --format parquet
+""",
+)
 @click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -94,7 +101,14 @@ def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: boo
             echo(target)
 
 
-@main.command()
+@main.command(
+    cls=GroupedCommand,
+    examples="""
+mctsdialog show trees/sample-00.json --depth 2
+mctsdialog show trees/sample-00.json --best
+mctsdialog show trees/sample-00.json --node 12 --calls --full
+""",
+)
 @click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
 @click.option("--node", type=int, default=0, help="Start at this node id instead of the root.")
 @click.option("--depth", type=click.IntRange(0), help="Show at most this many levels below the start.")

@@ -22,14 +22,15 @@ _OPTIONS = (
         "form",
         type=click.Choice(["auto", *READERS]),
         default="auto",
-        show_default="told from the content",
-        help="Form of FILES; 'mctsdialog inspect' says which one it takes a file for.",
+        show_default="by the content",
+        metavar="NAME",
+        help=f"Form of FILES: {', '.join(READERS)}. 'mctsdialog inspect' says which one it takes a file for.",
     ),
     click.option(
         "--map",
         "keys",
         metavar="PART=KEY,...",
-        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content,strategy=act. "
+        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content. "
         "Names of speakers: seeker=client,supporter=counselor.",
     ),
     click.option(

@@ -139,8 +139,8 @@ def search_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) 
 def _estimate_command(files: tuple[Path, ...], seconds_per_call: float, **options: Any) -> None:
     """Estimate what a search of FILES takes: calls, tokens, money, time. It calls no model and writes nothing.
 
-    The options are those of 'search'. The bound is exact for calls; tokens follow from the prompts for some of the
-    dialogues. If --out holds an earlier run, its measured costs are used as well: that estimate is the better one.
+    The options are those of 'search'. The number of calls is an upper bound. The tokens come from the prompts for some
+    of the dialogues. If --out contains an earlier run, its measured costs are shown too: they are the better estimate.
     """
     with errors_as_exits():
         _estimate(files, options, seconds_per_call=seconds_per_call)

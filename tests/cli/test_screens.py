@@ -203,3 +203,23 @@ def test_the_list_takes_texts_as_data(domain):
     assert "\x1b" not in page
     assert "not finished after 0 iterations" in page
     assert "none yet" in page
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_prints_its_settings_once_and_only_after_the_data_was_read(tmp_path):
+    pytest.importorskip("torch")
+    words = ["train", "--data", str(tmp_path / "missing.jsonl"), "--output-dir", str(tmp_path / "run"), "--beta", "0.3"]
+    done = CliRunner().invoke(cso_train.cli.main, words)
+    assert done.exit_code == 2
+    assert done.output.startswith("Error: ")
+    assert "beta" not in done.output
+    told = cso_train.cli._Told(cso_train.resolve_config(beta=0.3, output_dir=str(tmp_path / "run")))
+    with CliRunner().isolation() as (_, err, _):
+        told("the first line")
+        told("the second line")
+        shown = err.getvalue().decode()
+    assert shown.count("beta: 0.3") == 1
+    assert "learning_rate" not in shown, "it has its default"
+    assert shown.index("beta") < shown.index("the first line") < shown.index("the second line")
