@@ -10,11 +10,11 @@ import click
 
 from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
+from mctsdialog.cli._costs import parse_prices
 from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
 from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._label import label_command
-from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
 from mctsdialog.cli._search import estimate_command, search_command

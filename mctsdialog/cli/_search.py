@@ -16,17 +16,16 @@ import click
 
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli._config_file import resolved_yaml, with_config_file
+from mctsdialog.cli._costs import cost_lines, spending_parts
 from mctsdialog.cli._estimate import SAMPLED, Estimate, Sizes, measured_before
 from mctsdialog.cli._health import warn
 from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import (
     ModelSetup,
     OpenModels,
-    cost_lines,
     given_config,
     most_workers,
     open_worker,
-    spending_parts,
     with_config_options,
     with_model_options,
 )

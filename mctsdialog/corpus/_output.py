@@ -127,8 +127,9 @@ class Output:
         journal, file = self.files(start.id)
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
-        limits = {"journal": journal, "max_calls": self.max_calls, "on_progress": on_progress}
-        tree, limited = await search_within(start, roles, config, **limits)
+        tree, limited = await search_within(
+            start, roles, config, journal=journal, max_calls=self.max_calls, on_progress=on_progress
+        )
         health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()
         return TreeRecord(
