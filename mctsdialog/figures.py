@@ -201,7 +201,7 @@ def whole_ticks(axis: Axis) -> None:
 
 
 def say(axes: Axes, sentence: str) -> None:
-    """Write a sentence in place of a plot, where there is too little to draw."""
+    """Write a sentence in place of a plot, if there is too little to draw."""
     axes.set_axis_off()
     shown = plain("\n".join(textwrap.wrap(sentence, 48)))
     axes.text(0.5, 0.5, shown, transform=axes.transAxes, ha="center", va="center", fontsize=11, color="#444444")

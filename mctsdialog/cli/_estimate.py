@@ -199,7 +199,7 @@ def _mean(numbers: Sequence[int]) -> int:
 
 
 def measured_before(output: Output) -> tuple[PerTree, int] | None:
-    """What a tree of the last run into the folder took, by its summary; None where there is none or it made no tree."""
+    """What a tree of the last run into the folder took, by its summary; None if there is none or it made no tree."""
     try:
         summary = parse_json(read_input(output.summary))
         count = int(summary["trees"]["done"])

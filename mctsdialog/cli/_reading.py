@@ -52,7 +52,7 @@ def with_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def reading(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a reader that the options mean.
 
-    :raises DomainError: where there is no domain of the name.
+    :raises DomainError: if there is no domain of the name.
     """
     name = options["domain_name"]
     domain: Domain | None = None if name is None else named_domain(name)

@@ -71,7 +71,7 @@ from mctsdialog.llm import Limits
 from mctsdialog.text import one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
-_LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
+_LINE_EVERY = 30.0  # seconds between two lines about all of it, if there is no live display
 
 
 @click.command(

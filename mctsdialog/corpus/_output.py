@@ -153,7 +153,7 @@ def _save(tree: Tree, file: Path) -> RoleHealth:
 
 
 def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:
-    """The id that a journal's first line names; None where there is none.
+    """The id that a journal's first line names; None if there is none.
 
     :param field: where a journal of this kind has it: "dialogue" of a search, "scenario" of preference data.
     """
