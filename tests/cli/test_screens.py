@@ -93,13 +93,14 @@ def test_a_tree_has_columns_and_breaks_no_word(tree, tmp_path, width):
 
 
 def test_strategies_have_their_colours_in_a_terminal(tree, monkeypatch):
-    spans = [
-        span.style
-        for line in tree_view(tree, tree.root, unexpanded=False, max_depth=1, full=False)
-        for span in line.spans
-    ]
+    lines = list(tree_view(tree, tree.root, unexpanded=False, max_depth=1, full=False))
+    spans = [span.style for line in lines for span in line.spans]
     colours = mctsdialog._colours.strategy_colours(tree.domain.strategies.names)
     assert any(colours[name] in str(style) for name in tree.domain.strategies.names for style in spans)
+    for line in lines:
+        for span in line.spans:
+            if " on #" in str(span.style):
+                assert re.fullmatch(r"\(\w+\)", line.plain[span.start : span.end]), "only the name is coloured"
 
 
 def test_a_chain_of_ten_thousand_nodes_is_shown(domain):
