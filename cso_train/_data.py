@@ -104,7 +104,8 @@ def seed_of(row: Row) -> str:
     first = next((place for place, each in enumerate(messages) if each["role"] == "user"), len(messages) - 1)
     opening = [each["content"].strip() for each in messages[: first + 1]]
     if sum(map(len, opening)) <= _TELLING:
-        said = messages[first + 1 : first + 2] or list(replies(row))
+        own = [row[side][0] for side in SIDES if side in row] + [each[0] for each in row.get("replies", ())[:1]]
+        said = messages[first + 1 : first + 2] or own
         opening += [each["content"].strip() for each in said[:1]]
     return json.dumps(opening)
 

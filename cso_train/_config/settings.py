@@ -83,7 +83,7 @@ class TrainConfig(BaseModel):
         default=None,
         gt=0.0,
         description="weight of the preference term, above 0: strength of the reference in dpo, ipo and kto, scale of "
-        "the reward in simpo, lambda in orpo, scale of the log-ratios in odpo, infonca and nca [default: 0.1, simpo 2.0]",
+        "the reward in simpo, lambda in orpo, scale of log-ratios in odpo, infonca and nca [default: 0.1, simpo 2.0]",
     )
     gamma: float | None = Field(
         default=None,
@@ -99,7 +99,7 @@ class TrainConfig(BaseModel):
     nll_weight: float | None = Field(
         default=None,
         ge=0.0,
-        description="dpo and odpo: weight of the mean negative log-likelihood of a token of the chosen reply, 0 or more; "
+        description="dpo and odpo: weight of the mean negative log-likelihood of the chosen reply's tokens, 0 or more; "
         "keeps small models naming strategies [default: 0]",
     )
     label_smoothing: float | None = Field(
@@ -108,8 +108,8 @@ class TrainConfig(BaseModel):
     offset_weight: float | None = Field(
         default=None,
         ge=0.0,
-        description="odpo: margin for each reward of the judge's scale that the chosen reply is better, 0 or more; 0 is "
-        "dpo [default: 1.0]",
+        description="odpo: margin for each reward of the judge's scale that the chosen reply is better, 0 or more; 0 "
+        "is dpo [default: 1.0]",
     )
     value_temperature: float | None = Field(
         default=None,
@@ -135,8 +135,8 @@ class TrainConfig(BaseModel):
     )
     precompute_reference: bool | None = Field(
         default=None,
-        description="methods with a reference: compute the reference's probabilities once, before training, so that no second "
-        "model stays in memory [default: false]",
+        description="methods with a reference: compute the reference's probabilities once, before training, so that no "
+        "second model stays in memory [default: false]",
     )
 
     packing: Literal["auto", "tree", "none"] = Field(

@@ -41,9 +41,7 @@ class Reply:
     spans: Mapping[str, IntArray] = field(default_factory=dict)
 
     @classmethod
-    def after(
-        cls, prompt: Sequence[int], completion: Sequence[int], limit: int, strategy: int | None = None
-    ) -> Reply:
+    def after(cls, prompt: Sequence[int], completion: Sequence[int], limit: int, strategy: int | None = None) -> Reply:
         """A completion after its prompt, both together cut at ``limit`` tokens.
 
         :param strategy: how many tokens of the completion name the strategy; they become the span "strategy". None for

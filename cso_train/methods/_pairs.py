@@ -33,9 +33,7 @@ class ReferencePairs(Method):
     def replies(self, example: Mapping[str, Any], limit: int) -> ReplySet:
         prompt = example["prompt_ids"]
         return ReplySet(
-            tuple(
-                Reply.after(prompt, example[f"{side}_ids"], limit, example.get(f"{side}_strategy")) for side in SIDES
-            )
+            tuple(Reply.after(prompt, example[f"{side}_ids"], limit, example.get(f"{side}_strategy")) for side in SIDES)
         )
 
 

@@ -72,8 +72,8 @@ def values_of(scores: Scores) -> torch.Tensor:
 
 
 def targets(values: torch.Tensor, present: torch.Tensor, temperature: float) -> torch.Tensor:
-    """``q = softmax(Q / temperature)`` over the replies that there are; 0 elsewhere."""
-    return (values / temperature).masked_fill(~present, -float("inf")).softmax(1)
+    """``q = softmax(Q / temperature)`` over the replies that there are; 0 elsewhere, and where there is none."""
+    return (values / temperature).masked_fill(~present, -float("inf")).softmax(1).nan_to_num(0.0)
 
 
 def shares(scores: Scores) -> torch.Tensor:

@@ -16,10 +16,10 @@ class Distill(Method):
     """``L = -strategy_weight * sum_s q_s log pi("(s)" | x) - reply_weight * sum_i p_i mean log pi(y_i | x, "(s_i)")``.
 
     The mean over turns. ``q = softmax(Q / value_temperature)`` over all strategies of the turn, those that the search
-    did not say too (:class:`mctsdialog.preferences.RecordPolicy`), as in expert iteration (Anthony et al., NeurIPS 2017)
-    and AlphaZero; ``p`` is ``q`` among the replies that were said, each by the mean likelihood of its words after the
-    strategy. There is no reference and nothing is pushed down. ``value_temperature`` is in rewards of the judge's scale;
-    ``confidence_weights`` multiplies the terms of a reply that was said, see infonca.
+    did not say too (:class:`mctsdialog.preferences.RecordPolicy`), as in expert iteration (Anthony et al., NeurIPS
+    2017) and AlphaZero; ``p`` is ``q`` among the replies that were said, each by the mean likelihood of its words after
+    the strategy. There is no reference and nothing is pushed down. ``value_temperature`` is in rewards of the judge's
+    scale; ``confidence_weights`` multiplies the terms of a reply that was said, see infonca.
     """
 
     value_temperature: float = 0.25
@@ -53,16 +53,16 @@ class Distill(Method):
     ) -> list[dict[str, Any]]:
         return [self._example(row, tokens) for row in rows]
 
-    def _example(
-        self, row: Mapping[str, Any], tokens: Callable[[Mapping[str, Any]], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _example(self, row: Mapping[str, Any], tokens: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
         """The replies that were said, then each other strategy by its name alone."""
         said = [each[0]["content"] for each in row["replies"]]
         names = set(map(named_strategy, said))
         policy = row.get("policy", {})
         unsaid = [name for name in policy if f"({name})" not in names]
         prompt, ids, counts = reply_tokens(row["prompt"], [*said, *(f"({name}) {_NEXT}" for name in unsaid)], tokens)
-        values = [policy.get(named_strategy(text)[1:-1], value) for text, value in zip(said, row["values"], strict=True)]
+        values = [
+            policy.get(named_strategy(text)[1:-1], value) for text, value in zip(said, row["values"], strict=True)
+        ]
         for place in range(len(said), len(ids)):
             ids[place] = ids[place][: counts[place]]
         weights = row.get("weights")
@@ -95,7 +95,11 @@ class Distill(Method):
         logs = named.sums.detach().masked_fill(~present, -float("inf"))
         right = (logs.argmax(1) == q.argmax(1)).float().sum()
         entropy = -(q * q.clamp(min=1e-30).log()).sum()
-        found = {"strategies/entropy": entropy, "strategies/likelihood": logs.exp().sum(), "strategies/accuracies": right}
+        found = {
+            "strategies/entropy": entropy,
+            "strategies/likelihood": logs.exp().sum(),
+            "strategies/accuracies": right,
+        }
         return losses, {name: (value, len(losses)) for name, value in found.items()}
 
 

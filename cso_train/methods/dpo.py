@@ -11,9 +11,9 @@ from cso_train.methods._pairs import WeightedPairs
 
 @dataclass(frozen=True)
 class DPO(WeightedPairs):
-    """``L = -log sigmoid(h)``, ``h = beta * log(pi(y_w)/ref(y_w)) - beta * log(pi(y_l)/ref(y_l))``, the mean over pairs.
+    """``L = -log sigmoid(h)``, ``h = beta * log(pi(y_w)/ref(y_w)) - beta * log(pi(y_l)/ref(y_l))``.
 
-    Equations 7 to 9 of the paper; Rafailov et al., NeurIPS 2023. Three additions, each off by default:
+    The mean over pairs. Equations 7 to 9 of the paper; Rafailov et al., NeurIPS 2023. Three additions, off by default:
 
     - ``nll_weight`` w adds ``-w * mean log pi(y_w)``, over the tokens of the chosen reply: it keeps the likelihood, and
       so the form, of good replies up (Pang et al., NeurIPS 2024, arXiv 2404.19733). TRL, without packing, has the mean

@@ -14,8 +14,8 @@ class InfoNCA(ReplySets):
 
     ``rho_i = beta * log(pi(y_i)/ref(y_i))``. Chen et al., NeurIPS 2024 (arXiv 2402.05369), equation 8. Of two replies
     and as ``value_temperature``, in rewards of the judge's scale, goes to 0, it is DPO. ``strategy_weight`` and
-    ``reply_weight`` as in dpo; ``confidence_weights`` multiplies the term of a reply by how sure it is that the reply is
-    better, or worse, than the best of the others.
+    ``reply_weight`` as in dpo; ``confidence_weights`` multiplies the term of a reply by how sure it is that the reply
+    is better, or worse, than the best of the others.
     """
 
     value_temperature: float = 0.5

@@ -10,12 +10,13 @@ from cso_train.methods._sets import ReplySets, set_metrics, shares, values_of
 
 @dataclass(frozen=True)
 class Refuel(ReplySets):
-    """``L = ((rho_i - rho_j) / beta - value_scale * (Q_i - Q_j))^2``, the mean over a turn's pairs of replies, then turns.
+    """``L = ((rho_i - rho_j) / beta - value_scale * (Q_i - Q_j))^2``.
 
-    The difference of log-ratios is regressed on the difference of values: REFUEL, Gao et al., ICLR 2025 (arXiv
-    2410.04612), for dialogues of many turns. ``value_scale`` is in nats of log-ratio for each reward of the judge's
-    scale, the inverse of the weight of the divergence from the reference. ``strategy_weight`` and ``reply_weight`` as in
-    dpo; ``confidence_weights`` multiplies the term of a pair by the weights of both replies, see infonca.
+    The mean over the pairs of a turn's replies, then over turns. The difference of log-ratios is regressed on the
+    difference of values: REFUEL, Gao et al., ICLR 2025 (arXiv 2410.04612), for dialogues of many turns. ``value_scale``
+    is in nats of log-ratio for each reward of the judge's scale, the inverse of the weight of the divergence from the
+    reference. ``strategy_weight`` and ``reply_weight`` as in dpo; ``confidence_weights`` multiplies the term of a pair
+    by the weights of both replies, see infonca.
     """
 
     value_scale: float = 1.0

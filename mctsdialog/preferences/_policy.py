@@ -66,7 +66,9 @@ class _Completer:
 def _calibration(tree: Tree) -> Calibration | None:
     """What the calibrated search learnt; an algorithm of the user's may keep something else there."""
     try:
-        return None if tree.calibration is None else Calibration.from_dict(tree.calibration, tree.domain.strategies.names)
+        return (
+            None if tree.calibration is None else Calibration.from_dict(tree.calibration, tree.domain.strategies.names)
+        )
     except ConfigError:
         return None
 

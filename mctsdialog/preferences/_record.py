@@ -287,6 +287,20 @@ class TreeRecord:
             if fault := _node_fault(node, known):
                 return f"nodes.{index}{fault[0]}", fault[1]
             known[node.id] = node
+        if further := self._fault_beside(known):
+            return further
+        for index, (first, second) in enumerate(self.pairs):
+            if message := _pair_fault(known.get(first), known.get(second), first, second):
+                return f"pairs.{index}", message
+        if not self.opening or self.opening[-1].speaker != "seeker":
+            return "opening", "must end with a turn of the seeker"
+        for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
+            if message := turns_fault(turns):
+                return name, message
+        return None
+
+    def _fault_beside(self, known: dict[int, RecordNode | None]) -> tuple[str, str] | None:
+        """The first thing that does not hold of the others and the policies."""
         for index, other in enumerate(self.others):
             if fault := _node_fault(other, known):
                 return f"others.{index}{fault[0]}", fault[1]
@@ -296,14 +310,6 @@ class TreeRecord:
         for index, policy in enumerate(self.policies):
             if policy.parent not in known or len(policy.worths) != len(self.strategies):
                 return f"policies.{index}", f"must be of a node of this record and have {len(self.strategies)} worths"
-        for index, (first, second) in enumerate(self.pairs):
-            if message := _pair_fault(known.get(first), known.get(second), first, second):
-                return f"pairs.{index}", message
-        if not self.opening or self.opening[-1].speaker != "seeker":
-            return "opening", "must end with a turn of the seeker"
-        for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
-            if message := turns_fault(turns):
-                return name, message
         return None
 
 

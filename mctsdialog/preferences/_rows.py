@@ -124,9 +124,7 @@ def turn_rows(dataset: PreferenceDataset) -> Iterator[Row]:
                 "replies": [_reply(node) for node in turn.nodes],
                 "values": list(found),
                 "confidences": None if turn.confidences is None else list(turn.confidences),
-                "policy": [
-                    {"strategy": name, "value": value} for name, value in policy.items() if value is not None
-                ],
+                "policy": [{"strategy": name, "value": value} for name, value in policy.items() if value is not None],
                 "provenance": {
                     "tree": record.id,
                     "domain": record.domain,
@@ -311,7 +309,7 @@ TOOL_FORMATS: dict[RowFormat, FormatSpec] = {
 """The forms of other tools, by name; they are written where they are asked for."""
 
 TURN_FORMAT = FormatSpec(
-    "turns with all their replies and what each is worth, for losses over more than two (infonca, nca, refuel, distill)",
+    "turns with all their replies and what each is worth (infonca, nca, refuel, distill)",
     turn_rows,
     {
         "prompt": _MESSAGES,

@@ -88,7 +88,7 @@ def make(model_folder, tmp_path):
 
 
 class Apart:
-    """A model's log-probabilities of one reply, computed alone; strategies are found by decoding, not by tokens alone."""
+    """A model's log-probabilities of one reply, computed alone; the strategy's tokens are found by decoding."""
 
     def __init__(self, trainer):
         self.model, self.chat = trainer.model, ChatFormat.of(trainer.processing_class)
@@ -147,9 +147,7 @@ def of_set(method, row, apart, *, beta=0.1, temperature=0.5, scale=1.0, weights=
         good = sum(w * p * log_sigmoid(r) for w, p, r in zip(sure, q, rho, strict=True))
         return -good - sum(w * log_sigmoid(-r) for w, r in zip(sure, rho, strict=True)) / len(rho)
     pairs = list(itertools.combinations(range(len(texts)), 2))
-    errors = [
-        sure[i] * sure[j] * (ratios[i] - ratios[j] - scale * (values[i] - values[j])) ** 2 for i, j in pairs
-    ]
+    errors = [sure[i] * sure[j] * (ratios[i] - ratios[j] - scale * (values[i] - values[j])) ** 2 for i, j in pairs]
     return sum(errors) / len(pairs)
 
 
@@ -240,14 +238,30 @@ def test_losses_over_all_replies_of_a_turn(make, method, settings, by_hand, weig
     assert max(len(row.replies) for row in trainer.objective.rows["train"]) == 4
 
 
+HOT = {"strategy_weight": 3.0, "reply_weight": 0.2, "value_temperature": 0.6}
+
+
 @pytest.mark.parametrize(
     ("settings", "by_hand"),
-    [({}, {}), ({"strategy_weight": 3.0, "reply_weight": 0.2, "value_temperature": 0.6}, {"weights": (3.0, 0.2), "temperature": 0.6})],
+    [
+        ({}, {}),
+        (
+            {"strategy_weight": 3.0, "reply_weight": 0.2, "value_temperature": 0.6},
+            {"weights": (3.0, 0.2), "temperature": 0.6},
+        ),
+    ],
 )
 def test_the_policy_of_a_tree_is_the_target(make, settings, by_hand):
     trainer = make("distill", turn_rows(), **settings)
     apart = Apart(trainer)
     same(trainer, [of_policy(row, apart, **by_hand) for row in turn_rows()])
+
+
+def test_replies_without_a_strategy_are_no_target(make):
+    rows = turn_rows()
+    bare = {**rows[0], "replies": [[assistant(text)] for text in WORDS[:3]], "policy": None}
+    alone, together = stepped(make("distill", rows)), stepped(make("distill", [*rows, bare]))
+    assert together[0] == pytest.approx(alone[0] * len(rows) / (len(rows) + 1), rel=1e-5)
 
 
 def test_infonca_of_two_replies_is_dpo(make):
