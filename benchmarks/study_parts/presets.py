@@ -70,6 +70,8 @@ class LossSizes:
     :param steps: optimiser steps of every arm.
     :param calls: to roles, of each tree of the calibrated search.
     :param held: dialogues that each model holds with the world's seeker.
+    :param golds: whose gold: True for a supporter who wavers, False for the best policy.
+    :param arms: ways of training; none of them named, all.
     """
 
     sizes: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +80,8 @@ class LossSizes:
     steps: int = 300
     calls: int = 2000
     held: int = 200
+    golds: tuple[bool, ...] = (True, False)
+    arms: tuple[str, ...] = ()
 
 
 _LARGER = {
@@ -162,6 +166,7 @@ PRESETS = {
             steps=60,
             calls=1000,
             held=80,
+            golds=(True,),
         ),
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
     ),
@@ -173,7 +178,9 @@ PRESETS = {
         every_value=5,
         training=_TINY,
         larger={"hidden": 24, "tied": False},
-        losses=LossSizes(seeds=(0,), more_seeds=(), steps=2, calls=120, held=2),
+        losses=LossSizes(
+            seeds=(0,), more_seeds=(), steps=2, calls=120, held=2, golds=(True,), arms=("SFT", "distill", "SFT on gold")
+        ),
         real=RealSizes(dialogues=0),
     ),
 }
