@@ -12,8 +12,8 @@ INTRODUCTION = """
 Trees of the calibrated search ({calls:,} calls each) grow from {dialogues} gold dialogues a seed by {whose}. A Llama of
 {layers} layers of {hidden} is trained every way from the seed's base: {steps} optimiser steps of {batch} rows each, the
 "longer" arms three times as many, arms that begin from SFT on top of its steps. "Worth" is the true mean reward, from 0
-to 4, of {held} whole dialogues that the model holds with the world's seeker, by what the seeker hears; the best dialogues
-there are worth {best:.2f}. Seeds: {seeds}, each with a base and data of its own; Q, B, Q_W and R-L in {cases} contexts.
+to 4, of {held} whole dialogues that the model holds with the world's seeker, by what the seeker hears; the best there
+are worth {best:.2f}. Seeds: {seeds}, each with a base and data of its own; Q, B, Q_W and R-L in {cases} contexts.
 """
 
 COLUMNS = {"arm": ("name", "s"), "seeds": ("seeds", "d"), "worth": ("worth", "s")} | {
