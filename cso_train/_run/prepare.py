@@ -90,6 +90,12 @@ def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[
     beyond = fields_beyond_trees(config) if config.trainer else []
     if isinstance(config.lora, dict) and "quantization" in config.lora:
         beyond.append("quantization")
+    alone = config.build_method().trees_alone
+    if alone is not None and (beyond or config.packing == "none"):
+        reason = f"{config.method} is trained on trees alone, without {', '.join(beyond)}" if beyond else alone
+        raise TrainConfigError(f"packing: {reason}; take packing tree", field="packing")
+    if alone is not None:
+        config = config.replace(packing="tree")
     if beyond and config.packing == "tree":
         message = f"trees compute the loss by themselves, without {', '.join(beyond)}; take packing none"
         raise TrainConfigError(f"packing: {message}", field="packing")
