@@ -82,16 +82,25 @@ class MaskMaker:
 
     def mask(self, tree: TokenTree, device: torch.device) -> PackMask:
         """The mask of a pack."""
+        masks = {kind: self._one(tree, window, device) for kind, window in self.windows.items()}
+        if None in masks:
+            return masks[None]
+        return PackMask({kind: mask.given for kind, mask in masks.items()}, sum((m.seen for m in masks.values()), ()))
+
+    @property
+    def windows(self) -> dict[str | None, int | None]:
+        """The sliding window of each kind of layer; the kind is None where a model knows one alone."""
         window = getattr(self.config, "sliding_window", None)
         kinds = set(getattr(self.config, "layer_types", None) or ())
         if "sliding_attention" in kinds:
-            windows = {"full_attention": None, "sliding_attention": window}
-            masks = {kind: self._one(tree, each, device) for kind, each in windows.items()}
-            return PackMask(
-                {kind: mask.given for kind, mask in masks.items()}, sum((m.seen for m in masks.values()), ())
-            )
-        # Mistral knows one kind of layer, with or without a window
-        return self._one(tree, window if not kinds else None, device)
+            return {"full_attention": None, "sliding_attention": window}
+        return {None: window if not kinds else None}  # Mistral names no kinds, and may have a window
+
+    @property
+    def own_scores(self) -> bool:
+        """Whether the model's own code has to compute the scores: SDPA has no soft-capping and no sinks."""
+        capped = getattr(self.config, "attn_logit_softcapping", None) is not None
+        return capped or self.config._attn_implementation == "eager"
 
     def padded(self, length: int) -> int:
         """The length that a pack is filled up to."""

@@ -20,7 +20,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from cso_train._config import TrainConfig
 from cso_train._data import Row
-from cso_train.errors import TrainDataError
+from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.methods import ReplySet
 from cso_train.packing._attention import MaskMaker, check_packable
 from cso_train.packing._forward import add_tree_head
@@ -96,7 +96,12 @@ class TreePacked:
             rows["eval"] = _read(packing.config, trainer.eval_dataset, packing.evaluation)
         self.unshared = count_unshared(rows["train"], packing.train)
         masks = MaskMaker(bare.config, bare.dtype)
-        self.objective = PackedObjective(trainer, packing.config, rows, masks, packing.table)
+        memory = packing.config.packing_memory
+        if (reason := _only_packs(trainer)) is not None:
+            if memory == "path":
+                raise TrainConfigError(f"packing_memory: path {reason}; take pack", field="packing_memory")
+            memory = "pack"
+        self.objective = PackedObjective(trainer, packing.config, rows, masks, packing.table, memory)
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Leave the data set as it is: the reference is computed on trees, at the first step."""
@@ -118,19 +123,18 @@ class TreePacked:
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One optimiser step's passes over this process's packs."""
         trainer: Any = self
-        plan: StepPlan = inputs["plan"]
         self.objective.ensure_reference()
         model.train()
         self.objective.tokens = 0
-        totals = self.objective.totals("train", plan)
+        passes = self.objective.passes("train", model, inputs["plan"])
         accelerator, sharded = trainer.accelerator, trainer.is_deepspeed_enabled
         whole = torch.zeros((), device=accelerator.device)
-        for number, rows in enumerate(plan.packs):
-            last = number == len(plan.packs) - 1
+        for number, forward in enumerate(passes):
+            last = number == len(passes) - 1
             accelerator.gradient_state._set_sync_gradients(last)
             with contextlib.nullcontext() if last or sharded else accelerator.no_sync(model):
                 with trainer.compute_loss_context_manager():
-                    loss = self.objective.part_of_loss("train", model, rows, totals) * accelerator.num_processes
+                    loss = forward() * accelerator.num_processes
                 accelerator.backward(loss, **({"scale_wrt_gas": False} if sharded else {}))
             whole += loss.detach()
         return whole
@@ -152,9 +156,7 @@ class TreePacked:
         for inputs in dataloader:
             plan: StepPlan = inputs["plan"]
             with torch.no_grad(), trainer.compute_loss_context_manager():
-                totals = self.objective.totals("eval", plan)
-                for pack in plan.packs:
-                    loss += self.objective.part_of_loss("eval", model, pack, totals) * len(plan.rows)
+                loss += self.objective.evaluated("eval", model, plan) * len(plan.rows)
             rows += len(plan.rows)
         mean = float(trainer.accelerator.reduce(loss, "sum")) / rows
         return EvalLoopOutput(
@@ -172,6 +174,20 @@ class TreePacked:
 def tree_packed(trainer: type[Any]) -> type[Any]:
     """A TRL trainer's class, with steps on trees."""
     return type(f"TreePacked{trainer.__name__}", (TreePacked, trainer), {})
+
+
+def _only_packs(trainer: Any) -> str | None:
+    """Why a tree's log-probabilities cannot be computed twice, path by path; None where they can."""
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    if plugin is not None and plugin.zero_stage == 3:
+        return ZERO_3
+    bare = trainer.model
+    drops = any(isinstance(module, torch.nn.Dropout) and module.p for module in bare.modules())
+    return DROPOUT if drops or getattr(bare.config, "attention_dropout", 0.0) else None
+
+
+ZERO_3 = "does not go with ZeRO-3: every pass gathers all weights, and processes differ in the passes they make"
+DROPOUT = "does not go with dropout: the second pass through a tree would drop other values than the first"
 
 
 def _read(config: TrainConfig, dataset: Any, source: Sequence[Row]) -> list[ReplySet]:

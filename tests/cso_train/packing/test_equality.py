@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -14,13 +15,20 @@ from cso_train._fit import fit
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
+
 from cso_train._models import ModelSource, load_model, load_tokenizer  # noqa: E402
 from cso_train._trainer import build_trainer, training_settings  # noqa: E402
 from cso_train.methods import Reply, ReplySet  # noqa: E402
 from cso_train.packing import _attention as attention  # noqa: E402
 from cso_train.packing._attention import PACKABLE, MaskMaker, attention_kernel, seen_parts  # noqa: E402
 from cso_train.packing._forward import add_tree_head, make_pack  # noqa: E402
+from cso_train.packing._path import PathWalk  # noqa: E402
+from cso_train.packing._path_attention import TREE_PATH  # noqa: E402
+from cso_train.packing._pieces import cut_into_pieces  # noqa: E402
 from cso_train.packing._rows import Layout  # noqa: E402
+from cso_train.packing._trie import token_tree  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
 
@@ -40,7 +48,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
 
     def make(method, model="llama", on_sft=False, **more):
         values = {"method": method, "max_length": 256, "max_completion_tokens": 64, "batch_size": 64, "packing": "tree"}
-        values |= {"gradient_checkpointing": False, "lora": True, **METHODS[method], **more}
+        values |= {"gradient_checkpointing": False, "lora": True, "packing_memory": "pack", **METHODS[method], **more}
         config = resolve_config(None, None, values).config
         source = ModelSource.of(str(model_folder(model)))
         tokenizer = load_tokenizer(source)
@@ -129,10 +137,9 @@ def packed_step(trainer, number=0):
     """(loss, gradients, rows) of a packed step."""
     trainer.model.eval()  # the same passes, without the trainer's bookkeeping
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer.objective.totals("train", plan)
     whole = 0.0
-    for pack in plan.packs:
-        loss = trainer.objective.part_of_loss("train", trainer.model, pack, totals)
+    for forward in trainer.objective.passes("train", trainer.model, plan):
+        loss = forward()
         loss.backward()
         whole += float(loss)
     rows = [trainer.objective.rows["train"][index] for index in plan.rows]
@@ -182,11 +189,109 @@ def test_trees_that_are_cut_and_packs_of_several(make, method):
     assert len(plan.packs) > 1
 
 
+@pytest.mark.parametrize("memory", ["pack", "path"])
 @pytest.mark.parametrize("pack_tokens", [90, 4096])
-def test_a_likelihood_over_the_prompt_too(make, pack_tokens):
-    trainer = make("orpo", prompt_likelihood=True, pack_tokens=pack_tokens)
+def test_a_likelihood_over_the_prompt_too(make, pack_tokens, memory):
+    trainer = make("orpo", prompt_likelihood=True, pack_tokens=pack_tokens, packing_memory=memory)
     assert check(trainer)
     assert trainer.objective.layout.spans == ("sequence",)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", PACKABLE)
+def test_every_method_on_every_architecture_path_by_path(make, method, model):
+    trainer = make(method, model, packing_memory="path", pack_tokens=160)
+    plan = check(trainer)
+    assert plan.by_path
+    rows = [trainer.objective.rows["train"][index] for index in plan.rows]
+    sizes = [each.last - each.first for each in pieces_of(rows, 20)]
+    assert len(plan.packs) == 1
+    assert len(sizes) > 4
+    assert max(sizes) <= 20
+
+
+def pieces_of(rows, size):
+    return cut_into_pieces(token_tree([reply.ids for row in rows for reply in row.replies]), size)
+
+
+def test_what_is_held_is_one_path(make):
+    trainer = make("dpo", packing_memory="path", pack_tokens=160)
+    rows = trainer.objective.rows["train"]
+    walk = PathWalk(rows, trainer.objective.layout, trainer.objective.masks, torch.device("cpu"), 20)
+    longest = max(len(reply.ids) for row in rows for reply in row.replies)
+    assert walk.tokens > 3 * longest
+    trainer.model.eval()
+    held = []
+
+    def note(states):
+        held.extend(each.shape[2] for both in states.values() for each in both)
+
+    sums = walk.sums(trainer.model)
+    note(walk._states)
+    for forward in walk.parts(trainer.model, trainer.model, torch.ones_like(sums)):
+        forward().backward()
+        note(walk._states)
+    assert 20 < max(held) <= longest
+
+
+def test_dropout_is_refused_path_by_path(make):
+    from cso_train.errors import TrainConfigError
+
+    with pytest.raises(TrainConfigError, match="packing_memory: path does not go with dropout"):
+        make("dpo", packing_memory="path", lora_dropout=0.1)
+    assert make("dpo", packing_memory="auto", lora_dropout=0.1).objective.memory == "pack"
+
+
+def test_an_attention_that_is_not_ours_is_noticed(make, monkeypatch):
+    trainer = make("dpo", packing_memory="path", pack_tokens=160)
+    plan = next(iter(trainer.get_train_dataloader()))["plan"]
+    real = ALL_ATTENTION_FUNCTIONS[TREE_PATH]
+    monkeypatch.setitem(
+        ALL_ATTENTION_FUNCTIONS._global_mapping, TREE_PATH, lambda *given, path, **named: real(*given, **named)
+    )
+    with pytest.raises(RuntimeError, match="no longer hands on the mask and the path"):
+        trainer.objective.passes("train", trainer.model, plan)
+
+
+@pytest.mark.parametrize("model", PACKABLE)
+def test_the_interface_of_attention_is_what_it_was(small_config, model):
+    """What both modes rely on; where a version of transformers changes it, this test says so."""
+    from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+    from transformers.masking_utils import sdpa_mask
+
+    cls, values = small_config(model)
+    calls = []
+
+    def probe(module, query, key, value, attention_mask, scaling=None, **options):
+        calls.append((module, query, key, value, attention_mask, options))
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask if attention_mask.shape[-1] > 1 else None, scaling=scaling
+        )
+
+    AttentionInterface.register("probe", probe)
+    AttentionMaskInterface.register("probe", sdpa_mask)
+    config = cls(vocab_size=50, **values)
+    network = AutoModelForCausalLM.from_config(config, attn_implementation="probe").eval()
+    windows = MaskMaker(config, torch.float32).windows
+    masks = {kind: torch.ones(1, 1, 1, 1, dtype=torch.bool) for kind in windows}
+    mine = object()
+    given = masks[None] if None in masks else masks
+    network.base_model(
+        input_ids=torch.arange(1, 6)[None],
+        position_ids=torch.tensor([[0, 1, 2, 1, 2]]),
+        attention_mask=given,
+        use_cache=False,
+        path=mine,
+    )
+    assert [call[0].layer_idx for call in calls] == list(range(config.num_hidden_layers))
+    kinds = getattr(config, "layer_types", None) or [None] * len(calls)
+    for kind, (module, query, key, value, mask, options) in zip(kinds, calls, strict=True):
+        assert query.shape == (1, config.num_attention_heads, 5, module.head_dim)
+        assert key.shape == value.shape == (1, config.num_key_value_heads, 5, module.head_dim)
+        assert mask is (masks[kind] if kind in masks else masks[None])
+        assert options["path"] is mine
+        assert not options.get("dropout")
+        assert callable(sys.modules[type(module).__module__].eager_attention_forward)
 
 
 @pytest.mark.parametrize("sampler", ["pairs", "dialogues"])
@@ -195,15 +300,15 @@ def test_a_step_is_the_mean_over_its_own_rows(make, sampler):
     assert len(plan.rows) == 7
 
 
-def test_all_parameters_trained_and_activations_computed_again(make):
-    trainer = make("simpo", lora=False, gradient_checkpointing=True)
+@pytest.mark.parametrize("memory", ["pack", "path"])
+def test_all_parameters_trained_and_activations_computed_again(make, memory):
+    trainer = make("simpo", lora=False, gradient_checkpointing=True, packing_memory=memory, pack_tokens=240)
     trainer.model.gradient_checkpointing_enable()
     loss, ours, rows, _ = packed_step(trainer)
     trainer.model.train()  # checkpointing is a thing of training alone
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer.objective.totals("train", plan)
-    for pack in plan.packs:
-        trainer.objective.part_of_loss("train", trainer.model, pack, totals).backward()
+    for forward in trainer.objective.passes("train", trainer.model, plan):
+        forward().backward()
     again = gradients(trainer)
     expected = expected_loss(trainer, rows)
     expected.backward()
@@ -220,8 +325,9 @@ def test_logits_in_small_parts(make, monkeypatch):
     check(make("dpo"))
 
 
-def test_bf16_within_its_rounding(make):
-    trainer = make("simpo", lora=False)
+@pytest.mark.parametrize("memory", ["pack", "path"])
+def test_bf16_within_its_rounding(make, memory):
+    trainer = make("simpo", lora=False, packing_memory=memory, pack_tokens=240)
     trainer.model.to(torch.bfloat16)
     trainer.objective.masks = type(trainer.objective.masks)(trainer.model.config, torch.bfloat16)
     loss, ours, rows, _ = packed_step(trainer)
@@ -253,9 +359,10 @@ def test_the_blocks_of_flexattention_are_the_dense_mask():
         assert torch.equal(computed, needed)
 
 
+@pytest.mark.parametrize("memory", ["pack", "path"])
 @pytest.mark.parametrize("method", ["dpo", "kto", "sft"])
-def test_held_out_rows_have_the_same_mean_loss(make, method):
-    trainer = make(method)
+def test_held_out_rows_have_the_same_mean_loss(make, method, memory):
+    trainer = make(method, packing_memory=memory, pack_tokens=240)
     trainer.objective.rows["eval"] = trainer.objective.rows["train"][:5]
     if trainer.objective.table is not None:
         trainer.objective.table = dict(trainer.objective.table)
