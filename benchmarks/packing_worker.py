@@ -45,6 +45,7 @@ def worker(file):
     figures = {
         "pairs": pairs,
         "train": sum(watch.steps) / pairs,
+        "processor": watch.processor / pairs,
         "reference": watch.reference / rows,
         "tokens": watch.tokens / pairs,
         "memory": peak(),
@@ -87,7 +88,7 @@ class Watch:
     """What whole optimiser steps and the reference take in seconds, and the tokens of the passes that train."""
 
     def __init__(self):
-        self.steps, self.reference, self.tokens = [], 0.0, 0
+        self.steps, self.reference, self.tokens, self.processor = [], 0.0, 0, 0.0
 
     def over_trl(self):
         """Time the reference that TRL computes while a trainer is made."""
@@ -100,9 +101,11 @@ class Watch:
         class Steps(TrainerCallback):
             def on_step_begin(self, args, state, control, **kwargs):
                 self.began = now() - watch.reference
+                self.worked = time.process_time()
 
             def on_step_end(self, args, state, control, **kwargs):
                 watch.steps.append(now() - watch.reference - self.began)
+                watch.processor += time.process_time() - self.worked
 
         trainer.add_callback(Steps())
         if objective := getattr(trainer, "objective", None):

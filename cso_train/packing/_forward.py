@@ -125,12 +125,11 @@ def make_pack(rows: Sequence[ReplySet], layout: Layout, masks: MaskMaker, device
     laid = lay_rows(rows, layout)
     tree = laid.tree
     heads, head = np.unique(tree.parents[laid.targets], return_inverse=True)
-    fill = masks.padded(len(tree)) - len(tree)
     mask = masks.mask(tree, device)
     on_device = partial(to_device, device=device)
     inputs = {
-        "input_ids": on_device(_filled(tree.ids, fill))[None],
-        "position_ids": on_device(_filled(tree.depths, fill))[None],
+        "input_ids": on_device(tree.ids)[None],
+        "position_ids": on_device(tree.depths)[None],
         "attention_mask": mask.given,
         "tree": TreeInputs(on_device(heads), on_device(head), on_device(tree.ids[laid.targets]), mask.seen),
     }
@@ -141,10 +140,6 @@ def make_pack(rows: Sequence[ReplySet], layout: Layout, masks: MaskMaker, device
 def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
     """An array as a tensor."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
-
-def _filled(values: IntArray, fill: int) -> IntArray:
-    return np.concatenate([values, np.zeros(fill, np.int64)])
 
 
 class TreeHead:
@@ -166,9 +161,10 @@ class TreeHead:
             given["path"] = tree.path
         with contextlib.nullcontext() if tree.path is None else path_attention(model):
             hidden = model.base_model(**given, use_cache=False).last_hidden_state[0, tree.heads]
-        softcap = getattr(model.config, "final_logit_softcapping", None)
         rows = max(1, _LOGITS // int(model.config.vocab_size))
-        return _log_probs(model.get_output_embeddings(), hidden, tree.head, tree.targets, rows, softcap)
+        given = (hidden / getattr(model.config, "logits_scaling", 1.0), tree.head, tree.targets, rows)  # Granite has it
+        softcap = getattr(model.config, "final_logit_softcapping", None)
+        return _log_probs(model.get_output_embeddings(), *given, softcap)
 
 
 def add_tree_head(model: PreTrainedModel) -> None:

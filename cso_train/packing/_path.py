@@ -19,7 +19,7 @@ from cso_train.methods import ReplySet
 from cso_train.packing._attention import MaskMaker
 from cso_train.packing._forward import TreeInputs, lay_rows, summed, to_device
 from cso_train.packing._path_attention import PathPass, States
-from cso_train.packing._pieces import Piece, ancestors, cut_into_pieces, sees
+from cso_train.packing._pieces import Piece, cut_into_pieces, sees
 from cso_train.packing._rows import Layout
 from cso_train.packing._trie import IntArray
 

@@ -22,7 +22,7 @@ from cso_train._config import TrainConfig
 from cso_train._data import Row
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.methods import ReplySet
-from cso_train.packing._attention import MaskMaker, check_packable
+from cso_train.packing._attention import MaskMaker, check_exact, check_packable
 from cso_train.packing._forward import add_tree_head
 from cso_train.packing._objective import PackedObjective
 from cso_train.packing._plan import Planner, StepPlan
@@ -90,6 +90,7 @@ class TreePacked:
         trainer: Any = self
         bare = trainer.model.get_base_model() if hasattr(trainer.model, "get_base_model") else trainer.model
         check_packable(bare.config.model_type)
+        check_exact(bare.config, packing.config.max_length)
         add_tree_head(bare)
         rows = {"train": _read(packing.config, trainer.train_dataset, packing.train)}
         if packing.evaluation is not None:

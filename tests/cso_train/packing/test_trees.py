@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cso_train.methods import Reply, ReplySet
-from cso_train.packing._plan import Planner
 from cso_train.packing._pieces import cut_into_pieces, sees
+from cso_train.packing._plan import Planner
 from cso_train.packing._split import Forest, Unit, split
 from cso_train.packing._trie import common_prefix, segments, token_tree, tree_mask
 
