@@ -105,7 +105,7 @@ class TrainConfig(BaseModel):
     packing: Literal["auto", "tree", "none"] = Field(
         "auto",
         description="'tree' lays the rows of a step into prefix trees and computes what they have in common once: the "
-        "same loss, several times faster; 'auto' does so on the CPU for the architectures that it can",
+        "same loss, several times faster; 'auto' does so for the architectures that it can",
     )
     sampler: Literal["pairs", "dialogues"] = Field(
         "pairs",

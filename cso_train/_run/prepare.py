@@ -96,7 +96,7 @@ def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[
         message = f"trees compute the loss by themselves, without {', '.join(beyond)}; take packing none"
         raise TrainConfigError(f"packing: {message}", field="packing")
     if config.packing == "auto":
-        trees = architecture in PACKABLE and not on_gpu and config.attention != "flash_attention_2" and not beyond
+        trees = architecture in PACKABLE and config.attention != "flash_attention_2" and not beyond
         config = config.replace(packing="tree" if trees else "none")
     elif config.packing == "tree":
         check_packable(architecture)

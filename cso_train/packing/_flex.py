@@ -153,7 +153,7 @@ def _tree_flex(
 
 
 def _filled(states: torch.Tensor, length: int) -> torch.Tensor:
-    """States of shape (1, heads, T, width) with zeros behind, laid out alike whatever they were: a graph depends on it."""
+    """States of shape (1, heads, T, width) with zeros behind, always laid out alike: a graph depends on that."""
     batch, heads, own, width = states.shape
     made = states.new_zeros(batch, heads, length, width)
     made[:, :, :own] = states

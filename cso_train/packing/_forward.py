@@ -154,7 +154,8 @@ class TreeHead:
         if tree is None:
             return super().forward(*args, **kwargs)  # type: ignore[misc]
         model: Any = self
-        given = {name: kwargs[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
+        given = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
         if tree.seen:
             given["seen"] = tree.seen
         if tree.path is not None:

@@ -172,7 +172,7 @@ class PackedObjective:
         """A walk through rows, their part of the loss, and its derivatives by the sums of the log-probabilities."""
         rows, size = self._chosen(part, indices), max(1, self.config.pack_tokens // PIECES)
         walk = PathWalk(rows, self.layout, self.masks, self.host.accelerator.device, size)
-        with self._evaluating():
+        with self.evaluating():
             sums = walk.sums(self.host.model)
         with torch.enable_grad():
             sums.requires_grad_()
@@ -190,7 +190,7 @@ class PackedObjective:
         walk, loss, weights = self._by_path(part, indices, totals)
 
         def valued(number: int, send: Callable[[], torch.Tensor]) -> torch.Tensor:
-            with self._evaluating():  # nothing is dropped out, and the pieces themselves are computed again
+            with self.evaluating():  # nothing is dropped out, and the pieces themselves are computed again
                 surrogate = send()
             return surrogate - surrogate.detach() + (loss if number == 0 else 0.0)
 
@@ -201,8 +201,15 @@ class PackedObjective:
         """Whether all processes have to make as many passes: DeepSpeed reduces gradients in each."""
         return self.host.accelerator.num_processes > 1 and self.host.accelerator.distributed_type == "DEEPSPEED"
 
+    def first_rows(self, part: str, plan: StepPlan) -> list[ReplySet]:
+        """The rows of this process's first pack of a step, as far as a pack holds them; any row where it has none."""
+        rows = self._chosen(part, plan.packs[0]) if plan.packs else []
+        tokens = np.cumsum([sum(len(reply.ids) for reply in row.replies) for row in rows])
+        taken = rows if not plan.by_path else rows[: max(1, int(np.searchsorted(tokens, self.config.pack_tokens)))]
+        return taken or self.rows[part][:1]
+
     @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """The model in evaluation mode: no dropout, and no checkpointing of activations layer by layer."""
         model = self.host.model
         trains = model.training
@@ -265,7 +272,7 @@ class PackedObjective:
         if mismatched:
             rows, layout = [ReplySet((row.mismatched,)) for row in rows if row.mismatched is not None], Layout(1)
         pack = make_pack(rows, layout, self.masks, host.accelerator.device)
-        with torch.no_grad(), self._evaluating():
+        with torch.no_grad(), self.evaluating():
             return pack.sums(host.model)
 
     def _chosen(self, part: str, indices: Sequence[int]) -> list[ReplySet]:

@@ -8,7 +8,7 @@ mean over the rows.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from cso_train._config import TrainConfig
 from cso_train._data import Row
-from cso_train.errors import TrainConfigError, TrainDataError
+from cso_train.errors import RunError, TrainConfigError, TrainDataError
 from cso_train.methods import ReplySet
-from cso_train.packing._attention import MaskMaker, check_exact, check_packable
+from cso_train.packing._attention import TREE_FLEX, MaskMaker, check_exact, check_packable
 from cso_train.packing._forward import add_tree_head
 from cso_train.packing._objective import PackedObjective
 from cso_train.packing._plan import Planner, StepPlan
+from cso_train.packing._proof import difference
 from cso_train.packing._rows import count_unshared, packed_rows
 
 
@@ -83,6 +84,9 @@ class TreePacked:
 
     :ivar objective: computes the loss.
     :ivar unshared: rows that share less than they might; see :func:`~cso_train.packing._rows.count_unshared`.
+    :ivar unproven: whether the first step has yet to show that trees give what single rows do; True on a GPU, where
+        kernels are compiled for the machine.
+    :ivar say: takes lines for the user.
     """
 
     def __init__(self, *args: Any, packing: PackingSetup, **options: Any) -> None:
@@ -103,6 +107,8 @@ class TreePacked:
                 raise TrainConfigError(f"packing_memory: path {reason}; take pack", field="packing_memory")
             memory = "pack"
         self.objective = PackedObjective(trainer, packing.config, rows, masks, packing.table, memory)
+        self.unproven = trainer.args.device.type != "cpu"
+        self.say: Callable[[str], object] = print
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Leave the data set as it is: the reference is computed on trees, at the first step."""
@@ -124,6 +130,8 @@ class TreePacked:
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One optimiser step's passes over this process's packs."""
         trainer: Any = self
+        if self.unproven:
+            self._prove(inputs["plan"])
         self.objective.ensure_reference()
         model.train()
         self.objective.tokens = 0
@@ -139,6 +147,52 @@ class TreePacked:
                 accelerator.backward(loss, **({"scale_wrt_gas": False} if sharded else {}))
             whole += loss.detach()
         return whole
+
+    def compiled_lengths(self) -> list[int]:
+        """The lengths of packs that FlexAttention was compiled for in this process, a number for each time."""
+        if self.objective.masks.config._attn_implementation != TREE_FLEX:
+            return []
+        from cso_train.packing._flex import compiled  # noqa: PLC0415  # heavy
+
+        return sorted(compiled)
+
+    def _prove(self, plan: StepPlan) -> None:
+        """Compute the first pack both ways, and take SDPA where the kernel of trees gives something else.
+
+        :raises RunError: where SDPA does too.
+        """
+        objective, config = self.objective, self.objective.masks.config
+        self.unproven = False
+        if (reason := self._doubt(plan)) is None:
+            return
+        if config._attn_implementation == TREE_FLEX:
+            self.say(f"warning: FlexAttention does not compute trees here ({reason}); training goes on with SDPA")
+            config._attn_implementation = "eager" if objective.masks.own_scores else "sdpa"
+            reason = self._doubt(plan)
+        if reason is not None:
+            message = f"trees do not give what single rows do: {reason}; take --packing none"
+            raise RunError(message, folder=objective.host.args.output_dir)
+
+    def _doubt(self, plan: StepPlan) -> str | None:
+        """Why the kernel that is set is not to be trusted, in whichever process; None where it is."""
+        trainer: Any = self
+        objective, accelerator = self.objective, trainer.accelerator
+        rows = objective.first_rows("train", plan)
+        layers_again = trainer.args.gradient_checkpointing and _only_packs(trainer) is None
+        model = objective.host.model
+        model.train(layers_again)
+        with objective.evaluating() if not layers_again else trainer.compute_loss_context_manager():
+            try:
+                whole = not _has_zero_3(trainer)
+                device = accelerator.device
+                found = difference(model, rows, objective.masks, device, gradients=whole)
+                reason = None if found.is_rounding else str(found)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a compiler may be missing, or refuse: whatever it raises
+                reason = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()[-1:]), '')}"
+        doubts = accelerator.reduce(torch.tensor(float(reason is not None), device=accelerator.device), "sum")
+        return reason or ("so says another process" if float(doubts) else None)
 
     def evaluation_loop(
         self,
@@ -179,12 +233,16 @@ def tree_packed(trainer: type[Any]) -> type[Any]:
 
 def _only_packs(trainer: Any) -> str | None:
     """Why a tree's log-probabilities cannot be computed twice, path by path; None where they can."""
-    plugin = trainer.accelerator.state.deepspeed_plugin
-    if plugin is not None and plugin.zero_stage == 3:
+    if _has_zero_3(trainer):
         return ZERO_3
     bare = trainer.model
     drops = any(isinstance(module, torch.nn.Dropout) and module.p for module in bare.modules())
     return DROPOUT if drops or getattr(bare.config, "attention_dropout", 0.0) else None
+
+
+def _has_zero_3(trainer: Any) -> bool:
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    return plugin is not None and plugin.zero_stage == 3
 
 
 ZERO_3 = "does not go with ZeRO-3: every pass gathers all weights, and processes differ in the passes they make"

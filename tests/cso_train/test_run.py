@@ -102,7 +102,7 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["config"]["method"] == "dpo"
     assert manifest["origins"]["learning_rate"] == "command line"
-    assert manifest["packing"] == ("none" if torch.cuda.is_available() else "tree")
+    assert manifest["packing"] == "tree"
     logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [entry["eval_rewards/accuracies"] for entry in logged if "eval_loss" in entry]
     assert manifest["data"]["rows"] == 12
