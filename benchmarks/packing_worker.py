@@ -51,6 +51,7 @@ def worker(file):
         "memory": peak(),
         "steps": watch.steps,
         "compilations": compilations(),
+        "kernel": kernel(trainer),
         "log": [{name: each[name] for name in LOGGED if name in each} for each in log if "loss" in each],
     }
     file.with_name("figures.json").write_text(json.dumps(figures), "utf-8")
@@ -79,9 +80,15 @@ def nothing_is_compiled():
 
 
 def compilations():
-    """Graphs that torch.compile made in this process, FlexAttention's among them."""
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    return 0 if dynamo is None else dynamo.counters["stats"]["unique_graphs"]
+    """How often FlexAttention was compiled in this process."""
+    flex = sys.modules.get("cso_train.packing._flex")
+    return 0 if flex is None else len(flex.compiled)
+
+
+def kernel(trainer):
+    """The attention that trees were computed by; None without trees. A run falls back where the first pack is wrong."""
+    objective = getattr(trainer, "objective", None)
+    return None if objective is None else objective.masks.config._attn_implementation
 
 
 class Watch:
