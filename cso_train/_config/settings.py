@@ -142,7 +142,7 @@ class TrainConfig(BaseModel):
     packing: Literal["auto", "tree", "none"] = Field(
         "auto",
         description="'tree' lays the rows of a step into prefix trees and computes what they have in common once: the "
-        "same loss, several times faster; 'auto' does so on the CPU for the architectures that it can",
+        "same loss, several times faster; 'auto' does so for the architectures that it can",
     )
     sampler: Literal["pairs", "dialogues"] = Field(
         "pairs",
@@ -151,6 +151,12 @@ class TrainConfig(BaseModel):
     )
     pack_tokens: int = Field(
         4096, ge=2, description="most tokens of one pack of packing tree, 2 or more; larger trees are cut"
+    )
+    packing_memory: Literal["auto", "pack", "path"] = Field(
+        "auto",
+        description="what bounds the memory of packing tree: 'pack' a pack, each row of a larger tree repeating its "
+        "history; 'path' the tree's longest path and an eighth of pack_tokens, whatever its size, for one more forward "
+        "pass; 'auto' is path for steps whose packs would repeat much or do not hold a row",
     )
 
     # what is trained
