@@ -71,6 +71,8 @@ def typed(text):
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for line in re.findall(r"^ *mctsdialog .*$", block, re.MULTILINE):
             yield main, shlex.split(line, comments=True)[1:], line
+        for line in re.findall(r"^ *cso-train .*$", block, re.MULTILINE):
+            yield training, shlex.split(line, comments=True)[1:], line
     for line in re.findall(r"^.*-m(?:odule)? cso_train .*$", text, re.MULTILINE):
         after = re.split(r"-m(?:odule)? cso_train ", line, maxsplit=1)[1].split(" > ")[0].split("`")[0]
         yield training, shlex.split(after, comments=True), line

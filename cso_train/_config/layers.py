@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_origin
 
@@ -12,14 +13,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from cso_train._config.presets import Preset, load_preset
 from cso_train._config.settings import TrainConfig, check_names
-from cso_train._config.yaml_file import read_settings, write_settings
 from cso_train.errors import PresetError, TrainConfigError
 from mctsdialog._arguments import checked
 from mctsdialog.errors import shown
-from mctsdialog.files import parse_json
+from mctsdialog.files import parse_json, read_settings, write_settings
 
 _PROGRAM = "the program"
 """The origin of settings that a program gives."""
+
+_MAPPINGS = ("chat_template_kwargs", "trainer", "lora")  # settings of other libraries, passed on
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -119,8 +121,12 @@ def resolve_config(
 def _file_layer(path: str | Path | None) -> _Layer:
     if path is None:
         return _Layer("file", {})
-    settings = read_settings(path)
+    settings = read_settings(path, mappings=_MAPPINGS, refusal=partial(_refusal, path))
     return _Layer(str(path), settings.values, Path(path), settings.lines)
+
+
+def _refusal(path: str | Path, reason: str, line: int | None, field: str | None) -> TrainConfigError:
+    return TrainConfigError(reason, file=path, line=line, field=field)
 
 
 def _preset(name: str | None, file: _Layer) -> Preset | None:

@@ -17,9 +17,11 @@ from mctsdialog.files._inputs import (
 )
 from mctsdialog.files._marks import Mark, mark_of, seal, sealed
 from mctsdialog.files._names import digested_stem, earlier_stem, file_stem, folded
+from mctsdialog.files._yaml import FileSettings, read_settings, write_settings
 
 __all__ = [
     "MAX_KEYS",
+    "FileSettings",
     "Mark",
     "atomic_file",
     "check_numbers",
@@ -39,6 +41,7 @@ __all__ = [
     "parse_foreign_json",
     "parse_json",
     "read_input",
+    "read_settings",
     "remove_file",
     "remove_folder",
     "seal",
@@ -47,4 +50,5 @@ __all__ = [
     "sync_files",
     "sync_folder",
     "write_atomically",
+    "write_settings",
 ]

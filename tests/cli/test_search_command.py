@@ -155,7 +155,7 @@ def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_
     _, err = process.communicate(timeout=30)
     gate.set()
     assert process.returncode == 130
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert "Traceback" not in err
     code, _, _ = run("gold.json", "--out", "parts", "--limit", "1", "--max-iterations", "12")
     assert code == 0
@@ -184,7 +184,7 @@ def test_signals_during_the_clean_up_change_nothing(run, stub_server, sent, paus
     _, err = process.communicate(timeout=30)
     gate.set()
     assert process.returncode == 130
-    assert err.count("the same command goes on") == 1
+    assert err.count("the same command resumes") == 1
     assert "Traceback" not in err
 
 

@@ -159,14 +159,14 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp
     assert not (folder / "manifest.json").exists()
     done = run(command(out="killed", **settings))
     assert done.returncode == 0, done.stderr
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert losses(folder) == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(command, tmp_path):
     code, err = interrupted(command(epochs="200", save_steps="1000"), tmp_path / "out")
     assert code == 130
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert list((tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json"))
     assert not (tmp_path / "out" / "model").exists()
 
@@ -276,7 +276,7 @@ def test_two_processes_that_are_killed_go_on_under_another_launcher(command, tmp
     assert not (folder / "manifest.json").exists()
     done = run(command(launcher=LAUNCHERS["accelerate"], **parts))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert losses(folder) == pytest.approx(losses(tmp_path / "one"), rel=2e-3)
     assert json.loads((folder / "manifest.json").read_text("utf-8"))["world_size"] == 2
 
@@ -285,7 +285,7 @@ def test_ctrl_c_ends_two_processes_at_the_same_step(command, tmp_path):
     words = command(launcher=LAUNCHERS["torchrun"], epochs="200", save_steps="1000", per_device_batch_size="2")
     code, err = interrupted(words, tmp_path / "out", env=CPU)
     assert code != 0
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     (state,) = (tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json")
     assert {path.name for path in state.parent.glob("rng_state_*.pth")} == {"rng_state_0.pth", "rng_state_1.pth"}
     assert not (tmp_path / "out" / "model").exists()
