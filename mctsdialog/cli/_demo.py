@@ -85,7 +85,7 @@ def _report(world: World, tree: Tree, alone: Sequence[str]) -> Iterator[Renderab
     found = tree.best_path().strategies
     yield f"A seeker of a simulated world: {one_line(tree.scenario.description)}"
     yield f"The seeker begins: {one_line(tree.root.turns[0].text)}\n"
-    yield f"{_CALLS:,} calls of search, beside a supporter who follows the strategist alone. True worth, 0 to 4:"
+    yield f"Two dialogues and their true worth, 0 to 4. The search took {_CALLS:,} calls."
     yield _turns(world, tree.scenario, alone, found)
     best = world.best_value(tree.scenario) + _SCALE
     yield f"The best possible dialogue of this scenario is worth {best:.2f}.\n"
@@ -101,7 +101,7 @@ def _report(world: World, tree: Tree, alone: Sequence[str]) -> Iterator[Renderab
 
 def _turns(world: World, start: Scenario, alone: Sequence[str], found: Sequence[str]) -> Table:
     """Both dialogues, turn by turn."""
-    table = Table("turn", "the strategist alone", "worth", "found by the search", "worth", box=box.SIMPLE_HEAD)
+    table = Table("turn", "the strategist alone", "worth", "found by search", "worth", box=box.SIMPLE_HEAD)
     table.show_footer = True
     rows = []
     for strategies in (alone, found):
