@@ -26,6 +26,7 @@ from statistics import fmean
 os.environ.update(DS_ACCELERATOR="cpu", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import transformers
 from study_parts.tiny_model import make_model, write_dialogues
 
 import cso_train
@@ -45,14 +46,14 @@ SEED_APART = 10_000  # scenarios between those of two seeds
 class Sizes:
     """What takes the time."""
 
-    spoken: int = 600  # dialogues that the model learns to speak from
-    spoken_epochs: int = 4
+    spoken: int = 400  # dialogues that the model learns to speak from
+    spoken_epochs: int = 6
     searched: int = 40  # dialogues that are searched
     calls: int = 1000  # of each search
     steps: int = 120  # of training on the trees, the same for both
     held_out: int = 100  # dialogues that each model holds
     # the model's own
-    vocabulary: int = 1500
+    vocabulary: int = 4000
     hidden: int = 64
     layers: int = 2
     tied: bool = True
@@ -122,7 +123,7 @@ def trained(folder, model, data, **settings):
     """Supervised training of all parameters; the folder of the model."""
     given = {"model": model, "data": data, "method": "sft", "lora": False, "output_dir": folder, "batch_size": 16}
     given |= {"per_device_batch_size": 16, "gradient_checkpointing": False, "max_length": 1024, "save_steps": 10**6}
-    given |= {"max_completion_tokens": 128, "lr_scheduler": "cosine", **settings}
+    given |= {"max_completion_tokens": 128, "packing": "none", "lr_scheduler": "cosine", **settings}
     with contextlib.redirect_stdout(io.StringIO()):  # its log is FOLDER/metrics.jsonl
         result = cso_train.train(cso_train.resolve_config(**{name: _plain(each) for name, each in given.items()}))
     if not result.finished:
@@ -139,7 +140,7 @@ async def held(world, model, scenarios):
 
     Such a reply counts as the worst strategy of the moment.
     """
-    supporter = TransformersReplies(*cso_train.load_for_answers(str(model)), batch_size=128, max_tokens=40)
+    supporter = TransformersReplies(*cso_train.load_for_answers(str(model)), batch_size=128, max_tokens=24)
     system = {"role": "system", "content": system_prompt(world.domain)}
     seekers = [world.roles().bind(scenario).seeker for scenario in scenarios]
     dialogues, nameless = [[] for _ in scenarios], 0
@@ -238,6 +239,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1, help="base models and sets of trees, 1 or more (default: 1)")
     parser.add_argument("--small", action="store_true", help="far too small to show anything: to see that it runs")
     arguments = parser.parse_args()
+    transformers.utils.logging.disable_progress_bar()
     world, sizes = World(7), SMALL if arguments.small else Sizes()
     settings = {**asdict(sizes), "seeds": arguments.seeds}
     file = arguments.out / "result.json"
