@@ -233,6 +233,17 @@ def report(by_seed, golds, best):
     return lines
 
 
+def headline(by_seed):
+    """The result in one line."""
+    _, calibrated = ALGORITHMS
+    before, after = (fmean(value for found in by_seed for value in found[name]) for name in (BEFORE, calibrated))
+    gain = interval([[a - b for a, b in zip(found[calibrated], found[BEFORE], strict=True)] for found in by_seed])
+    return (
+        f"Dialogues of a tiny model: worth {before:.2f} before, {after:.2f} after training on searched trees "
+        f"({gain.value:+.2f}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f})."
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("train-in-a-world"), help="folder (default: train-in-a-world)")
@@ -259,6 +270,7 @@ def main():
         kept["golds"] = [value for _, golds in found for value in golds]
         kept["best"] = [world.best_value(each) + SCALE for each in world.scenarios(sizes.held_out, HELD_OUT)]
         file.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    (arguments.out / "headline.txt").write_text(headline(kept["by_seed"]) + "\n", "utf-8")
     print("\n".join(report(kept["by_seed"], kept["golds"], kept["best"])))
 
 
