@@ -43,6 +43,7 @@ class World:
     :param strategist_noise: chance that a score of the strategist is two off, 0 to 1.
     :param favourites: the strategies that the strategist over-rates.
     :param bias: by how much, in its scores from 0 to 10.
+    :param cooperation: factor of the chance that a strategy moves the seeker on, 0 to 1: below 1 the seeker resists.
     :raises ConfigError: for a value out of range.
     """
 
@@ -52,11 +53,12 @@ class World:
     strategist_noise: float = 0.3
     favourites: tuple[str, ...] = (PLAN, INFORM)
     bias: float = 5.0
+    cooperation: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ConfigError("a dialogue has at least one round", field="rounds")
-        for name in ("judge_noise", "strategist_noise"):
+        for name in ("judge_noise", "strategist_noise", "cooperation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError("a chance lies between 0 and 1", field=name)
         for name in self.favourites:
@@ -101,7 +103,7 @@ class World:
         :param number: of the round, from 0.
         """
         left = draw(self.seed, scenario.id, number, state.emotion, state.stage, strategy)
-        for chance, after in outcomes(state, strategy):
+        for chance, after in outcomes(state, strategy, self.cooperation):
             left -= chance
             if left < 0:
                 return after
@@ -147,7 +149,10 @@ class World:
         """Expected total reward from a round on by the strategy taken there, the best ones following (Bellman)."""
         return {
             strategy: self.reward(state, strategy)
-            + sum(chance * _expected(self, then, number + 1) for chance, then in outcomes(state, strategy))
+            + sum(
+                chance * _expected(self, then, number + 1)
+                for chance, then in outcomes(state, strategy, self.cooperation)
+            )
             for strategy in self.domain.strategies.names
         }
 
