@@ -142,8 +142,10 @@ class CardSeeker:
         card, me, other = self.card, self.domain.seeker.name, self.domain.supporter.name
         manner = (_RESISTANCE[card.resistance], _DISCLOSURE[card.disclosure], _ENGAGEMENT[card.engagement])
         lines = [
-            f"You play a {me} who talks with a {other}. Stay this person to the end, whatever the {other} says; never "
-            f"speak for the {other}, and never mention these notes.",
+            (
+                f"You play a {me} who talks with a {other}. Stay this person to the end, whatever the {other} says; never "
+                f"speak for the {other}, and never mention these notes."
+            ),
             "",
             f"Who you are: {card.persona}",
             f"What has happened: {card.background}",
@@ -155,14 +157,20 @@ class CardSeeker:
         example = {"thought": "<one sentence>", "emotion": "<number>", "need_met": "<number>", "says": "<words>"}
         lines += [
             "",
-            "First look inward, then speak. Reply with a JSON object alone, like "
-            f"{json.dumps(example).replace(chr(34) + '<number>' + chr(34), '<number>')}",
+            (
+                "First look inward, then speak. Reply with a JSON object alone, like "
+                f"{json.dumps(example).replace(chr(34) + '<number>' + chr(34), '<number>')}"
+            ),
             f"- thought: what the {other}'s last words do to you",
-            f"- emotion: how you feel now, a whole number from 0 (the worst) to 100 (at ease); you begin at "
-            f"{card.emotion}",
+            (
+                f"- emotion: how you feel now, a whole number from 0 (the worst) to 100 (at ease); you begin at "
+                f"{card.emotion}"
+            ),
             "- need_met: how far what you need is met, a whole number from 0 to 100; you begin at 0",
-            f"- says: your next words, one to three plain sentences; {END_TOKEN} alone when the conversation has come to "
-            "its natural end",
+            (
+                f"- says: your next words, one to three plain sentences; {END_TOKEN} alone when the conversation has "
+                "come to its natural end"
+            ),
         ]
         return "\n".join(lines)
 

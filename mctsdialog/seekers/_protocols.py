@@ -46,7 +46,7 @@ class Response:
 
 @runtime_checkable
 class FeelingSeeker(Protocol):
-    """A seeker that also tells its inner state. It is a :class:`~mctsdialog.Seeker` too, so that searches can use it."""
+    """A seeker that also tells its inner state. It is a :class:`~mctsdialog.Seeker`, so searches can use it."""
 
     async def reply(self, history: Sequence[Turn], /) -> str | None:
         """The next utterance, or None to end the conversation."""
