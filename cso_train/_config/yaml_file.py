@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from cso_train.errors import TrainConfigError
 from mctsdialog.files import read_input
 from mctsdialog.text import visible_line
+
+T = TypeVar("T")
 
 _MOST_BYTES = 256 * 1024  # the time that YAML's numbers and scanning take grows with the square of their length
 _MOST_WHOLE = 2**63
@@ -37,6 +39,18 @@ def read_settings(path: str | Path) -> FileSettings:
 
     :raises TrainConfigError: for a file that cannot be read, is no such mapping, or has a key twice; with the line.
     """
+    return _read(path, _settings)
+
+
+def read_document(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Read a YAML mapping of any depth, without aliases: what it holds, and the line of every key by its dotted name.
+
+    :raises TrainConfigError: for a file that cannot be read, is no such mapping, or has a key twice; with the line.
+    """
+    return _read(path, _document)
+
+
+def _read(path: str | Path, build: Callable[[Any, Any, str | Path], T]) -> T:
     import yaml  # noqa: PLC0415 - comes with the extra `train`; a plain import stays light
 
     try:
@@ -45,7 +59,7 @@ def read_settings(path: str | Path) -> FileSettings:
             raise TrainConfigError(f"has {len(content)} bytes; a file of settings has {_MOST_BYTES} at most", file=path)
         loader = yaml.SafeLoader(content.decode("utf-8-sig"))
         try:
-            return _settings(loader, loader.get_single_node(), path)
+            return build(loader, loader.get_single_node(), path)
         finally:
             loader.dispose()
     except OSError as error:
@@ -94,6 +108,40 @@ def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
             _refuse(f"{name}: a whole number has 64 bits at most", path, value, name)
         found.lines[name] = key.start_mark.line + 1
     return found
+
+
+def _document(loader: Any, root: Any, path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
+    import yaml  # noqa: PLC0415
+
+    lines: dict[str, int] = {}
+    seen: set[int] = set()
+
+    def built(node: Any, place: str) -> Any:
+        if id(node) in seen:
+            _refuse("an alias: write the value out where it is used", path, node, place)
+        if isinstance(node, yaml.ScalarNode):
+            value = _value(loader, node, path, place)
+            if isinstance(value, int) and abs(value) > _MOST_WHOLE:
+                _refuse(f"{place}: a whole number has 64 bits at most", path, node, place)
+            return value
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [built(each, f"{place}.{at}") for at, each in enumerate(node.value)]
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            name = _value(loader, key, path) if isinstance(key, yaml.ScalarNode) else None
+            if not isinstance(name, str) or key.tag == "tag:yaml.org,2002:merge":
+                _refuse(f"a name is text (given: {reprlib.repr(key.value)})", path, key, place)
+            dotted = f"{place}.{name}" if place else name
+            if name in found:
+                _refuse(f"{dotted} stands here and in line {lines[dotted]}", path, key, dotted)
+            lines[dotted] = key.start_mark.line + 1
+            found[name] = built(value, dotted)
+        return found
+
+    if not isinstance(root, yaml.MappingNode):
+        raise TrainConfigError("must be a mapping, `name: value`", file=path)
+    return built(root, ""), lines
 
 
 def _value(loader: Any, node: Any, path: str | Path, field: str | None = None) -> Any:

@@ -16,6 +16,7 @@ from cso_train.arena._result import ArenaResult, JudgeReport, PairedDifference, 
 from cso_train.arena._run import Answer, ArenaRun, run_arena
 from cso_train.arena._strength import bradley_terry, spearman
 from cso_train.arena._transcripts import conversation_tree, write_transcripts
+from cso_train.arena._worlds import world_planner
 from mctsdialog._public import publish
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "strength_figure",
     "trajectory_figure",
     "win_figure",
+    "world_planner",
     "write_figures",
     "write_transcripts",
 ]

@@ -164,11 +164,13 @@ class _Run:
         rounds: int,
     ) -> ArenaRun:
         games = [(card, repeat, entrant) for card in cards for repeat in range(repeats) for entrant in entrants]
+        whose = {id(each): each.identity for each in (*entrants, *judges)}
+        cards_known = {card.id: card.model_dump(mode="json") for card in cards}
         episodes: dict[int, Episode] = {}
 
         async def game(at: int) -> None:
             card, repeat, entrant = games[at]
-            key = _digest("episode", seekers.identity, entrant.identity, card.model_dump(mode="json"), repeat, rounds)
+            key = _digest("episode", seekers.identity, whose[id(entrant)], cards_known[card.id], repeat, rounds)
 
             async def have() -> dict[str, Any]:
                 return episode_record(await play(entrant, seekers, card, repeat, rounds=rounds))
@@ -191,7 +193,7 @@ class _Run:
 
         async def judgement(at: int) -> None:
             protocol, judge, sample, question = asked[at]
-            key = _digest("answer", protocol.name, protocol.version, judge.identity, sample, question.content)
+            key = _digest("answer", protocol.name, protocol.version, whose[id(judge)], sample, question.content)
 
             async def have() -> dict[str, Any]:
                 try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Self
 
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError
+from mctsdialog.roles import Seeker
 from mctsdialog.seekers._card import RoleCard
 from mctsdialog.seekers._protocols import InnerState, Response
 from mctsdialog.worlds import EMOTIONS, STAGES, SeekerState, World, strategies_of
@@ -33,7 +35,7 @@ class WorldSeeker:
             raise ConfigError("a chance lies between 0 and 1", field="report_noise")
         world.start(scenario)
         self.world, self.scenario, self.report_noise = world, scenario, report_noise
-        self._seeker = world.roles().bind(scenario).seeker
+        self._seeker = _seeker_of(world, scenario)
 
     def for_scenario(self, scenario: Scenario) -> Self:
         """This seeker in another scenario of its world."""
@@ -57,6 +59,11 @@ class WorldSeeker:
             off = 0 if noise >= self.report_noise else 1 if noise < self.report_noise / 2 else -1
             told[name] = min(top, max(0, level + off))
         return true_state(SeekerState(state.problem, told["emotion"], told["stage"]))
+
+
+@lru_cache(maxsize=4096)
+def _seeker_of(world: World, scenario: Scenario) -> Seeker:
+    return world.roles().bind(scenario).seeker
 
 
 @checked()

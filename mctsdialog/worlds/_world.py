@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Self
 
@@ -102,12 +102,27 @@ class World:
 
         :param number: of the round, from 0.
         """
-        left = draw(self.seed, scenario.id, number, state.emotion, state.stage, strategy)
+        chance = draw(self.seed, scenario.id, number, state.emotion, state.stage, strategy)
+        return self._after(state, strategy, chance)
+
+    def _after(self, state: SeekerState, strategy: str, left: float) -> SeekerState:
         for chance, after in outcomes(state, strategy, self.cooperation):
             left -= chance
             if left < 0:
                 return after
         return state
+
+    @checked()
+    def imagined(self, passed: int, telling: int = 0) -> World:
+        """This world as somebody foresees it who knows the first rounds and the chances, and not what will happen.
+
+        For searches that plan in a conversation: a search in the world itself knows the future of every reply.
+
+        :param passed: rounds that are past, and as they were.
+        :param telling: which of the possible futures is drawn for the rounds after them.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(World)}
+        return _ImaginedWorld(**values, passed=passed, telling=telling)
 
     def states(self, scenario: Scenario, strategies: Sequence[str]) -> list[SeekerState]:
         """The states before each strategy, and the one after the last."""
@@ -187,6 +202,20 @@ class World:
             spoken = supporter.says(strategies)
             turns = (*turns, Turn("seeker", said), Turn("supporter", spoken, strategies[-1]))
         return Dialogue(**scenario.model_dump(), turns=turns)
+
+
+@dataclass(frozen=True)
+class _ImaginedWorld(World):
+    """A world whose rounds from ``passed`` on are drawn anew."""
+
+    passed: int = 0
+    telling: int = 0
+
+    def step(self, scenario: Scenario, number: int, state: SeekerState, strategy: str) -> SeekerState:
+        if number < self.passed:
+            return super().step(scenario, number, state, strategy)
+        known = (self.seed, scenario.id, number, state.emotion, state.stage, strategy)
+        return self._after(state, strategy, draw("imagined", self.telling, self.passed, *known))
 
 
 _CRITERIA = ("empathy", "information", "humanoid", "strategy")

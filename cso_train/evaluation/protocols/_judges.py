@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +20,7 @@ from mctsdialog.seekers import WorldSeeker
 from mctsdialog.worlds import World, strategies_of
 
 _VERDICTS: Mapping[str, Verdict] = {"a": "first", "b": "second", "tie": "tie"}
+_MOST_KEPT = 10_000
 _ITS_OWN = 1000  # index of a world's judge's draws, beyond those that a search asks for
 
 
@@ -107,6 +109,7 @@ class WorldJudge:
     margin: float = 0.15
     position_bias: float = 0.0
     length_bias: float = 0.0
+    _known: dict[Any, dict[str, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def identity(self) -> str:
@@ -116,8 +119,7 @@ class WorldJudge:
 
     async def rate(self, scenario: Scenario, history: Sequence[Turn], sample: int, /) -> Mapping[str, float]:
         """Scores of the last supporter turn by criterion."""
-        judge = self.world.roles().bind(scenario).judge
-        assert isinstance(judge, RejudgingJudge)
+        judge = _judge_of(self.world, scenario)
         return await judge.judge_again(history, self._draw(sample))
 
     async def prefer(
@@ -129,12 +131,21 @@ class WorldJudge:
         """
         if set(criteria) != {"exploration", "insight", "action"}:
             raise ConfigError("a world's judge compares exploration, insight and action", field="criteria")
-        one, other = await self._made_of(first, 2 * sample), await self._made_of(second, 2 * sample + 1)
+        one, other = [await self._kept(each, 2 * sample + at) for at, each in enumerate((first, second))]
         verdicts: dict[str, Verdict] = {}
         for name in criteria:
             ahead = one[name] - other[name] + self.position_bias
             verdicts[name] = "tie" if abs(ahead) < self.margin else "first" if ahead > 0 else "second"
         return verdicts
+
+    async def _kept(self, dialogue: Dialogue, sample: int) -> dict[str, float]:
+        """What the judge makes of a conversation, worked out once: it is compared with many."""
+        key = (dialogue.scenario, dialogue.turns, sample)
+        if key not in self._known:
+            if len(self._known) >= _MOST_KEPT:
+                self._known.clear()
+            self._known[key] = await self._made_of(dialogue, sample)
+        return self._known[key]
 
     async def _made_of(self, dialogue: Dialogue, sample: int) -> dict[str, float]:
         """What the judge makes of a conversation, on its scale from 0 to 4."""
@@ -154,6 +165,13 @@ class WorldJudge:
 
     def _draw(self, sample: int) -> int:
         return _ITS_OWN + sum(self.name.encode()) * 1000 + sample
+
+
+@lru_cache(maxsize=4096)
+def _judge_of(world: World, scenario: Scenario) -> RejudgingJudge:
+    judge = world.roles().bind(scenario).judge
+    assert isinstance(judge, RejudgingJudge)
+    return judge
 
 
 @checked()
