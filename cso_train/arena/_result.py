@@ -144,6 +144,12 @@ def arena_result(run: ArenaRun, *, truth: Truth | None = None, resamples: int = 
     )
 
 
+def card_scores(run: ArenaRun, protocol: PlayerProtocol) -> dict[str, Table]:
+    """A protocol's numbers by metric, system and card, means over repeats and judges."""
+    games = {(each.system, each.card, each.repeat): each for each in run.episodes if each.counts}
+    return _Scoring(run, protocol, games, {}, 0, 0).tables()[0]
+
+
 def _truths(episodes: Any, truth: Truth | None) -> dict[tuple[str, str, int], float]:
     found = {} if truth is None else {(each.system, each.card, each.repeat): truth(each) for each in episodes}
     return {key: value for key, value in found.items() if value is not None}
@@ -195,11 +201,7 @@ class _Scoring:
 
     def result(self, worth: Mapping[str, Mapping[str, Interval]] | None) -> ProtocolResult:
         protocol, systems = self._protocol, self._run.systems
-        if isinstance(protocol, EpisodeProtocol):
-            tables, outcomes = self._of_episodes(protocol)
-        else:
-            tables, outcomes = self._of_pairs()
-        tables = {name: tables.get(name, {}) for name in protocol.metrics}
+        tables, outcomes = self.tables()
         cards, scores = _means(tables, systems, self._resamples, self._seed)
         headline = protocol.headline
         wins, strengths = self._wins(outcomes, cards)
@@ -223,6 +225,12 @@ class _Scoring:
             accuracy=self._agreeing(outcomes, self._truths.get) if self._truths else None,
             rank_correlation=correlation,
         )
+
+    def tables(self) -> tuple[dict[str, Table], dict[tuple[str, str, Game], float]]:
+        """Values by metric, system and card; and how every two conversations with one seeker compare, 0 to 1."""
+        protocol = self._protocol
+        found, outcomes = self._of_episodes(protocol) if isinstance(protocol, EpisodeProtocol) else self._of_pairs()
+        return {name: found.get(name, {}) for name in protocol.metrics}, outcomes
 
     # -- by conversation, and by pair ----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -170,12 +170,12 @@ class _Run:
 
         async def game(at: int) -> None:
             card, repeat, entrant = games[at]
-            key = _digest("episode", seekers.identity, whose[id(entrant)], cards_known[card.id], repeat, rounds)
+            known = ("episode", seekers.identity, whose[id(entrant)], cards_known[card.id], repeat, rounds)
 
             async def have() -> dict[str, Any]:
                 return episode_record(await play(entrant, seekers, card, repeat, rounds=rounds))
 
-            record = await self._once(key, have)
+            record = await self._once(lambda: _digest(*known), have)
             if record is not None:
                 episodes[at] = episode_of(record, entrant.name)
 
@@ -193,7 +193,7 @@ class _Run:
 
         async def judgement(at: int) -> None:
             protocol, judge, sample, question = asked[at]
-            key = _digest("answer", protocol.name, protocol.version, whose[id(judge)], sample, question.content)
+            known = ("answer", protocol.name, protocol.version, whose[id(judge)], sample)
 
             async def have() -> dict[str, Any]:
                 try:
@@ -201,7 +201,7 @@ class _Run:
                 except (ReplyError, ModelRefusedError) as error:
                     return {"said": None, "reason": shortened(str(error), 300)}
 
-            record = await self._once(key, have)
+            record = await self._once(lambda: _digest(*known, question.content), have)
             if record is not None:
                 answers[at] = Answer(protocol.name, judge.name, sample, question, record["said"])
 
@@ -216,7 +216,7 @@ class _Run:
             self._resumed,
         )
 
-    async def _each(self, what: str, count: int, work: Callable[[int], Any]) -> None:
+    async def _each(self, what: str, count: int, work: Callable[[int], Awaitable[None]]) -> None:
         done = 0
 
         async def counted(at: int) -> None:
@@ -227,8 +227,11 @@ class _Run:
 
         await for_each(range(count), counted, concurrency=self._concurrency)
 
-    async def _once(self, key: str, have: Callable[[], Any]) -> dict[str, Any] | None:
+    async def _once(
+        self, key_of: Callable[[], str], have: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any] | None:
         """The record of something: out of the journal, or had now and kept; None once a budget is spent."""
+        key = "" if self._journal is None else key_of()
         known = self._known.get(key)
         if known is not None:
             self._resumed += 1
