@@ -228,7 +228,8 @@ async def search_rows(sizes, calls):
             values = list(table[system].values())
             intervals[name] = pooled_mean(values, [1] * len(values), resamples=1000, seed=0)
         rows.append({"system": system, **{name: vars(each) for name, each in intervals.items()}})
-    kept = kept_share(found["worth"], searches[0].name, searches[-1].name, f"table of the search with {calls[-1]}")
+    table = f"table of the search with {calls[-1]}"
+    kept = {name: kept_share(found[name], searches[0].name, searches[-1].name, table) for name in TRUTHS}
     names = [each.name for each in systems]
     predicts = {name: prediction(found[GOLD], found[name], names) for name in TRUTHS}
     return rows, kept, predicts
@@ -285,7 +286,8 @@ def draw(rows, search, folder):
         axes.set_xlabel("cards")
     for line in panels:
         line[0].set_ylabel("rank correlation with truth")
-    panels[0][-1].legend(fontsize=8)
+    if panels[0][-1].lines[:-1]:
+        panels[0][-1].legend(fontsize=8)
     save_figure(figure, folder, "arena-truth.png", dpi=120)
     figure = new_figure(9.0, 0.5 * len(search) + 1.6)
     panels = figure.subplots(1, 3, sharey=True)
@@ -349,7 +351,8 @@ def main():
         cells_of = [each | {name: "{value:.2f} ({low:.2f} to {high:.2f})".format(**each[name]) for name in (*TRUTHS, GOLD)}
                     for each in search]  # fmt: skip
         print(common.table(cells_of, columns))
-        print("kept by the table: {value:.2f} ({low:.2f} to {high:.2f})".format(**kept))
+        for name, each in kept.items():
+            print(f"of the gain in {name}, kept by the table: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each))
         for name, each in predicts.items():
             print(f"single turns in gold contexts and {name}: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each))
     if arguments.figures and rows and search:

@@ -21,7 +21,7 @@ _MOST_NAME = 400  # characters of a strategy's name; a system's may be longer
 def write_transcripts(run: ArenaRun, domain: Domain, folder: str | Path) -> list[Path]:
     """Write what was said: dialogues by system, the seekers' inner states, and a page a card.
 
-    ``read_dialogues`` reads the dialogues. A page shows the conversations of all systems with one seeker as branches of a
+    ``read_dialogues(file, unlabelled=True)`` reads the dialogues. A page shows the conversations of all systems with one seeker as branches of a
     tree, in the viewer of trees.
 
     :param domain: of the conversations.
@@ -33,7 +33,7 @@ def write_transcripts(run: ArenaRun, domain: Domain, folder: str | Path) -> list
         if said:
             path = inside(folder, f"{file_stem(system)}.jsonl")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_dialogues(path, said)
+            write_dialogues(path, said, domain=domain, unlabelled=True)
             written.append(path)
     written.append(write_atomically(inside(folder, "states.jsonl"), "".join(map(_state_line, run.episodes))))
     groups: dict[tuple[str, int, str], list[Episode]] = {}
