@@ -30,7 +30,7 @@ _TO_THE_JUDGE = re.compile(
 )
 
 
-def oddities(episodes: Sequence[Episode]) -> dict[str, Counter[str]]:
+def oddities(episodes: Sequence[Episode]) -> dict[str, dict[str, int]]:
     """By system, what is odd about its conversations, and how often; only what there is."""
     found: dict[str, Counter[str]] = {}
     for episode in episodes:
@@ -44,7 +44,7 @@ def oddities(episodes: Sequence[Episode]) -> dict[str, Counter[str]]:
         count["to the judge"] += sum(bool(_TO_THE_JUDGE.search(text)) for text in turns)
         scripts = [script for text in turns if (script := _script(text)) is not None]
         count["other script"] += sum(each != scripts[0] for each in scripts)
-    return {system: +count for system, count in found.items()}
+    return {system: dict(+count) for system, count in found.items()}
 
 
 def _script(text: str) -> str | None:

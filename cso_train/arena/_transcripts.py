@@ -8,9 +8,10 @@ from pathlib import Path
 
 from cso_train.arena._run import ArenaRun
 from cso_train.evaluation.protocols import Episode
-from mctsdialog import Tree, save_html
+from mctsdialog import Tree
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Strategy, StrategySet, Turn, write_dialogues
+from mctsdialog.export import save_html
 from mctsdialog.files import file_stem, inside, write_atomically
 from mctsdialog.preferences import spoken
 
@@ -77,13 +78,14 @@ def conversation_tree(episodes: Sequence[Episode], domain: Domain) -> Tree:
     first = episodes[0].dialogue
     scenario = Scenario(**{**first.scenario.model_dump(), "id": episodes[0].card})
     tree = Tree(scenario, shown, first.turns[:1])
-    tree.expand(tree.root, {}, {})
+    even = dict.fromkeys(systems.names, 1 / len(systems))
+    tree.expand(tree.root, {}, even)
     for episode in episodes:
         node, name = tree.root.id, names[episode.system]
         turns = episode.dialogue.turns[1:]
         for reply, answer in zip(turns[::2], [*turns[1::2], None], strict=False):
             if node != tree.root.id:
-                tree.expand(node, {}, {})
+                tree.expand(node, {}, even)
             node = next(child.id for child in tree.children(node) if child.strategy == name)
             tree.speak(node, spoken(reply.strategy, reply.text), _words(answer))
     return tree
