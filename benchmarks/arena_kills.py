@@ -108,7 +108,9 @@ class Stub:
         self.answered[digest] = self.answered.get(digest, 0) + 1
         key = int(digest[:15], 16)
         schema = json.loads(body).get("response_format", {}).get("json_schema", {}).get("schema")
-        text = f"This is what I think of it, number {key % 10**6}." if schema is None else json.dumps(filled(schema, key))
+        text = (
+            f"This is what I think of it, number {key % 10**6}." if schema is None else json.dumps(filled(schema, key))
+        )
         usage = {"prompt_tokens": 100, "completion_tokens": 20}
         made = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
         return json.dumps(made).encode()
@@ -117,9 +119,9 @@ class Stub:
         self._server.shutdown()
         self._server.server_close()
 
-    @property
-    def twice(self):
-        return sum(count - 1 for count in self.answered.values())
+    def beyond(self, other):
+        """Calls answered more often than by another server. Repeats of a conversation ask the same in the same words."""
+        return sum(max(0, count - other.answered.get(each, 0)) for each, count in self.answered.items())
 
 
 def write_config(path, arguments):
@@ -141,7 +143,18 @@ def write_config(path, arguments):
 
 
 def start(stub, config, out):
-    words = [sys.executable, "-m", "cso_train", "arena", str(config), "--server", stub.url, "--out", str(out), "--no-figures"]
+    words = [
+        sys.executable,
+        "-m",
+        "cso_train",
+        "arena",
+        str(config),
+        "--server",
+        stub.url,
+        "--out",
+        str(out),
+        "--no-figures",
+    ]
     environment = {**os.environ, "OPENAI_API_KEY": "", "PYTHONPATH": str(ROOT)}
     log = (out.parent / f"{out.name}.log").open("ab")
     return subprocess.Popen(words, stdout=log, stderr=log, env=environment, cwd=out.parent)
@@ -182,7 +195,7 @@ def measure(arguments):
             "calls, undisturbed": sum(calm.answered.values()),
             "calls, killed": sum(killed.answered.values()),
             "kills": sum(code == -signal.SIGKILL for code in dead),
-            "answered twice": killed.twice,
+            "answered twice": killed.beyond(calm),
             "same report": reports[0] == reports[1],
             "seconds, undisturbed": round(seconds, 1),
         }

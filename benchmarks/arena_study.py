@@ -253,7 +253,9 @@ def prediction(single, worth, systems):
 
     def correlation(places):
         drawn = [cards[at] for at in places]
-        one, other = ([statistics.fmean(table[s][card] for card in drawn) for s in systems] for table in (single, worth))
+        one, other = (
+            [statistics.fmean(table[s][card] for card in drawn) for s in systems] for table in (single, worth)
+        )
         return spearman(one, other) or 0.0
 
     return vars(bootstrap_interval(len(cards), correlation, resamples=1000))
@@ -265,7 +267,13 @@ def prediction(single, worth, systems):
 def draw(rows, search, folder):
     from mctsdialog.figures import new_figure, save_figure, wrapped  # noqa: PLC0415
 
-    inks = {"interactive": "#0072B2", "trajectory": "#009E73", "eia": "#D55E00", "single_turn": "#CC79A7", GOLD: "#777777"}
+    inks = {
+        "interactive": "#0072B2",
+        "trajectory": "#009E73",
+        "eia": "#D55E00",
+        "single_turn": "#CC79A7",
+        GOLD: "#777777",
+    }
     figure = new_figure(11.0, 6.4)
     panels = figure.subplots(len(TRUTHS), len(NOISES), sharex=True, sharey=True)
     for across, truth in enumerate(TRUTHS):
@@ -291,7 +299,11 @@ def draw(rows, search, folder):
     save_figure(figure, folder, "arena-truth.png", dpi=120)
     figure = new_figure(9.0, 0.5 * len(search) + 1.6)
     panels = figure.subplots(1, 3, sharey=True)
-    titles = {"worth": "worth (mean true reward, 0 to 4)", "relief": "true emotion at the end", GOLD: "single turns, gold contexts"}
+    titles = {
+        "worth": "worth (mean true reward, 0 to 4)",
+        "relief": "true emotion at the end",
+        GOLD: "single turns, gold contexts",
+    }
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
         for place, each in enumerate(reversed(search)):
             interval = each[name]
@@ -352,9 +364,13 @@ def main():
                     for each in search]  # fmt: skip
         print(common.table(cells_of, columns))
         for name, each in kept.items():
-            print(f"of the gain in {name}, kept by the table: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each))
+            print(
+                f"of the gain in {name}, kept by the table: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each)
+            )
         for name, each in predicts.items():
-            print(f"single turns in gold contexts and {name}: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each))
+            print(
+                f"single turns in gold contexts and {name}: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each)
+            )
     if arguments.figures and rows and search:
         draw(rows, search, arguments.figures)
     finite = [{name: None if value == math.inf else value for name, value in row.items()} for row in rows]

@@ -70,9 +70,7 @@ class PolicySystem(_Part):
     slip: float = Field(default=0.0, ge=0, le=1, description="chance of a random strategy")
 
 
-System = Annotated[
-    ModelSystem | AdapterSystem | PlanSystem | ScriptSystem | PolicySystem, Field(discriminator="kind")
-]
+System = Annotated[ModelSystem | AdapterSystem | PlanSystem | ScriptSystem | PolicySystem, Field(discriminator="kind")]
 
 
 class SeekerPart(_Part):
@@ -168,7 +166,9 @@ def read_arena(path: str | Path) -> ArenaConfig:
     except ValidationError as error:
         place, reason = first_fault(error)
         spot = _spot(place, lines)
-        raise TrainConfigError(f"{spot}: {reason}" if spot else reason, file=path, line=lines.get(spot), field=spot or None) from error
+        raise TrainConfigError(
+            f"{spot}: {reason}" if spot else reason, file=path, line=lines.get(spot), field=spot or None
+        ) from error
 
 
 def _spot(place: tuple[int | str, ...], lines: dict[str, int]) -> str:

@@ -150,7 +150,9 @@ def _message(said: Mapping[str, str]) -> Message:
 
 
 def _correction(reply: str, problem: str) -> tuple[Message, Message]:
-    return Message("assistant", reply[:2000] or "..."), Message("user", f"That cannot be used: {problem}. Answer again.")
+    return Message("assistant", reply[:2000] or "..."), Message(
+        "user", f"That cannot be used: {problem}. Answer again."
+    )
 
 
 # -- searches ---------------------------------------------------------------------------------------------------------
@@ -216,7 +218,9 @@ class _PlanSpeaker:
         if not entrant.calls:
             bound = roles.bind(self._scenario)
             scores = await bound.strategist.score(history)
-            strategy = max(entrant.domain.strategies.names, key=lambda name: scores.get(name, 0.0))  # the first of equals
+            strategy = max(
+                entrant.domain.strategies.names, key=lambda name: scores.get(name, 0.0)
+            )  # the first of equals
             heard = [Turn(turn.speaker, turn.text) for turn in history]
             return Turn("supporter", await bound.supporter.reply(heard, strategy), strategy)
         found = await plan(

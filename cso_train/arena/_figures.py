@@ -48,7 +48,12 @@ def trajectory_figure(run: ArenaRun, *, resamples: int = 500, seed: int = 0) -> 
         ink, dash = _INKS[place % len(_INKS)], _DASHES[place // len(_INKS) % len(_DASHES)]
         axes.plot(range(length), [each.value for each in bands], color=ink, linestyle=dash, label=wrapped(system, 26))
         axes.fill_between(
-            range(length), [each.low for each in bands], [each.high for each in bands], color=ink, alpha=0.15, linewidth=0
+            range(length),
+            [each.low for each in bands],
+            [each.high for each in bands],
+            color=ink,
+            alpha=0.15,
+            linewidth=0,
         )
     axes.set_ylim(0, 100)
     axes.set_xlim(0, max(1, length - 1))

@@ -58,7 +58,9 @@ def _protocol_lines(found: ProtocolResult) -> list[str]:
         cells = [_cell(scores.get(name)) for name in names]
         lines.append(f"| {markdown_line(system)} | {' | '.join(cells)} | {_cell(found.strengths.get(system))} |")
     lines += ["", *(f"- `{name}`: {metric.meaning}" for name, metric in found.metrics.items())]
-    lines += [f"- `strength`: Bradley-Terry, log-odds with mean 0, of comparisons by `{found.headline}` on the same card"]
+    lines += [
+        f"- `strength`: Bradley-Terry, log-odds with mean 0, of comparisons by `{found.headline}` on the same card"
+    ]
     lines += ["", f"Cards: {len(found.cards)}, those that every system has a score for.", ""]
     lines += _difference_lines(found) + _win_lines(found)
     if found.judges is not None:
@@ -69,7 +71,9 @@ def _protocol_lines(found: ProtocolResult) -> list[str]:
     if found.accuracy is not None:
         lines += [f"Against the truth: {plain_interval(found.accuracy)} of the decided comparisons agree with it"]
         correlation = found.rank_correlation
-        lines[-1] += "." if correlation is None else f"; Spearman's correlation of the systems' ranks is {correlation:.2f}."
+        lines[-1] += (
+            "." if correlation is None else f"; Spearman's correlation of the systems' ranks is {correlation:.2f}."
+        )
         lines += [""]
     return lines
 

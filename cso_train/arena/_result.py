@@ -256,9 +256,7 @@ class _Scoring:
                 tables.setdefault(name, {}).setdefault(system, {})[card] = value
         return tables, self._compared({key: each.get(protocol.headline) for key, each in values.items()})
 
-    def _compared(
-        self, values: Mapping[tuple[str, str, int], float | None]
-    ) -> dict[tuple[str, str, Game], float]:
+    def _compared(self, values: Mapping[tuple[str, str, int], float | None]) -> dict[tuple[str, str, Game], float]:
         better = 1.0 if self._protocol.metrics[self._protocol.headline].higher else -1.0
         by_game: dict[Game, list[tuple[str, float]]] = {}
         for (system, card, repeat), value in values.items():

@@ -133,9 +133,7 @@ def _check(
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
     return {
-        name: (found.get(name), wanted.get(name))
-        for name in ("kind", "version")
-        if found.get(name) != wanted.get(name)
+        name: (found.get(name), wanted.get(name)) for name in ("kind", "version") if found.get(name) != wanted.get(name)
     }
 
 
@@ -144,7 +142,9 @@ def _digest(*parts: Any) -> str:
 
 
 class _Run:
-    def __init__(self, journal: Journal | None, on_progress: Callable[[str, int, int], object], concurrency: int) -> None:
+    def __init__(
+        self, journal: Journal | None, on_progress: Callable[[str, int, int], object], concurrency: int
+    ) -> None:
         self._journal, self._on_progress, self._concurrency = journal, on_progress, concurrency
         self._known = {} if journal is None else {str(each.get("key")): each for each in journal.records}
         if journal is not None:

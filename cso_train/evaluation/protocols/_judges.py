@@ -35,9 +35,7 @@ class ModelJudge:
     :param attempts: most replies asked for before a judgement counts as unusable, 1 or more.
     """
 
-    def __init__(
-        self, name: str, model: ChatModel, domain: Domain, *, repeats: int = 1, attempts: int = 3
-    ) -> None:
+    def __init__(self, name: str, model: ChatModel, domain: Domain, *, repeats: int = 1, attempts: int = 3) -> None:
         self.name, self._model, self._domain = name, model, domain
         self._temperature = 1.0 if repeats > 1 else 0.0
         self._attempts = attempts

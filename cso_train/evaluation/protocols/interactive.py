@@ -26,7 +26,9 @@ class Interactive(EpisodeProtocol):
             "final": Metric("the seeker's emotion at the end, 0 to 100"),
             "gain": Metric("the same, less the emotion at its first turn"),
             "success": Metric(f"share of conversations that end at {self.success:g} or above, 0 to 1"),
-            "failure": Metric(f"share that end below {self.failure:g}, or in which the system fails, 0 to 1", higher=False),
+            "failure": Metric(
+                f"share that end below {self.failure:g}, or in which the system fails, 0 to 1", higher=False
+            ),
             "turns_to_relief": Metric(
                 f"supporter turns until the emotion first reaches {self.success:g}; one more than there may be where it "
                 "never does",
