@@ -1,12 +1,13 @@
 """An arena on a stub server, killed with SIGKILL several times: is anything paid for twice?
 
-Six systems (models, a search, scripts) talk with seekers of role cards at a server on loopback, are judged, and the command
-is killed while it works, each time as a call is about to be answered. Then it runs to its end. Counted are the calls that
-were answered twice, and the report is held against that of a run that nobody killed.
+Six systems (models, a search, scripts) talk with seekers of role cards at a server on loopback, are judged, and the
+command is killed while it works, each time as a call is about to be answered. Then it runs to its end. Counted are the
+calls that were answered twice, and the report is held against that of a run that nobody killed.
 Run: python benchmarks/arena_kills.py [--cards 40] [--repeats 2] [--kills 3] [--out FILE]
 """
 
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -84,10 +85,8 @@ class Stub:
                 pass
 
             def handle(self):
-                try:
+                with contextlib.suppress(OSError):  # the other side was killed
                     super().handle()
-                except OSError:  # the other side was killed
-                    pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -120,7 +119,7 @@ class Stub:
         self._server.server_close()
 
     def beyond(self, other):
-        """Calls answered more often than by another server. Repeats of a conversation ask the same in the same words."""
+        """Calls answered more often than by another server; repeats of a conversation ask the same again."""
         return sum(max(0, count - other.answered.get(each, 0)) for each, count in self.answered.items())
 
 

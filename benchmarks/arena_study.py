@@ -1,13 +1,14 @@
 """Protocols of scored conversations held against truth, and how much of a search's worth shows in conversation.
 
-In simulated worlds the worth of a conversation is known. Ten policies of known worth talk with the world's seekers; every
-protocol of the arena ranks them. For judge noise and cooperation of the seeker this gives the rank correlation with the
-truth by number of cards, and the cards that a protocol needs to tell two policies apart. Two truths are held against:
+In simulated worlds the worth of a conversation is known. Ten policies of known worth talk with the world's seekers;
+every protocol of the arena ranks them. For judge noise and cooperation of the seeker this gives the rank correlation
+with the truth by number of cards, and the cards that a protocol needs to tell two policies apart. Two truths are held
+against:
 *worth*, the mean true reward of the supporter's turns (eq. 2), and *relief*, the seeker's true emotion at the end.
 
-Then searches with 0, 8, 32 and 128 calls a turn talk with seekers whose future they do not know, beside a table of what the
-search with the most calls chose on other cards: what training could keep of it at best. For all policies, the single-turn
-score in gold contexts, as the paper has it, is held against their worth in conversation.
+Then searches with 0, 8, 32 and 128 calls a turn talk with seekers whose future they do not know, beside a table of what
+the search with the most calls chose on other cards: what training could keep of it at best. For all policies, the
+single-turn score in gold contexts, as the paper has it, is held against their worth in conversation.
 
 Run: python benchmarks/arena_study.py [--out FILE] [--figures FOLDER] [--quick]
 """
@@ -360,8 +361,8 @@ def main():
     if arguments.part != "truth":
         search, kept, predicts = anyio.run(partial(search_rows, sizes, calls))
         columns = {"system": ("system", "")} | {name: (name, "") for name in (*TRUTHS, GOLD)}
-        cells_of = [each | {name: "{value:.2f} ({low:.2f} to {high:.2f})".format(**each[name]) for name in (*TRUTHS, GOLD)}
-                    for each in search]  # fmt: skip
+        form = "{value:.2f} ({low:.2f} to {high:.2f})"
+        cells_of = [each | {name: form.format(**each[name]) for name in (*TRUTHS, GOLD)} for each in search]
         print(common.table(cells_of, columns))
         for name, each in kept.items():
             print(

@@ -138,27 +138,32 @@ class ArenaConfig(_Part):
                 raise ValueError(f"the system {shown(name)} is a policy of a world, and there is no world")
             if isinstance(system, PlanSystem) and (system.model is None) != (self.world is not None):
                 raise ValueError(f"the system {shown(name)} needs a model; in a world it has none")
-        if self.world is not None:
-            if self.seeker is not None or self.judges:
-                raise ValueError("a world has a seeker and a judge of its own; leave seeker and judges out")
-            if isinstance(self.cards, str) and self.cards != "sample":
-                raise ValueError("in a world, cards is how many of its scenarios there are")
-        else:
-            if self.seeker is None:
-                raise ValueError("seeker is missing: the model that plays the seekers, or a world")
-            if isinstance(self.cards, int):
-                raise ValueError("cards is a file, or 'sample'; use limit for how many")
-            if not self.judges and any(PROTOCOLS[name].judged for name in self.protocols):
-                asking = next(name for name in self.protocols if PROTOCOLS[name].judged)
-                raise ValueError(f"the protocol {asking} needs judges")
+        fault = self._without_world() if self.world is None else self._with_world()
+        if fault is not None:
+            raise ValueError(fault)
         return self
+
+    def _with_world(self) -> str | None:
+        if self.seeker is not None or self.judges:
+            return "a world has a seeker and a judge of its own; leave seeker and judges out"
+        if isinstance(self.cards, str) and self.cards != "sample":
+            return "in a world, cards is how many of its scenarios there are"
+        return None
+
+    def _without_world(self) -> str | None:
+        if self.seeker is None:
+            return "seeker is missing: the model that plays the seekers, or a world"
+        if isinstance(self.cards, int):
+            return "cards is a file, or 'sample'; use limit for how many"
+        asking = [name for name in self.protocols if PROTOCOLS[name].judged]
+        return f"the protocol {asking[0]} needs judges" if asking and not self.judges else None
 
 
 def read_arena(path: str | Path) -> ArenaConfig:
     """The arena that a YAML file describes.
 
-    :raises TrainConfigError: naming file, line and field: for a file that cannot be read, and settings that are unknown,
-        of another type, out of range, or at odds with each other.
+    :raises TrainConfigError: naming file, line and field: for a file that cannot be read, and settings that are
+        unknown, of another type, out of range, or at odds with each other.
     """
     values, lines = read_document(path)
     try:

@@ -23,9 +23,10 @@ _DASHES = ("-", "--", "-.", ":")
 
 @checked()
 def trajectory_figure(run: ArenaRun, *, resamples: int = 500, seed: int = 0) -> Figure:
-    """How the seekers' emotion goes on, by system: means over cards with 95 % bands, on the cards that all systems share.
+    """How the seekers' emotion goes on, by system: means over cards with 95 % bands.
 
-    A conversation that ended keeps its last emotion to the last turn, so that no turn's mean is of other cards.
+    They are over the cards that all systems share. A conversation that ended keeps its last emotion to the last turn, so
+    that no turn's mean is of other cards.
 
     :raises ConfigError: where matplotlib is not installed.
     """

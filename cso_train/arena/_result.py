@@ -280,12 +280,12 @@ class _Scoring:
                 said.setdefault((one.system, other.system, (one.card, one.repeat)), []).append(shares)
         outcomes = {key: fmean(fmean(each.values()) for each in group) for key, group in said.items()}
         rows: dict[str, dict[tuple[str, str], list[float]]] = {}
-        for (one, other, (card, _)), group in said.items():
+        for (system, opponent, (card, _)), group in said.items():
             for shares in group:
                 for name, share in {"won": fmean(shares.values()), **shares}.items():
                     cells = rows.setdefault(name, {})
-                    cells.setdefault((one, card), []).append(share)
-                    cells.setdefault((other, card), []).append(1 - share)
+                    cells.setdefault((system, card), []).append(share)
+                    cells.setdefault((opponent, card), []).append(1 - share)
         tables: dict[str, Table] = {}
         for name, cells in rows.items():
             for (system, card), values in cells.items():

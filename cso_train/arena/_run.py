@@ -1,7 +1,7 @@
 """The run of an arena: conversations and judgements, many at once, each paid for once.
 
-What is done is in the journal, a record a conversation or judgement under a digest of all that decides it. So a run that
-was killed resumes, a system or card that is added costs its own calls alone, and one that changed is done again.
+What is done is in the journal, a record a conversation or judgement under a digest of all that decides it. So a run
+that was killed resumes, a system or card that is added costs its own calls alone, and one that changed is done again.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class _Run:
         rounds: int,
     ) -> ArenaRun:
         games = [(card, repeat, entrant) for card in cards for repeat in range(repeats) for entrant in entrants]
-        whose = {id(each): each.identity for each in (*entrants, *judges)}
+        whose = {id(each): each.identity for each in entrants} | {id(each): each.identity for each in judges}
         cards_known = {card.id: card.model_dump(mode="json") for card in cards}
         episodes: dict[int, Episode] = {}
 

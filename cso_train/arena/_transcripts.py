@@ -22,8 +22,8 @@ _MOST_NAME = 400  # characters of a strategy's name; a system's may be longer
 def write_transcripts(run: ArenaRun, domain: Domain, folder: str | Path) -> list[Path]:
     """Write what was said: dialogues by system, the seekers' inner states, and a page a card.
 
-    ``read_dialogues(file, unlabelled=True)`` reads the dialogues. A page shows the conversations of all systems with one seeker as branches of a
-    tree, in the viewer of trees.
+    ``read_dialogues(file, unlabelled=True)`` reads the dialogues. A page shows the conversations of all
+    systems with one seeker as branches of a tree, in the viewer of trees.
 
     :param domain: of the conversations.
     :raises OSError: where a file cannot be written.

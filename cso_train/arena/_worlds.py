@@ -37,5 +37,5 @@ def world_planner(
         return world.imagined(passed, repeat * _TELLINGS + passed).roles()
 
     known = f"imagined {world.roles().provenance['world']}"
-    own = {"calls": calls, "algorithm": algorithm, "settings": settings}
-    return PlanEntrant(name, roles, world.domain, known_as=known, reuse=False, **own)
+    domain = world.domain
+    return PlanEntrant(name, roles, domain, calls, algorithm, settings, known_as=known, reuse=False)

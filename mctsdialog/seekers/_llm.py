@@ -143,8 +143,8 @@ class CardSeeker:
         manner = (_RESISTANCE[card.resistance], _DISCLOSURE[card.disclosure], _ENGAGEMENT[card.engagement])
         lines = [
             (
-                f"You play a {me} who talks with a {other}. Stay this person to the end, whatever the {other} says; never "
-                f"speak for the {other}, and never mention these notes."
+                f"You play a {me} who talks with a {other}. Stay this person to the end, whatever the {other} says; "
+                f"never speak for the {other}, and never mention these notes."
             ),
             "",
             f"Who you are: {card.persona}",

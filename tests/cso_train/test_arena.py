@@ -61,7 +61,7 @@ def truth(episode):
     return world_value(WORLD, episode.dialogue)
 
 
-# -- in worlds ----------------------------------------------------------------------------------------------------------
+# -- in worlds ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_system_talks_with_every_seeker_and_the_better_one_wins():
@@ -122,7 +122,7 @@ def test_searches_in_a_world_do_not_know_its_future():
     past = names[:2]
     imagined = world.imagined(2)
     assert imagined.states(scenario, past) == world.states(scenario, past)
-    ways = [tuple(past) + (a, b) for a in names for b in names]
+    ways = [(*tuple(past), a, b) for a in names for b in names]
     assert [imagined.states(scenario, way) for way in ways] != [world.states(scenario, way) for way in ways]
     others = world.imagined(2, telling=1)
     assert [imagined.states(scenario, way) for way in ways] != [others.states(scenario, way) for way in ways]
@@ -133,7 +133,7 @@ def test_searches_in_a_world_do_not_know_its_future():
     assert worth["search"] > worth["none"]
 
 
-# -- the journal --------------------------------------------------------------------------------------------------------
+# -- the journal -------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_in_the_journal_is_not_done_again(tmp_path):
@@ -179,7 +179,7 @@ def test_a_torn_journal_goes_on_from_what_is_whole(tmp_path):
     assert again.answers == first.answers
 
 
-# -- models -------------------------------------------------------------------------------------------------------------
+# -- models ------------------------------------------------------------------------------------------------------------
 
 FOUR = sample_cards("esc")[:4]
 
@@ -251,7 +251,7 @@ def test_a_plan_by_models_keeps_to_its_calls():
 
 
 def test_repeats_draw_other_replies():
-    run, (supporter, seeker, _) = with_models(repeats=2, names=("interactive",))
+    _run, (supporter, seeker, _) = with_models(repeats=2, names=("interactive",))
     for model in (supporter, seeker):
         assert len({request.sample for request in model.requests}) == 2
 
@@ -292,7 +292,7 @@ def test_a_server_that_fails_ends_the_arena_with_its_error_and_keeps_what_was_do
     assert run.resumed == 3
 
 
-# -- hostile ------------------------------------------------------------------------------------------------------------
+# -- hostile -----------------------------------------------------------------------------------------------------------
 
 HOSTILE = {
     "empty": "",
@@ -343,7 +343,7 @@ def test_a_seeker_that_says_nothing_of_use_is_counted_and_not_scored(bad):
 
 def test_endless_conversations_and_turns_are_bounded():
     long = "a " * 5000
-    run, (supporter, *_) = with_models(lambda request: f"x{long}. y" if request.schema is None else says(request),
+    run, (_supporter, *_) = with_models(lambda request: f"x{long}. y" if request.schema is None else says(request),
                                        systems=[ScriptEntrant("long", (long,)), ScriptEntrant("b", ("Yes.",))],
                                        cards=FOUR[:1])  # fmt: skip
     assert all(len(each.replies) == 2 for each in run.episodes)
@@ -360,8 +360,12 @@ def test_seekers_who_speak_to_the_judge_or_in_another_script_are_counted():
         assert request.messages[0].role == "system"
         assert HOSTILE["instructions"] not in request.messages[0].content
     words = iter(["This is a long beginning."] + ["Мне очень тяжело сегодня."] * 50)
-    run, _ = with_models(seeker=lambda request: seeker_saying(next(words))(request), cards=FOUR[:1], concurrency=1,
-                         systems=[ScriptEntrant("script", ("I hear you, truly.",))], names=("interactive",))  # fmt: skip
+
+    def changing(request):
+        return seeker_saying(next(words))(request)
+
+    script = [ScriptEntrant("script", ("I hear you, truly.",))]
+    run, _ = with_models(seeker=changing, cards=FOUR[:1], systems=script, names=("interactive",), concurrency=1)
     assert arena_result(run, resamples=10).oddities["script"]["other script"] == 2
 
 
@@ -393,7 +397,7 @@ def test_refusals_of_a_seeker_a_system_and_a_judge():
             assert result.oddities["model"][f"failed: {side}"] == 1
 
 
-# -- what is written ----------------------------------------------------------------------------------------------------
+# -- what is written ---------------------------------------------------------------------------------------------------
 
 
 def test_transcripts_are_dialogues_and_pages(tmp_path):
@@ -447,7 +451,7 @@ def test_reports_hold_no_markup_of_names():
     assert json.loads(arena_json(result))["systems"][0] == evil
 
 
-# -- numbers ------------------------------------------------------------------------------------------------------------
+# -- numbers -----------------------------------------------------------------------------------------------------------
 
 
 def test_bradley_terry_finds_the_strengths_that_made_the_wins():

@@ -130,7 +130,7 @@ async def test_repeats_draw_anew():
     assert ModelJudge("j", model, ESC).identity != judge.identity
 
 
-# -- judges of worlds ---------------------------------------------------------------------------------------------------
+# -- judges of worlds --------------------------------------------------------------------------------------------------
 
 
 def conversation(world, number, strategies):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol as Interface
+from typing import Any, ClassVar
+from typing import Protocol as Interface
 
 from cso_train.evaluation._agreement import Outcome, Verdict, outcome
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Turn
@@ -86,8 +87,15 @@ class Question:
 class ConversationJudge(Interface):
     """Rates supporter turns, and says which of two conversations is better."""
 
-    name: str
-    identity: str
+    @property
+    def name(self) -> str:
+        """In reports."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What decides its judgements; those of another identity are asked for again."""
+        ...
 
     async def rate(self, scenario: Scenario, history: Sequence[Turn], sample: int, /) -> Mapping[str, float]:
         """Scores of the last supporter turn by the domain's criteria.

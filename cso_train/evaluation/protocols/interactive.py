@@ -1,7 +1,7 @@
 """How the seeker feels as the conversation goes on, and whether it is helped.
 
-Source: the idea of SAGE, Zhang et al., "Sentient Agent as a Judge" (arXiv:2505.02847): a simulated person's own emotion,
-followed over a conversation, scores the supporter. Scales, thresholds and prompts are our own.
+Source: the idea of SAGE, Zhang et al., "Sentient Agent as a Judge" (arXiv:2505.02847): a simulated person's own
+emotion, followed over a conversation, scores the supporter. Scales, thresholds and prompts are our own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Interactive(EpisodeProtocol):
                 f"share that end below {self.failure:g}, or in which the system fails, 0 to 1", higher=False
             ),
             "turns_to_relief": Metric(
-                f"supporter turns until the emotion first reaches {self.success:g}; one more than there may be where it "
-                "never does",
+                f"supporter turns until the emotion first reaches {self.success:g}; one more than there may be "
+                "where it never does",
                 higher=False,
             ),
             "need_met": Metric("how far the hidden need is met at the end, 0 to 100"),

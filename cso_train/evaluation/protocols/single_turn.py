@@ -1,7 +1,7 @@
 """The paper's scores of single turns, over all supporter turns of a conversation.
 
-Source: the paper's judge (Table 12) and reward (eq. 2 without its bias), as in the search: each supporter turn is rated on
-the conversation up to it.
+Source: the paper's judge (Table 12) and reward (eq. 2 without its bias), as in the search: each supporter turn is rated
+on the conversation up to it.
 """
 
 from __future__ import annotations

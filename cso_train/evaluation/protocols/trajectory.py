@@ -1,12 +1,13 @@
 """The course of the seeker's emotion: its level, its ups and downs, and its trend.
 
-Source: the idea of Tan et al., "Detecting Emotional Dynamic Trajectories" (arXiv:2511.09003): baseline emotional level and
-volatility of a trajectory. The formulas below are our own, over the seeker's reported states, without their causal
+Source: the idea of Tan et al., "Detecting Emotional Dynamic Trajectories" (arXiv:2511.09003): baseline emotional level
+and volatility of a trajectory. The formulas below are our own, over the seeker's reported states, without their causal
 adjustment; the slope is added.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Any
@@ -35,7 +36,7 @@ class Trajectory(EpisodeProtocol):
         emotions = [state.emotion for state in episode.states]
         if len(emotions) < 2:
             return {"baseline": emotions[0]}
-        changes = [after - before for before, after in zip(emotions, emotions[1:], strict=False)]
+        changes = [after - before for before, after in itertools.pairwise(emotions)]
         return {"baseline": fmean(emotions[1:]), "slope": _slope(emotions), "volatility": pstdev(changes)}
 
 
