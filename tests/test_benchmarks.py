@@ -23,6 +23,7 @@ SMALL = {
     "one_tree.py": ["--runs", "1", "--nodes", "20", "--latency", "0.002", "--at-once", "4", "--peers", "none"],
     "calls.py": ["--seeds", "1", "--iterations", "5"],
     "search_study.py": ["--quick", "--worlds", "World(7)", "strategist at random", "strategist adverse"],
+    "arena_study.py": ["--quick"],
     "parallel_quality.py": ["--seeds", "2", "--iterations", "20", "--calls", "100", "--rounds", "2", "--at-once", "4"],
 }
 
@@ -46,6 +47,18 @@ def test_a_short_soak_ends_complete(tmp_path):
     figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     assert figures["complete"] is True
     assert figures["repeated"] <= 32 * figures["kills"]
+
+
+@pytest.mark.timeout(180)
+def test_an_arena_that_is_killed_pays_for_nothing_twice(tmp_path):
+    words = [sys.executable, str(FOLDER / "arena_kills.py"), "--cards", "2", "--repeats", "2", "--rounds", "2"]
+    words += ["--out", str(tmp_path / "figures.json")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=170, check=False, cwd=FOLDER)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
+    assert figures["kills"] == 3
+    assert figures["answered twice"] == 0
+    assert figures["same report"] is True
 
 
 @pytest.mark.timeout(180)
