@@ -33,6 +33,7 @@ FLOORS = {
     "mctsdialog.figures": 1,
     "mctsdialog.statistics": 5.3,
     "mctsdialog.worlds": 5,
+    "mctsdialog.seekers": 5.1,
     "mctsdialog.export": 5,
     "mctsdialog.corpus": 5.5,  # writes trees by the export
     "mctsdialog.cli": 6,
@@ -55,6 +56,7 @@ FLOORS = {
     "cso_train.packing": 2.5,
     "cso_train._trainer": 3,
     "cso_train.evaluation": 3,
+    "cso_train.arena": 4.5,
     "cso_train._card": 4,
     "cso_train._serving": 4,
     "cso_train._run": 5,

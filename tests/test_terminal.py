@@ -397,6 +397,47 @@ def test_evaluations(stub_server, place):
     run("cso_train", "table", place / "evaluation.json")
 
 
+def test_an_arena(stub_server, place):
+    pytest.importorskip("yaml")
+    card = {"id": f"c{EVIL}", "scene": EVIL, "description": EVIL} | dict.fromkeys(
+        ("persona", "background", "goal", "hidden_need", "expression"), EVIL
+    )
+    (place / "cards.jsonl").write_text(json.dumps(card), "utf-8")
+    config = {
+        "systems": {
+            f"s{EVIL}": {"kind": "model", "model": f"m{EVIL}"},
+            "script": {"kind": "script", "lines": [EVIL], "strategy": EVIL},
+        },
+        "seeker": {"model": f"m{EVIL}"},
+        "judges": {f"j{EVIL}": {"model": f"j{EVIL}"}},
+        "cards": str(place / "cards.jsonl"),
+        "rounds": 1,
+        "resamples": 5,
+    }
+    file = place / "arena.yaml"
+    words = (file, "--server", stub_server.url, "--no-figures")
+    file.write_text(json.dumps(config), "utf-8")
+    for at, said in enumerate((EVIL, (400, {"error": {"message": EVIL}}))):
+        stub_server.reply = lambda body, number, said=said: said
+        run("cso_train", "arena", *words, "--out", place / f"a{at}")
+
+    def speaks(body, number):
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        if schema is None:
+            return EVIL
+        values = {"thought": EVIL, "says": EVIL, "emotion": 3, "need_met": 4}
+        return json.dumps({name: values.get(name, of.get("enum", [2])[0]) for name, of in schema["properties"].items()})
+
+    stub_server.reply = speaks
+    assert r"\x1b[2J" in run("cso_train", "arena", *words, "--out", place / "a3")
+    for changed in ({EVIL: EVIL}, config | {EVIL: 1}, config | {"systems": {EVIL: {"kind": EVIL}}}, EVIL):
+        file.write_text(json.dumps(changed), "utf-8")
+        run("cso_train", "arena", *words, "--out", place / "a4")
+    (place / "cards.jsonl").write_text(json.dumps(card | {EVIL: EVIL}), "utf-8")
+    file.write_text(json.dumps(config), "utf-8")
+    assert "Error: " in run("cso_train", "arena", *words, "--out", place / "a5")
+
+
 COVERED = {
     *(
         ("mctsdialog", name)
@@ -404,7 +445,7 @@ COVERED = {
     ),
     *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "estimate")),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
-    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate")),
+    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate", "arena")),
     *(("cso_train", "config", name) for name in ("show", "presets")),
 }
 

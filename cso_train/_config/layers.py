@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_origin
 
@@ -16,7 +15,7 @@ from cso_train._config.settings import TrainConfig, check_names
 from cso_train.errors import PresetError, TrainConfigError
 from mctsdialog._arguments import checked
 from mctsdialog.errors import shown
-from mctsdialog.files import parse_json, read_settings, write_settings
+from mctsdialog.files import SettingsRefusal, parse_json, read_settings, write_settings
 
 _PROGRAM = "the program"
 """The origin of settings that a program gives."""
@@ -121,12 +120,13 @@ def resolve_config(
 def _file_layer(path: str | Path | None) -> _Layer:
     if path is None:
         return _Layer("file", {})
-    settings = read_settings(path, mappings=_MAPPINGS, refusal=partial(_refusal, path))
+    settings = read_settings(path, mappings=_MAPPINGS, refusal=refusal_of(path))
     return _Layer(str(path), settings.values, Path(path), settings.lines)
 
 
-def _refusal(path: str | Path, reason: str, line: int | None, field: str | None) -> TrainConfigError:
-    return TrainConfigError(reason, file=path, line=line, field=field)
+def refusal_of(path: str | Path) -> SettingsRefusal:
+    """What makes the errors of a file of settings."""
+    return lambda reason, line, field: TrainConfigError(reason, file=path, line=line, field=field)
 
 
 def _preset(name: str | None, file: _Layer) -> Preset | None:

@@ -79,12 +79,18 @@ def train(
     trainer, stop = make_trainer(prepared, folder)
     if isinstance(trainer, TreePacked) and (count := trainer.unshared):
         report(f"warning: {count} rows stand apart: the chat template writes a turn otherwise once another follows it")
+    if isinstance(trainer, TreePacked):
+        trainer.say = report
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
         report(f"resuming from {checkpoint}")
     report(f"training begins; its log is {folder / 'metrics.jsonl'}, and Ctrl-C stops it with a checkpoint")
     with stop, _as_run_errors(folder, config), _bar_closed(trainer):
         output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if isinstance(trainer, TreePacked) and (lengths := trainer.compiled_lengths()):
+        report(
+            f"FlexAttention was compiled {len(lengths)} times, for packs of up to {', '.join(map(str, lengths))} tokens"
+        )
     if stop.stopped:
         _leave_group_at_exit()
         report(f"stopped at step {trainer.state.global_step}; the same command resumes")

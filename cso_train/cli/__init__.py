@@ -22,6 +22,7 @@ from cso_train._config import (
     resolve_config,
     section_of,
 )
+from cso_train.cli._arena import arena_command
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
 from cso_train.methods import METHODS
@@ -153,6 +154,7 @@ main.add_command(evaluate_command)
 main.add_command(table_command)
 main.add_command(pairwise_command)
 main.add_command(rate_command)
+main.add_command(arena_command)
 
 
 @main.group()

@@ -26,8 +26,8 @@ from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, sweep
 from mctsdialog.preferences import (
+    ALL_FORMATS,
     FORMATS,
-    TOOL_FORMATS,
     DatasetBuilder,
     Generated,
     PreferenceConfig,
@@ -67,9 +67,9 @@ mctsdialog preferences trees --siblings 1 --model gpt-4o-mini --max-calls 5000 -
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice([*FORMATS, *TOOL_FORMATS]),
+    type=click.Choice(list(ALL_FORMATS)),
     help="Form of the data, again for several; by default the first five. "
-    + " ".join(f"{name}: {spec.title}." for name, spec in {**FORMATS, **TOOL_FORMATS}.items()),
+    + " ".join(f"{name}: {spec.title}." for name, spec in ALL_FORMATS.items()),
 )
 @click.option(
     "--file-type",

@@ -347,7 +347,7 @@ class Run:
             echo(closed_line(report.closed))
         for line in [cost, *parts]:
             echo(line)
-        warn(report.health)
+        warn(report.health, self.setup.bare["judge"])
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")

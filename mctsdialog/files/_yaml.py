@@ -42,7 +42,19 @@ def read_settings(
     :param refusal: makes the error; a :class:`~mctsdialog.errors.DataError` by default.
     :raises DataError: for a file that cannot be read, is no such mapping, or has a key twice; with the line.
     """
+    return _reader(path, mappings, refusal).read(_Reader.settings)
 
+
+def read_document(path: str | Path, *, refusal: SettingsRefusal | None = None) -> FileSettings:
+    """Read a YAML mapping of any depth, without aliases; the lines are by dotted name ("systems.0.kind").
+
+    :param refusal: makes the error; a :class:`~mctsdialog.errors.DataError` by default.
+    :raises DataError: for a file that cannot be read, is no such mapping, or has a key twice; with the line.
+    """
+    return _reader(path, (), refusal).read(_Reader.document)
+
+
+def _reader(path: str | Path, mappings: Collection[str], refusal: SettingsRefusal | None) -> _Reader:
     def place(reason: str, line: int | None = None, field: str | None = None) -> Exception:
         if refusal is not None:
             return refusal(reason, line, field)
@@ -57,7 +69,7 @@ def read_settings(
     if len(content) > _MOST_BYTES:
         raise place(f"has {len(content)} bytes; a file of settings has {_MOST_BYTES} at most")
     try:
-        return _Reader(content.decode("utf-8-sig"), mappings, place).read()
+        return _Reader(content.decode("utf-8-sig"), mappings, place)
     except UnicodeDecodeError as error:
         raise place("not UTF-8 text") from error
 
@@ -81,12 +93,12 @@ class _Reader:
 
         self._yaml, self._text, self._mappings, self._place = yaml, text, mappings, place
 
-    def read(self) -> FileSettings:
+    def read(self, build: Callable[[_Reader, Any], FileSettings]) -> FileSettings:
         yaml = self._yaml
         try:
             self._loader = yaml.SafeLoader(self._text)
             try:
-                return self._settings(self._loader.get_single_node())
+                return build(self, self._loader.get_single_node())
             finally:
                 self._loader.dispose()
         except yaml.MarkedYAMLError as error:
@@ -97,7 +109,8 @@ class _Reader:
                 raise
             raise self._place(f"not YAML: {error}") from error
 
-    def _settings(self, root: Any) -> FileSettings:
+    def settings(self, root: Any) -> FileSettings:
+        """A flat mapping."""
         yaml, found = self._yaml, FileSettings({}, {})
         if root is None or root.tag == "tag:yaml.org,2002:null":
             return found
@@ -116,6 +129,37 @@ class _Reader:
             if isinstance(found.values[name], int) and abs(found.values[name]) > _MOST_WHOLE:
                 raise self._refused(f"{name}: a whole number has 64 bits at most", value, name)
             found.lines[name] = key.start_mark.line + 1
+        return found
+
+    def document(self, root: Any) -> FileSettings:
+        """A mapping of any depth."""
+        if not isinstance(root, self._yaml.MappingNode):
+            raise self._place("must be a mapping, `name: value`")
+        lines: dict[str, int] = {}
+        return FileSettings(self._built(root, "", lines, set()), lines)
+
+    def _built(self, node: Any, place: str, lines: dict[str, int], seen: set[int]) -> Any:
+        yaml = self._yaml
+        if id(node) in seen:
+            raise self._refused(f"{place}: an alias; write the value out where it is used", node, place)
+        if isinstance(node, yaml.ScalarNode):
+            value = self._value(node, place)
+            if isinstance(value, int) and abs(value) > _MOST_WHOLE:
+                raise self._refused(f"{place}: a whole number has 64 bits at most", node, place)
+            return value
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._built(each, f"{place}.{at}", lines, seen) for at, each in enumerate(node.value)]
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            name = self._value(key) if isinstance(key, yaml.ScalarNode) else None
+            if not isinstance(name, str) or key.tag == "tag:yaml.org,2002:merge":
+                raise self._refused(f"a name is text (given: {reprlib.repr(key.value)})", key, place)
+            dotted = f"{place}.{name}" if place else name
+            if name in found:
+                raise self._refused(f"{dotted} stands here and in line {lines[dotted]}", key, dotted)
+            lines[dotted] = key.start_mark.line + 1
+            found[name] = self._built(value, dotted, lines, seen)
         return found
 
     def _value(self, node: Any, field: str | None = None) -> Any:

@@ -433,3 +433,12 @@ def test_expected_scores_without_log_probabilities_end_the_run_with_one_clear_er
     code, _, err = run(*FEW, "--judge", "expected")
     assert code == 2
     assert "judge='expected' needs log-probabilities, and stub returned none" in err
+
+
+@pytest.mark.parametrize(("name", "warned"), [("SmolLM2-135M-Instruct.Q4_1", True), ("SmolLM2-1.7B", False)])
+def test_the_embedded_model_is_said_to_be_no_judge_and_others_are_not(name, warned, capsys):
+    from mctsdialog.cli._health import warn
+    from mctsdialog.roles import RoleHealth
+
+    warn(RoleHealth(), mctsdialog.ScriptedModel([], name=name))
+    assert ("cannot judge" in capsys.readouterr().out) == warned
