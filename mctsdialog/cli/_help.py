@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mctsdialog.cli._config_file import key_of
+from mctsdialog.cli.terminal import Commands
 
 _OF_OPTION = {
     "Data": "format map domain lenient limit min_turns max_turns verbose",
@@ -57,6 +58,34 @@ class GroupedCommand(click.Command):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records, col_max=28)
+
+
+_STEPS = {
+    "Start here": ("demo", "sample", "doctor"),
+    "Search": ("inspect", "label", "estimate", "search", "calibrate"),
+    "Look at trees": ("show", "view", "studio", "export"),
+    "Make training data": ("preferences", "stats"),
+}
+
+
+class StepwiseCommands(Commands):
+    """A group whose help has its commands in the order in which they are used."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of each step, and then those that belong to none."""
+        steps = {title: [name for name in names if name in self.commands] for title, names in _STEPS.items()}
+        known = {name for names in steps.values() for name in names}
+        steps["More"] = [name for name in sorted(self.commands) if name not in known]
+        for title, names in steps.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name, _first_sentence(self.commands[name])) for name in names])
+
+
+def _first_sentence(command: click.Command) -> str:
+    """What a command does, whole: a cut sentence says less than a second line takes."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\w)[.;] ", paragraph, maxsplit=1)[0].rstrip(".") + "."
 
 
 def _short(record: tuple[str, str]) -> tuple[str, str]:

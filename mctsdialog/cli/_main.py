@@ -13,7 +13,7 @@ from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._costs import parse_prices
 from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
-from mctsdialog.cli._help import GroupedCommand
+from mctsdialog.cli._help import GroupedCommand, StepwiseCommands
 from mctsdialog.cli._label import label_command
 from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
@@ -23,7 +23,7 @@ from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation, tree_view
 from mctsdialog.cli._view import view_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, document_exits, errors_as_exits
-from mctsdialog.cli.terminal import Commands, confirm, echo
+from mctsdialog.cli.terminal import confirm, echo
 from mctsdialog.cli.terminal import show as print_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
@@ -37,7 +37,9 @@ from mctsdialog.tree import Tree
 
 
 @click.group(
-    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=StepwiseCommands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(version("mctsdialog"), prog_name="mctsdialog")
 def main() -> None:

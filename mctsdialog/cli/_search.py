@@ -116,7 +116,7 @@ mctsdialog search --config mctsdialog-output/config.yaml
 @click.option("--restart", is_flag=True, help="Start every search over; replies in the cache are still used.")
 @with_config_options(SearchConfig)
 @click.pass_context
-def search_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
+def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
     """Search every dialogue of FILES and write a conversation tree of each.
 
     FILES hold gold dialogues in any form that 'mctsdialog inspect' knows: JSON, JSON lines, CSV or Parquet. A tree is

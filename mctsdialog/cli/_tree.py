@@ -124,7 +124,7 @@ class _Page:
     def said(self, speaker: str, text: str, *, strategy: str | None = None, node: Node | None = None) -> Iterator[Text]:
         """One turn of a conversation."""
         name = (f"{name_of(self._tree, speaker)}: ", "bold")
-        chosen = [] if strategy is None else [self.chip(strategy), " "]
+        chosen: list[str | tuple[str, str]] = [] if strategy is None else [self.chip(strategy), " "]
         words = Text.assemble(name, *chosen, one_line(text))
         yield from self._block(words, "", "  ", node=node, cut=not self._full)
 

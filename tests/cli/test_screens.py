@@ -224,3 +224,12 @@ def test_training_prints_its_settings_once_and_only_after_the_data_was_read(tmp_
     assert shown.count("beta: 0.3") == 1
     assert "learning_rate" not in shown, "it has its default"
     assert shown.index("beta") < shown.index("the first line") < shown.index("the second line")
+
+
+def test_the_first_help_says_of_every_command_what_it_does_and_cuts_nothing():
+    shown = invoke("--help").output
+    assert "..." not in shown.split("Options:")[1]
+    assert all(cell_len(line) <= 80 for line in shown.splitlines())
+    for name in main.commands:
+        assert re.search(rf"^  {name}  +\w", shown, re.MULTILINE), name
+    assert shown.index("Start here:") < shown.index("  search  ") < shown.index("  preferences  ")
