@@ -66,6 +66,48 @@ class RecordNode:
     posterior: tuple[_Value, Annotated[_Value, Field(ge=0)]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PairReview:
+    """What people decided about a pair of a record.
+
+    :param chosen: id of the reply that they chose, and ``rejected`` of the other one: a pair of the record.
+    :param verdict: "accept" where they agree with the search, "swap" where they prefer what it rejected.
+    :param reviewers: names of those whose verdict this is.
+    :param others: how many decided otherwise.
+    :param original_chosen: the chosen reply's words before a person edited them; None where nobody did.
+    :param original_rejected: likewise of the rejected reply.
+    :param confidence: the confidence that the search had in its own order; the pair itself loses it when it is swapped
+        or edited.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    chosen: _Id
+    rejected: _Id
+    verdict: Literal["accept", "swap"]
+    reviewers: _Items[str]
+    others: _Id = 0
+    original_chosen: str | None = None
+    original_rejected: str | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @property
+    def beside(self) -> bool:
+        """Whether the chosen reply stands beside the valid paths: the search rejected it, or wrote it otherwise."""
+        return self.verdict == "swap" or self.original_chosen is not None
+
+    def provenance(self) -> dict[str, Any]:
+        """The review as JSON values, for the rows that come of the pair."""
+        return {
+            "verdict": self.verdict,
+            "reviewers": list(self.reviewers),
+            "others": self.others,
+            "original_chosen": self.original_chosen,
+            "original_rejected": self.original_rejected,
+            "confidence": self.confidence,
+        }
+
+
 @dataclass(frozen=True)
 class TreeRecord:
     """One tree's valid paths and rejected siblings.
@@ -78,6 +120,9 @@ class TreeRecord:
     :param seed: the gold dialogue's turns; None for a tree without.
     :param nodes: parents before children.
     :param pairs: (chosen id, rejected id), siblings each.
+    :param reviews: of pairs that people reviewed. What they swapped or edited stands in nodes of its own.
+    :param no_dialogue: ids of chosen nodes without an answer whose path is no dialogue of the data: replies beside the
+        valid paths, and ends of paths through a reply that people refused.
     """
 
     __pydantic_config__ = _STRICT
@@ -90,6 +135,8 @@ class TreeRecord:
     seed: Annotated[tuple[Turn, ...] | None, FailFast()]
     nodes: _Items[RecordNode]
     pairs: _Items[tuple[int, int]]
+    reviews: _Items[PairReview] = ()
+    no_dialogue: _Items[_Id] = ()
 
     @property
     def id(self) -> str:
@@ -110,7 +157,17 @@ class TreeRecord:
     @property
     def ends(self) -> tuple[int, ...]:
         """Ids of the valid paths' end nodes."""
-        return tuple(node.id for node in self.nodes if node.polarity == "chosen" and node.seeker is None)
+        leaves = (node.id for node in self.nodes if node.polarity == "chosen" and node.seeker is None)
+        no_dialogue = frozenset(self.no_dialogue)
+        return tuple(leaf for leaf in leaves if leaf not in no_dialogue)
+
+    @cached_property
+    def _reviews(self) -> dict[tuple[int, int], PairReview]:
+        return {(each.chosen, each.rejected): each for each in self.reviews}
+
+    def review(self, chosen: int, rejected: int) -> PairReview | None:
+        """What people decided about a pair; None where nobody reviewed it."""
+        return self._reviews.get((chosen, rejected))
 
     @property
     def chosen(self) -> tuple[RecordNode, ...]:
@@ -170,13 +227,17 @@ class TreeRecord:
         """This record with these pairs alone, and without rejected turns that are in none of them."""
         used = {rejected for _, rejected in pairs}
         nodes = tuple(node for node in self.nodes if node.polarity == "chosen" or node.id in used)
-        return replace(self, nodes=nodes, pairs=tuple(pairs))
+        kept = set(pairs)
+        reviews = tuple(each for each in self.reviews if (each.chosen, each.rejected) in kept)
+        return replace(self, nodes=nodes, pairs=tuple(pairs), reviews=reviews)
 
     def restricted(self, ends: Collection[int]) -> TreeRecord:
         """This record with the valid paths to these end nodes alone, and their pairs."""
         kept: set[int] = set()
         for end in ends:
             kept.update(node.id for node in self.path(end))
+        beside = [each.chosen for each in self.reviews if each.beside]
+        kept |= {node for node in beside if self[node].parent in kept or self[node].parent == 0}
         nodes = tuple(node for node in self.nodes if node.id in kept or node.polarity == "rejected")
         return replace(self, nodes=nodes).with_pairs([pair for pair in self.pairs if pair[0] in kept])
 
@@ -197,7 +258,11 @@ class TreeRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
-        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **_ADAPTER.dump_python(self, mode="json")}
+        values = _ADAPTER.dump_python(self, mode="json")
+        for name in ("reviews", "no_dialogue"):
+            if not values[name]:
+                del values[name]  # so that a record that nobody reviewed is what it was
+        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **values}
 
     @classmethod
     @checked()
@@ -221,7 +286,8 @@ class TreeRecord:
         """
         if not isinstance(content, dict) or content.get("schema") != SCHEMA_NAME:
             raise DataError(f'not a tree record: "schema" must be {SCHEMA_NAME!r}', file=file, item=item)
-        content = {name: value for name, value in content.items() if name != "schema"}
+        empty = {each for each in ("reviews", "no_dialogue") if content.get(each) is None}  # null in Parquet
+        content = {name: value for name, value in content.items() if name != "schema" and name not in empty}
         version = content.pop("version", None)
         if version != SCHEMA_VERSION:
             message = f"version {version!r:.40} cannot be read; this release reads {SCHEMA_VERSION}"
@@ -246,6 +312,10 @@ class TreeRecord:
         for index, (first, second) in enumerate(self.pairs):
             if message := _pair_fault(known.get(first), known.get(second), first, second):
                 return f"pairs.{index}", message
+        pairs = set(self.pairs)
+        for index, each in enumerate(self.reviews):
+            if (each.chosen, each.rejected) not in pairs:
+                return f"reviews.{index}", f"{each.chosen} and {each.rejected} are no pair of this record"
         if not self.opening or self.opening[-1].speaker != "seeker":
             return "opening", "must end with a turn of the seeker"
         for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
@@ -318,6 +388,11 @@ class PreferencePair:
         """The probability that the chosen reply is better; None where the search has no belief of one of them."""
         return confidence(self.chosen, self.rejected, self.depth)
 
+    @property
+    def review(self) -> PairReview | None:
+        """What people decided about the pair; None where nobody reviewed it."""
+        return self.record.review(self.chosen.id, self.rejected.id)
+
     def provenance(self) -> dict[str, Any]:
         """Where the pair comes from, as JSON values."""
         return {
@@ -330,6 +405,7 @@ class PreferencePair:
             **_side("rejected", self.rejected),
             "gold": self.chosen.gold,
             "confidence": self.confidence,
+            "review": None if self.review is None else self.review.provenance(),
         }
 
 

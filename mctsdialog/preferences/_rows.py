@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from mctsdialog.preferences._dataset import PreferenceDataset
 from mctsdialog.preferences._prompts import chat_messages, spoken
-from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNode, TreeRecord
 
 Row: TypeAlias = dict[str, Any]
 RowFormat: TypeAlias = Literal[
@@ -51,14 +51,14 @@ def unpaired_rows(dataset: PreferenceDataset) -> Iterator[Row]:
                 key = (digests[node.parent], node.strategy, node.supporter, label)
                 if key not in seen:
                     seen.add(key)
-                    yield _unpaired(record, node, depths[node.id], label)
+                    yield _unpaired(record, node, depths[node.id], record.review(*pair))
 
 
-def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> Row:
+def _unpaired(record: TreeRecord, node: RecordNode, depth: int, review: PairReview | None) -> Row:
     return {
         "prompt": _prompt(record, node.parent),
         "completion": _reply(node),
-        "label": label,
+        "label": node.polarity == "chosen",
         "provenance": {
             "tree": record.id,
             "domain": record.domain,
@@ -70,6 +70,7 @@ def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> 
             "value": node.value,
             "visits": node.visits,
             "gold": node.gold,
+            "review": None if review is None else review.provenance(),
         },
     }
 
@@ -158,6 +159,14 @@ _MESSAGE = _MESSAGES[0]
 _SHAREGPT = {"from": "string", "value": "string"}
 _TURNS = [{"speaker": "string", "text": "string", "strategy": "string"}]
 _PLACE = {"tree": "string", "domain": "string", "turn": "int64", "depth": "int64", "parent": "int64"}
+_REVIEW = {
+    "verdict": "string",
+    "reviewers": ["string"],
+    "others": "int64",
+    "original_chosen": "string",
+    "original_rejected": "string",
+    "confidence": "float64",
+}
 
 
 def _of(prefix: str) -> dict[str, str]:
@@ -187,7 +196,14 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "chosen": _MESSAGES,
             "rejected": _MESSAGES,
-            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool", "confidence": "float64"},
+            "provenance": {
+                **_PLACE,
+                **_of("chosen_"),
+                **_of("rejected_"),
+                "gold": "bool",
+                "confidence": "float64",
+                "review": _REVIEW,
+            },
         },
     ),
     "unpaired": FormatSpec(
@@ -197,7 +213,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "completion": _MESSAGES,
             "label": "bool",
-            "provenance": {**_PLACE, **_of(""), "gold": "bool"},
+            "provenance": {**_PLACE, **_of(""), "gold": "bool", "review": _REVIEW},
         },
     ),
     "sft": FormatSpec(
@@ -243,6 +259,8 @@ FORMATS: dict[RowFormat, FormatSpec] = {
                 }
             ],
             "pairs": [["int64"]],
+            "reviews": [{"chosen": "int64", "rejected": "int64", **_REVIEW}],
+            "no_dialogue": ["int64"],
         },
     ),
 }

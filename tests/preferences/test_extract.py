@@ -123,6 +123,7 @@ def test_a_gold_path_says_that_it_is_gold(maker):
         "rejected_visits": 1,
         "gold": True,
         "confidence": None,
+        "review": None,
     }
 
 
