@@ -18,6 +18,7 @@ from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
 from mctsdialog.cli._search import search_command
 from mctsdialog.cli._stats import stats_command
+from mctsdialog.cli._studio import studio_command
 from mctsdialog.cli._text import closed_line, conversation_lines, headline, tree_lines
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
 from mctsdialog.cli.terminal import Commands, confirm, echo
@@ -44,6 +45,7 @@ main.add_command(doctor_command)
 main.add_command(inspect_command)
 main.add_command(label_command)
 main.add_command(preferences_command)
+main.add_command(studio_command)
 main.add_command(stats_command)
 main.add_command(calibrate_command)
 main.add_command(demo_command)

@@ -1,0 +1,143 @@
+"""The pages and what they ask for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any, Final, TypeVar
+
+from anyio import to_thread
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mctsdialog.errors import DataError, MctsDialogError
+from mctsdialog.files import dotted, first_fault, parse_json
+from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
+from mctsdialog.studio._review import Decided, QueueAsked, ReviewDesk, UndoAsked
+from mctsdialog.text import visible_line
+
+M = TypeVar("M", bound=BaseModel)
+
+_KINDS: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+
+
+def studio_app(review: ReviewDesk | None, *, token: str, host: str = "127.0.0.1") -> Starlette:
+    """The studio as an ASGI application.
+
+    :param review: the desk where pairs are reviewed; None without pairs.
+    :param token: whoever sends it is let in.
+    :param host: that the server listens on.
+    """
+    routes = [
+        Route("/", page("home.html")),
+        Route("/static/{name}", _static),
+        Route("/api/home", functools.partial(_home, review)),
+    ]
+    if review is not None:
+        routes += _review_routes(review)
+    guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        if review is not None:
+            review.close()
+
+    handlers = {MctsDialogError: _wrong, OSError: _not_saved, HTTPException: _http_error}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+
+
+# -- shared ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _asset(name: str) -> bytes:
+    return (resources.files("mctsdialog.studio") / "web" / name).read_bytes()
+
+
+def page(name: str) -> Callable[[Request], Any]:
+    """An endpoint that gives a page."""
+
+    async def given(request: Request) -> Response:
+        return Response(_asset(name), media_type="text/html")
+
+    return given
+
+
+_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js"})
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        raise HTTPException(404)
+    return Response(_asset(name), media_type=_KINDS[name.rpartition(".")[2]])
+
+
+async def body_of(request: Request, model: type[M]) -> M:
+    """What a page has sent.
+
+    :raises DataError: for anything but what the model has.
+    """
+    try:
+        body = await request.body()
+        parse_json(body)  # what is nested too deeply, or holds half of a surrogate pair, goes into no file
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        place, message = first_fault(error)
+        raise DataError(message, field=dotted(place) or None) from error
+    except ValueError as error:
+        raise DataError(f"the request is not JSON: {error}") from error
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": visible_line(str(error))}, 400)
+
+
+async def _not_saved(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return JSONResponse({"error": f"This could not be saved: {error.strerror or error}"}, 507)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+async def _home(review: ReviewDesk | None, request: Request) -> Response:
+    pages = ["review"] if review is not None else []
+    return JSONResponse({"pages": pages, "pairs": 0 if review is None else len(review)})
+
+
+# -- review ---------------------------------------------------------------------------------------------------------
+
+
+def _review_routes(desk: ReviewDesk) -> list[Route]:
+    async def state(request: Request) -> Response:
+        reviewer = request.query_params.get("reviewer", "")[:60]
+        return JSONResponse(await to_thread.run_sync(desk.state, reviewer))
+
+    async def queue(request: Request) -> Response:
+        return JSONResponse(await to_thread.run_sync(desk.queue, await body_of(request, QueueAsked)))
+
+    async def decide(request: Request) -> Response:
+        await to_thread.run_sync(desk.decide, await body_of(request, Decided))
+        return JSONResponse({"saved": True})
+
+    async def undo(request: Request) -> Response:
+        return JSONResponse(await to_thread.run_sync(desk.undo, await body_of(request, UndoAsked)))
+
+    return [
+        Route("/review", page("review.html")),
+        Route("/api/review/state", state),
+        Route("/api/review/queue", queue, methods=["POST"]),
+        Route("/api/review/decide", decide, methods=["POST"]),
+        Route("/api/review/undo", undo, methods=["POST"]),
+    ]
