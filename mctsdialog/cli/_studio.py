@@ -84,7 +84,7 @@ def studio_command(
             if open_it:
                 click.launch(address)
             config = uvicorn.Config(
-                studio_app(desk, token=token, host=host),
+                studio_app(desk, sources.sheets, token=token, host=host),
                 log_level="warning",
                 access_log=False,  # it would hold the token
                 server_header=False,

@@ -17,6 +17,7 @@ from mctsdialog.files._inputs import (
 )
 from mctsdialog.files._marks import Mark, mark_of, seal, sealed
 from mctsdialog.files._names import digested_stem, earlier_stem, file_stem, folded
+from mctsdialog.files._sheets import formula_safe, sheet_rows, sheet_text, without_apostrophes
 
 __all__ = [
     "MAX_KEYS",
@@ -32,6 +33,7 @@ __all__ = [
     "file_stem",
     "first_fault",
     "folded",
+    "formula_safe",
     "inside",
     "lock_file",
     "mark_of",
@@ -43,8 +45,11 @@ __all__ = [
     "remove_folder",
     "seal",
     "sealed",
+    "sheet_rows",
+    "sheet_text",
     "sweep",
     "sync_files",
     "sync_folder",
+    "without_apostrophes",
     "write_atomically",
 ]

@@ -5,9 +5,10 @@
 
 from mctsdialog._public import publish as _publish
 from mctsdialog.studio._app import studio_app
+from mctsdialog.studio._judge import Sheet
 from mctsdialog.studio._review import ReviewDesk
 from mctsdialog.studio._sources import Sources
 
-__all__ = ["ReviewDesk", "Sources", "studio_app"]
+__all__ = ["ReviewDesk", "Sheet", "Sources", "studio_app"]
 
 _publish(globals())

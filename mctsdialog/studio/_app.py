@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, Final, TypeVar
@@ -20,6 +20,7 @@ from starlette.routing import Route
 from mctsdialog.errors import DataError, MctsDialogError
 from mctsdialog.files import dotted, first_fault, parse_json
 from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
+from mctsdialog.studio._judge import Answered, ItemsAsked, Sheet
 from mctsdialog.studio._review import Decided, QueueAsked, ReviewDesk, UndoAsked
 from mctsdialog.text import visible_line
 
@@ -28,20 +29,28 @@ M = TypeVar("M", bound=BaseModel)
 _KINDS: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
-def studio_app(review: ReviewDesk | None, *, token: str, host: str = "127.0.0.1") -> Starlette:
+def studio_app(
+    review: ReviewDesk | None, sheets: Sequence[Sheet] = (), *, token: str, host: str = "127.0.0.1"
+) -> Starlette:
     """The studio as an ASGI application.
 
     :param review: the desk where pairs are reviewed; None without pairs.
+    :param sheets: sheets to fill in.
     :param token: whoever sends it is let in.
     :param host: that the server listens on.
     """
     routes = [
         Route("/", page("home.html")),
         Route("/static/{name}", _static),
-        Route("/api/home", functools.partial(_home, review)),
     ]
+    pages: dict[str, dict[str, Any]] = {}
     if review is not None:
         routes += _review_routes(review)
+        pages["review"] = {"pairs": len(review)}
+    if sheets:
+        routes += _judge_routes(sheets)
+        pages["judge"] = {"sheets": len(sheets)}
+    routes.append(Route("/api/home", functools.partial(_home, pages)))
     guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
 
     @asynccontextmanager
@@ -71,7 +80,7 @@ def page(name: str) -> Callable[[Request], Any]:
     return given
 
 
-_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js"})
+_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js", "judge.js"})
 
 
 async def _static(request: Request) -> Response:
@@ -111,9 +120,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code)
 
 
-async def _home(review: ReviewDesk | None, request: Request) -> Response:
-    pages = ["review"] if review is not None else []
-    return JSONResponse({"pages": pages, "pairs": 0 if review is None else len(review)})
+async def _home(pages: Mapping[str, Mapping[str, Any]], request: Request) -> Response:
+    counts = {name: count for each in pages.values() for name, count in each.items()}
+    return JSONResponse({"pages": list(pages), **counts})
 
 
 # -- review ---------------------------------------------------------------------------------------------------------
@@ -140,4 +149,33 @@ def _review_routes(desk: ReviewDesk) -> list[Route]:
         Route("/api/review/queue", queue, methods=["POST"]),
         Route("/api/review/decide", decide, methods=["POST"]),
         Route("/api/review/undo", undo, methods=["POST"]),
+    ]
+
+
+# -- judging --------------------------------------------------------------------------------------------------------
+
+
+def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
+    def sheet(number: int) -> Sheet:
+        if number >= len(sheets):
+            raise DataError("there is no such sheet here; was the studio started with other folders?", field="sheet")
+        return sheets[number]
+
+    async def every(request: Request) -> Response:
+        return JSONResponse({"sheets": [each.about() for each in sheets]})
+
+    async def items(request: Request) -> Response:
+        asked = await body_of(request, ItemsAsked)
+        return JSONResponse(await to_thread.run_sync(sheet(asked.sheet).items, asked))
+
+    async def answer(request: Request) -> Response:
+        given = await body_of(request, Answered)
+        await to_thread.run_sync(sheet(given.sheet).answer, given)
+        return JSONResponse({"saved": True})
+
+    return [
+        Route("/judge", page("judge.html")),
+        Route("/api/judge/sheets", every),
+        Route("/api/judge/items", items, methods=["POST"]),
+        Route("/api/judge/answer", answer, methods=["POST"]),
     ]

@@ -15,6 +15,7 @@ from mctsdialog.preferences import (
     tree_files,
 )
 from mctsdialog.preferences._read import MANIFEST, add_tree, loaded_trees
+from mctsdialog.studio._judge import Sheet
 
 SHEET = "sheet.csv"
 
@@ -24,12 +25,12 @@ class Sources:
     """What a studio shows.
 
     :param datasets: pairs to review.
-    :param sheets: folders with a sheet to fill in.
+    :param sheets: sheets to fill in.
     :param runs: output folders of searches.
     """
 
     datasets: list[PreferenceDataset] = field(default_factory=list)
-    sheets: list[Path] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
     runs: list[Path] = field(default_factory=list)
 
     @classmethod
@@ -49,7 +50,7 @@ class Sources:
         if (folder / MANIFEST).is_file():
             self.datasets += load_preferences(folder).values()
         elif (folder / SHEET).is_file():
-            self.sheets.append(folder)
+            self.sheets.append(Sheet(folder))
         elif (folder / "journals").is_dir() or (folder / "trees").is_dir():
             self.runs.append(folder)
             if any((folder / "trees").glob("*.json")):

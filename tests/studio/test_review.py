@@ -197,7 +197,7 @@ def test_a_file_of_something_else_is_left_alone(dataset, tmp_path):
     with pytest.raises(DataError, match="line 1"):
         ReviewDesk([dataset], file)
     assert file.read_text("utf-8") == '{"a": 1}\nno end'
-    with pytest.raises(DataError, match="(?i)is a directory"):
+    with pytest.raises(DataError, match=r"(?i)is a directory"):
         ReviewDesk([dataset], tmp_path)
 
 
