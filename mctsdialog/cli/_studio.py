@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import socket
 from pathlib import Path
@@ -66,6 +67,7 @@ def studio_command(
         if any(record.pairs for dataset in sources.datasets for record in dataset.records):
             first = folders[0] if folders[0].is_dir() else folders[0].parent
             desk = ReviewDesk(sources.datasets, reviews or inside(first, "reviews.jsonl"), twice=twice)
+        gc.freeze()  # what was read stays: no collection has to go through it
         token = secrets.token_urlsafe(24)
         with _listening(host, port) as listener:
             shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # not bound to, but shown

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +109,11 @@ class _Item:
     stacks: dict[str, list[Review]] = field(default_factory=dict)
     standing: dict[str, Review] = field(default_factory=dict)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether as many people as are needed have decided."""
+        return len(self.standing) >= self.needed
+
     def take_in(self, review: Review) -> bool:
         """Add a decision; False for an undo of nothing."""
         stack = self.stacks.setdefault(review.reviewer, [])
@@ -120,6 +127,23 @@ class _Item:
         if stack:
             self.standing[review.reviewer] = stack[-1]
         return True
+
+
+@dataclass
+class _Fitting:
+    """The pairs that some filters let through, in order, and how many of them are still open.
+
+    Nothing here is counted by looking at all pairs again: there may be very many.
+    """
+
+    items: list[_Item]
+    indexes: list[int]
+    open: int
+
+    def after(self, index: int) -> Iterator[_Item]:
+        """The pairs behind that one, and then those up to it."""
+        at = bisect_right(self.indexes, index)
+        return itertools.chain(itertools.islice(self.items, at, None), itertools.islice(self.items, at))
 
 
 class ReviewDesk:
@@ -156,10 +180,12 @@ class ReviewDesk:
         self._by_reviewer: dict[str, list[str]] = {}
         self._seconds: dict[str, deque[float]] = {}
         self._leases: dict[str, dict[str, float]] = {}
-        self._fit: dict[Filters, list[_Item]] = {}
+        self._fit: dict[Filters, _Fitting] = {}
+        self._half: dict[str, set[str]] = {}  # by reviewer, what is decided and waits for somebody else
         self._report: tuple[int, dict[str, Any]] = (-1, {})
         for review in known:
             self._take_in(review)
+        self._fitting(Filters())  # before anybody waits for it
 
     def __len__(self) -> int:
         return len(self._list)
@@ -197,16 +223,18 @@ class ReviewDesk:
         with self._lock:
             have, name = set(asked.have), asked.reviewer.strip()
             fit = self._fitting(asked.filters)
-            left = self._left(fit, asked.filters.shown, name)
-            waiting = [item for item in left if item.key not in have]
-            later = [item for item in waiting if item.index > asked.after]
-            chosen = [*later, *waiting[: len(waiting) - len(later)]][: asked.count]
+            if asked.filters.shown == "open":
+                chosen, left = self._open(fit, asked, name)
+            else:
+                every = _shown(fit, asked.filters.shown, name)
+                waiting = [item for item in every.after(asked.after) if item.key not in have]
+                chosen, left = waiting[: asked.count], len(every.items)
             until = time.monotonic() + _LEASE
             self._leases[name] = dict.fromkeys([*have, *(item.key for item in chosen)], until)
             return {
                 "cards": [self._card(item, name, blind=asked.blind) for item in chosen],
-                "left": len(left),
-                "of": len(fit),
+                "left": left,
+                "of": len(fit.items),
             }
 
     def decide(self, given: Decided) -> None:
@@ -281,8 +309,12 @@ class ReviewDesk:
         self._ids[review.id] = review
         name, item = review.reviewer, self._items.get(review.pair)
         self._leases.get(name, {}).pop(review.pair, None)
-        if item is None or not item.take_in(review):  # of other folders
+        if item is None:  # of other folders
             return
+        was_closed = item.is_closed
+        if not item.take_in(review):
+            return
+        self._count_anew(item, name, was_closed=was_closed)
         keys = self._by_reviewer.setdefault(name, [])
         if review.verdict != "undo":
             keys.append(review.pair)
@@ -291,33 +323,46 @@ class ReviewDesk:
         else:
             del keys[len(keys) - 1 - keys[::-1].index(review.pair)]
 
-    def _fitting(self, filters: Filters) -> list[_Item]:
+    def _count_anew(self, item: _Item, name: str, *, was_closed: bool) -> None:
+        """What a decision changes in the counts."""
+        for each in {name, *item.standing}:
+            half = self._half.setdefault(each, set())
+            if each in item.standing and not item.is_closed:
+                half.add(item.key)
+            else:
+                half.discard(item.key)
+        for filters, fit in self._fit.items():
+            if was_closed != item.is_closed and _passes(item, filters):
+                fit.open += 1 if was_closed else -1
+
+    def _fitting(self, filters: Filters) -> _Fitting:
         """The pairs that strategy, confidence and margin let through; nothing of that changes."""
         known = filters.model_copy(update={"shown": "open"})
         if known not in self._fit:
             if len(self._fit) >= _FILTERS_KEPT:
                 self._fit.pop(next(iter(self._fit)))
-            self._fit[known] = [item for item in self._list if _passes(item, filters)]
+            items = [item for item in self._list if _passes(item, known)] if known != Filters() else self._list
+            still = sum(not item.is_closed for item in items)
+            self._fit[known] = _Fitting(items, [item.index for item in items], still)
         return self._fit[known]
 
-    def _left(self, fit: Sequence[_Item], shown: Shown, name: str) -> list[_Item]:
-        """Those of the pairs that a reviewer is to see now."""
-        if shown == "mine":
-            return [item for item in fit if name in item.standing]
-        if shown == "flagged":
-            return [item for item in fit if any(each.verdict == "flag" for each in item.standing.values())]
-        if shown == "disagreed":
-            several = [item for item in fit if len(item.standing) > 1]
-            return [item for item in several if combined(list(item.standing.values())).verdict == "disagreed"]
-        now = time.monotonic()
+    def _open(self, fit: _Fitting, asked: QueueAsked, name: str) -> tuple[list[_Item], int]:
+        """The next pairs that a reviewer is to decide about, and how many there are in all."""
+        now, half, have = time.monotonic(), self._half.get(name, set()), set(asked.have)
         taken = Counter(
             key for other, keys in self._leases.items() if other != name for key, until in keys.items() if until > now
         )
-        return [
-            item
-            for item in fit
-            if len(item.standing) + taken.get(item.key, 0) < item.needed and name not in item.standing
-        ]
+
+        def is_kept(item: _Item) -> bool:
+            """Whether others are about to decide."""
+            return item.key in taken and len(item.standing) + taken[item.key] >= item.needed
+
+        wanted = (item for item in fit.after(asked.after) if not item.is_closed and item.key not in half)
+        chosen = itertools.islice((item for item in wanted if item.key not in have and not is_kept(item)), asked.count)
+        others = (self._items[key] for key in taken if key in self._items and key not in half)
+        kept = sum(not item.is_closed and is_kept(item) and _passes(item, asked.filters) for item in others)
+        mine = sum(_passes(self._items[key], asked.filters) for key in half)
+        return list(chosen), fit.open - mine - kept
 
     def _card(self, item: _Item, reviewer: str, *, blind: bool) -> dict[str, Any]:
         """What a page shows of a pair. Of a blind one nothing says which reply the search chose."""
@@ -345,6 +390,19 @@ class ReviewDesk:
                 if name != reviewer and own is not None  # what others say is not shown before one has decided
             ]
         return card
+
+
+def _shown(fit: _Fitting, shown: Shown, name: str) -> _Fitting:
+    """Those of the pairs that somebody has decided about in a way."""
+    decided = [item for item in fit.items if item.standing]
+    if shown == "mine":
+        decided = [item for item in decided if name in item.standing]
+    elif shown == "flagged":
+        decided = [item for item in decided if any(each.verdict == "flag" for each in item.standing.values())]
+    else:
+        together = ((item, combined(list(item.standing.values())).verdict) for item in decided)
+        decided = [item for item, verdict in together if verdict == "disagreed"]
+    return _Fitting(decided, [item.index for item in decided], 0)
 
 
 def _passes(item: _Item, filters: Filters) -> bool:
