@@ -1,4 +1,4 @@
-"""The tree of a search as its journal tells it, while another process goes on with the search: nothing is asked anew."""
+"""The tree of a search as its journal tells it, while another process goes on with the search."""
 
 from __future__ import annotations
 

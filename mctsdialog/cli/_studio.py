@@ -85,14 +85,18 @@ def studio_command(
             echo("Ctrl-C ends it.")
             if open_it:
                 click.launch(address)
+            app = studio_app(
+                desk, sources.sheets, sources.runs, token=token, host=host, ending=lambda: server.should_exit
+            )
             config = uvicorn.Config(
-                studio_app(desk, sources.sheets, token=token, host=host),
+                app,
                 log_level="warning",
                 access_log=False,  # it would hold the token
                 server_header=False,
                 timeout_graceful_shutdown=_SECONDS_TO_END,
             )
-            uvicorn.Server(config).run(sockets=[listener])
+            server = uvicorn.Server(config)
+            server.run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib import resources
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from anyio import to_thread
-from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,26 +16,34 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mctsdialog.errors import DataError, MctsDialogError
-from mctsdialog.files import dotted, first_fault, parse_json
 from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
 from mctsdialog.studio._judge import Answered, ItemsAsked, Sheet
+from mctsdialog.studio._requests import asset, body_of, page
 from mctsdialog.studio._review import Decided, QueueAsked, ReviewDesk, UndoAsked
+from mctsdialog.studio._runs import Run
+from mctsdialog.studio._runs_routes import runs_routes
 from mctsdialog.text import visible_line
-
-M = TypeVar("M", bound=BaseModel)
 
 _KINDS: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 def studio_app(
-    review: ReviewDesk | None, sheets: Sequence[Sheet] = (), *, token: str, host: str = "127.0.0.1"
+    review: ReviewDesk | None,
+    sheets: Sequence[Sheet] = (),
+    runs: Sequence[Run] = (),
+    *,
+    token: str,
+    host: str = "127.0.0.1",
+    ending: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """The studio as an ASGI application.
 
     :param review: the desk where pairs are reviewed; None without pairs.
     :param sheets: sheets to fill in.
+    :param runs: folders of searches to watch.
     :param token: whoever sends it is let in.
     :param host: that the server listens on.
+    :param ending: whether the server is about to close: pages that are kept up to date are then let go.
     """
     routes = [
         Route("/", page("home.html")),
@@ -50,6 +56,9 @@ def studio_app(
     if sheets:
         routes += _judge_routes(sheets)
         pages["judge"] = {"sheets": len(sheets)}
+    if runs:
+        routes += runs_routes(list(runs), ending)
+        pages["runs"] = {"runs": len(runs)}
     routes.append(Route("/api/home", functools.partial(_home, pages)))
     guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
 
@@ -59,51 +68,21 @@ def studio_app(
         if review is not None:
             review.close()
 
-    handlers = {MctsDialogError: _wrong, OSError: _not_saved, HTTPException: _http_error}
+    handlers: dict[Any, Any] = {MctsDialogError: _wrong, OSError: _not_saved, HTTPException: _http_error}
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
 
 
 # -- shared ---------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _asset(name: str) -> bytes:
-    return (resources.files("mctsdialog.studio") / "web" / name).read_bytes()
-
-
-def page(name: str) -> Callable[[Request], Any]:
-    """An endpoint that gives a page."""
-
-    async def given(request: Request) -> Response:
-        return Response(_asset(name), media_type="text/html")
-
-    return given
-
-
-_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js", "judge.js"})
+_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js", "judge.js", "runs.js", "tree.js"})
 
 
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _ASSETS:
         raise HTTPException(404)
-    return Response(_asset(name), media_type=_KINDS[name.rpartition(".")[2]])
-
-
-async def body_of(request: Request, model: type[M]) -> M:
-    """What a page has sent.
-
-    :raises DataError: for anything but what the model has.
-    """
-    try:
-        body = await request.body()
-        parse_json(body)  # what is nested too deeply, or holds half of a surrogate pair, goes into no file
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        place, message = first_fault(error)
-        raise DataError(message, field=dotted(place) or None) from error
-    except ValueError as error:
-        raise DataError(f"the request is not JSON: {error}") from error
+    return Response(asset(name), media_type=_KINDS[name.rpartition(".")[2]])
 
 
 async def _wrong(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from mctsdialog.preferences import (
 )
 from mctsdialog.preferences._read import MANIFEST, add_tree, loaded_trees
 from mctsdialog.studio._judge import Sheet
+from mctsdialog.studio._runs import Run
 
 SHEET = "sheet.csv"
 
@@ -31,7 +32,7 @@ class Sources:
 
     datasets: list[PreferenceDataset] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
-    runs: list[Path] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
     @classmethod
     def of(cls, folders: list[Path]) -> Sources:
@@ -52,7 +53,7 @@ class Sources:
         elif (folder / SHEET).is_file():
             self.sheets.append(Sheet(folder))
         elif (folder / "journals").is_dir() or (folder / "trees").is_dir():
-            self.runs.append(folder)
+            self.runs.append(Run(folder))
             if any((folder / "trees").glob("*.json")):
                 self.datasets += _of_trees(folder)
         elif folder.is_file() or any(folder.glob("*.json")):
