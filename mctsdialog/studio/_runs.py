@@ -161,7 +161,7 @@ class Run:
     # -- one tree -----------------------------------------------------------------------------------------------------
 
     def version(self, stem: str) -> dict[str, Any]:
-        """What tells whether a tree has changed.
+        """What tells whether a tree has changed; an empty version before it has a root.
 
         :raises DataError: for a tree that is not there.
         """
@@ -179,10 +179,13 @@ class Run:
         :raises DataError: for a tree that is not there.
         """
         with self._lock:
-            return to_html(self._tree(stem)[0])
+            tree = self._tree(stem)[0]
+        if tree is None:
+            raise DataError("this search has not begun its tree yet", file=self.folder, item=stem)
+        return to_html(tree)
 
-    def _tree(self, stem: str) -> tuple[Tree, bool]:
-        """A tree, and whether it comes from its journal: another process may go on with it."""
+    def _tree(self, stem: str) -> tuple[Tree | None, bool]:
+        """A tree, and whether it comes from its journal, which may grow; None before it has a root."""
         row = self.rows.get(stem)
         if row is None:
             raise DataError("there is no such tree in this folder", file=self.folder, item=stem[:100])
@@ -192,7 +195,7 @@ class Run:
             if tree is not None:
                 return tree, True
         if not file.is_file():
-            raise DataError("this search has not begun its tree yet", file=self.folder, item=stem)
+            return None, True
         self._replays.pop(stem, None)
         return load_tree(file), False
 

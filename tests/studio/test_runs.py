@@ -105,8 +105,9 @@ def test_a_running_search_is_followed_and_its_trees_are_those_of_an_unwatched_on
         state = run.refresh()
         for stem, row in list(run.rows.items()):
             if row["state"] == "searching":
-                seen.add((stem, run.version(stem)["version"]))
-                run.page(stem)
+                version = run.version(stem)["version"]
+                seen.add((stem, version))
+                assert not version or run.page(stem)
         return state["finished"] == 2
 
     until(looked)

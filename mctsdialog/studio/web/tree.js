@@ -45,6 +45,7 @@ const source = new EventSource(`/api/tree/events?${named}`);
 source.addEventListener("message", (event) => {
   const news = JSON.parse(event.data);
   byId("state").textContent = news.live ? `searching · ${news.iterations.toLocaleString("en")} iterations` : "finished";
+  if (!news.version) { byId("state").textContent = "The search has not begun this tree yet."; return; }
   wanted = news.version;
   draw();
 });
