@@ -167,11 +167,10 @@ class Run:
         """
         with self._lock:
             tree, live = self._tree(stem)
-            return {
-                "version": f"{int(live)}-{tree.iterations}-{len(tree)}",
-                "live": live,
-                "iterations": tree.iterations,
-            }
+            if tree is None:
+                return {"version": "", "live": True, "iterations": 0}
+            version = f"{int(live)}-{tree.iterations}-{len(tree)}"
+            return {"version": version, "live": live, "iterations": tree.iterations}
 
     def page(self, stem: str) -> str:
         """The page that shows a tree: the stand-alone one.
@@ -180,9 +179,9 @@ class Run:
         """
         with self._lock:
             tree = self._tree(stem)[0]
-        if tree is None:
-            raise DataError("this search has not begun its tree yet", file=self.folder, item=stem)
-        return to_html(tree)
+            if tree is None:
+                raise DataError("this search has not begun its tree yet", file=self.folder, item=stem)
+            return to_html(tree)  # while nobody goes on with it
 
     def _tree(self, stem: str) -> tuple[Tree | None, bool]:
         """A tree, and whether it comes from its journal, which may grow; None before it has a root."""
