@@ -85,7 +85,17 @@ def _report(world: World, tree: Tree, alone: list[str], page: Path, file: Path) 
     assert tree.calibration is not None
     calibration = Calibration.from_dict(tree.calibration, tree.domain.strategies.names)
     lines += [f"  it over-rates {name} by {-calibration.offset(name):.1f}" for name in _over_rated(calibration)]
-    return [*lines, "", f"Look into the tree: open {page} in a browser, or", f"  mctsdialog show {file} --best"]
+    return [
+        *lines,
+        "",
+        f"Look into the tree: open {page} in a browser, or",
+        f"  mctsdialog show {file} --best",
+        *_studio(file),
+    ]
+
+
+def _studio(file: Path) -> list[str]:
+    return ["Review its pairs, alone or with others:", f"  mctsdialog studio {file.parent}"]
 
 
 def _over_rated(calibration: Calibration) -> list[str]:

@@ -66,7 +66,7 @@ class Run:
                 self._look_at(path)
             for path in (self.folder / "trees").glob("*.json"):
                 if not path.name.startswith("."):
-                    self._row(path.stem).setdefault("iterations", None)
+                    self._row(path.stem)
             now = time.time()
             progress = [each for each in map(_json, self.folder.glob("progress*.json")) if each]
             alive = [each for each in progress if now - _number(each.get("time")) < _RECENT]
@@ -136,7 +136,7 @@ class Run:
         )
 
     def _look_at(self, journal: Path) -> None:
-        """How long a journal is: a line a trial, all in all."""
+        """How many steps a journal has, a line each."""
         row = self._row(journal.stem)
         try:
             size, changed = journal.stat().st_size, journal.stat().st_mtime
@@ -151,12 +151,13 @@ class Run:
                 self._journals[journal] = (read, lines)
         except OSError:
             return
+        row["steps"] = max(0, lines - 1)
         if row["state"] == "done":
             return
         if row["state"] == "tree":
             row["id"] = owner_of_journal(journal) or journal.stem
         recent = time.time() - changed < _RECENT
-        row.update(state="searching" if recent else "begun", iterations=max(0, lines - 1))
+        row["state"] = "searching" if recent else "begun"
 
     # -- one tree -----------------------------------------------------------------------------------------------------
 

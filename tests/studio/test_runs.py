@@ -134,7 +134,7 @@ def test_a_run_says_how_far_it_is_and_is_stopped_from_the_page(tmp_path, kit):
     answer = client.post("/api/runs/stop", json={"run": 0})
     assert answer.status_code == 400
     assert "no search is running" in answer.json()["error"]
-    before = {row["stem"]: row["iterations"] for row in run.rows.values()}
+    before = {row["stem"]: row["steps"] for row in run.rows.values()}
     assert all(before.values())
     again = searched(
         tmp_path, iterations=max(before.values()) + 2
@@ -223,7 +223,7 @@ def test_runs_and_live_trees_in_the_browser(studios, visit, tmp_path, kit):
         (tmp_path / "stop").touch()
     assert report.stop_reason == "stopped"
     kit.until(page, "document.getElementById('state').textContent === 'ended: stopped'")
-    page.click("#heads button:has-text('Iterations')")
+    page.click("#heads button:has-text('Steps')")
     counts = page.evaluate(
         "[...document.querySelectorAll('#rows tr td:nth-child(3)')].map((each) => +each.textContent)"
     )

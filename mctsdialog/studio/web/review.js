@@ -152,7 +152,7 @@ function replies() {
 
 function actions() {
   byId("actions").replaceChildren(...ACTIONS.map(([name, , key, text, act]) =>
-    el("button", { type: "button", id: `do-${name}`, class: name === "left" ? "main" : "", title: HELP[name], onclick: act }, text(), el("kbd", {}, key))));
+    el("button", { type: "button", id: `do-${name}`, class: name === "left" ? "main" : "", title: HELP[name], onclick: act }, text(), el("kbd", {}, editing && name === "edit" ? "Ctrl ↵" : key))));
 }
 
 function figures() {

@@ -3,7 +3,7 @@ import { ask, byId, el, head, note, store, stored } from "/static/studio.js";
 const COLUMNS = [
   ["id", "Dialogue", (row) => el("a", { href: `/tree?run=${run()}&stem=${encodeURIComponent(row.stem)}` }, row.id)],
   ["state", "State", (row) => row.state],
-  ["iterations", "Iterations"], ["nodes", "Nodes"], ["ends", "Ends"],
+  ["steps", "Steps"], ["iterations", "Iterations"], ["nodes", "Nodes"], ["ends", "Ends"],
   ["best", "Best path", (row) => (row.best === null || row.best === undefined ? "–" : row.best.toFixed(2))],
   ["closed", "Closed"],
   ["seconds", "Seconds", (row) => (row.seconds ? row.seconds.toFixed(0) : "–")],
