@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from mctsdialog.errors import JournalError, JournalMismatchError
-from mctsdialog.files import check_regular, lock_file, parse_json, sync_folder
+from mctsdialog.files import check_regular, lock_file, open_input, parse_json, sync_folder
 
 FORMAT = "mctsdialog.journal"
 VERSION = 1
@@ -275,3 +275,24 @@ def read_journal(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]
     if not records or records[0].get("format") != FORMAT:
         raise JournalError("is not a journal", file=path)
     return records[0], records[1:]
+
+
+def read_journal_from(path: str | Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """What was appended to a journal since it was last read: whole records, its header the first of all.
+
+    :param offset: where reading ended the last time; 0 at first.
+    :returns: the records, and where reading ended now. A line that is being written is left for the next time.
+    :raises JournalError: where it cannot be read.
+    """
+    records: list[dict[str, Any]] = []
+    try:
+        with open_input(path) as file:
+            file.seek(offset)
+            for line, record in _lines(file):
+                if record is None:
+                    break
+                offset += len(line)
+                records.append(record)
+    except OSError as error:
+        raise JournalError(f"cannot be read: {error.strerror or error}", file=path) from error
+    return records, offset

@@ -298,6 +298,17 @@ def test_a_calibration_and_a_demonstration(place, tree):
     run("mctsdialog", "demo", "--out", place / "demo")
 
 
+def test_the_studio(place, tree):
+    reviews = place / "reviews.jsonl"
+    for line in (EVIL, json.dumps({EVIL: EVIL}), json.dumps({"schema": "mctsdialog.review", "version": 1, EVIL: EVIL})):
+        reviews.write_text(f"{line}\n", "utf-8")
+        assert "Error: " in run("mctsdialog", "preferences", tree, "--reviews", reviews, "--out", place / "r")
+        assert "Error: " in run("mctsdialog", "studio", place / EVIL)
+    (place / "s").mkdir()
+    (place / "s" / "sheet.csv").write_text(f"item,{EVIL}\n", "utf-8")
+    assert "Error: " in run("mctsdialog", "studio", place / "s")
+
+
 def test_caches_and_samples(place):
     run("mctsdialog", "sample", place / "s.json")
     run("mctsdialog", "domains", EVIL)
@@ -443,7 +454,7 @@ COVERED = {
         ("mctsdialog", name)
         for name in ("search", "doctor", "preferences", "stats", "export", "show", "view", "sample", "domains")
     ),
-    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "estimate")),
+    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "estimate", "studio")),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
     *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate", "arena")),
     *(("cso_train", "config", name) for name in ("show", "presets")),

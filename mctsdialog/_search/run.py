@@ -108,7 +108,7 @@ async def search_within(
     new_roles = partial(CheckedRoles, roles.bind(begin.scenario), domain)
     players, limited = new_roles(), False
     with open_journal(journal, header) if journal is not None else nullcontext() as log:
-        tape = _Tape(log, domain)
+        tape = Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
         tree.config, tree.roles = config.recorded(), dict(roles.provenance if log is None else log.roles)
         algorithm = config.kind(tree, config, max_calls=max_calls, can_rejudge=can_rejudge(roles))
@@ -130,7 +130,7 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
 
 
 async def _iterate(
-    algorithm: Algorithm, trials: LimitedTrials, tape: _Tape, on_progress: Callable[[Tree], object]
+    algorithm: Algorithm, trials: LimitedTrials, tape: Tape, on_progress: Callable[[Tree], object]
 ) -> bool:
     """Run the trials; whether a limit of this search ended them."""
     tree, config = algorithm.tree, algorithm.config
@@ -154,7 +154,7 @@ async def _iterate(
     return limited
 
 
-async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Turn, ...]:
+async def _opening(start: Start, players: CheckedRoles, tape: Tape) -> tuple[Turn, ...]:
     """The root's turns: the dialogue's own, or the seeker is asked to speak first."""
     if start.opening and start.opening[-1].speaker == "seeker":
         return start.opening
@@ -165,7 +165,7 @@ async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Tu
     return (*start.opening, Turn("seeker", tape.text(record, "seeker")))
 
 
-async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape: _Tape) -> None:
+async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape: Tape) -> None:
     """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far.
 
     Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
@@ -203,11 +203,12 @@ def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> li
     return found
 
 
-class _Tape:
+class Tape:
     """The journal as the search sees it: first what is on it, then what is written."""
 
-    def __init__(self, journal: Journal | None, domain: Domain) -> None:
+    def __init__(self, journal: Journal | None, domain: Domain, *, path: Path | None = None) -> None:
         self._journal = journal
+        self._path = path if journal is None else journal.path
         self._domain = domain
         self._records = deque(journal.records if journal else ())
         if journal:
@@ -223,6 +224,10 @@ class _Tape:
         if self._records[0].get("type") != kind:
             raise self.error(f"a record of type {kind!r} is missing")
         return self._records.popleft()
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Put one more record behind those that are still to be read."""
+        self._records.append(record)
 
     def gold_scores(self) -> tuple[dict[int, dict[str, float]], dict[int, str]]:
         """The strategist's scores by gold turn, and with what it refused others.
@@ -320,8 +325,7 @@ class _Tape:
 
     def error(self, message: str) -> JournalError:
         """What is wrong with the journal, and what to do."""
-        path = None if self._journal is None else self._journal.path
-        return JournalError(f"{message}; move the file away to start this search over", file=path)
+        return JournalError(f"{message}; move the file away to start this search over", file=self._path)
 
 
 def _number(record: Mapping[str, Any], field: str) -> int:

@@ -19,6 +19,7 @@ from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
 from mctsdialog.cli._search import estimate_command, search_command
 from mctsdialog.cli._stats import stats_command
+from mctsdialog.cli._studio import studio_command
 from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation, tree_view
 from mctsdialog.cli._view import view_command
@@ -52,6 +53,7 @@ main.add_command(doctor_command)
 main.add_command(inspect_command)
 main.add_command(label_command)
 main.add_command(preferences_command)
+main.add_command(studio_command)
 main.add_command(stats_command)
 main.add_command(view_command)
 main.add_command(calibrate_command)

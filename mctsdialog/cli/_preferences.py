@@ -32,9 +32,11 @@ from mctsdialog.preferences import (
     Generated,
     PreferenceConfig,
     PreferenceDataset,
+    Review,
     probe_siblings,
     push_to_hub,
     random_record,
+    read_reviews,
     read_trees,
     tree_files,
     write_dataset,
@@ -85,6 +87,12 @@ mctsdialog preferences trees --siblings 1 --model gpt-4o-mini --max-calls 5000 -
     multiple=True,
     type=click.IntRange(1),
     help="Also write the pairs of this many dialogues of the first split, again for several.",
+)
+@click.option(
+    "--reviews",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Apply what people decided in 'mctsdialog studio': its reviews.jsonl; again for several.",
 )
 @click.option("--license", "--licence", metavar="NAME", help="License of the dataset, for its card: cc-by-nc-4.0.")
 @click.option(
@@ -150,6 +158,7 @@ def _prepare(trees: tuple[Path, ...], options: dict[str, Any]) -> Run:
         siblings=_siblings(options["siblings"]),
         setup=ModelSetup.from_options(options, inside(work, "cache")) if calls else None,
         options=options,
+        reviews=[each for path in options["reviews"] for each in read_reviews(path)],  # before models are paid for
     )
 
 
@@ -194,6 +203,7 @@ class Run:
     siblings: int | None
     setup: ModelSetup | None
     options: dict[str, Any]
+    reviews: list[Review]
     failed: int = 0
     spent: bool = False
 
@@ -267,7 +277,11 @@ class Run:
 
     def write(self, dataset: PreferenceDataset) -> int:
         """Write the dataset and tell what became of the trees."""
+        if self.options["reviews"]:
+            dataset = dataset.with_reviews(self.reviews)
         echo(str(dataset.report))
+        if dataset.reviews is not None:
+            echo(str(dataset.reviews))
         warn(dataset.health)
         splits = dataset.split(self.parts) if len(self.parts) > 1 else dict.fromkeys(self.parts, dataset)
         if not any(record.nodes for record in dataset.records):

@@ -105,6 +105,16 @@ class Output:
         return inside(self.folder, f"finished{self._suffix}.jsonl")
 
     @property
+    def progress(self) -> Path:
+        """How far a run is, as JSON; there while it runs."""
+        return inside(self.folder, f"progress{self._suffix}.json")
+
+    @property
+    def stop(self) -> Path:
+        """A file by which anybody stops all runs in the folder cleanly, whatever it holds."""
+        return inside(self.folder, "stop")
+
+    @property
     def _suffix(self) -> str:
         return "" if self.shard is None else f"-{self.shard[0]}-of-{self.shard[1]}"
 

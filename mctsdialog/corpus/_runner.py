@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sized
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -100,6 +100,9 @@ async def search_corpus(
     and roles is skipped; one that was started resumes from its journal. As many trees are open as fill the models'
     calls, ``concurrency`` over ``config.parallelism``; models that share :class:`~mctsdialog.llm.Limits` serve calls in
     the order they came, so that every open tree moves on.
+
+    While it runs, ``progress.json`` says about every second how far it is, and a file named ``stop`` in the folder ends
+    it cleanly, whoever makes it: what was searched is kept, and the same call goes on.
 
     :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.dialogue.stream_dialogues` reads a
         file of any size.
@@ -231,6 +234,8 @@ class _Run:
         self._report.prices = {} if budget is None else budget.prices
         self._fingerprints = Fingerprints(config, output.max_calls)
         self._open = 0
+        self._trees: anyio.CancelScope | None = None
+        self._last: CorpusProgress
         self._changed = anyio.Event()
         self._ended: list[TreeRecord] = []
         self._began = time.monotonic()
@@ -242,10 +247,12 @@ class _Run:
         """Search all; the report is written in whatever way it ends."""
         report = self._report
         report.damaged = index.damaged
+        self._output.stop.unlink(missing_ok=True)  # of an earlier run
         try:
             async with anyio.create_task_group() as watch:
                 watch.start_soon(self._tick)
                 async with anyio.create_task_group() as trees, aclosing(self._left(dialogues, index)) as left:
+                    self._trees = trees.cancel_scope
                     async for start, domain, fingerprint in left:
                         await self._wait_for_slot()
                         if report.stop_reason:
@@ -267,6 +274,7 @@ class _Run:
             if self._total is not None:
                 report.not_begun = max(0, self._total - report.trees - len(report.failures))
             report.write(self._output.summary)
+            self._output.progress.unlink(missing_ok=True)
             self._show()
         return report
 
@@ -357,6 +365,12 @@ class _Run:
             await self._executor.refresh()
             self._pace.append((time.monotonic(), self._counts().calls))
             self._show()
+            # Shielded: else a thread would write it after it was removed. A run outlasts that it cannot be written.
+            with anyio.CancelScope(shield=True), suppress(OSError):
+                await to_thread.run_sync(self._last.write, self._output.progress)
+            if self._trees is not None and self._output.stop.exists():
+                self._report.stop_reason = "stopped"
+                self._trees.cancel()
             await anyio.sleep(_TICK)
 
     def _show(self) -> None:
@@ -364,20 +378,19 @@ class _Run:
         ended, self._ended = tuple(self._ended), []
         finished = report.done + report.stopped + len(report.failures)
         left = None if self._total is None else self._total - finished - report.skipped
-        self._on_progress(
-            CorpusProgress(
-                total=self._total,
-                done=report.done,
-                skipped=report.skipped,
-                failed=len(report.failures),
-                open=self._open,
-                seconds=seconds,
-                calls_per_second=self._calls_per_second(),
-                eta=None if left is None else self._countdown.to_end(seconds, finished, left),
-                counts=self._spent(),
-                ended=ended,
-            )
+        self._last = CorpusProgress(
+            total=self._total,
+            done=report.done,
+            skipped=report.skipped,
+            failed=len(report.failures),
+            open=self._open,
+            seconds=seconds,
+            calls_per_second=self._calls_per_second(),
+            eta=None if left is None else self._countdown.to_end(seconds, finished, left),
+            counts=self._spent(),
+            ended=ended,
         )
+        self._on_progress(self._last)
 
     def _calls_per_second(self) -> float:
         if len(self._pace) < 2:

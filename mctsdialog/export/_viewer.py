@@ -64,7 +64,8 @@ def to_html(
     ``[chosen, rejected]`` of ids, in order), ``hits`` (ids that the search found), ``hit`` (the one shown),
     ``collapsed`` (ids of folded nodes), ``theme``, ``showsUnexpanded``, ``drawMs`` (ms that the last frame took) and
     ``view`` (scales and offsets). To call: ``position(id)``, a node's ``{x, y}`` in the window or null where it is
-    hidden, and ``select(id)``, which selects a node and brings it into view.
+    hidden, ``select(id)``, which selects a node and brings it into view, and ``state()`` and ``restore(state)``, by
+    which a page of the same tree, grown meanwhile, takes over what is open, selected and in view.
 
     :param theta: threshold that is shown first; taken into the rewards of the tree's judge where it is outside.
     :param min_visits: least visits of a valid path's end node that is shown first, 0 or more.
@@ -95,16 +96,11 @@ def html_page(
     warnings = check_roles(tree).warnings
     data = {"title": heading, "settings": settings, "range": [low, high], "warnings": warnings}
     data |= {**_head(tree), **_nodes(tree), **(calls or {})}
-    style, script = _asset("viewer.css"), _asset("viewer.js")
-    policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     slots = {
-        "policy": policy,
+        "policy": page_policy(),
         "title": html.escape(encodable(heading)),
-        "style": style,
-        "script": script,
+        "style": _asset("viewer.css"),
+        "script": _asset("viewer.js"),
         "data": _inert(data),
     }
     return _SLOT.sub(lambda found: slots[found[1]], _asset("viewer.html"))
@@ -127,6 +123,12 @@ def save_html(
     """
     page = to_html(tree, theta=theta, min_visits=min_visits, path_rule=path_rule, title=title)
     return write_atomically(path, page)
+
+
+def page_policy() -> str:
+    """The Content-Security-Policy of the page: its own script and style alone."""
+    style, script = _digest(_asset("viewer.css")), _digest(_asset("viewer.js"))
+    return f"default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
 
 
 def _head(tree: Tree) -> dict[str, Any]:

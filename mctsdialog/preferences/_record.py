@@ -82,6 +82,48 @@ class RecordPolicy:
     worths: _Items[_Value | None]
 
 
+@dataclass(frozen=True, slots=True)
+class PairReview:
+    """What people decided about a pair of a record.
+
+    :param chosen: id of the reply that they chose, and ``rejected`` of the other one: a pair of the record.
+    :param verdict: "accept" where they agree with the search, "swap" where they prefer what it rejected.
+    :param reviewers: names of those whose verdict this is.
+    :param others: how many decided otherwise.
+    :param original_chosen: the chosen reply's words before a person edited them; None where nobody did.
+    :param original_rejected: likewise of the rejected reply.
+    :param confidence: the confidence that the search had in its own order; the pair itself loses it when it is swapped
+        or edited.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    chosen: _Id
+    rejected: _Id
+    verdict: Literal["accept", "swap"]
+    reviewers: _Items[str]
+    others: _Id = 0
+    original_chosen: str | None = None
+    original_rejected: str | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @property
+    def beside(self) -> bool:
+        """Whether the chosen reply stands beside the valid paths: the search rejected it, or wrote it otherwise."""
+        return self.verdict == "swap" or self.original_chosen is not None
+
+    def provenance(self) -> dict[str, Any]:
+        """The review as JSON values, for the rows that come of the pair."""
+        return {
+            "verdict": self.verdict,
+            "reviewers": list(self.reviewers),
+            "others": self.others,
+            "original_chosen": self.original_chosen,
+            "original_rejected": self.original_rejected,
+            "confidence": self.confidence,
+        }
+
+
 @dataclass(frozen=True)
 class TreeRecord:
     """One tree's valid paths and their siblings.
@@ -96,6 +138,9 @@ class TreeRecord:
     :param pairs: (chosen id, rejected id), siblings each.
     :param others: further turns beside valid paths, that were tried and are in no pair.
     :param policies: what the strategies of each turn on a valid path are worth.
+    :param reviews: of pairs that people reviewed. What they swapped or edited stands in nodes of its own.
+    :param no_dialogue: ids of chosen nodes without an answer whose path is no dialogue of the data: replies beside the
+        valid paths, and ends of paths through a reply that people refused.
     """
 
     __pydantic_config__ = _STRICT
@@ -110,6 +155,8 @@ class TreeRecord:
     pairs: _Items[tuple[int, int]]
     others: _Items[RecordNode] = ()
     policies: _Items[RecordPolicy] = ()
+    reviews: _Items[PairReview] = ()
+    no_dialogue: _Items[_Id] = ()
 
     @property
     def id(self) -> str:
@@ -130,7 +177,17 @@ class TreeRecord:
     @property
     def ends(self) -> tuple[int, ...]:
         """Ids of the valid paths' end nodes."""
-        return tuple(node.id for node in self.nodes if node.polarity == "chosen" and node.seeker is None)
+        leaves = (node.id for node in self.nodes if node.polarity == "chosen" and node.seeker is None)
+        no_dialogue = frozenset(self.no_dialogue)
+        return tuple(leaf for leaf in leaves if leaf not in no_dialogue)
+
+    @cached_property
+    def _reviews(self) -> dict[tuple[int, int], PairReview]:
+        return {(each.chosen, each.rejected): each for each in self.reviews}
+
+    def review(self, chosen: int, rejected: int) -> PairReview | None:
+        """What people decided about a pair; None where nobody reviewed it."""
+        return self._reviews.get((chosen, rejected))
 
     @property
     def chosen(self) -> tuple[RecordNode, ...]:
@@ -196,13 +253,17 @@ class TreeRecord:
                 nodes.append(node)
             elif node.parent in searched:
                 others.append(replace(node, polarity="other"))
-        return replace(self, nodes=tuple(nodes), pairs=tuple(pairs), others=tuple(others))
+        kept = set(pairs)
+        reviews = tuple(each for each in self.reviews if (each.chosen, each.rejected) in kept)
+        return replace(self, nodes=tuple(nodes), pairs=tuple(pairs), others=tuple(others), reviews=reviews)
 
     def restricted(self, ends: Collection[int]) -> TreeRecord:
         """This record with the valid paths to these end nodes alone, and their pairs."""
         kept: set[int] = set()
         for end in ends:
             kept.update(node.id for node in self.path(end))
+        beside = [each.chosen for each in self.reviews if each.beside]
+        kept |= {node for node in beside if self[node].parent in kept or self[node].parent == 0}
         nodes = tuple(node for node in self.nodes if node.id in kept or node.polarity == "rejected")
         before = {self._by_id[node_id].parent for node_id in kept}
         others = tuple(node for node in self.others if node.parent in before)
@@ -265,7 +326,8 @@ class TreeRecord:
         """
         if not isinstance(content, dict) or content.get("schema") != SCHEMA_NAME:
             raise DataError(f'not a tree record: "schema" must be {SCHEMA_NAME!r}', file=file, item=item)
-        content = {name: value for name, value in content.items() if name != "schema"}
+        empty = {each for each in ("reviews", "no_dialogue") if content.get(each) is None}  # null in Parquet
+        content = {name: value for name, value in content.items() if name != "schema" and name not in empty}
         version = content.pop("version", None)
         if version != SCHEMA_VERSION:
             message = f"version {version!r:.40} cannot be read; this release reads {SCHEMA_VERSION}"
@@ -287,16 +349,24 @@ class TreeRecord:
             if fault := _node_fault(node, known):
                 return f"nodes.{index}{fault[0]}", fault[1]
             known[node.id] = node
-        if further := self._fault_beside(known):
+        if further := self._fault_beside(known) or self._fault_in_pairs(known):
             return further
-        for index, (first, second) in enumerate(self.pairs):
-            if message := _pair_fault(known.get(first), known.get(second), first, second):
-                return f"pairs.{index}", message
         if not self.opening or self.opening[-1].speaker != "seeker":
             return "opening", "must end with a turn of the seeker"
         for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
             if message := turns_fault(turns):
                 return name, message
+        return None
+
+    def _fault_in_pairs(self, known: Mapping[int, RecordNode | None]) -> tuple[str, str] | None:
+        """The first thing that does not hold of the pairs and their reviews."""
+        for index, (first, second) in enumerate(self.pairs):
+            if message := _pair_fault(known.get(first), known.get(second), first, second):
+                return f"pairs.{index}", message
+        pairs = set(self.pairs)
+        for index, each in enumerate(self.reviews):
+            if (each.chosen, each.rejected) not in pairs:
+                return f"reviews.{index}", f"{each.chosen} and {each.rejected} are no pair of this record"
         return None
 
     def _fault_beside(self, known: dict[int, RecordNode | None]) -> tuple[str, str] | None:
@@ -419,6 +489,11 @@ class PreferencePair:
         """Worth of the chosen and of the rejected reply, see :func:`worths`; None where one was not searched."""
         return worths((self.chosen, self.rejected), self.depth)
 
+    @property
+    def review(self) -> PairReview | None:
+        """What people decided about the pair; None where nobody reviewed it."""
+        return self.record.review(self.chosen.id, self.rejected.id)
+
     def provenance(self) -> dict[str, Any]:
         """Where the pair comes from, as JSON values."""
         chosen, rejected = self.worths or (None, None)
@@ -434,6 +509,7 @@ class PreferencePair:
             "confidence": self.confidence,
             "chosen_worth": chosen,
             "rejected_worth": rejected,
+            "review": None if self.review is None else self.review.provenance(),
         }
 
 

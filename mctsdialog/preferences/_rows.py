@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from mctsdialog.preferences._dataset import PreferenceDataset
 from mctsdialog.preferences._prompts import chat_messages, spoken
-from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNode, TreeRecord
 
 Row: TypeAlias = dict[str, Any]
 RowFormat: TypeAlias = Literal[
@@ -51,14 +51,14 @@ def unpaired_rows(dataset: PreferenceDataset) -> Iterator[Row]:
                 key = (digests[node.parent], node.strategy, node.supporter, label)
                 if key not in seen:
                     seen.add(key)
-                    yield _unpaired(record, node, depths[node.id], label)
+                    yield _unpaired(record, node, depths[node.id], record.review(*pair))
 
 
-def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> Row:
+def _unpaired(record: TreeRecord, node: RecordNode, depth: int, review: PairReview | None) -> Row:
     return {
         "prompt": _prompt(record, node.parent),
         "completion": _reply(node),
-        "label": label,
+        "label": node.polarity == "chosen",
         "provenance": {
             "tree": record.id,
             "domain": record.domain,
@@ -70,6 +70,7 @@ def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> 
             "value": node.value,
             "visits": node.visits,
             "gold": node.gold,
+            "review": None if review is None else review.provenance(),
         },
     }
 
@@ -188,6 +189,15 @@ _MESSAGE = _MESSAGES[0]
 _SHAREGPT = {"from": "string", "value": "string"}
 _TURNS = [{"speaker": "string", "text": "string", "strategy": "string"}]
 _PLACE = {"tree": "string", "domain": "string", "turn": "int64", "depth": "int64", "parent": "int64"}
+_REVIEW = {
+    "verdict": "string",
+    "reviewers": ["string"],
+    "others": "int64",
+    "original_chosen": "string",
+    "original_rejected": "string",
+    "confidence": "float64",
+}
+_REVIEWED = {"review": _REVIEW}
 
 
 def _of(prefix: str) -> dict[str, str]:
@@ -234,7 +244,14 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "chosen": _MESSAGES,
             "rejected": _MESSAGES,
-            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool", **_BELIEF},
+            "provenance": {
+                **_PLACE,
+                **_of("chosen_"),
+                **_of("rejected_"),
+                "gold": "bool",
+                **_BELIEF,
+                "review": _REVIEW,
+            },
         },
     ),
     "unpaired": FormatSpec(
@@ -244,7 +261,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "completion": _MESSAGES,
             "label": "bool",
-            "provenance": {**_PLACE, **_of(""), "gold": "bool"},
+            "provenance": {**_PLACE, **_of(""), "gold": "bool", **_REVIEWED},
         },
     ),
     "sft": FormatSpec(
@@ -279,6 +296,8 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "pairs": [["int64"]],
             "others": _NODES,
             "policies": [{"parent": "int64", "worths": ["float64"]}],
+            "reviews": [{"chosen": "int64", "rejected": "int64", **_REVIEW}],
+            "no_dialogue": ["int64"],
         },
     ),
 }

@@ -156,6 +156,7 @@ def _write_manifest(
         "config": first.config.model_dump(mode="json"),
         "licence": license,
         "health": first.health.to_dict(),
+        **({} if first.reviews is None else {"reviews": first.reviews.to_dict()}),
         **({"left_out": dict(twins)} if twins else {}),
         **({} if complete else {"complete": False}),
         "files": dict(files),

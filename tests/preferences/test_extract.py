@@ -125,6 +125,7 @@ def test_a_gold_path_says_that_it_is_gold(maker):
         "confidence": None,
         "chosen_worth": 0.9,
         "rejected_worth": -1.0,
+        "review": None,
     }
 
 

@@ -1395,6 +1395,42 @@
     requestAnimationFrame(() => setTimeout(() => { ready = true; readyMs = performance.now(); }));
   }
 
+  // What a newer page of the same tree takes over, so that a tree that grows stays as its reader has it.
+  let touched = false;
+  for (const kind of ["pointerdown", "wheel", "keydown"]) addEventListener(kind, () => { touched = true; }, { capture: true, passive: true });
+  function state() {
+    const anchor = selected >= 0 ? selected : 0;
+    return {
+      touched, busy: pointers.size > 0 || $("help").open, theme: document.documentElement.dataset.theme, panel: !panel.hidden,
+      legend: $("legend").open, settings: { ...settings }, showUntried, open: [...open.keys()].filter((id) => open[id]),
+      view: { ...view }, anchor, at: position(anchor), selected, scroll: panel.scrollTop, query: $("search").value,
+    };
+  }
+  function restore(from) {
+    if (from.theme) setTheme(from.theme);
+    if (!from.settings) return;
+    setPanel(from.panel);
+    $("legend").open = from.legend;
+    for (const [id, name] of [["theta-slider", "theta"], ["theta", "theta"], ["min-visits", "minVisits"], ["path-rule", "pathRule"]]) $(id).value = from.settings[name];
+    apply(from.settings);
+    if (!from.touched) return;
+    touched = true;
+    showUntried = $("unexpanded").checked = from.showUntried;
+    open.fill(0);
+    for (const id of from.open) if (id < N) open[id] = 1;
+    layout();
+    Object.assign(view, from.view);
+    const at = position(from.anchor);
+    if (at && from.at) { view.tx += from.at.x - at.x; view.ty += from.at.y - at.y; }
+    selected = from.selected < N ? from.selected : -1;
+    $("search").value = from.query;
+    if (from.query) search(from.query);
+    showPanel(false);
+    panel.scrollTop = from.scroll;
+    describe();
+    changed();
+  }
+
   const folded = () => [...open.keys()].filter((id) => canOpen(id) && !open[id]);
   window.viewer = Object.freeze({
     get ready() { return ready; }, get readyMs() { return readyMs; }, get nodeCount() { return N; },
@@ -1409,6 +1445,7 @@
       return at && { x: at.x + box.left, y: at.y + box.top };
     },
     select(id) { if (Number.isInteger(id) && id >= 0 && id < N) select(id); },
+    state, restore,
   });
 
   $("title").textContent = data.title;
