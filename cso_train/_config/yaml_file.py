@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,8 +29,10 @@ class FileSettings:
     lines: dict[str, int]
 
 
-def read_settings(path: str | Path) -> FileSettings:
+def read_settings(path: str | Path, mappings: Collection[str] = _MAPPINGS) -> FileSettings:
     """Read a flat YAML mapping of settings. An empty file has none.
+
+    :param mappings: names of settings that may be mappings.
 
     A value is a scalar or a list of scalars; settings that are passed on to a library are mappings. YAML's tags and
     anchors build nothing but plain values.
@@ -45,7 +47,7 @@ def read_settings(path: str | Path) -> FileSettings:
             raise TrainConfigError(f"has {len(content)} bytes; a file of settings has {_MOST_BYTES} at most", file=path)
         loader = yaml.SafeLoader(content.decode("utf-8-sig"))
         try:
-            return _settings(loader, loader.get_single_node(), path)
+            return _settings(loader, loader.get_single_node(), path, mappings)
         finally:
             loader.dispose()
     except OSError as error:
@@ -72,7 +74,7 @@ def write_settings(values: Mapping[str, Any], origins: Mapping[str, str], unused
     return "\n".join([*lines, *(f"# {name}: {_comment(reason)}" for name, reason in unused.items()), ""])
 
 
-def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
+def _settings(loader: Any, root: Any, path: str | Path, mappings: Collection[str]) -> FileSettings:
     import yaml  # noqa: PLC0415
 
     found = FileSettings({}, {})
@@ -87,7 +89,7 @@ def _settings(loader: Any, root: Any, path: str | Path) -> FileSettings:
         if name in found.values:
             _refuse(f"{name} stands here and in line {found.lines[name]}", path, key, name)
         items = value.value if isinstance(value, yaml.SequenceNode) else [value]
-        if name not in _MAPPINGS and not all(isinstance(item, yaml.ScalarNode) for item in items):
+        if name not in mappings and not all(isinstance(item, yaml.ScalarNode) for item in items):
             _refuse(f"{name}: a value is a scalar or a list of scalars", path, value, name)
         found.values[name] = _value(loader, value, path, name)
         if isinstance(found.values[name], int) and abs(found.values[name]) > _MOST_WHOLE:
