@@ -62,6 +62,7 @@ FLOORS = {
     "cso_train._card": 4,
     "cso_train._serving": 4,
     "cso_train._run": 5,
+    "cso_train.rounds": 5.5,
     "cso_train.cli": 6,
     "cso_train.__main__": 7,
     "cso_train": 6,
