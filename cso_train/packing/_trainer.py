@@ -237,7 +237,7 @@ def _only_packs(trainer: Any) -> str | None:
         return ZERO_3
     bare = trainer.model
     drops = any(isinstance(module, torch.nn.Dropout) and module.p for module in bare.modules())
-    return DROPOUT if drops or getattr(bare.config, "attention_dropout", 0.0) else None
+    return DROPOUT if drops or getattr(bare.config, "attention_dropout", None) else None
 
 
 def _has_zero_3(trainer: Any) -> bool:
