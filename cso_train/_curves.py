@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mctsdialog.figures import new_figure, save_figure, say
+from mctsdialog.figures import new_figure, save_figure, say, whole_ticks
 from mctsdialog.files import parse_foreign_json
 
 _PANELS = (
@@ -46,7 +46,7 @@ def save_curves(metrics: Path, target: Path) -> Path:
             axes.plot(steps, numbers, style, color=colour, markersize=size, label=name)
         axes.set_title(title)
         axes.set_xlabel("optimiser step")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_ticks(axes.xaxis)
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend()

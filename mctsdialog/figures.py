@@ -21,6 +21,7 @@ from mctsdialog.files import atomic_file, inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -35,6 +36,7 @@ __all__ = [
     "say",
     "strategy_colours",
     "use_fonts",
+    "whole_ticks",
     "wrapped",
 ]
 
@@ -191,8 +193,15 @@ def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str
     return image
 
 
+def whole_ticks(axis: Axis) -> None:
+    """Have ticks at whole numbers alone: half a step or half a pair means nothing."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
 def say(axes: Axes, sentence: str) -> None:
-    """Write a sentence in place of a plot, where there is too little to draw."""
+    """Write a sentence in place of a plot, if there is too little to draw."""
     axes.set_axis_off()
     shown = plain("\n".join(textwrap.wrap(sentence, 48)))
     axes.text(0.5, 0.5, shown, transform=axes.transAxes, ha="center", va="center", fontsize=11, color="#444444")

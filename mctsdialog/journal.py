@@ -248,7 +248,7 @@ def _lines(file: Any) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """The header of a journal; None where there is none. Opening the journal says what is wrong with it."""
+    """The header of a journal; None if there is none. Opening the journal says what is wrong with it."""
     if not path.is_file():
         return None
     try:

@@ -67,10 +67,17 @@ async def search(
 
     After an error, a search with a journal can be called again and resumes.
     """
-    limits = {"max_seconds": max_seconds, "max_calls": max_calls}
-    return (
-        await search_within(start, roles, config, domain=domain, journal=journal, on_progress=on_progress, **limits)
-    )[0]
+    tree, _ = await search_within(
+        start,
+        roles,
+        config,
+        domain=domain,
+        journal=journal,
+        max_seconds=max_seconds,
+        max_calls=max_calls,
+        on_progress=on_progress,
+    )
+    return tree
 
 
 async def search_within(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -144,18 +144,17 @@ class Sizes:
             roles = Roles.from_model(model, domain=domain, sampling=setup.sampling, **setup.judging).bind(
                 dialogue.scenario
             )
-            scores = json.dumps(dict.fromkeys(domain.strategies.names, 5))
-            judged = json.dumps(dict.fromkeys(domain.criteria, 3))
+            forms = {
+                "strategist": estimate_tokens(json.dumps(dict.fromkeys(domain.strategies.names, 5))),
+                "judge": estimate_tokens(json.dumps(dict.fromkeys(domain.criteria, 3))),
+            }
             for place, turn in enumerate(dialogue.turns):
                 if turn.speaker != "supporter" or turn.strategy is None:
                     continue
                 gold += 1
                 for role, tokens in anyio.run(_sizes, roles, model, dialogue.turns[:place], turn).items():
                     found[role].append(tokens)
-                words = estimate_tokens(turn.text)
-                replies = {"seeker": words, "supporter": words, "strategist": scores, "judge": judged}
-                for role, reply in replies.items():
-                    written[role].append(reply if isinstance(reply, int) else estimate_tokens(reply))
+                    written[role].append(forms.get(role) or estimate_tokens(turn.text))
         usage = {role: Usage(_mean(found[role]), _mean(written[role])) for role in ROLE_NAMES}
         return cls(usage, gold / max(len(sample), 1))
 
@@ -180,7 +179,7 @@ class Sizes:
 async def _sizes(roles: Roles, model: ScriptedModel, before: Sequence[Turn], turn: Turn) -> dict[str, int]:
     """Tokens of the prompt of each role at a supporter's turn."""
     after = [*before, turn]
-    calls = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "seeker": lambda: roles.seeker.reply(after),
         "supporter": lambda: roles.supporter.reply(before, turn.strategy or ""),
         "strategist": lambda: roles.strategist.score(before),
@@ -200,7 +199,7 @@ def _mean(numbers: Sequence[int]) -> int:
 
 
 def measured_before(output: Output) -> tuple[PerTree, int] | None:
-    """What a tree of the last run into the folder took, by its summary; None where there is none or it made no tree."""
+    """What a tree of the last run into the folder took, by its summary; None if there is none or it made no tree."""
     try:
         summary = parse_json(read_input(output.summary))
         count = int(summary["trees"]["done"])

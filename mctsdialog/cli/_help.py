@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mctsdialog.cli._config_file import key_of
+from mctsdialog.cli.terminal import Commands
 
 _OF_OPTION = {
     "Data": "format map domain lenient limit min_turns max_turns verbose",
@@ -22,6 +23,7 @@ _OF_OPTION = {
 }
 _GROUPS = {key: title for title, keys in _OF_OPTION.items() for key in keys.split()}
 _OWN, _LAST = "Options", "Help"
+_FEW = 14  # options that need no groups
 
 
 def group_of(parameter: click.Parameter) -> str:
@@ -45,15 +47,45 @@ class GroupedCommand(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 formatter.write_text("\b\n" + self.examples.strip())
+        parameters = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        grouped = len(parameters) > _FEW
         groups: dict[str, list[tuple[str, str]]] = {title: [] for title in (_OWN, *_OF_OPTION, _LAST)}
-        for parameter in self.get_params(ctx):
+        for parameter in parameters:
             record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                groups[group_of(parameter)].append(_short(record))
+            if record is not None:
+                groups[group_of(parameter) if grouped else _OWN].append(_short(record))
         for title, records in groups.items():
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records, col_max=28)
+
+
+_STEPS = {
+    "Start here": ("demo", "sample", "doctor"),
+    "Search": ("inspect", "label", "estimate", "search", "calibrate"),
+    "Look at trees": ("show", "view", "studio", "export"),
+    "Make training data": ("preferences", "stats"),
+}
+
+
+class StepwiseCommands(Commands):
+    """A group whose help has its commands in the order in which they are used."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of each step, and then those that belong to none."""
+        steps = {title: [name for name in names if name in self.commands] for title, names in _STEPS.items()}
+        known = {name for names in steps.values() for name in names}
+        steps["More"] = [name for name in sorted(self.commands) if name not in known]
+        for title, names in steps.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name, _first_sentence(self.commands[name])) for name in names])
+
+
+def _first_sentence(command: click.Command) -> str:
+    """What a command does, whole: a cut sentence says less than a second line takes."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\w)[.;] ", paragraph, maxsplit=1)[0].rstrip(".") + "."
 
 
 def _short(record: tuple[str, str]) -> tuple[str, str]:

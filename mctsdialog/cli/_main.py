@@ -10,10 +10,11 @@ import click
 
 from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
+from mctsdialog.cli._costs import parse_prices
 from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._help import GroupedCommand, StepwiseCommands
 from mctsdialog.cli._label import label_command
-from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
 from mctsdialog.cli._search import estimate_command, search_command
@@ -23,7 +24,7 @@ from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation, tree_view
 from mctsdialog.cli._view import view_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, document_exits, errors_as_exits
-from mctsdialog.cli.terminal import Commands, confirm, echo
+from mctsdialog.cli.terminal import confirm, echo
 from mctsdialog.cli.terminal import show as print_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
@@ -37,7 +38,9 @@ from mctsdialog.tree import Tree
 
 
 @click.group(
-    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=StepwiseCommands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(version("mctsdialog"), prog_name="mctsdialog")
 def main() -> None:
@@ -57,7 +60,13 @@ main.add_command(calibrate_command)
 main.add_command(demo_command)
 
 
-@main.command()
+@main.command(
+    cls=GroupedCommand,
+    examples="""
+mctsdialog export trees --format graphml --out graphs
+mctsdialog export trees --format parquet
+""",
+)
 @click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -96,7 +105,14 @@ def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: boo
             echo(target)
 
 
-@main.command()
+@main.command(
+    cls=GroupedCommand,
+    examples="""
+mctsdialog show trees/sample-00.json --depth 2
+mctsdialog show trees/sample-00.json --best
+mctsdialog show trees/sample-00.json --node 12 --calls --full
+""",
+)
 @click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
 @click.option("--node", type=int, default=0, help="Start at this node id instead of the root.")
 @click.option("--depth", type=click.IntRange(0), help="Show at most this many levels below the start.")

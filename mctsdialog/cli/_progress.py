@@ -77,7 +77,7 @@ class LiveProgress:
         self._console.print(Text(visible(line)), soft_wrap=not self.live)  # between words, where people read it
 
     def summary(self) -> str:
-        """Both lines as one, for where there is no live display."""
+        """Both lines as one, for if there is no live display."""
         of = "" if self._total is None else f" of {self._total}"
         return _BETWEEN.join([f"{self._done}{of} {self._what}", *self._time_left(), *self._spent()])
 

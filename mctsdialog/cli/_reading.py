@@ -22,14 +22,15 @@ _OPTIONS = (
         "form",
         type=click.Choice(["auto", *READERS]),
         default="auto",
-        show_default="told from the content",
-        help="Form of FILES; 'mctsdialog inspect' says which one it takes a file for.",
+        show_default="by the content",
+        metavar="NAME",
+        help=f"Form of FILES: {', '.join(READERS)}. 'mctsdialog inspect' says which one it takes a file for.",
     ),
     click.option(
         "--map",
         "keys",
         metavar="PART=KEY,...",
-        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content,strategy=act. "
+        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content. "
         "Names of speakers: seeker=client,supporter=counselor.",
     ),
     click.option(
@@ -51,7 +52,7 @@ def with_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def reading(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a reader that the options mean.
 
-    :raises DomainError: where there is no domain of the name.
+    :raises DomainError: if there is no domain of the name.
     """
     name = options["domain_name"]
     domain: Domain | None = None if name is None else named_domain(name)

@@ -16,17 +16,16 @@ import click
 
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli._config_file import resolved_yaml, with_config_file
+from mctsdialog.cli._costs import cost_lines, spending_parts
 from mctsdialog.cli._estimate import SAMPLED, Estimate, Sizes, measured_before
 from mctsdialog.cli._health import warn
 from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import (
     ModelSetup,
     OpenModels,
-    cost_lines,
     given_config,
     most_workers,
     open_worker,
-    spending_parts,
     with_config_options,
     with_model_options,
 )
@@ -72,7 +71,7 @@ from mctsdialog.llm import Limits
 from mctsdialog.text import one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
-_LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
+_LINE_EVERY = 30.0  # seconds between two lines about all of it, if there is no live display
 
 
 @click.command(
@@ -117,7 +116,7 @@ mctsdialog search --config mctsdialog-output/config.yaml
 @click.option("--restart", is_flag=True, help="Start every search over; replies in the cache are still used.")
 @with_config_options(SearchConfig)
 @click.pass_context
-def search_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
+def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
     """Search every dialogue of FILES and write a conversation tree of each.
 
     FILES hold gold dialogues in any form that 'mctsdialog inspect' knows: JSON, JSON lines, CSV or Parquet. A tree is
@@ -139,8 +138,8 @@ def search_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) 
 def _estimate_command(files: tuple[Path, ...], seconds_per_call: float, **options: Any) -> None:
     """Estimate what a search of FILES takes: calls, tokens, money, time. It calls no model and writes nothing.
 
-    The options are those of 'search'. The bound is exact for calls; tokens follow from the prompts for some of the
-    dialogues. If --out holds an earlier run, its measured costs are used as well: that estimate is the better one.
+    The options are those of 'search'. The number of calls is an upper bound. The tokens come from the prompts for some
+    of the dialogues. If --out contains an earlier run, its measured costs are shown too: they are the better estimate.
     """
     with errors_as_exits():
         _estimate(files, options, seconds_per_call=seconds_per_call)

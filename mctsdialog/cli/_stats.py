@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import given_config, with_config_options
 from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
@@ -32,7 +33,15 @@ class _Scorers(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-@click.command("stats", epilog=EPILOG)
+@click.command(
+    "stats",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog stats trees --out statistics
+mctsdialog stats esc-pro --toxicity local --toxicity-model unitary/toxic-bert
+""",
+)
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",

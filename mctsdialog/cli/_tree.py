@@ -108,8 +108,8 @@ class _Page:
     def node(self, place: _Place) -> Iterator[Text]:
         """A node: a line of numbers and its strategy, and its texts below."""
         node, under = place.node, place.under + ("│  " if place.parent else "   ")
-        name = self.chip(node.strategy) if isinstance(node, StrategyNode) else Text("root", style="bold")
-        line = name + Text(f" [{node.id}]") + Text(f"  {notes_of(node)}".rstrip(), style="dim")
+        name = self.chip(node.strategy) if isinstance(node, StrategyNode) else ("root", "bold")
+        line = Text.assemble(name, f" [{node.id}]", (f"  {notes_of(node)}".rstrip(), "dim"))
         yield from self._block(line, place.guides, under, node=node, cut=False)
         said: Sequence[tuple[str, str]] = ()
         if isinstance(node, RootNode):
@@ -118,33 +118,33 @@ class _Page:
             said = [("supporter", node.supporter)]
             said += [("seeker", node.seeker)] if isinstance(node, ExpandedNode) else []
         for speaker, text in said:
-            words = Text(f"{name_of(self._tree, speaker)}: ", style="dim") + Text(one_line(text))
+            words = Text.assemble((f"{name_of(self._tree, speaker)}: ", "dim"), one_line(text))
             yield from self._block(words, under, under, cut=not self._full)
 
     def said(self, speaker: str, text: str, *, strategy: str | None = None, node: Node | None = None) -> Iterator[Text]:
         """One turn of a conversation."""
-        words = Text(f"{name_of(self._tree, speaker)}: ", style="bold")
-        if strategy is not None:
-            words += self.chip(strategy) + Text(" ")
-        yield from self._block(words + Text(one_line(text)), "", "  ", node=node, cut=not self._full)
+        name = (f"{name_of(self._tree, speaker)}: ", "bold")
+        chosen: list[str | tuple[str, str]] = [] if strategy is None else [self.chip(strategy), " "]
+        words = Text.assemble(name, *chosen, one_line(text))
+        yield from self._block(words, "", "  ", node=node, cut=not self._full)
 
-    def chip(self, strategy: str) -> Text:
-        """A strategy's name on its colour, as in the viewer."""
+    def chip(self, strategy: str) -> tuple[str, str]:
+        """A strategy's name and its style: on its colour, as in the viewer."""
         colour = self._colours.get(strategy)
         style = "bold" if colour is None else f"{text_colour(colour)} on {colour}"
-        return Text(f"({one_line(strategy)})", style=style)
+        return f"({one_line(strategy)})", style
 
     def _block(self, text: Text, first: str, under: str, *, node: Node | None = None, cut: bool) -> Iterator[Text]:
         """A text behind guides, broken between words; the numbers of a node stand before its first line."""
         room = max(self._width - _NUMBERS - max(len(first), len(under)), 16)
         if cut:
             text = Text(shortened(text.plain, room), spans=text.spans)
-        numbers = Text(f"{node.value:+6.2f}{node.visits:5}  ") if node is not None else Text(" " * _NUMBERS)
+        numbers = f"{node.value:+6.2f}{node.visits:5}  " if node is not None else " " * _NUMBERS
         guides = first
         for line in text.wrap(self._console, room, overflow="fold"):  # between words, where that can be done
             line.rstrip()
-            yield numbers + Text(self._drawn(guides), style="dim") + line
-            numbers, guides = Text(" " * _NUMBERS), under
+            yield Text.assemble(numbers, (self._drawn(guides), "dim"), line)
+            numbers, guides = " " * _NUMBERS, under
 
     def _drawn(self, guides: str) -> str:
         return guides if self._unicode else "".join(_ASCII.get(letter, letter) for letter in guides)

@@ -109,8 +109,11 @@ class _Pages:
     def _write(self, tree: Tree, page: Path) -> None:
         self.settings.valid_paths(tree)  # refuses a theta that no judgement reaches
         calls = None if self.cache is None else anyio.run(page_calls, tree, self.cache)
-        shown = {"theta": self.settings.theta, "min_visits": self.settings.min_visits}
-        write_atomically(page, html_page(tree, **shown, path_rule=self.settings.path_rule, calls=calls))
+        settings = self.settings
+        made = html_page(
+            tree, theta=settings.theta, min_visits=settings.min_visits, path_rule=settings.path_rule, calls=calls
+        )
+        write_atomically(page, made)
 
     def write_all(self, folder: Path, out: Path) -> Path:
         """Write the page of every tree of a folder, beside it or into ``out``, and the list."""

@@ -159,7 +159,7 @@ _DOCTOR = "mctsdialog doctor --model ... shows what the server takes and what th
 
 
 def doctor_hint(*errors: str) -> str:
-    """The command to look with after errors of servers and of what models reply; "" where there is none among them.
+    """The command to look with after errors of servers and of what models reply; "" if there is none among them.
 
     :param errors: as reports have them, ``Class: message``.
     """

@@ -137,8 +137,9 @@ class Output:
         journal, file = self.files(start.id)
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
-        limits = {"journal": journal, "max_calls": self.max_calls, "on_progress": on_progress}
-        tree, limited = await search_within(start, roles, config, **limits)
+        tree, limited = await search_within(
+            start, roles, config, journal=journal, max_calls=self.max_calls, on_progress=on_progress
+        )
         health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()
         return TreeRecord(
@@ -162,7 +163,7 @@ def _save(tree: Tree, file: Path) -> RoleHealth:
 
 
 def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:
-    """The id that a journal's first line names; None where there is none.
+    """The id that a journal's first line names; None if there is none.
 
     :param field: where a journal of this kind has it: "dialogue" of a search, "scenario" of preference data.
     """

@@ -1,4 +1,4 @@
-"""A corpus searched: dialogues streamed in, as many trees open as keep the models busy, what fails told and left."""
+"""Searches a corpus: streams dialogues in, keeps as many trees open as the models can serve, reports what fails."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def search_corpus(
     :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
     :param concurrency: model calls to keep in flight over all trees, 1 or more; or the limits that the models share,
         whose number is followed as it changes.
-    :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
+    :param shard: (i, n) searches the i-th of n parts, divided by id; several machines may share ``out``.
     :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
         refuse to begin do not count.
     :param max_calls_per_tree: most calls to roles for a tree, as ``max_calls`` of :func:`~mctsdialog.search`; None for
@@ -160,7 +160,7 @@ async def search_corpus(
 
 
 class Countdown:
-    """Tells the time left, which runs down while trees are under way, and is told anew when one ends."""
+    """Estimates the time left: it counts down while trees are in progress, and is recomputed when one ends."""
 
     def __init__(self) -> None:
         self._finished, self._at = 0, 0.0

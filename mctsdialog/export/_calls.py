@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from mctsdialog._search.calls import RecordedRoles, questions_behind
@@ -31,7 +30,7 @@ async def page_calls(tree: Tree, cache: ResponseCache) -> dict[str, Any]:
     return {"calls": calls, "messages": list(messages)}
 
 
-def _shown(title: str, exchange: Exchange, messages: dict[tuple[str, str], int]) -> Mapping[str, Any]:
+def _shown(title: str, exchange: Exchange, messages: dict[tuple[str, str], int]) -> dict[str, Any]:
     completion = exchange.completion
     assert completion is not None
     keys = [(message.role, message.content) for message in exchange.request.messages]

@@ -19,6 +19,7 @@ from mctsdialog.figures import (
     plain,
     save_figure,
     say,
+    whole_ticks,
     wrapped,
 )
 from mctsdialog.statistics._data import Distribution, StatisticsData
@@ -178,7 +179,7 @@ def visits_figure(statistics: StatisticsData) -> Figure:
     lower.set_xlabel("depth in the tree (1 is the first supporter turn)")
     lower.set_ylabel("pairs")
     for axis in (lower.xaxis, lower.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+        whole_ticks(axis)
     return figure
 
 
@@ -225,7 +226,7 @@ def _histogram(axes: Axes, values: Distribution, colour: str, label: str, hatch:
         hatch=hatch,
         label=f"{label} (n = {values.count})",
     )
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axes.yaxis)
 
 
 def _visit_bars(axes: Axes, visits: Mapping[str, Distribution]) -> None:

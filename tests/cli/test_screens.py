@@ -93,13 +93,14 @@ def test_a_tree_has_columns_and_breaks_no_word(tree, tmp_path, width):
 
 
 def test_strategies_have_their_colours_in_a_terminal(tree, monkeypatch):
-    spans = [
-        span.style
-        for line in tree_view(tree, tree.root, unexpanded=False, max_depth=1, full=False)
-        for span in line.spans
-    ]
+    lines = list(tree_view(tree, tree.root, unexpanded=False, max_depth=1, full=False))
+    spans = [span.style for line in lines for span in line.spans]
     colours = mctsdialog._colours.strategy_colours(tree.domain.strategies.names)
     assert any(colours[name] in str(style) for name in tree.domain.strategies.names for style in spans)
+    for line in lines:
+        for span in line.spans:
+            if " on #" in str(span.style):
+                assert re.fullmatch(r"\(\w+\)", line.plain[span.start : span.end]), "only the name is coloured"
 
 
 def test_a_chain_of_ten_thousand_nodes_is_shown(domain):
@@ -203,3 +204,32 @@ def test_the_list_takes_texts_as_data(domain):
     assert "\x1b" not in page
     assert "not finished after 0 iterations" in page
     assert "none yet" in page
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_prints_its_settings_once_and_only_after_the_data_was_read(tmp_path):
+    pytest.importorskip("torch")
+    words = ["train", "--data", str(tmp_path / "missing.jsonl"), "--output-dir", str(tmp_path / "run"), "--beta", "0.3"]
+    done = CliRunner().invoke(cso_train.cli.main, words)
+    assert done.exit_code == 2
+    assert done.output.startswith("Error: ")
+    assert "beta" not in done.output
+    told = cso_train.cli._Told(cso_train.resolve_config(beta=0.3, output_dir=str(tmp_path / "run")))
+    with CliRunner().isolation() as (_, err, _):
+        told("the first line")
+        told("the second line")
+        shown = err.getvalue().decode()
+    assert shown.count("beta: 0.3") == 1
+    assert "learning_rate" not in shown, "it has its default"
+    assert shown.index("beta") < shown.index("the first line") < shown.index("the second line")
+
+
+def test_the_first_help_says_of_every_command_what_it_does_and_cuts_nothing():
+    shown = invoke("--help").output
+    assert "..." not in shown.split("Options:")[1]
+    assert all(cell_len(line) <= 80 for line in shown.splitlines())
+    for name in main.commands:
+        assert re.search(rf"^  {name}  +\w", shown, re.MULTILINE), name
+    assert shown.index("Start here:") < shown.index("  search  ") < shown.index("  preferences  ")

@@ -354,9 +354,13 @@ def test_counts_of_what_was_dropped_are_shown(run, tmp_path):
     items = json.loads((tmp_path / "gold.json").read_text())[:2]
     items[0]["content"][1]["AI Strategy"] = "Hypnosis"
     (tmp_path / "some.json").write_text(json.dumps(items))
-    code, _, err = run("some.json", "--out", "o", "--max-iterations", "1", "--min-iterations", "1")
+    words = ("some.json", "--out", "o", "--max-iterations", "1", "--min-iterations", "1")
+    code, _, err = run(*words)
     assert code == 0
-    assert "Hypnosis" in err
+    line = next(line for line in err.splitlines() if line.startswith("some.json: "))
+    assert "2 of 2 dialogues kept; 4 supporter turns dropped" in line
+    assert line.endswith("(-v says more)")
+    assert "Hypnosis" in run(*words, "-v")[2]
 
 
 def test_file_stems_are_safe_and_distinct():

@@ -220,7 +220,7 @@ class DialogueSet(Sequence[Dialogue]):
 
 
 class DialogueStream:
-    """The dialogues of a file, in its order, read anew each time they are gone through.
+    """The dialogues of a file, in its order, read again each time they are iterated over.
 
     :param read: begins to read them.
     :param domain: the domain that their strategies belong to.
