@@ -25,8 +25,8 @@ _DASHES = ("-", "--", "-.", ":")
 def trajectory_figure(run: ArenaRun, *, resamples: int = 500, seed: int = 0) -> Figure:
     """How the seekers' emotion goes on, by system: means over cards with 95 % bands.
 
-    They are over the cards that all systems share. A conversation that ended keeps its last emotion to the last turn, so
-    that no turn's mean is of other cards.
+    They are over the cards that all systems share. A conversation that ended keeps its last emotion to the last turn,
+    so that no turn's mean is of other cards.
 
     :raises ConfigError: where matplotlib is not installed.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cso_train.arena._entrants import Entrant, RepeatModel
 from cso_train.evaluation.protocols import Episode
@@ -20,6 +20,7 @@ MOST_CHARACTERS = 4000
 """Of a supporter's turn: what a system says beyond it is cut, and counted."""
 
 
+@runtime_checkable
 class Seekers(Protocol):
     """Makes the seekers of an arena."""
 

@@ -66,7 +66,7 @@ class ArenaRun:
     resumed: int = 0
 
 
-@checked("entrants", "seekers", "protocols", "judges")
+@checked()
 async def run_arena(
     entrants: Sequence[Entrant],
     cards: Sequence[RoleCard],

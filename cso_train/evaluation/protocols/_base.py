@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, runtime_checkable
 from typing import Protocol as Interface
 
 from cso_train.evaluation._agreement import Outcome, Verdict, outcome
@@ -84,6 +84,7 @@ class Question:
         return [texts, scenes, self.turn]
 
 
+@runtime_checkable
 class ConversationJudge(Interface):
     """Rates supporter turns, and says which of two conversations is better."""
 
