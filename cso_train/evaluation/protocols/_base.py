@@ -152,6 +152,10 @@ class ArenaProtocol(ABC):
         """
         raise NotImplementedError
 
+    def is_answer(self, said: Any) -> bool:
+        """Whether JSON values out of a journal are an answer of :meth:`ask`."""
+        raise NotImplementedError
+
 
 class EpisodeProtocol(ArenaProtocol):
     """A protocol that gives numbers for each conversation."""
@@ -186,6 +190,14 @@ class PairProtocol(ArenaProtocol):
         straight = await judge.prefer(self.criteria, first, second, sample)
         swapped = await judge.prefer(self.criteria, second, first, sample)
         return {name: [straight[name], swapped[name]] for name in self.criteria}
+
+    def is_answer(self, said: Any) -> bool:
+        """Whether there are two verdicts by every criterion."""
+        known = ("first", "second", "tie")
+        return isinstance(said, dict) and all(
+            isinstance(both := said.get(name), list) and len(both) == 2 and all(each in known for each in both)
+            for name in self.criteria
+        )
 
     def outcomes(self, answer: Mapping[str, Sequence[Verdict]]) -> dict[str, Outcome]:
         """What an answer means for the first system, by criterion: a win or loss only where both orders agree."""
