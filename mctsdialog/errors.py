@@ -197,7 +197,7 @@ class ModelAccountError(ModelRequestError):
 class ModelRefusedError(ModelError):
     """The provider's filter, or the model itself, refuses this content; asking the same again will not help.
 
-    A search closes the branch and goes on with the others.
+    A search closes the branch and continues with the others.
 
     :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
     :ivar role: the role that was asked, where a search or another player of roles asked it.

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from mctsdialog.errors import JournalError, JournalMismatchError
-from mctsdialog.files import check_regular, lock_file, parse_json, sync_folder
+from mctsdialog.files import check_regular, lock_file, open_input, parse_json, sync_folder
 
 FORMAT = "mctsdialog.journal"
 VERSION = 1
@@ -151,7 +151,7 @@ class Journal:
                         raise JournalError("is not a journal; choose another file", file=self.path)
                     if file.read(1):
                         raise JournalError(
-                            "is damaged, and not only at its end; move the file away to start this search anew",
+                            "is damaged, and not only at its end; move the file away to start this search over",
                             file=self.path,
                             item=f"line {number}",
                         )
@@ -171,7 +171,7 @@ class Journal:
     def _compare(self, found: Mapping[str, Any]) -> None:
         roles = found.get("roles") or self.roles
         if not isinstance(roles, Mapping):
-            message = "its header says its roles in another form; move the file away to start this search anew"
+            message = "its header says its roles in another form; move the file away to start this search over"
             raise JournalError(message, file=self.path, item="line 1", field="roles")
         self.roles = roles
         differences = self._differences(found, json.loads(json.dumps(self._header)))
@@ -275,3 +275,24 @@ def read_journal(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]
     if not records or records[0].get("format") != FORMAT:
         raise JournalError("is not a journal", file=path)
     return records[0], records[1:]
+
+
+def read_journal_from(path: str | Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """What was appended to a journal since it was last read: whole records, its header the first of all.
+
+    :param offset: where reading ended the last time; 0 at first.
+    :returns: the records, and where reading ended now. A line that is being written is left for the next time.
+    :raises JournalError: where it cannot be read.
+    """
+    records: list[dict[str, Any]] = []
+    try:
+        with open_input(path) as file:
+            file.seek(offset)
+            for line, record in _lines(file):
+                if record is None:
+                    break
+                offset += len(line)
+                records.append(record)
+    except OSError as error:
+        raise JournalError(f"cannot be read: {error.strerror or error}", file=path) from error
+    return records, offset

@@ -106,14 +106,16 @@ def gpu_script(folder, *words):
 @pytest.mark.timeout(400)
 def test_the_gpu_script_measures_tiny_models_on_the_cpu(tmp_path):
     pytest.importorskip("trl")
-    words, environment = gpu_script(tmp_path, "run", "--cpu", "--tiny", "--parts", "1b", "zero", "--out", str(tmp_path))
+    words, environment = gpu_script(
+        tmp_path, "run", "--cpu", "--tiny", "--parts", "1b", "zero", "path", "--out", str(tmp_path)
+    )
     done = subprocess.run(words, capture_output=True, text=True, timeout=390, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     figures = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
     assert figures["ended"] == "whole"
     rows = {row["name"]: row for part in figures["parts"].values() for row in part["rows"]}
     measured = {name: row for name, row in rows.items() if "rate" in row}
-    assert set(measured) == {"trl-4", "sdpa", "plain", "zero-2"}
+    assert set(measured) == {"trl-4", "sdpa", "plain", "zero-2", "pack", "path"}
     assert "backward" in rows["flex"]["left_out"]
     assert rows["trl-4"]["tokens"] > 2 * rows["sdpa"]["tokens"]
     for row in measured.values():
@@ -217,6 +219,8 @@ def test_a_failed_measurement_is_kept_and_the_others_go_on(measured_rows):
     assert rows["trl-2"]["rate"] == pytest.approx(8 / 4 / 2.0)
     assert rows["flex"]["gap"] == pytest.approx(0.06)
     assert [name for name, row in rows.items() if gpu_run.is_wrong(row)] == ["sdpa", "flex"]
+    assert gpu_run.is_wrong({"name": "flex", "kernel": "sdpa"})
+    assert not gpu_run.is_wrong({"name": "flex", "kernel": "tree_flex"})
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 
 from mctsdialog.cli import main
+from mctsdialog.llm._http import HttpSessions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -36,8 +38,25 @@ def blocks(language):
             yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}", marks=marks)
 
 
+@pytest.fixture
+def no_network(monkeypatch, stub_server):
+    """Whatever server a model names, a stand-in on this machine answers."""
+    init = HttpSessions.__init__
+
+    def stand_in(self, url, *arguments, **options):
+        init(
+            self,
+            url if url.host == "localhost" else httpx.URL(f"{stub_server.url}/chat/completions"),
+            *arguments,
+            **options,
+        )
+
+    monkeypatch.setattr(HttpSessions, "__init__", stand_in)
+    return stub_server
+
+
 @pytest.mark.parametrize("block", list(blocks("python")))
-def test_python_blocks_run(block, tmp_path, monkeypatch, request):
+def test_python_blocks_run(block, tmp_path, monkeypatch, request, no_network):
     if request.node.get_closest_marker("model"):
         request.getfixturevalue("embedded_model")
     monkeypatch.chdir(tmp_path)
@@ -71,6 +90,8 @@ def typed(text):
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for line in re.findall(r"^ *mctsdialog .*$", block, re.MULTILINE):
             yield main, shlex.split(line, comments=True)[1:], line
+        for line in re.findall(r"^ *cso-train .*$", block, re.MULTILINE):
+            yield training, shlex.split(line, comments=True)[1:], line
     for line in re.findall(r"^.*-m(?:odule)? cso_train .*$", text, re.MULTILINE):
         after = re.split(r"-m(?:odule)? cso_train ", line, maxsplit=1)[1].split(" > ")[0].split("`")[0]
         yield training, shlex.split(after, comments=True), line

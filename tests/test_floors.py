@@ -22,6 +22,7 @@ FLOORS = {
     "mctsdialog._settings": 0.5,  # a mezzanine: what many floors are made from
     "mctsdialog._repr": 0.5,
     "mctsdialog.concurrency": 0.5,
+    "mctsdialog.agreement": 0.5,
     "mctsdialog.dialogue": 1,
     "mctsdialog.llm": 2,
     "mctsdialog.tree": 2,
@@ -36,6 +37,7 @@ FLOORS = {
     "mctsdialog.seekers": 5.1,
     "mctsdialog.export": 5,
     "mctsdialog.corpus": 5.5,  # writes trees by the export
+    "mctsdialog.studio": 5.8,
     "mctsdialog.cli": 6,
     "mctsdialog.__main__": 7,
     "mctsdialog": 6,
@@ -110,7 +112,17 @@ def test_every_module_has_a_floor():
 
 
 def test_the_plain_import_stays_light():
-    heavy = ["torch", "transformers", "matplotlib", "ray", "xllamacpp", "huggingface_hub", "trio", "llama_cpp"]
+    heavy = [
+        "torch",
+        "transformers",
+        "matplotlib",
+        "ray",
+        "xllamacpp",
+        "huggingface_hub",
+        "trio",
+        "llama_cpp",
+        "starlette",
+    ]
     code = f"import sys, mctsdialog; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 def test_version_and_extras():
     assert mctsdialog.__version__ == importlib.metadata.version("mctsdialog") == PROJECT["version"]
-    assert set(PROJECT["optional-dependencies"]) == {"local", "train", "ray", "notebook", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"local", "train", "ray", "studio", "notebook", "dev"}
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
@@ -125,6 +125,6 @@ def test_what_the_plain_import_needs_is_declared():
     for file in (ROOT / "mctsdialog").rglob("*.py"):
         imported |= set(top_imports(ast.parse(file.read_text("utf-8"))))
     own = {"mctsdialog", "pydantic_core", ""}  # pydantic_core is pydantic's
-    optional = {"xllamacpp", "huggingface_hub"}
+    optional = {"xllamacpp", "huggingface_hub", "starlette"}
     missing = imported - set(sys.stdlib_module_names) - declared - own - optional
     assert not missing, missing

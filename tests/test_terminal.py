@@ -185,6 +185,8 @@ def test_trees(tree, place):
     for form in ("json", "graphml", "dot"):
         run("mctsdialog", "export", tree, "--format", form, "--out", place / "out")
     run("mctsdialog", "view", tree)
+    run("mctsdialog", "view", place)
+    run("mctsdialog", "view", place, "--out", place / "pages")
     loose = ("--theta", "-3", "--min-visits", "1", "--path-rule", "end")
     run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--license", EVIL)
     run("mctsdialog", "stats", tree, *loose, "--no-figures", "--out", place / "s")
@@ -252,6 +254,16 @@ def test_labels_of_dialogues_in_the_reading_report(place):
         run("cso_train", "testset", file, *words, "--out", place / "t.jsonl", "--domain", "esc")
     words = ("--model", "m", "--replay")  # which is met after the dialogues are read
     assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient", *words)
+    assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient", "--verbose", *words)
+    assert "no dialogue is left" in run("mctsdialog", "estimate", file, "--lenient", *words)
+
+
+def test_a_file_of_options(place):
+    file = place / "run.yaml"
+    for text in ("{0}: 1", "model: {0}", "max_iterations: {0}", "files: [{0}]", "setting: {{{0}: {0}}}", "{0}"):
+        file.write_text(text.format(json.dumps(EVIL)), "utf-8")
+        run("mctsdialog", "search", "--config", file, "--dry-run")
+        run("mctsdialog", "estimate", gold_file(place, **EVIL_SCENES), "--config", file)
 
 
 def test_domain_files(place, domain):
@@ -284,6 +296,17 @@ def test_a_calibration_and_a_demonstration(place, tree):
     run("mctsdialog", "search", gold_file(place), *words)
     run("mctsdialog", "search", gold_file(place), "--setting", f"{EVIL}={EVIL}", "--algorithm", EVIL)
     run("mctsdialog", "demo", "--out", place / "demo")
+
+
+def test_the_studio(place, tree):
+    reviews = place / "reviews.jsonl"
+    for line in (EVIL, json.dumps({EVIL: EVIL}), json.dumps({"schema": "mctsdialog.review", "version": 1, EVIL: EVIL})):
+        reviews.write_text(f"{line}\n", "utf-8")
+        assert "Error: " in run("mctsdialog", "preferences", tree, "--reviews", reviews, "--out", place / "r")
+        assert "Error: " in run("mctsdialog", "studio", place / EVIL)
+    (place / "s").mkdir()
+    (place / "s" / "sheet.csv").write_text(f"item,{EVIL}\n", "utf-8")
+    assert "Error: " in run("mctsdialog", "studio", place / "s")
 
 
 def test_caches_and_samples(place):
@@ -431,7 +454,7 @@ COVERED = {
         ("mctsdialog", name)
         for name in ("search", "doctor", "preferences", "stats", "export", "show", "view", "sample", "domains")
     ),
-    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo")),
+    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "estimate", "studio")),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
     *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate", "arena")),
     *(("cso_train", "config", name) for name in ("show", "presets")),
@@ -526,7 +549,7 @@ def test_live_displays_show_names_as_they_are(monkeypatch):
     """Markup and emoji codes in names are text; the display's own control codes are rich's."""
     console = Console(record=True, width=1000, file=io.StringIO(), force_terminal=True)
     monkeypatch.setattr("mctsdialog.cli._progress.Console", lambda stderr: console)
-    with LiveProgress("trees", 1, lambda: "cost") as progress:
+    with LiveProgress("trees", 1, lambda: [f"cost {EVIL}"]) as progress:
         progress.note(f"x {EVIL}")
         progress.update(f"y {EVIL}", 1, 2)
     text = console.export_text()

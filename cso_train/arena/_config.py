@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cso_train._config.yaml_file import read_document
+from cso_train._config.layers import refusal_of
 from cso_train.arena._entrants import Prompting
 from cso_train.errors import TrainConfigError
 from cso_train.evaluation.protocols import PROTOCOLS
 from mctsdialog.errors import shown
-from mctsdialog.files import dotted, first_fault
+from mctsdialog.files import dotted, first_fault, read_document
 from mctsdialog.seekers import SeekerSetting
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -165,9 +165,10 @@ def read_arena(path: str | Path) -> ArenaConfig:
     :raises TrainConfigError: naming file, line and field: for a file that cannot be read, and settings that are
         unknown, of another type, out of range, or at odds with each other.
     """
-    values, lines = read_document(path)
+    found = read_document(path, refusal=refusal_of(path))
+    lines = found.lines
     try:
-        return ArenaConfig(**values)
+        return ArenaConfig(**found.values)
     except ValidationError as error:
         place, reason = first_fault(error)
         spot = _spot(place, lines)

@@ -10,7 +10,7 @@ from cso_train.arena._result import ArenaResult, ProtocolResult
 from cso_train.arena._run import ArenaRun
 from cso_train.evaluation._intervals import Interval, draw_samples, percentile_intervals
 from mctsdialog._arguments import checked
-from mctsdialog.figures import new_figure, no_data, plain, save_figure, wrapped
+from mctsdialog.figures import new_figure, plain, save_figure, say, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def trajectory_figure(run: ArenaRun, *, resamples: int = 500, seed: int = 0) -> 
         paths.setdefault(each.system, {}).setdefault(each.card, []).append(emotions)
     cards = [card for card in run.cards if all(card in paths.get(system, {}) for system in run.systems)]
     if not cards:
-        no_data(axes)
+        say(axes, "No card has a conversation with every system.")
         return figure
     for place, system in enumerate(run.systems):
         rows = [[sum(at) / len(at) for at in zip(*paths[system][card], strict=True)] for card in cards]
@@ -85,7 +85,7 @@ def win_figure(result: ProtocolResult) -> Figure:
     axes = figure.subplots()
     names = [wrapped(each) for each in systems]
     if not result.wins:
-        no_data(axes)
+        say(axes, "No two systems were compared.")
         return figure
     shares = [[float("nan") if i == j else each for j, each in enumerate(row)] for i, row in enumerate(result.wins)]
     image = axes.imshow(shares, cmap="RdBu", vmin=0, vmax=1)
@@ -112,7 +112,7 @@ def strength_figure(results: Sequence[ProtocolResult]) -> Figure:
     figure = new_figure(4.2 * max(1, len(shown)) + 1.5, 0.42 * count + 1.8)
     panels = figure.subplots(1, max(1, len(shown)), squeeze=False, sharey=True)[0]
     if not shown:
-        no_data(panels[0])
+        say(panels[0], "No two systems were compared.")
         return figure
     first = shown[0].strengths
     order = sorted(first, key=lambda system: first[system].value)

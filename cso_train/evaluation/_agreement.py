@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from cso_train.evaluation._intervals import Interval, bootstrap_interval
 from mctsdialog._arguments import checked
+from mctsdialog.agreement import cohen_kappa, fleiss_kappa
 from mctsdialog.errors import ConfigError
 
 Verdict: TypeAlias = Literal["first", "second", "tie"]
@@ -136,38 +137,6 @@ def compare_intervals(
         if decided
         else None,
     )
-
-
-@checked()
-def cohen_kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
-    """Cohen's kappa of two raters: agreement beyond chance, at most 1; 1 where both always give one same label.
-
-    :raises ConfigError: for lists of different lengths, or empty ones.
-    """
-    if len(one) != len(other) or not one:
-        raise ConfigError(f"{len(one)} and {len(other)} ratings; there must be as many of each, and some")
-    observed = sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
-    first, second = Counter(one), Counter(other)
-    expected = sum(first[label] * second[label] for label in first) / len(one) ** 2
-    return 1.0 if expected == 1.0 else (observed - expected) / (1.0 - expected)
-
-
-@checked()
-def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
-    """Fleiss' kappa of several raters: a row an item, a label a rater.
-
-    :raises ConfigError: without items, with fewer than two raters, or rows of different lengths.
-    """
-    raters = {len(row) for row in ratings}
-    if len(raters) != 1 or min(raters) < 2:
-        raise ConfigError(f"every item needs as many ratings, two or more; there are {sorted(raters) or 'no items'}")
-    (count,) = raters
-    tables = [Counter(row) for row in ratings]
-    agreed = [sum(n * n for n in table.values()) - count for table in tables]
-    observed = sum(agreed) / (len(tables) * count * (count - 1))
-    totals = sum(tables, Counter())
-    expected = sum((total / (len(tables) * count)) ** 2 for total in totals.values())
-    return 1.0 if expected == 1.0 else (observed - expected) / (1.0 - expected)
 
 
 @checked()

@@ -5,12 +5,9 @@ A sheet is a CSV file with a row an item; ``key.json`` beside it says what is wh
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +21,18 @@ from cso_train.evaluation._judging import dialogue_of
 from cso_train.evaluation._pairwise import VERDICTS, Judged, PairToJudge
 from cso_train.evaluation._ratings import ALIGNED, ALIGNMENT, RATED, SCORES, ReplyToRate
 from mctsdialog._arguments import checked
-from mctsdialog.files import dotted, first_fault, inside, parse_json, read_input, write_atomically
+from mctsdialog.files import (
+    dotted,
+    first_fault,
+    inside,
+    parse_json,
+    read_input,
+    sheet_rows,
+    sheet_text,
+    write_atomically,
+)
+from mctsdialog.files import formula_safe as _safe
+from mctsdialog.files import without_apostrophes as _plain
 
 T = TypeVar("T")
 
@@ -32,11 +40,6 @@ SheetKind: TypeAlias = Literal["pairwise", "rate"]
 
 _ITEM = "item"
 _CONVERSATION = "conversation"
-_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029;\t"  # of lines, and of cells for a program that takes another delimiter
-_BEGINNING = rf"(?:\A|(?<=[{_ENDS}]))"
-# What spreadsheets run, be it behind blanks, quotes and what shows nothing; or drop before they look at what follows.
-_FORMULA = rf"(?:(?:['\"\u200b-\u200f\u2060\ufeff]|[^\S{_ENDS}])*[=+\-@＝＋－＠﹦﹢﹣﹫−]|'*[\t\r])"
-_UNSAFE, _SAFE = re.compile(_BEGINNING + f"(?={_FORMULA})"), re.compile(f"{_BEGINNING}'(?={_FORMULA})")
 
 
 class _Part(BaseModel):
@@ -255,11 +258,8 @@ def _code(texts: Sequence[Sequence[str]], seed: int) -> str:
 def _write(
     folder: Path, key: SheetKey, shown: Sequence[str], rows: Sequence[Sequence[str]], allowed: str
 ) -> list[Path]:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([_ITEM, *shown, *map(_safe, key.criteria)])
-    for row in rows:
-        writer.writerow([*(_safe(cell) for cell in row), *([""] * len(key.criteria))])
+    table = [[_ITEM, *shown, *map(_safe, key.criteria)]]
+    table += [[*map(_safe, row), *([""] * len(key.criteria))] for row in rows]
     questions = "".join(f"- {name}: {question}\n" for name, question in key.criteria.items())
     instructions = (
         f"{allowed}\n\n{questions}\nRows may be left empty; they are counted. Change nothing else, and save as CSV "
@@ -267,22 +267,10 @@ def _write(
         "the text.\nMake one copy of sheet.csv for each person.\n"
     )
     return [
-        write_atomically(
-            inside(folder, "sheet.csv"), "\ufeff" + text.getvalue()
-        ),  # the mark tells Excel that it is UTF-8
+        write_atomically(inside(folder, "sheet.csv"), sheet_text(table)),
         write_atomically(inside(folder, "instructions.txt"), instructions),
         write_atomically(inside(folder, "key.json"), key.to_json()),
     ]
-
-
-def _safe(cell: str) -> str:
-    """A cell that no spreadsheet runs as a formula: an apostrophe stands before each that might be one."""
-    return _UNSAFE.sub("'", cell)
-
-
-def _plain(cell: str) -> str:
-    """What :func:`_safe` made the cell of."""
-    return _SAFE.sub("", cell)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -323,21 +311,12 @@ def _read(path: Path, key: SheetKey, parse: Callable[[str], T], wanted: str) -> 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a CSV file; its delimiter is the one that the header has."""
     try:
-        text = read_input(path).decode("utf-8-sig")
+        header, *rows = sheet_rows(read_input(path))
     except OSError as error:
         raise TrainDataError(f"cannot be read: {error.strerror or error}", file=path) from error
-    except UnicodeDecodeError as error:
-        raise TrainDataError("is not UTF-8; save it as CSV (UTF-8)", file=path) from error
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [row for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise TrainDataError(f"is no CSV file: {error}", file=path) from error
-    if not rows:
-        raise TrainDataError("is empty", file=path)
-    return [name.strip() for name in rows[0]], rows[1:]
+    except ValueError as error:
+        raise TrainDataError(str(error), file=path) from error
+    return [name.strip() for name in header], rows
 
 
 def _verdict(written: str) -> Outcome:

@@ -49,7 +49,7 @@ async def search(
     :param config: the settings; the paper's by default.
     :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
         emotional support.
-    :param journal: file of the journal. An existing one is gone on with: committed trials are not played again.
+    :param journal: file of the journal. If it exists, the search resumes from it; finished trials are not repeated.
     :param max_seconds: stop then, counted from the first trial; trials in progress are given up.
     :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
         more. Both limits hold for this call alone, and are a clean stop as a spent budget is.
@@ -60,12 +60,30 @@ async def search(
     :raises DialogueError: for a gold turn without a strategy of the domain.
     :raises ReplyError: where a role's answer stayed unusable.
     :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
-        and the search goes on; only where the seeker refuses to speak first is there no tree.
+        and the search continues; only if the seeker refuses to speak first is there no tree.
     :raises JournalError: for a journal that cannot be used, or of another search.
     :raises BudgetExceededError: only where the budget was spent before there was a tree.
 
-    After an error, a search with a journal can be called again and goes on where it was.
+    After an error, a search with a journal can be called again and resumes.
     """
+    limits = {"max_seconds": max_seconds, "max_calls": max_calls}
+    return (
+        await search_within(start, roles, config, domain=domain, journal=journal, on_progress=on_progress, **limits)
+    )[0]
+
+
+async def search_within(
+    start: Scenario,
+    roles: Roles,
+    config: SearchConfig | None = None,
+    *,
+    domain: Domain | str | None = None,
+    journal: str | Path | None = None,
+    max_seconds: float | None = None,
+    max_calls: int | None = None,
+    on_progress: Callable[[Tree], object] | None = None,
+) -> tuple[Tree, bool]:
+    """The tree of :func:`search`, and whether its own ``max_calls`` or ``max_seconds`` ended it."""
     check_start(start)
     check_roles(roles, config)
     config = config or SearchConfig()
@@ -81,9 +99,9 @@ async def search(
         **prompts,
     }
     new_roles = partial(CheckedRoles, roles.bind(begin.scenario), domain)
-    players = new_roles()
+    players, limited = new_roles(), False
     with open_journal(journal, header) if journal is not None else nullcontext() as log:
-        tape = _Tape(log, domain)
+        tape = Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
         tree.config, tree.roles = config.recorded(), dict(roles.provenance if log is None else log.roles)
         algorithm = config.kind(tree, config, max_calls=max_calls, can_rejudge=can_rejudge(roles))
@@ -92,11 +110,11 @@ async def search(
             trials = LimitedTrials(
                 algorithm, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls
             )
-            await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
+            limited = await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
         algorithm.finish()
-    return tree
+    return tree, limited
 
 
 @lru_cache
@@ -105,8 +123,9 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
 
 
 async def _iterate(
-    algorithm: Algorithm, trials: LimitedTrials, tape: _Tape, on_progress: Callable[[Tree], object]
-) -> None:
+    algorithm: Algorithm, trials: LimitedTrials, tape: Tape, on_progress: Callable[[Tree], object]
+) -> bool:
+    """Run the trials; whether a limit of this search ended them."""
     tree, config = algorithm.tree, algorithm.config
     known = tape.trials() if config.deterministic else {}
     if not config.deterministic:
@@ -123,10 +142,12 @@ async def _iterate(
         if not known:
             raise
         raise tape.error(f"a trial on it does not fit the tree: {error}") from error
-    tree.stop_reason = f"budget: {reason}" if reason in ("seconds", "calls") else reason
+    limited = reason in ("seconds", "calls")
+    tree.stop_reason = f"budget: {reason}" if limited else reason
+    return limited
 
 
-async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Turn, ...]:
+async def _opening(start: Start, players: CheckedRoles, tape: Tape) -> tuple[Turn, ...]:
     """The root's turns: the dialogue's own, or the seeker is asked to speak first."""
     if start.opening and start.opening[-1].speaker == "seeker":
         return start.opening
@@ -137,7 +158,7 @@ async def _opening(start: Start, players: CheckedRoles, tape: _Tape) -> tuple[Tu
     return (*start.opening, Turn("seeker", tape.text(record, "seeker")))
 
 
-async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape: _Tape) -> None:
+async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape: Tape) -> None:
     """Lay the gold dialogue into the tree; the strategist scores every gold turn on the history so far.
 
     Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
@@ -175,11 +196,12 @@ def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> li
     return found
 
 
-class _Tape:
+class Tape:
     """The journal as the search sees it: first what is on it, then what is written."""
 
-    def __init__(self, journal: Journal | None, domain: Domain) -> None:
+    def __init__(self, journal: Journal | None, domain: Domain, *, path: Path | None = None) -> None:
         self._journal = journal
+        self._path = path if journal is None else journal.path
         self._domain = domain
         self._records = deque(journal.records if journal else ())
         if journal:
@@ -195,6 +217,10 @@ class _Tape:
         if self._records[0].get("type") != kind:
             raise self.error(f"a record of type {kind!r} is missing")
         return self._records.popleft()
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Put one more record behind those that are still to be read."""
+        self._records.append(record)
 
     def gold_scores(self) -> tuple[dict[int, dict[str, float]], dict[int, str]]:
         """The strategist's scores by gold turn, and with what it refused others.
@@ -292,8 +318,7 @@ class _Tape:
 
     def error(self, message: str) -> JournalError:
         """What is wrong with the journal, and what to do."""
-        path = None if self._journal is None else self._journal.path
-        return JournalError(f"{message}; move the file away to start this search anew", file=path)
+        return JournalError(f"{message}; move the file away to start this search over", file=self._path)
 
 
 def _number(record: Mapping[str, Any], field: str) -> int:

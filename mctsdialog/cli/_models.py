@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -13,6 +14,7 @@ import click
 from pydantic import BaseModel
 
 from mctsdialog.cli.keys import LOCAL, Servers, max_reply_tokens_option, with_server_options
+from mctsdialog.cli.terminal import echo
 from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
@@ -100,7 +102,7 @@ _OPTIONS = [
         type=click.FloatRange(0, min_open=True),
         default=120.0,
         show_default=True,
-        help="Seconds for one call to a server; then it is made again.",
+        help="Seconds for one call to a server; after that it is retried.",
     ),
     click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
     click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),
@@ -358,12 +360,52 @@ class OpenModels:
             parts.append(f"cost {spent.money:.4f}")
         return "  ".join(parts)
 
+    def spending(self, calls_per_second: float | None = None) -> list[str]:
+        """What a progress line shows: money and its budget, pace, cache, calls, tokens."""
+        counts = Counts.of(self.meter, self.budget)
+        hits = 0 if self.cache is None else self.cache.stats.hits
+        cache = [f"cache {hits / (hits + counts.calls):.0%}"] if hits else []
+        return spending_parts(counts, self.budget.limits, calls_per_second, cache)
+
+    @contextmanager
+    def reported_when_cut_short(self) -> Iterator[None]:
+        """Where an error or an interrupt ends the block, say what was spent until then."""
+        began = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            for line in [f"Spent: {self.closing_line(time.monotonic() - began)}", *self.cost_lines()]:
+                echo(line, err=True)
+            raise
+
     def closing_line(self, seconds: float) -> str:
         """What was spent in how long, in a line."""
         usage = self.meter.usage
         rate = f"  {usage.completion_tokens / seconds:.1f} tokens/s" if self.meter.calls else ""
         reused = f"  {usage.cached_tokens} prompt tokens reused" if usage.cached_tokens else ""
         return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
+
+
+def spending_parts(
+    counts: Counts, limits: Mapping[str, float], calls_per_second: float | None = None, cache: Sequence[str] = ()
+) -> list[str]:
+    """What was spent, in parts for a progress line, the most important first.
+
+    :param limits: the budget's, by kind.
+    """
+    used = {"money": counts.money, "calls": counts.calls, "tokens": counts.tokens}
+    of = {kind: f" of {_number(limit)}" for kind, limit in limits.items()}
+    money = [f"cost {used['money']:.2f}{of.get('money', '')}"] if counts.money or "money" in limits else []
+    pace = [] if calls_per_second is None else [f"{calls_per_second:.1f} calls/s"]
+    counted = [kind for kind in ("calls", "tokens") if used[kind] or kind in of]
+    rest = [f"{_number(used[kind])}{of.get(kind, '')} {kind}" for kind in counted]
+    return [*money, *pace, *cache, *rest]
+
+
+def _number(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.1f}M"
+    return f"{number:,.0f}" if number == int(number) else f"{number:g}"
 
 
 def cost_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, errors_as_exits
 from mctsdialog.cli.terminal import echo
-from mctsdialog.dialogue import READERS, Domain, domains, inspect_dialogues, named_domain
+from mctsdialog.dialogue import READERS, Domain, ReadReport, domains, inspect_dialogues, named_domain
 from mctsdialog.text import one_line
 
 _CHARS = 96  # of a turn that is shown
@@ -57,7 +58,25 @@ def reading(options: dict[str, Any]) -> dict[str, Any]:
     return {"format": options["form"], "domain": domain, "map": options["keys"]}
 
 
-@click.command("inspect", epilog=EPILOG)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show everything that was changed or left out on reading."
+)
+
+
+def tell_report(file: object, report: ReadReport, *, whole: bool) -> None:
+    """Say on standard error what was read, in one line, or with every reason."""
+    echo(f"{file}: {report if whole else report.in_one_line()}", err=True)
+
+
+@click.command(
+    "inspect",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog inspect dialogues.json
+mctsdialog inspect mine.csv --map turns=dialog,speaker=role,text=content,strategy=act
+""",
+)
 @click.argument("files", nargs=-1, required=True)
 @with_reading_options
 def inspect_command(files: tuple[str, ...], **options: Any) -> None:

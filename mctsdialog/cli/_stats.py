@@ -55,7 +55,7 @@ class _Scorers(click.Choice[str]):
     help="Also rate toxicity, by a classifier on this machine.",
 )
 @click.option("--toxicity-model", metavar="NAME", help="Classifier for --toxicity local: a hub name or a folder.")
-@click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
+@click.option("--lenient", is_flag=True, help="Skip and count tree files that cannot be read.")
 @with_config_options(PreferenceConfig)
 def stats_command(data: tuple[Path, ...], **options: Any) -> None:
     """Statistics of DATA: tree files, folders of them, or one folder that 'mctsdialog preferences' wrote.
@@ -93,7 +93,7 @@ def _dataset(data: tuple[Path, ...], options: dict[str, Any]) -> PreferenceDatas
         raise DataError("is a written dataset; give it alone, or give trees", file=written[0])
     if given_config(options):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given_config(options))
-        raise ConfigError(f"{named}: a written dataset is extracted already; give its trees to extract anew")
+        raise ConfigError(f"{named}: a written dataset is extracted already; give its trees to extract again")
     parts = list(load_preferences(written[0]).values())
     return parts[0].replace([record for part in parts for record in part.records])
 

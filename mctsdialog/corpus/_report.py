@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -118,6 +119,24 @@ class CorpusProgress:
     eta: float | None
     counts: Counts
     ended: tuple[TreeRecord, ...] = ()
+
+    def write(self, path: Path) -> Path:
+        """Write it as JSON, with the time, for others to see how far the run is.
+
+        :raises OSError: where that fails.
+        """
+        values = {
+            "schema": "mctsdialog.corpus_progress",
+            "version": 1,
+            "time": time.time(),
+            **{name: getattr(self, name) for name in ("total", "done", "skipped", "failed", "open", "seconds", "eta")},
+            "calls_per_second": self.calls_per_second,
+            "calls": self.counts.calls,
+            "prompt_tokens": self.counts.prompt_tokens,
+            "completion_tokens": self.counts.completion_tokens,
+            "money": self.counts.money,
+        }
+        return write_atomically(path, json.dumps(values) + "\n")
 
 
 @dataclass

@@ -13,12 +13,14 @@ import html
 import json
 import math
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from mctsdialog._arguments import checked
 from mctsdialog._colours import strategy_colours, text_colour
+from mctsdialog.export._words import stop_words
 from mctsdialog.files import write_atomically
 from mctsdialog.roles import check_roles
 from mctsdialog.tree import (
@@ -54,6 +56,7 @@ def to_html(
 
     The page shows the tree to pan, zoom, fold and search; a node's conversation with scores and siblings; and the valid
     paths and preference pairs (paper eq. 5 and 6) at a theta that the reader moves. It asks no network for anything.
+    While node 12 is selected its address ends in ``#12``, and an address that ends so selects the node.
 
     For automation the page has a frozen object ``window.viewer``. To read: ``ready`` (the first frame is drawn),
     ``readyMs`` (ms from the start of navigation to that), ``nodeCount``, ``visibleCount``, ``selected`` (id or null),
@@ -61,7 +64,8 @@ def to_html(
     ``[chosen, rejected]`` of ids, in order), ``hits`` (ids that the search found), ``hit`` (the one shown),
     ``collapsed`` (ids of folded nodes), ``theme``, ``showsUnexpanded``, ``drawMs`` (ms that the last frame took) and
     ``view`` (scales and offsets). To call: ``position(id)``, a node's ``{x, y}`` in the window or null where it is
-    hidden, and ``select(id)``, which selects a node and brings it into view.
+    hidden, ``select(id)``, which selects a node and brings it into view, and ``state()`` and ``restore(state)``, by
+    which a page of the same tree, grown meanwhile, takes over what is open, selected and in view.
 
     :param theta: threshold that is shown first; taken into the rewards of the tree's judge where it is outside.
     :param min_visits: least visits of a valid path's end node that is shown first, 0 or more.
@@ -69,23 +73,34 @@ def to_html(
     :param title: heading and title of the page; the scenario's id by default.
     :raises ConfigError: for a setting out of range.
     """
+    return html_page(tree, theta=theta, min_visits=min_visits, path_rule=path_rule, title=title)
+
+
+def html_page(
+    tree: Tree,
+    *,
+    theta: float,
+    min_visits: int,
+    path_rule: PathRule,
+    title: str | None = None,
+    calls: Mapping[str, Any] | None = None,
+) -> str:
+    """The page of :func:`to_html`.
+
+    :param calls: what is known of the model calls behind its nodes; None for nothing.
+    """
     check_path_settings(theta, min_visits, path_rule)
     low, high = reward_range(tree)
     settings = {"theta": min(max(float(theta), low), high), "minVisits": min_visits, "pathRule": path_rule}
     heading = title if title is not None else tree.id or "Conversation tree"
     warnings = check_roles(tree).warnings
     data = {"title": heading, "settings": settings, "range": [low, high], "warnings": warnings}
-    data |= {**_head(tree), **_nodes(tree)}
-    style, script = _asset("viewer.css"), _asset("viewer.js")
-    policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    data |= {**_head(tree), **_nodes(tree), **(calls or {})}
     slots = {
-        "policy": policy,
+        "policy": page_policy(),
         "title": html.escape(encodable(heading)),
-        "style": style,
-        "script": script,
+        "style": _asset("viewer.css"),
+        "script": _asset("viewer.js"),
         "data": _inert(data),
     }
     return _SLOT.sub(lambda found: slots[found[1]], _asset("viewer.html"))
@@ -110,6 +125,12 @@ def save_html(
     return write_atomically(path, page)
 
 
+def page_policy() -> str:
+    """The Content-Security-Policy of the page: its own script and style alone."""
+    style, script = _digest(_asset("viewer.css")), _digest(_asset("viewer.js"))
+    return f"default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'"
+
+
 def _head(tree: Tree) -> dict[str, Any]:
     names = tree.domain.strategies.names
     colours = strategy_colours(names)
@@ -126,7 +147,7 @@ def _head(tree: Tree) -> dict[str, Any]:
         "criteria": tree.domain.criteria,
         "maxScore": tree.domain.max_score,
         "iterations": tree.iterations,
-        "stop": tree.stop_reason,
+        "stopped": "" if tree.stop_reason is None else stop_words(tree.stop_reason, tree.iterations),
         "root": [tree.root.value, tree.root.visits],
         "turns": [[int(turn.speaker == "supporter"), turn.text, turn.strategy] for turn in tree.root.turns],
     }

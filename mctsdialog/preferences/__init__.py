@@ -10,22 +10,29 @@ from mctsdialog.preferences._extract import gold_dialogue, preference_pairs, tre
 from mctsdialog.preferences._generate import Generated, probe_siblings, random_record
 from mctsdialog.preferences._prompts import chat_messages, parse_reply, spoken, system_prompt
 from mctsdialog.preferences._read import load_preferences, load_trees, read_rows, read_trees, tree_files
-from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
-from mctsdialog.preferences._rows import FORMATS, TOOL_FORMATS
+from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNode, RecordPolicy, RecordTurn, TreeRecord
+from mctsdialog.preferences._reviews import Review, ReviewReport, read_reviews
+from mctsdialog.preferences._rows import ALL_FORMATS, FORMATS, TOOL_FORMATS
 from mctsdialog.preferences._write import push_to_hub, to_dataset, write_dataset
 from mctsdialog.tree import PathRule
 
 __all__ = [
+    "ALL_FORMATS",
     "FORMATS",
     "TOOL_FORMATS",
     "DatasetBuilder",
     "Generated",
+    "PairReview",
     "PathRule",
     "PreferenceConfig",
     "PreferenceDataset",
     "PreferencePair",
     "PreferenceReport",
     "RecordNode",
+    "RecordPolicy",
+    "RecordTurn",
+    "Review",
+    "ReviewReport",
     "TreeRecord",
     "chat_messages",
     "gold_dialogue",
@@ -36,6 +43,7 @@ __all__ = [
     "probe_siblings",
     "push_to_hub",
     "random_record",
+    "read_reviews",
     "read_rows",
     "read_trees",
     "spoken",

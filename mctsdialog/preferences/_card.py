@@ -44,6 +44,7 @@ def dataset_card(
         _counts(splits, left_out),
         _files(files),
         _settings(first),
+        *_reviews(first),
         *_health(first),
         "## Strategies\n\n" + "\n".join(f"- {markdown_line(name)}" for name in first.domain.strategies.names) + "\n",
         f"## Licence\n\n{markdown_line(license) if license else _NO_LICENSE}\n",
@@ -99,6 +100,30 @@ def _settings(data: PreferenceDataset) -> str:
         cells = (name, str(getattr(data.config, name)), field.description or "")
         lines.append(f"| {' | '.join(map(markdown_line, cells))} |")
     return "\n".join([*lines, ""])
+
+
+def _reviews(data: PreferenceDataset) -> list[str]:
+    """What people decided about the pairs."""
+    found = data.reviews
+    if found is None:
+        return []
+    lines = [
+        "## Review by people\n",
+        f"{found.pairs} pairs were reviewed. Every such pair has a `review`: the verdict,",
+    ]
+    lines.append("who gave it, how many decided otherwise, and the original words of edited replies.\n")
+    lines += ["| verdict | pairs |", "|---|---:|"]
+    lines += [
+        f"| {markdown_line(name)} | {count} |" for name, count in (*found.verdicts.items(), ("edited", found.edited))
+    ]
+    names = ", ".join(f"{markdown_line(name)} ({count})" for name, count in found.reviewers.items())
+    lines += ["", f"Decisions by reviewer: {names or 'none'}."]
+    if found.alpha is not None:
+        kappa = "" if found.kappa is None else f" kappa {found.kappa:.2f},"
+        lines.append(
+            f"{found.twice} pairs were reviewed by several people:{kappa} Krippendorff's alpha {found.alpha:.2f}."
+        )
+    return ["\n".join([*lines, ""])]
 
 
 def _health(data: PreferenceDataset) -> list[str]:

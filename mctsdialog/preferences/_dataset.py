@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx
@@ -18,6 +18,16 @@ from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._extract import Extraction
 from mctsdialog.preferences._prompts import system_prompt
 from mctsdialog.preferences._record import PreferencePair, TreeRecord
+from mctsdialog.preferences._reviews import (
+    BY_REVIEW,
+    Review,
+    ReviewReport,
+    combined,
+    pair_keys,
+    report_of,
+    reviewed,
+    standing,
+)
 from mctsdialog.roles import RoleHealth, check_roles
 from mctsdialog.text import visible_line
 from mctsdialog.tree import Tree
@@ -60,7 +70,7 @@ class PreferenceReport:
         return "\n".join(lines)
 
 
-_REASONS = ("margin too small", "exact duplicates", "over the cap of a turn", "over the cap of a tree")
+_REASONS = ("margin too small", "exact duplicates", "over the cap of a turn", "over the cap of a tree", *BY_REVIEW)
 
 
 @checked()
@@ -74,6 +84,7 @@ class PreferenceDataset:
     :param report: what became of the trees; empty for a split, a subset or data that was read.
     :param health: what the health check of the roles has counted in all trees that the data comes from; a split or
         subset has that of the whole.
+    :param reviews: what people decided about the pairs, of the whole as well; None where nobody reviewed them.
     """
 
     records: tuple[TreeRecord, ...]
@@ -81,6 +92,7 @@ class PreferenceDataset:
     config: PreferenceConfig
     report: PreferenceReport = PreferenceReport()
     health: RoleHealth = field(default_factory=RoleHealth)
+    reviews: ReviewReport | None = None
 
     @classmethod
     @checked()
@@ -127,7 +139,32 @@ class PreferenceDataset:
     @checked()
     def replace(self, records: Sequence[TreeRecord]) -> PreferenceDataset:
         """Other records under the same domain and config."""
-        return PreferenceDataset(tuple(records), self.domain, self.config, health=self.health)
+        return PreferenceDataset(tuple(records), self.domain, self.config, health=self.health, reviews=self.reviews)
+
+    @checked()
+    def with_reviews(self, reviews: Iterable[Review]) -> PreferenceDataset:
+        """The data as people decided about its pairs; pairs that nobody reviewed stay as they are.
+
+        The last decision of each reviewer counts, and of several reviewers the one of more than half. Accepted pairs
+        stay; swapped ones have their replies the other way round; edited ones have the edited words, keep the original
+        in their provenance, and lose confidence, Q and N. Pairs that are a tie, were rejected or flagged, or that
+        reviewers disagree about, are left out; a dialogue through a rejected or flagged pair's chosen reply is left out
+        of ``dialogues()``.
+
+        :param reviews: of :func:`read_reviews`, and of several files one after another.
+        :returns: the data with :attr:`reviews`, and with the pairs left out counted in its report.
+        """
+        decided = standing(reviews)
+        together = {pair: combined(list(each.values())) for pair, each in decided.items()}
+        records, left_out, here = [], Counter[str](), set[str]()
+        for record in self.records:
+            here.update(key for _, key in pair_keys(record) if key in decided)
+            made, gone = reviewed(record, together)
+            records.append(made)
+            left_out.update(gone)
+        summary = report_of({pair: decided[pair] for pair in decided if pair in here}, len(decided) - len(here))
+        report = replace(self.report, counts={**self.report.counts, **left_out}) if self.report.trees else self.report
+        return replace(self, records=tuple(records), report=report, reviews=summary)
 
     @checked()
     def subset(self, dialogues: int) -> PreferenceDataset:

@@ -17,6 +17,7 @@ from mctsdialog.files._parquet import parquet_rows
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._dataset import DatasetBuilder, PreferenceDataset
 from mctsdialog.preferences._record import TreeRecord
+from mctsdialog.preferences._reviews import ReviewReport
 from mctsdialog.preferences._rows import ALL_FORMATS
 from mctsdialog.roles import RoleHealth
 from mctsdialog.tree import Tree, load_tree
@@ -153,13 +154,24 @@ def load_preferences(folder: str | Path) -> dict[str, PreferenceDataset]:
     except ValidationError as error:
         place, message = first_fault(error)
         raise DataError(message, file=folder / MANIFEST, field=f"health.{dotted(place)}".rstrip(".")) from error
+    reviews = _reviews_of(manifest, folder / MANIFEST)
     places = [Path(name) for name in manifest["files"] if Path(name).parent.as_posix() == "tree"]
     if not places:
         raise DataError("holds no tree records; write them with the form 'tree'", file=folder)
     return {
-        place.stem: PreferenceDataset(tuple(_records(folder / place)), domain, config, health=health)
+        place.stem: PreferenceDataset(tuple(_records(folder / place)), domain, config, health=health, reviews=reviews)
         for place in places
     }
+
+
+def _reviews_of(manifest: dict[str, Any], file: Path) -> ReviewReport | None:
+    if "reviews" not in manifest:
+        return None
+    try:
+        return ReviewReport.from_dict(manifest["reviews"])
+    except ValidationError as error:
+        place, message = first_fault(error)
+        raise DataError(message, file=file, field=f"reviews.{dotted(place)}".rstrip(".")) from error
 
 
 def _records(path: Path) -> Iterator[TreeRecord]:

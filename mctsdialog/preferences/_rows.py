@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeAlias
 
 from mctsdialog.preferences._dataset import PreferenceDataset
 from mctsdialog.preferences._prompts import chat_messages, spoken
-from mctsdialog.preferences._record import PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNode, TreeRecord
 
 Row: TypeAlias = dict[str, Any]
 RowFormat: TypeAlias = Literal[
-    "preference", "unpaired", "sft", "research", "tree", "llamafactory", "axolotl", "openrlhf", "openai"
+    "preference", "unpaired", "sft", "research", "tree", "turns", "llamafactory", "axolotl", "openrlhf", "openai"
 ]
 """Names of the forms; see :data:`FORMATS` and :data:`TOOL_FORMATS`."""
 
@@ -51,14 +51,14 @@ def unpaired_rows(dataset: PreferenceDataset) -> Iterator[Row]:
                 key = (digests[node.parent], node.strategy, node.supporter, label)
                 if key not in seen:
                     seen.add(key)
-                    yield _unpaired(record, node, depths[node.id], label)
+                    yield _unpaired(record, node, depths[node.id], record.review(*pair))
 
 
-def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> Row:
+def _unpaired(record: TreeRecord, node: RecordNode, depth: int, review: PairReview | None) -> Row:
     return {
         "prompt": _prompt(record, node.parent),
         "completion": _reply(node),
-        "label": label,
+        "label": node.polarity == "chosen",
         "provenance": {
             "tree": record.id,
             "domain": record.domain,
@@ -70,6 +70,7 @@ def _unpaired(record: TreeRecord, node: RecordNode, depth: int, label: bool) -> 
             "value": node.value,
             "visits": node.visits,
             "gold": node.gold,
+            "review": None if review is None else review.provenance(),
         },
     }
 
@@ -106,6 +107,36 @@ def tree_rows(dataset: PreferenceDataset) -> Iterator[Row]:
     """Tree records, one a tree: valid paths and rejected siblings as a prefix tree, for tree-packed training."""
     for record in dataset.records:
         yield record.to_dict()
+
+
+def turn_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """Every turn on a valid path once, with all replies that were tried there and what each is worth.
+
+    ``policy`` has what the search found every strategy of the turn to be worth, those that were not tried too.
+    """
+    for record in dataset.records:
+        for turn in record.turns():
+            found = turn.worths
+            if found is None:  # a reply that was not searched, as random ones are
+                continue
+            policy = turn.policy or {}
+            yield {
+                "prompt": _prompt(record, turn.parent),
+                "replies": [_reply(node) for node in turn.nodes],
+                "values": list(found),
+                "confidences": None if turn.confidences is None else list(turn.confidences),
+                "policy": [{"strategy": name, "value": value} for name, value in policy.items() if value is not None],
+                "provenance": {
+                    "tree": record.id,
+                    "domain": record.domain,
+                    "turn": len(record.opening) + 2 * (turn.depth - 1),
+                    "depth": turn.depth,
+                    "parent": turn.parent,
+                    "nodes": [node.id for node in turn.nodes],
+                    "visits": [node.visits for node in turn.nodes],
+                    "chosen": [node.polarity == "chosen" for node in turn.nodes],
+                },
+            }
 
 
 _BEGINS = "(The conversation begins.)"  # what the supporter's own prompt says where the supporter speaks first
@@ -158,11 +189,37 @@ _MESSAGE = _MESSAGES[0]
 _SHAREGPT = {"from": "string", "value": "string"}
 _TURNS = [{"speaker": "string", "text": "string", "strategy": "string"}]
 _PLACE = {"tree": "string", "domain": "string", "turn": "int64", "depth": "int64", "parent": "int64"}
+_REVIEW = {
+    "verdict": "string",
+    "reviewers": ["string"],
+    "others": "int64",
+    "original_chosen": "string",
+    "original_rejected": "string",
+    "confidence": "float64",
+}
+_REVIEWED = {"review": _REVIEW}
 
 
 def _of(prefix: str) -> dict[str, str]:
     types = {"node": "int64", "strategy": "string", "value": "float64", "visits": "int64"}
     return {f"{prefix}{name}": kind for name, kind in types.items()}
+
+
+_BELIEF = dict.fromkeys(("confidence", "chosen_worth", "rejected_worth"), "float64")
+_NODES = [
+    {
+        "id": "int64",
+        "parent": "int64",
+        "strategy": "string",
+        "supporter": "string",
+        "seeker": "string",
+        "value": "float64",
+        "visits": "int64",
+        "gold": "bool",
+        "polarity": "string",
+        "posterior": ["float64"],
+    }
+]
 
 
 @dataclass(frozen=True)
@@ -187,7 +244,14 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "chosen": _MESSAGES,
             "rejected": _MESSAGES,
-            "provenance": {**_PLACE, **_of("chosen_"), **_of("rejected_"), "gold": "bool", "confidence": "float64"},
+            "provenance": {
+                **_PLACE,
+                **_of("chosen_"),
+                **_of("rejected_"),
+                "gold": "bool",
+                **_BELIEF,
+                "review": _REVIEW,
+            },
         },
     ),
     "unpaired": FormatSpec(
@@ -197,7 +261,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "completion": _MESSAGES,
             "label": "bool",
-            "provenance": {**_PLACE, **_of(""), "gold": "bool"},
+            "provenance": {**_PLACE, **_of(""), "gold": "bool", **_REVIEWED},
         },
     ),
     "sft": FormatSpec(
@@ -228,21 +292,12 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "system": "string",
             "opening": _TURNS,
             "seed": _TURNS,
-            "nodes": [
-                {
-                    "id": "int64",
-                    "parent": "int64",
-                    "strategy": "string",
-                    "supporter": "string",
-                    "seeker": "string",
-                    "value": "float64",
-                    "visits": "int64",
-                    "gold": "bool",
-                    "polarity": "string",
-                    "posterior": ["float64"],
-                }
-            ],
+            "nodes": _NODES,
             "pairs": [["int64"]],
+            "others": _NODES,
+            "policies": [{"parent": "int64", "worths": ["float64"]}],
+            "reviews": [{"chosen": "int64", "rejected": "int64", **_REVIEW}],
+            "no_dialogue": ["int64"],
         },
     ),
 }
@@ -272,5 +327,19 @@ TOOL_FORMATS: dict[RowFormat, FormatSpec] = {
 }
 """The forms of other tools, by name; they are written where they are asked for."""
 
-ALL_FORMATS: dict[RowFormat, FormatSpec] = {**FORMATS, **TOOL_FORMATS}
+TURN_FORMAT = FormatSpec(
+    "turns with all their replies and what each is worth (infonca, nca, refuel, distill)",
+    turn_rows,
+    {
+        "prompt": _MESSAGES,
+        "replies": [_MESSAGES],
+        "values": ["float64"],
+        "confidences": ["float64"],
+        "policy": [{"strategy": "string", "value": "float64"}],
+        "provenance": {**_PLACE, "nodes": ["int64"], "visits": ["int64"], "chosen": ["bool"]},
+    },
+)
+"""Written where it is asked for: training makes the same rows of the tree records."""
+
+ALL_FORMATS: dict[RowFormat, FormatSpec] = {**FORMATS, "turns": TURN_FORMAT, **TOOL_FORMATS}
 """All forms by name."""

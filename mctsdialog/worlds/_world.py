@@ -131,9 +131,16 @@ class World:
             found.append(self.step(scenario, number, found[-1], strategy))
         return found
 
+    def true_scores(self, state: SeekerState, strategy: str) -> tuple[int, int, int, int]:
+        """Empathy, information, humanoid and strategy as a judge without noise gives them, each 0 to 4.
+
+        A world where other things pay overrides this; rewards, optimum, strategist and judge follow.
+        """
+        return true_scores(state, strategy)
+
     def reward(self, state: SeekerState, strategy: str) -> float:
         """The true reward of a turn (eq. 2), from -3 to 1."""
-        scores = true_scores(state, strategy)
+        scores = self.true_scores(state, strategy)
         weights = self.domain.weights
         total = sum(weights[name] * score for name, score in zip(_CRITERIA, scores, strict=True))
         return total / sum(weights.values()) - 3.0
@@ -185,7 +192,7 @@ class World:
         return Roles(**made, domain=self.domain, provenance={"world": self._identity()})
 
     def _identity(self) -> str:
-        return f"World({', '.join(f'{name}={value!r}' for name, value in lasting_fields(self))})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in lasting_fields(self))})"
 
     @checked()
     def dialogue(self, scenario: Scenario, policy: Callable[[SeekerState, int], str] | None = None) -> Dialogue:
@@ -268,7 +275,8 @@ class _Strategist(_Player):
         state = self.world.states(self.scenario, strategies)[-1]
         scores = {}
         for name in self.world.domain.strategies.names:
-            score = 2.0 * true_scores(state, name)[3] + (self.world.bias if name in self.world.favourites else 0.0)
+            score = 2.0 * self.world.true_scores(state, name)[3]
+            score += self.world.bias if name in self.world.favourites else 0.0
             noise = draw("strategist", name, *self._key(strategies))
             if noise < self.world.strategist_noise:
                 score += 2.0 if noise < self.world.strategist_noise / 2 else -2.0
@@ -287,7 +295,7 @@ class _Judge(_Player):
         strategies = strategies_of(history)
         state = self.world.states(self.scenario, strategies[:-1])[-1]
         scores = []
-        for criterion, score in zip(_CRITERIA, true_scores(state, strategies[-1]), strict=True):
+        for criterion, score in zip(_CRITERIA, self.world.true_scores(state, strategies[-1]), strict=True):
             noise = draw(*call, criterion, *self._key(strategies))
             if noise < self.world.judge_noise:
                 score += 1 if noise < self.world.judge_noise / 2 else -1  # noqa: PLW2901  # one off

@@ -1,0 +1,160 @@
+"""The pages and what they ask for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mctsdialog.errors import DataError, MctsDialogError
+from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
+from mctsdialog.studio._judge import Answered, ItemsAsked, Sheet
+from mctsdialog.studio._requests import asset, body_of, page
+from mctsdialog.studio._review import Decided, QueueAsked, ReviewDesk, UndoAsked
+from mctsdialog.studio._runs import Run
+from mctsdialog.studio._runs_routes import runs_routes
+from mctsdialog.text import visible_line
+
+_KINDS: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+
+
+def studio_app(
+    review: ReviewDesk | None,
+    sheets: Sequence[Sheet] = (),
+    runs: Sequence[Run] = (),
+    *,
+    token: str,
+    host: str = "127.0.0.1",
+    ending: Callable[[], bool] = lambda: False,
+) -> Starlette:
+    """The studio as an ASGI application.
+
+    :param review: the desk where pairs are reviewed; None without pairs.
+    :param sheets: sheets to fill in.
+    :param runs: folders of searches to watch.
+    :param token: whoever sends it is let in.
+    :param host: that the server listens on.
+    :param ending: whether the server is about to close: pages that are kept up to date are then let go.
+    """
+    routes = [
+        Route("/", page("home.html")),
+        Route("/static/{name}", _static),
+    ]
+    pages: dict[str, dict[str, Any]] = {}
+    if review is not None:
+        routes += _review_routes(review)
+        pages["review"] = {"pairs": len(review)}
+    if sheets:
+        routes += _judge_routes(sheets)
+        pages["judge"] = {"sheets": len(sheets)}
+    if runs:
+        routes += runs_routes(list(runs), ending)
+        pages["runs"] = {"runs": len(runs)}
+    routes.append(Route("/api/home", functools.partial(_home, pages)))
+    guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        if review is not None:
+            review.close()
+
+    handlers: dict[Any, Any] = {MctsDialogError: _wrong, OSError: _not_saved, HTTPException: _http_error}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+
+
+# -- shared ---------------------------------------------------------------------------------------------------------
+
+
+_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js", "judge.js", "runs.js", "tree.js"})
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        raise HTTPException(404)
+    return Response(asset(name), media_type=_KINDS[name.rpartition(".")[2]])
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": visible_line(str(error))}, 400)
+
+
+async def _not_saved(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return JSONResponse({"error": f"This could not be saved: {error.strerror or error}"}, 507)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+async def _home(pages: Mapping[str, Mapping[str, Any]], request: Request) -> Response:
+    counts = {name: count for each in pages.values() for name, count in each.items()}
+    return JSONResponse({"pages": list(pages), **counts})
+
+
+# -- review ---------------------------------------------------------------------------------------------------------
+
+
+def _review_routes(desk: ReviewDesk) -> list[Route]:
+    async def state(request: Request) -> Response:
+        reviewer = request.query_params.get("reviewer", "")[:60]
+        return JSONResponse(await to_thread.run_sync(desk.state, reviewer))
+
+    async def queue(request: Request) -> Response:
+        return JSONResponse(await to_thread.run_sync(desk.queue, await body_of(request, QueueAsked)))
+
+    async def decide(request: Request) -> Response:
+        await to_thread.run_sync(desk.decide, await body_of(request, Decided))
+        return JSONResponse({"saved": True})
+
+    async def undo(request: Request) -> Response:
+        return JSONResponse(await to_thread.run_sync(desk.undo, await body_of(request, UndoAsked)))
+
+    return [
+        Route("/review", page("review.html")),
+        Route("/api/review/state", state),
+        Route("/api/review/queue", queue, methods=["POST"]),
+        Route("/api/review/decide", decide, methods=["POST"]),
+        Route("/api/review/undo", undo, methods=["POST"]),
+    ]
+
+
+# -- judging --------------------------------------------------------------------------------------------------------
+
+
+def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
+    def sheet(number: int) -> Sheet:
+        if number >= len(sheets):
+            raise DataError("there is no such sheet here; was the studio started with other folders?", field="sheet")
+        return sheets[number]
+
+    async def every(request: Request) -> Response:
+        return JSONResponse({"sheets": [each.about() for each in sheets]})
+
+    async def items(request: Request) -> Response:
+        asked = await body_of(request, ItemsAsked)
+        return JSONResponse(await to_thread.run_sync(sheet(asked.sheet).items, asked))
+
+    async def answer(request: Request) -> Response:
+        given = await body_of(request, Answered)
+        await to_thread.run_sync(sheet(given.sheet).answer, given)
+        return JSONResponse({"saved": True})
+
+    return [
+        Route("/judge", page("judge.html")),
+        Route("/api/judge/sheets", every),
+        Route("/api/judge/items", items, methods=["POST"]),
+        Route("/api/judge/answer", answer, methods=["POST"]),
+    ]

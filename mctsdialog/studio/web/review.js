@@ -1,0 +1,323 @@
+import { ask, askName, askText, byId, el, flush, head, note, onSaved, reviewer, send, store, stored, turnBubble, uuid, waiting } from "/static/studio.js";
+
+const ACTIONS = [
+  ["left", ["a", "1", "ArrowLeft"], "A", () => (blind() ? "Left is better" : "Accept"), () => decide("left")],
+  ["right", ["s", "2", "ArrowRight"], "S", () => (blind() ? "Right is better" : "Swap"), () => decide("right")],
+  ["tie", ["t", "3"], "T", () => "Tie", () => decide("tie")],
+  ["reject", ["x", "4"], "X", () => "Neither", () => decide("reject")],
+  ["edit", ["e"], "E", () => (editing ? "Done" : "Edit"), () => (editing ? endEdit(true) : beginEdit())],
+  ["flag", ["f"], "F", () => "Flag", () => flag()],
+  ["next", ["n", " "], "N", () => "Next", () => skip()],
+  ["undo", ["u", "z"], "U", () => "Undo", () => undo()],
+];
+const HELP = {
+  left: "The left reply is better. Unless the order is blind, left is the one that the search chose: accept it",
+  right: "The right reply is better: swap the pair",
+  tie: "Neither is better; the pair is left out",
+  reject: "Neither should be used; the pair is left out",
+  edit: "Change the words of both, then decide. Ctrl+Enter ends editing, Esc drops the changes",
+  flag: "Somebody should look into it; asks for the reason",
+  next: "Look at the next one; this one comes again later",
+  undo: "Take the last decision back",
+};
+const SAID = { left: "Accepted", right: "Swapped", tie: "A tie", reject: "Neither", flag: "Flagged" };
+
+const READY = 3; // pairs held ready, so that the next one is there at once
+
+let cards = [];
+let after = -1;
+let began = 0;
+let editing = false;
+let edits = [null, null];
+let count = { left: 0, of: 0 };
+let state = { report: { reviewers: {} } };
+let fetching = null;
+let stale = false;
+let generation = 0;
+let undoing = false;
+
+const unsent = () => stored("outbox", []).map((each) => each.body.key).filter(Boolean);
+const blind = () => byId("blind").checked;
+const current = () => cards[0];
+const number = (id) => (byId(id).value === "" || Number.isNaN(byId(id).valueAsNumber) ? null : byId(id).valueAsNumber);
+
+function filters() {
+  return {
+    shown: byId("shown").value,
+    strategy: byId("strategy").value || null,
+    confidence: [number("confidence-least"), number("confidence-most")],
+    margin: [number("margin-least"), number("margin-most")],
+  };
+}
+
+/** Fills the queue and counts anew; one request at a time, so that no pair comes twice. */
+function fill() {
+  stale = true;
+  fetching ??= (async () => {
+    while (stale) {
+      stale = false;
+      await more();
+    }
+  })().finally(() => { fetching = null; });
+  return fetching;
+}
+
+async function more() {
+  const of = generation;
+  try {
+    const got = await ask("/api/review/queue", {
+      reviewer: reviewer(), filters: filters(), have: [...cards.map((each) => each.key), ...unsent()].slice(0, 500),
+      count: Math.max(0, READY - cards.length), after, blind: blind(),
+    });
+    if (of !== generation) return;
+    const have = new Set(cards.map((each) => each.key));
+    const fresh = got.cards.filter((each) => !have.has(each.key));
+    if (fresh.length) after = fresh.at(-1).index;
+    const wasEmpty = !cards.length;
+    cards.push(...fresh);
+    count = got;
+    if (wasEmpty) show(); else figures();
+  } catch (error) {
+    if (!cards.length) empty(error.message);
+  }
+}
+
+async function restart() {
+  generation += 1;
+  store("filters", { ...filters(), blind: blind() });
+  cards = [];
+  after = -1;
+  if (fetching) await fetching;
+  cards = [];
+  await fill();
+  if (!cards.length) show();
+}
+
+function empty(message) {
+  byId("work").hidden = true;
+  byId("empty").hidden = false;
+  byId("empty").replaceChildren(el("p", {}, message), el("p", { class: "muted" }, "U takes your last decision back."));
+}
+
+function show() {
+  const card = current();
+  figures();
+  if (!card) {
+    const kind = byId("shown").value;
+    empty(kind === "open" ? "Nothing is left to review with these filters." : "No pair is here with these filters.");
+    return;
+  }
+  byId("empty").hidden = true;
+  byId("work").hidden = false;
+  began = performance.now();
+  editing = false;
+  edits = card.own ? [...card.own.edits] : [null, null];
+  const about = [card.scene, card.description].filter(Boolean).join(": ");
+  const context = byId("context");
+  context.replaceChildren(
+    about ? el("p", { class: "about", dir: "auto" }, about) : "",
+    el("div", { class: "bubbles" }, card.history.map((turn) => turnBubble(...turn))));
+  context.scrollTop = context.scrollHeight;
+  const own = byId("own");
+  own.hidden = !card.own;
+  if (card.own) own.textContent = `You decided: ${label(card.own.answer)}${card.own.reason ? ` (${card.own.reason})` : ""}.${others(card)}`;
+  replies();
+  actions();
+  if (scrollY > 0) scrollTo(0, 0);
+}
+
+const label = (answer) => ({ left: "left is better", right: "right is better", tie: "a tie", reject: "neither", flag: "flagged" })[answer];
+const others = (card) => (card.others || []).map((each) => ` ${each.reviewer}: ${each.verdict}${each.reason ? ` (${each.reason})` : ""}.`).join("");
+
+function replies() {
+  const card = current();
+  ["left", "right"].forEach((side, at) => {
+    const reply = card.replies[at];
+    const tags = [el("span", {}, card.blind ? (at ? "Right" : "Left") : at ? "Rejected" : "Chosen"), el("span", { class: "tag" }, reply.strategy)];
+    if (!card.blind) {
+      if (reply.value !== null) tags.push(el("span", { class: "muted number" }, `Q ${reply.value.toFixed(2)}  N ${reply.visits}`));
+      if (!at && card.confidence !== null) tags.push(el("span", { class: "tag number" }, `confidence ${Math.round(100 * card.confidence)} %`));
+      if (!at && card.gold) tags.push(el("span", { class: "tag" }, "gold"));
+    }
+    if (edits[at] !== null) tags.push(el("span", { class: "tag good" }, "edited"));
+    const text = edits[at] ?? reply.text;
+    const body = editing
+      ? el("textarea", { id: `edit-${side}`, maxlength: "20000", "aria-label": `${side} reply`, dir: "auto" })
+      : el("div", { class: "text", dir: "auto" }, text);
+    if (editing) body.value = text;
+    byId(`reply-${side}`).replaceChildren(el("h2", {}, tags), body);
+    byId(`reply-${side}`).classList.toggle("picked", Boolean(card.own && card.own.answer === side));
+  });
+}
+
+function actions() {
+  byId("actions").replaceChildren(...ACTIONS.map(([name, , key, text, act]) =>
+    el("button", { type: "button", id: `do-${name}`, class: name === "left" ? "main" : "", title: HELP[name], onclick: act }, text(), el("kbd", {}, editing && name === "edit" ? "Ctrl ↵" : key))));
+}
+
+function figures() {
+  const done = Math.min(count.of, count.of - count.left + unsent().length);
+  const open = byId("shown").value === "open";
+  byId("figures-open").textContent = open ? `${done.toLocaleString("en")} of ${count.of.toLocaleString("en")} done` : `${count.left.toLocaleString("en")} pairs`;
+  byId("progress").style.width = open && count.of ? `${(100 * done) / count.of}%` : "0";
+}
+
+/** Takes the pair off the table and shows the next one. */
+function turnOver() {
+  cards.shift();
+  show();
+  fill();
+}
+
+function decide(answer, reason = null) {
+  const card = current();
+  if (!card || undoing) return;
+  if (editing) endEdit(true);
+  const text = (at) => (edits[at] !== null && edits[at] !== card.replies[at].text ? edits[at] : null);
+  const seconds = Math.round((performance.now() - began) / 100) / 10;
+  send("/api/review/decide", {
+    id: uuid(), reviewer: reviewer(), key: card.key, answer, reason, left: text(0), right: text(1), blind: card.blind, seconds,
+  });
+  note(`${card.blind && answer === "left" ? "Left is better" : card.blind && answer === "right" ? "Right is better" : SAID[answer]}${text(0) || text(1) ? ", edited" : ""}. U takes it back.`);
+  turnOver();
+}
+
+async function flag() {
+  const card = current();
+  if (!card) return;
+  const reason = await askText(byId("flag-dialog"), byId("flag-field"), card.own?.reason ?? "");
+  if (reason && current() === card) decide("flag", reason);
+}
+
+function skip() {
+  if (!current()) return;
+  const only = cards.length === 1;
+  const shown = current();
+  cards.shift();
+  if (only) fill().then(() => { if (!cards.length) { cards = [shown]; show(); note("There is no other pair."); } });
+  else { show(); fill(); }
+}
+
+async function undo() {
+  if (undoing) return;
+  undoing = true;
+  try {
+    await flush();
+    if (waiting()) throw new Error("decisions are not saved yet");
+    const got = await ask("/api/review/undo", { id: uuid(), reviewer: reviewer(), blind: blind() });
+    if (!got.card) { note("There is nothing to take back."); return; }
+    cards = [got.card, ...cards.filter((each) => each.key !== got.card.key)];
+    show();
+    fill();
+    note("Taken back.");
+  } catch (error) {
+    note(`Not taken back: ${error.message}`);
+  } finally {
+    undoing = false;
+  }
+}
+
+function beginEdit() {
+  if (!current()) return;
+  editing = true;
+  replies();
+  actions();
+  const field = byId("edit-left");
+  field.focus();
+  field.setSelectionRange(field.value.length, field.value.length);
+}
+
+function endEdit(keep) {
+  if (keep) {
+    const made = ["left", "right"].map((side, at) => {
+      const text = byId(`edit-${side}`).value.trim();
+      return text && text !== current().replies[at].text ? text : null;
+    });
+    edits = made;
+  }
+  editing = false;
+  replies();
+  actions();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) {
+    if (event.key === "Enter" && !event.shiftKey && event.target === byId("flag-field")) {
+      event.preventDefault();
+      byId("flag-dialog").querySelector("form").requestSubmit();
+    }
+    return;
+  }
+  if (editing && event.key === "Escape") { event.preventDefault(); endEdit(false); return; }
+  if (editing && event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); endEdit(true); return; }
+  const typing = event.target.closest?.("textarea, select, input:not([type=checkbox])");
+  if (typing && event.key === "Escape") event.target.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (event.key === " " && event.target.closest?.("button")) return;
+  if (key === "?") { help(); return; }
+  if (key === "i") { openFigures(); return; }
+  const action = ACTIONS.find(([, keys]) => keys.includes(key));
+  if (!action || event.repeat) return;
+  event.preventDefault();
+  action[4]();
+});
+
+function help() {
+  byId("help-rows").replaceChildren(...ACTIONS.map(([name, keys, , text]) => el("tr", {},
+    el("td", {}, keys.map((key) => [el("kbd", {}, { " ": "Space", ArrowLeft: "←", ArrowRight: "→" }[key] ?? key.toUpperCase()), " "]).flat()),
+    el("td", {}, text()), el("td", { class: "muted" }, HELP[name]))));
+  byId("help").showModal();
+}
+
+async function openFigures() {
+  await refresh();
+  const report = state.report;
+  const row = (name, value) => el("tr", {}, el("td", { class: "muted" }, name), el("td", { class: "number" }, String(value)));
+  const share = (value) => (value === null ? "–" : value.toFixed(2));
+  byId("figures-body").replaceChildren(
+    el("table", {}, el("tbody", {},
+      row("Pairs", state.pairs.toLocaleString("en")), row("Reviewed", report.pairs), row("Edited", report.edited),
+      Object.entries(report.verdicts).map(([name, value]) => row(`Verdict: ${name}`, value)),
+      Object.entries(report.reviewers).map(([name, value]) => row(`Decisions of ${name}`, value)),
+      row("Reviewed by several", report.twice), row("Kappa", share(report.kappa)), row("Krippendorff's alpha", share(report.alpha)),
+      row("Your time for a pair", state.seconds === null ? "–" : `${state.seconds} s`))),
+    el("p", { class: "muted" }, `Decisions are kept in ${state.file}. Apply them: mctsdialog preferences ... --reviews ${state.file}`));
+  if (!byId("figures").open) byId("figures").showModal();
+}
+
+async function refresh() {
+  state = await ask(`/api/review/state?reviewer=${encodeURIComponent(reviewer())}`);
+}
+
+async function begin() {
+  head().catch((error) => empty(error.message));
+  while (!reviewer()) await askName();
+  byId("who").textContent = reviewer();
+  try {
+    await refresh();
+  } catch (error) {
+    empty(error.message);
+    return;
+  }
+  byId("strategy").append(...state.strategies.map((name) => el("option", { value: name }, name)));
+  byId("confidence-filter").hidden = !state.has_confidence;
+  const kept = stored("filters", {});
+  byId("shown").value = "open";
+  byId("blind").checked = Boolean(kept.blind);
+  if (state.strategies.includes(kept.strategy)) byId("strategy").value = kept.strategy;
+  for (const name of ["confidence", "margin"]) {
+    ["least", "most"].forEach((end, at) => { byId(`${name}-${end}`).value = kept[name]?.[at] ?? ""; });
+  }
+  byId("filters").addEventListener("change", restart);
+  byId("more-filters").addEventListener("click", () => {
+    byId("more-filters").setAttribute("aria-expanded", String(byId("filters").classList.toggle("shown")));
+  });
+  byId("help-open").addEventListener("click", help);
+  byId("figures-open").addEventListener("click", openFigures);
+  onSaved(fill);
+  await fill();
+  if (!cards.length && byId("empty").hidden) show();
+}
+
+begin();

@@ -1,0 +1,164 @@
+"""The pages in a real browser: every key, two reviewers at once, a killed studio, hostile texts, a phone."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from click.testing import CliRunner
+
+from mctsdialog.cli import main
+from mctsdialog.preferences import load_preferences, read_reviews, write_dataset
+
+pytestmark = pytest.mark.timeout(110)
+
+
+@pytest.fixture
+def folder(domain_maker, tmp_path, kit):
+    write_dataset({"train": kit.made_dataset(domain_maker())}, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def shows(page, kit, text):
+    kit.until(page, "text => document.body.innerText.includes(text)", text)
+
+
+def decided(page, kit, folder, count):
+    kit.until(page, "JSON.parse(localStorage['studio-outbox'] ?? '[]').length === 0")
+    reviews = read_reviews(folder / "reviews.jsonl")
+    assert len(reviews) == count
+    return reviews
+
+
+def test_every_key_of_the_review(studios, visit, folder, kit):
+    page = visit(studios(folder, "--port", 0, "--twice", 0), "/review")
+    shows(page, kit, "Good reply 0.")
+    shows(page, kit, "0 of 12 done")
+    page.keyboard.press("n")
+    shows(page, kit, "Bad reply 0.")
+    page.keyboard.press("a")
+    shows(page, kit, "Good reply 1.")
+    for key, then in (("ArrowRight", "Bad reply 1."), ("t", "Good reply 2."), ("x", "Bad reply 2.")):
+        page.keyboard.press(key)
+        shows(page, kit, then)
+    page.keyboard.press("f")
+    kit.until(page, "document.getElementById('flag-dialog').open")
+    page.keyboard.type("not kind, nxtfu?")  # its letters are no keys there
+    page.keyboard.press("Enter")
+    shows(page, kit, "Good reply 3.")
+    page.keyboard.press("e")
+    kit.until(page, "document.activeElement.id === 'edit-left'")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Better words, as if.")
+    page.keyboard.press("Control+Enter")
+    shows(page, kit, "edited")
+    page.keyboard.press("1")
+    shows(page, kit, "Bad reply 3.")
+    reviews = decided(page, kit, folder, 6)
+    assert [each.verdict for each in reviews] == ["accept", "swap", "tie", "reject", "flag", "accept"]
+    assert reviews[4].reason == "not kind, nxtfu?"
+    assert reviews[5].chosen == "Better words, as if."
+    assert {each.reviewer for each in reviews} == {"Ana"}
+    assert all(each.seconds is not None for each in reviews)
+    page.keyboard.press("u")
+    shows(page, kit, "Good reply 3.")
+    kit.until(page, "document.body.innerText.includes('5 of 12 done')")
+    page.keyboard.press("e")
+    kit.until(page, "document.activeElement.id === 'edit-left'")
+    page.keyboard.type("dropped")
+    page.keyboard.press("Escape")
+    assert "dropped" not in page.inner_text("#reply-left")
+    page.keyboard.press("?")
+    assert page.evaluate("document.getElementById('help').open")
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    shows(page, kit, "Krippendorff")
+    page.keyboard.press("Escape")
+    for _ in range(7):
+        page.keyboard.press(" ")
+    decided(page, kit, folder, 7)
+    assert "Good" in page.inner_text("#reply-left")  # what was skipped comes again
+
+
+def test_two_reviewers_at_once_and_a_kill_in_the_middle_lose_nothing(studios, visit, folder, kit):
+    studio = studios(folder, "--port", 0, "--twice", 0)
+    pages = [visit(studio, "/review", name) for name in ("Ana", "Ben")]
+    for page in pages:
+        shows(page, kit, "of 12 done")
+    for turn in range(4):
+        page = pages[turn % 2]
+        kit.until(page, "document.getElementById('reply-left')?.innerText.includes('Good')")
+        page.keyboard.press("a")
+    for page in pages:
+        kit.until(page, "JSON.parse(localStorage['studio-outbox'] ?? '[]').length === 0")
+    studio.kill()
+    assert len(read_reviews(folder / "reviews.jsonl")) == 4
+    pages[0].keyboard.press("s")
+    shows(pages[0], kit, "One decision waits")
+    pages[0].keyboard.press("t")
+    shows(pages[0], kit, "2 decisions wait")
+    studio.start("--port", studio.port)
+    shows(pages[0], kit, "no longer valid")
+    pages[0].goto(studio.address)
+    pages[0].goto(studio.root + "/review")
+    shows(pages[0], kit, "of 12 done")
+    kit.until(pages[0], "JSON.parse(localStorage['studio-outbox'] ?? '[]').length === 0")
+    reviews = read_reviews(folder / "reviews.jsonl")
+    assert [each.verdict for each in reviews] == ["accept"] * 4 + ["swap", "tie"]
+    assert [each.reviewer for each in reviews].count("Ana") == 4
+    assert len({each.pair for each in reviews}) == 6
+
+
+def test_hostile_texts_are_shown_and_do_nothing(studios, visit, domain_maker, tmp_path, kit):
+    folder = tmp_path / "data"
+    write_dataset(
+        {"train": kit.made_dataset(domain_maker((f"<b>{kit.HOSTILE}", "Comfort", "Plan")), hostile=True)}, folder
+    )
+    page = visit(studios(folder, "--port", 0), "/review", f"</script>{kit.HOSTILE}"[:60])
+    kit.until(page, "document.getElementById('reply-left')?.innerText.includes('<img src=x onerror=')")
+    page.keyboard.press("f")
+    kit.until(page, "document.getElementById('flag-dialog').open")
+    page.evaluate("text => { document.getElementById('flag-field').value = text; }", kit.HOSTILE)
+    page.keyboard.press("Enter")
+    decided(page, kit, folder, 1)
+    page.select_option("#shown", "flagged")
+    shows(page, kit, "You decided: flagged (<script>")
+    page.keyboard.press("i")
+    shows(page, kit, "Decisions of </script>")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img, main script, main b").count() == 0
+
+
+def test_a_phone_reviews_blind_by_touch(studios, visit, folder, kit):
+    page = visit(studios(folder, "--port", 0, "--twice", 0), "/review", width=390, height=780, scheme="dark")
+    shows(page, kit, "Good reply 0.")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("#more-filters")
+    page.check("#blind")
+    kit.until(page, "document.getElementById('reply-left')?.innerText.startsWith('Left')")
+    assert "Q " not in page.inner_text("main")
+    page.click("#do-left")
+    page.click("#do-right")
+    reviews = decided(page, kit, folder, 2)
+    assert all(each.blind for each in reviews)
+    box = page.locator("#do-undo").bounding_box()
+    assert box["y"] + box["height"] <= 780
+
+
+def test_what_was_reviewed_is_applied_by_the_command(studios, visit, tmp_path, kit):
+    with ThreadPoolExecutor(1) as thread:  # playwright's own loop runs in this one
+        done = thread.submit(CliRunner().invoke, main, ["demo", "--out", str(tmp_path / "demo")]).result()
+    assert done.exit_code == 0, done.output
+    studio = studios(tmp_path / "demo", "--port", 0, "--twice", 0)
+    page = visit(studio, "/")
+    page.click("#cards a[href='/review']")
+    shows(page, kit, "0 of ")
+    for key in ("s", "x", "a"):
+        page.keyboard.press(key)
+    decided(page, kit, tmp_path / "demo", 3)
+    words = ["preferences", tmp_path / "demo" / "tree.json", "--reviews", tmp_path / "demo" / "reviews.jsonl"]
+    done = CliRunner().invoke(main, [*map(str, words), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    data = load_preferences(tmp_path / "out")["train"]
+    assert data.reviews.verdicts == {"accept": 1, "reject": 1, "swap": 1}
+    rows = [json.loads(line) for line in (tmp_path / "out/preference/train.jsonl").read_text("utf-8").splitlines()]
+    assert [row["provenance"]["review"]["reviewers"] for row in rows if row["provenance"]["review"]] == [["Ana"]] * 2
