@@ -144,7 +144,7 @@ def test_the_files_that_contributing_copies_from_exist():
     named = re.findall(
         r"`((?:mctsdialog|cso_train|tests|docs)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     )
-    assert sum(name.endswith("/NAME.py") for name in named) == 3
+    assert sum(name.endswith("/NAME.py") for name in named) == 4
     for name in named:
         path = ROOT / name
         assert path.parent.is_dir() if path.stem == "NAME" else path.is_file(), name
