@@ -71,7 +71,7 @@ _WARNING = (
 @click.option("--trained", metavar="NAME[@URL]", help="A trained model that can answer in chats, at a server.")
 @with_model_options
 def studio_command(folders: tuple[Path, ...], **options: Any) -> None:
-    """Open a page on FOLDERS: review pairs, fill in sheets, watch searches.
+    """Open a page on FOLDERS: review pairs, fill in sheets, watch searches; with --chat, talk to the policy.
 
     FOLDERS are outputs of 'search' or 'preferences', folders of trees, or sheets of 'python -m cso_train pairwise' or
     'rate'.

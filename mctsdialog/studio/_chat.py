@@ -31,6 +31,7 @@ _MAX_TEXT = 20_000
 _MAX_TURNS = 400
 _Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT, pattern=r"\S")]
 _Id: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9-]{8,40}$")]
+_SEARCH: Final = SearchConfig(parallelism=4, horizon=1)  # a person waits: many short trials say more than a few long
 _TRAINED: Final = Sampling(temperature=0.7, max_tokens=400)
 
 
@@ -236,7 +237,7 @@ class ChatDesk:
         found = await plan(
             self._turns(chat_id),
             self._roles,
-            SearchConfig(parallelism=4),
+            _SEARCH,
             scenario=self._scenario(chat_id),
             domain=self.domain,
             max_seconds=self._seconds,

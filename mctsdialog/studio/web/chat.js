@@ -17,12 +17,15 @@ async function doing(what, path, body) {
   busy = true;
   byId("error").textContent = "";
   show(what);
+  const began = performance.now();
+  const clock = setInterval(() => { if (what) byId("state").textContent = `${what} ${Math.round((performance.now() - began) / 1000)} s`; }, 1000);
   try {
     return await ask(path, body, PATIENCE);
   } catch (error) {
     byId("error").textContent = error.message;
     return null;
   } finally {
+    clearInterval(clock);
     busy = false;
   }
 }
@@ -48,7 +51,7 @@ function show(what = "") {
   byId("strategy").hidden = speaker !== "supporter";
   byId("text").placeholder = speaker === "seeker" ? "The seeker says …" : "The supporter says …";
   byId("text").setAttribute("aria-label", byId("text").placeholder);
-  byId("text").disabled = byId("send").disabled = byId("undo").disabled = busy;
+  byId("send").disabled = byId("undo").disabled = busy;
   byId("go-on").hidden = person || busy;
   byId("go-on").textContent = `Let the ${speaker} speak`;
   byId("undo").hidden = !chat.turns.length;
@@ -104,12 +107,14 @@ async function goOn() {
 async function say() {
   const text = byId("text").value.trim();
   if (!text || !chat) return;
+  if (busy) { note("One moment: the last request is still running."); return; }
   const speaker = next();
   const got = await doing("", "/api/chat/say", { chat: chat.id, speaker, text, strategy: speaker === "supporter" ? byId("strategy").value : null });
   if (got) {
     chat = got;
     suggested = null;
     byId("text").value = "";
+    if (chat.turns.length === 1) await refresh();
   }
   show();
   if (got && (next() === "supporter" || by("seeker") === "model")) await goOn();
@@ -121,6 +126,12 @@ async function choose(id) {
   if (chat) store("chat", chat.id);
   byId("chats").value = id || "";
   show();
+}
+
+async function refresh() {
+  about = await ask("/api/chat/about");
+  list();
+  byId("chats").value = chat?.id ?? "";
 }
 
 function list() {
