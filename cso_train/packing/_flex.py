@@ -20,7 +20,7 @@ from transformers.integrations.flex_attention import get_flex_attention_lse_kwar
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from cso_train.packing._attention import TREE_FLEX
+from cso_train.packing._kernels import TREE_FLEX
 from cso_train.packing._trie import IntArray, TokenTree
 
 BLOCK = 128
