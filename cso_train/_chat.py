@@ -135,6 +135,10 @@ class ChatFormat:
         opened, said = self.continued(prompt, {"role": "assistant", "content": beginning + _HERE})
         return opened + said[: said.rindex(_HERE)]
 
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text that is in the template already."""
+        return self._encoded(text)
+
     def prompt_tokens(self, prompt: Messages) -> list[int]:
         """The prompt as the model gets it."""
         return self._encoded(self.opened(prompt))

@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-os.environ.update(DS_ACCELERATOR="cpu", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import transformers
@@ -250,6 +249,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=1, help="base models and sets of trees, 1 or more (default: 1)")
     parser.add_argument("--small", action="store_true", help="far too small to show anything: to see that it runs")
     arguments = parser.parse_args()
+    for name, value in {"DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}.items():
+        os.environ.setdefault(name, value)
     transformers.utils.logging.disable_progress_bar()
     world, sizes = World(7), SMALL if arguments.small else Sizes()
     settings = {**asdict(sizes), "seeds": arguments.seeds}

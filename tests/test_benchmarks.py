@@ -21,6 +21,7 @@ SMALL = {
     "overhead.py": ["--runs", "1", "--sizes", "20", "40"],
     "throughput.py": ["--runs", "1", "--slots", "8", "--latency", "0.005", "--dialogues", "3", "--iterations", "1"],
     "one_tree.py": ["--runs", "1", "--nodes", "20", "--latency", "0.002", "--at-once", "4", "--peers", "none"],
+    "studio.py": ["--trees", "2", "--pairs", "30", "--reviewed", "4"],
     "calls.py": ["--seeds", "1", "--iterations", "5"],
     "search_study.py": ["--quick", "--worlds", "World(7)", "strategist at random", "strategist adverse"],
     "arena_study.py": ["--quick"],

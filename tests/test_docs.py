@@ -25,6 +25,7 @@ PAGES = [
 PAGES.append(ROOT / "examples" / "README.md")
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 SCRIPTS = sorted((ROOT / "examples").glob("*.sh"))
+TRAINING = ROOT / "examples" / "train_in_a_world.py"
 
 sys.path.append(str(ROOT / "examples"))
 import run_notebooks  # noqa: E402
@@ -143,7 +144,7 @@ def test_the_files_that_contributing_copies_from_exist():
     named = re.findall(
         r"`((?:mctsdialog|cso_train|tests|docs)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     )
-    assert sum(name.endswith("/NAME.py") for name in named) == 3
+    assert sum(name.endswith("/NAME.py") for name in named) == 4
     for name in named:
         path = ROOT / name
         assert path.parent.is_dir() if path.stem == "NAME" else path.is_file(), name
@@ -231,5 +232,29 @@ def test_saved_outputs_are_whole_and_tell_nothing_of_a_machine(notebook):
 
 def test_examples_are_listed_in_their_readme():
     text = (ROOT / "examples" / "README.md").read_text("utf-8")
-    files = {path.name for path in (*NOTEBOOKS, *SCRIPTS)}
-    assert files == set(re.findall(r"\]\(([^)/]+\.(?:ipynb|sh))\)", text))
+    files = {path.name for path in (*NOTEBOOKS, *SCRIPTS, TRAINING)}
+    assert files == set(re.findall(r"\]\(([^)/]+\.(?:ipynb|sh|py))\)", text))
+
+
+@pytest.mark.timeout(300)
+def test_the_example_that_trains_runs_and_keeps_its_result(tmp_path):
+    pytest.importorskip("trl")
+    words = [sys.executable, str(TRAINING), "--small", "--out", str(tmp_path / "out")]
+    texts = []
+    for _ in range(2):
+        done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        texts.append(done.stdout[done.stdout.index("True worth") :])
+    assert done.stdout.startswith("from an earlier run")
+    assert texts[0] == texts[1]
+    assert len(re.findall(r"^  [+-]\d\.\d\d  \([+-]\d\.\d\d to [+-]\d\.\d\d\)  ", texts[0], re.MULTILINE)) == 3
+    assert "after training on searched trees" in (tmp_path / "out" / "headline.txt").read_text("utf-8")
+
+
+def test_the_examples_interval_takes_a_scenario_with_all_its_seeds():
+    pytest.importorskip("trl")
+    import train_in_a_world
+
+    one, two = train_in_a_world.interval([[0.0, 1.0] * 20]), train_in_a_world.interval([[0.0, 1.0] * 20] * 2)
+    assert one.value == two.value == 0.5
+    assert two.high - two.low == pytest.approx(one.high - one.low, abs=0.05)  # twice the same tells no more

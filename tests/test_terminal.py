@@ -346,6 +346,23 @@ def test_data_and_models_to_train_on(place):
         run("cso_train", "rate", "--data", rows, "--model", "m", "--server", "http://127.0.0.1:1/v1")
 
 
+def test_rounds(place):
+    pytest.importorskip("torch")
+    file, evil = place / "rounds.yaml", json.dumps(EVIL)
+    given = {"model": EVIL, "dialogues": str(place / "none.json"), "partners": f"world:7{EVIL}"}
+    for changes in ({}, {EVIL: 1}, {"rounds": EVIL}, {"train": {EVIL: EVIL}}, {"search": {"algorithm": EVIL}}):
+        file.write_text(json.dumps({**given, **changes}), "utf-8")  # JSON is YAML
+        run("cso_train", "rounds", file)
+    for text in (evil, f"model: {evil}\nmodel: {evil}", f"{evil}: [{evil}", EVIL):
+        file.write_text(text, "utf-8")
+        run("cso_train", "rounds", file)
+    dialogues = place / "dialogues.json"
+    dialogues.write_text(json.dumps([{EVIL: EVIL}]), "utf-8")
+    file.write_text(json.dumps({**given, "dialogues": str(dialogues)}), "utf-8")
+    run("cso_train", "rounds", file)
+    run("cso_train", "rounds", place / f"none{EVIL}")
+
+
 def replies_file(place):
     row = {
         "id": EVIL,
@@ -456,7 +473,7 @@ COVERED = {
     ),
     *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "estimate", "studio")),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
-    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate", "arena")),
+    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate", "arena", "rounds")),
     *(("cso_train", "config", name) for name in ("show", "presets")),
 }
 

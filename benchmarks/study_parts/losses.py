@@ -73,6 +73,7 @@ LOSSES = {
     "refuel": Arm("refuel", {"value_scale": 2.0}, rate=3e-4),
     "distill": Arm("distill"),
     "distill, cold": Arm("distill", {"value_temperature": 0.1}),
+    "distill, words": Arm("distill", {"value_temperature": 0.1, "reply_weight": 5.0}),
     "distill, strategies": Arm("distill", {"strategy_weight": 2.0, "reply_weight": 0.5, "value_temperature": 0.1}),
     "SFT, then dpo, likelihood": Arm("dpo", {"nll_weight": 1.0}, start="SFT", rate=3e-4),
     "SFT, then nca": Arm("nca", {"beta": 0.3}, start="SFT", rate=3e-4),

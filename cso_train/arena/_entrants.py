@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from mctsdialog import Plan, Roles, SearchConfig, plan
 from mctsdialog._arguments import checked
@@ -37,6 +37,7 @@ class Speaker(Protocol):
         ...
 
 
+@runtime_checkable
 class Entrant(Protocol):
     """A system.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from cso_train.arena._entrants import Entrant, RepeatModel
 from cso_train.evaluation.protocols import Episode
@@ -20,6 +20,7 @@ MOST_CHARACTERS = 4000
 """Of a supporter's turn: what a system says beyond it is cut, and counted."""
 
 
+@runtime_checkable
 class Seekers(Protocol):
     """Makes the seekers of an arena."""
 
@@ -122,11 +123,16 @@ def episode_record(episode: Episode) -> dict[str, Any]:
     }
 
 
-def episode_of(record: dict[str, Any], system: str) -> Episode:
+def episode_of(record: Mapping[str, Any], system: str) -> Episode:
     """The conversation that a record holds.
 
     :param system: the name that its system has now.
+    :raises LookupError: and TypeError and ValueError, for a record of something else.
     """
+    kinds = {"card": str, "repeat": int, "rounds": int, "ended": bool, "failure": str | None}
+    for name, kind in kinds.items():
+        if not isinstance(record[name], kind):
+            raise TypeError(name)
     states = tuple(InnerState(*_state(each)) for each in record["states"])
     dialogue = Dialogue.model_validate_json(json.dumps(record["dialogue"]))
     return Episode(

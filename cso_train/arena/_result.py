@@ -116,7 +116,7 @@ class ArenaResult:
     stop_reason: str | None = None
 
 
-@checked("run", "truth")
+@checked()
 def arena_result(run: ArenaRun, *, truth: Truth | None = None, resamples: int = 1000, seed: int = 0) -> ArenaResult:
     """Sum up an arena. Intervals resample cards, each with all that was said with its seeker.
 

@@ -19,7 +19,14 @@ from cso_train.arena._play import Seekers, episode_of, episode_record, play
 from cso_train.evaluation.protocols import ConversationJudge, Episode, EpisodeProtocol, PairProtocol, Question
 from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
-from mctsdialog.errors import BudgetExceededError, ConfigError, ModelRefusedError, ReplyError, shortened
+from mctsdialog.errors import (
+    BudgetExceededError,
+    ConfigError,
+    JournalError,
+    ModelRefusedError,
+    ReplyError,
+    shortened,
+)
 from mctsdialog.journal import Journal
 from mctsdialog.seekers import RoleCard
 
@@ -66,7 +73,7 @@ class ArenaRun:
     resumed: int = 0
 
 
-@checked("entrants", "seekers", "protocols", "judges")
+@checked()
 async def run_arena(
     entrants: Sequence[Entrant],
     cards: Sequence[RoleCard],
@@ -177,7 +184,7 @@ class _Run:
 
             record = await self._once(lambda: _digest(*known), have)
             if record is not None:
-                episodes[at] = episode_of(record, entrant.name)
+                episodes[at] = self._episode(record, entrant.name)
 
         await self._each("conversations", len(games), game)
         had = [episodes[at] for at in sorted(episodes)]
@@ -203,7 +210,10 @@ class _Run:
 
             record = await self._once(lambda: _digest(*known, question.content), have)
             if record is not None:
-                answers[at] = Answer(protocol.name, judge.name, sample, question, record["said"])
+                said = record.get("said")
+                if said is not None and not protocol.is_answer(said):
+                    raise self._foreign(record)
+                answers[at] = Answer(protocol.name, judge.name, sample, question, said)
 
         await self._each("judgements", len(asked), judgement)
         return ArenaRun(
@@ -215,6 +225,17 @@ class _Run:
             self._stop_reason,
             self._resumed,
         )
+
+    def _episode(self, record: Mapping[str, Any], system: str) -> Episode:
+        try:
+            return episode_of(record, system)
+        except (LookupError, TypeError, ValueError) as error:  # of the package's own, too
+            raise self._foreign(record) from error
+
+    def _foreign(self, record: Mapping[str, Any]) -> JournalError:
+        file = None if self._journal is None else self._journal.path
+        reason = "is no record of an arena; move the file away to begin anew"
+        return JournalError(reason, file=file, item=f"record {str(record.get('key'))[:12]}")
 
     async def _each(self, what: str, count: int, work: Callable[[int], Awaitable[None]]) -> None:
         done = 0

@@ -25,6 +25,7 @@ from cso_train._config import (
 from cso_train.cli._arena import arena_command
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
+from cso_train.cli._rounds import rounds_command
 from cso_train.methods import METHODS
 from mctsdialog.cli.exits import INTERRUPTED, document_exits, errors_as_exits
 from mctsdialog.cli.terminal import Commands, echo
@@ -155,6 +156,7 @@ main.add_command(table_command)
 main.add_command(pairwise_command)
 main.add_command(rate_command)
 main.add_command(arena_command)
+main.add_command(rounds_command)
 
 
 @main.group()

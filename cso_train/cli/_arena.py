@@ -47,7 +47,7 @@ from cso_train.errors import TrainConfigError
 from cso_train.evaluation.protocols import PROTOCOLS, ConversationJudge, Episode, ModelJudge, WorldJudge, world_value
 from mctsdialog import Budget, ChatModel, Domain, ResponseCache, Roles, Scenario, build_stack
 from mctsdialog.cli.exits import FAILED, Failure, errors_as_exits, interruptible
-from mctsdialog.cli.keys import with_server_options
+from mctsdialog.cli.keys import max_reply_tokens_option, with_server_options
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import named_domain
 from mctsdialog.files import inside, write_atomically
@@ -61,7 +61,7 @@ from mctsdialog.worlds import World
 @click.option("--out", default=Path("arena"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the models, up to /v1.")
 @with_server_options
-@click.option("--max-reply-tokens", type=click.IntRange(1), help="Most tokens of a reply of seekers and judges.")
+@max_reply_tokens_option
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
 def arena_command(config_file: Path, **options: Any) -> None:
     """Score systems in conversations with simulated seekers: models, adapters, searches, baselines (CONFIG: YAML).

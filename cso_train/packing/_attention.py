@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cso_train.errors import TrainConfigError
+from cso_train.packing._kernels import TREE_FLEX, TREE_SDPA
 from cso_train.packing._trie import TokenTree, tree_mask
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ OWN_SCORES = ("gemma2", "gpt_oss")
 """Those of them whose scores SDPA cannot compute, for soft-capping or attention sinks."""
 
 _CHUNK = 256  # tokens whose attention is computed together on the CPU, over the keys that one of them sees
-TREE_FLEX = "tree_flex"
-"""FlexAttention, compiled for few lengths: its memory grows with the pack and not with its square."""
-TREE_SDPA = "tree_sdpa"
-"""SDPA over the keys that are seen: under a tree's mask a token sees its ancestors, a small part of a large pack."""
 
 
 def check_packable(model_type: str) -> None:

@@ -20,7 +20,7 @@ from transformers.integrations.flex_attention import get_flex_attention_lse_kwar
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from cso_train.packing._attention import TREE_FLEX
+from cso_train.packing._kernels import TREE_FLEX
 from cso_train.packing._trie import IntArray, TokenTree
 
 BLOCK = 128
@@ -99,8 +99,9 @@ def _attention(
     query: Any, key: Any, value: Any, mask: BlockMask, scaling: float | None, softcap: float | None, lse: bool
 ) -> Any:
     def capped(score: Any, batch: Any, head: Any, query: Any, key: Any) -> Any:
-        return softcap * torch.tanh(score / softcap)
+        return score if softcap is None else softcap * torch.tanh(score / softcap)
 
+    more: dict[str, Any] = get_flex_attention_lse_kwargs(lse)
     return flex_attention(
         query,
         key,
@@ -109,7 +110,7 @@ def _attention(
         block_mask=mask,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
-        **get_flex_attention_lse_kwargs(lse),
+        **more,
     )
 
 

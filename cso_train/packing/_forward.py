@@ -163,9 +163,9 @@ class TreeHead:
         with contextlib.nullcontext() if tree.path is None else path_attention(model):
             hidden = model.base_model(**given, use_cache=False).last_hidden_state[0, tree.heads]
         rows = max(1, _LOGITS // int(model.config.vocab_size))
-        given = (hidden / getattr(model.config, "logits_scaling", 1.0), tree.head, tree.targets, rows)  # Granite has it
+        hidden = hidden / getattr(model.config, "logits_scaling", 1.0)  # Granite has it
         softcap = getattr(model.config, "final_logit_softcapping", None)
-        return _log_probs(model.get_output_embeddings(), *given, softcap)
+        return _log_probs(model.get_output_embeddings(), hidden, tree.head, tree.targets, rows, softcap)
 
 
 def add_tree_head(model: PreTrainedModel) -> None:

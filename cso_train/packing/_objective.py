@@ -199,7 +199,8 @@ class PackedObjective:
     @property
     def _same_number(self) -> bool:
         """Whether all processes have to make as many passes: DeepSpeed reduces gradients in each."""
-        return self.host.accelerator.num_processes > 1 and self.host.accelerator.distributed_type == "DEEPSPEED"
+        accelerator = self.host.accelerator
+        return bool(accelerator.num_processes > 1 and accelerator.distributed_type == "DEEPSPEED")
 
     def first_rows(self, part: str, plan: StepPlan) -> list[ReplySet]:
         """The rows of this process's first pack of a step, as far as a pack holds them; any row where it has none."""

@@ -52,7 +52,8 @@ class PathPass:
         self.layers.add(layer)
         if self.places is not None:
             sent_key, sent_value = self.sent[layer]
-            key, value = _Sent.apply(key, self.places, sent_key), _Sent.apply(value, self.places, sent_value)
+            send: Any = _Sent.apply
+            key, value = send(key, self.places, sent_key), send(value, self.places, sent_value)
         if layer in self.before:
             old_key, old_value = self.before[layer]
             key, value = torch.cat([old_key, key], 2), torch.cat([old_value, value], 2)

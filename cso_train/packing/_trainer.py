@@ -22,8 +22,9 @@ from cso_train._config import TrainConfig
 from cso_train._data import Row
 from cso_train.errors import RunError, TrainConfigError, TrainDataError
 from cso_train.methods import ReplySet
-from cso_train.packing._attention import TREE_FLEX, MaskMaker, check_exact, check_packable
+from cso_train.packing._attention import MaskMaker, check_exact, check_packable
 from cso_train.packing._forward import add_tree_head
+from cso_train.packing._kernels import TREE_FLEX
 from cso_train.packing._objective import PackedObjective
 from cso_train.packing._plan import Planner, StepPlan
 from cso_train.packing._proof import difference
@@ -237,7 +238,7 @@ def _only_packs(trainer: Any) -> str | None:
         return ZERO_3
     bare = trainer.model
     drops = any(isinstance(module, torch.nn.Dropout) and module.p for module in bare.modules())
-    return DROPOUT if drops or getattr(bare.config, "attention_dropout", 0.0) else None
+    return DROPOUT if drops or getattr(bare.config, "attention_dropout", None) else None
 
 
 def _has_zero_3(trainer: Any) -> bool:

@@ -15,6 +15,7 @@ from mctsdialog._arguments import checked
 from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.limits import LimitedTrials, check_limits
+from mctsdialog._search.scheduler import PlanningLimits
 from mctsdialog._search.seeding import GoldTurn, Start
 from mctsdialog._search.simulate import CheckedRoles, History, can_rejudge, read_outcome
 from mctsdialog._settings import lasting
@@ -134,8 +135,13 @@ async def _iterate(
 ) -> bool:
     """Run the trials; whether a limit of this search ended them."""
     tree, config = algorithm.tree, algorithm.config
-    known = tape.trials() if config.deterministic else {}
-    if not config.deterministic:
+    known: dict[int, tuple[int, Outcome]] = {}
+    limits: dict[int, PlanningLimits] = {}
+    if config.deterministic:
+        known, limits = tape.trials()
+        if algorithm.plans_by_limits:
+            tape.plan_by(PlanningLimits(config.max_iterations, algorithm.max_calls), known, limits)
+    else:
         tape.replay(algorithm)
     on_progress(tree)
     try:
@@ -144,6 +150,7 @@ async def _iterate(
             on_growth=tape.write_growth,
             on_commit=lambda: on_progress(tree),
             known=known,
+            limits=limits,
         )
     except TrialError as error:
         if not known:
@@ -261,13 +268,27 @@ class Tape:
                 with self._read("a trial"):
                     algorithm.replay(kind, leaf, outcome)
 
-    def trials(self) -> dict[int, tuple[int, Outcome]]:
-        """(leaf, outcome) by number of the trials on the tape."""
-        found = {}
+    def trials(self) -> tuple[dict[int, tuple[int, Outcome]], dict[int, PlanningLimits]]:
+        """(leaf, outcome) by number of the trials on the tape, and by number the limits that hold from a trial on."""
+        found, limits = {}, {}
         while self._records:
-            number, played = self._trial()
-            found[number] = played
-        return found
+            if self._records[0].get("type") == "limits":
+                record = self._records.popleft()
+                with self._read("limits"):
+                    calls = None if record.get("max_calls") is None else _number(record, "max_calls")
+                    limits[_number(record, "number")] = PlanningLimits(_number(record, "max_iterations"), calls)
+            else:
+                number, played = self._trial()
+                found[number] = played
+        return found, limits
+
+    def plan_by(self, now: PlanningLimits, known: Mapping[int, object], limits: dict[int, PlanningLimits]) -> None:
+        """Have limits hold for all trials after the known ones, if other ones held before."""
+        if limits and limits[max(limits)] == now:
+            return
+        number = max(known, default=-1) + 1
+        limits[number] = now
+        self.write({"type": "limits", "number": number, **now._asdict()})
 
     def _kind(self) -> str:
         """The kind of the next trial; a closure names the trial's, if it is not one of the paper's search."""

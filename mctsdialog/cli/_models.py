@@ -194,6 +194,36 @@ def given_config(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _servers(options: Mapping[str, Any]) -> Servers:
+    return Servers.of(
+        options["base_url"],
+        options["api_key_env"],
+        option="--base-url",
+        model=options["model"],
+        headers=options["headers"],
+        extras=options["extras"],
+    )
+
+
+def _at_server(servers: Servers, name: str, options: Mapping[str, Any]) -> ChatModel:
+    return servers.chat(
+        name,
+        silent=options["replay"],
+        timeout=options["timeout"],
+        max_connections=_MOST_CONNECTIONS,
+        reasoning_headroom=options["max_reply_tokens"] is None,
+    )
+
+
+def bare_model(name: str, options: Mapping[str, Any]) -> ChatModel:
+    """A model beside those of the roles, without layers.
+
+    :param name: at the main server, or ``NAME@URL``.
+    :raises ConfigError: where the options contradict each other.
+    """
+    return _at_server(_servers(options), name, options)
+
+
 def _bare_models(options: Mapping[str, Any]) -> dict[str, ChatModel]:
     """A bare model for each role, as the options say it; equal choices share one model."""
     model, local = options["model"], options["local"]
@@ -201,27 +231,14 @@ def _bare_models(options: Mapping[str, Any]) -> dict[str, ChatModel]:
         raise ConfigError("--model and --local name two models; give one, or one role a model of its own")
     if model is None and options["base_url"] is not None:
         raise ConfigError("--base-url needs --model NAME, the model's name at that server", field="model")
-    servers = Servers.of(
-        options["base_url"],
-        options["api_key_env"],
-        option="--base-url",
-        model=model,
-        headers=options["headers"],
-        extras=options["extras"],
-    )
+    servers = _servers(options)
     chosen = {role: options[f"role_{role}"] or model or LOCAL for role in ROLE_NAMES}
     if (servers.headers or servers.extras) and set(chosen.values()) == {LOCAL}:
         raise ConfigError("--header and --extra are for models at a server; name one with --model", field="model")
     made: dict[str, ChatModel] = {
         choice: LocalChat(local, slots=options["concurrency"] or 4)
         if choice == LOCAL
-        else servers.chat(
-            choice,
-            silent=options["replay"],
-            timeout=options["timeout"],
-            max_connections=_MOST_CONNECTIONS,
-            reasoning_headroom=options["max_reply_tokens"] is None,
-        )
+        else _at_server(servers, choice, options)
         for choice in dict.fromkeys(chosen.values())
     }
     return {role: made[choice] for role, choice in chosen.items()}

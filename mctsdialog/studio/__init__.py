@@ -5,11 +5,12 @@
 
 from mctsdialog._public import publish as _publish
 from mctsdialog.studio._app import studio_app
+from mctsdialog.studio._chat import ChatDesk
 from mctsdialog.studio._judge import Sheet
 from mctsdialog.studio._review import ReviewDesk
 from mctsdialog.studio._runs import Run
 from mctsdialog.studio._sources import Sources
 
-__all__ = ["ReviewDesk", "Run", "Sheet", "Sources", "studio_app"]
+__all__ = ["ChatDesk", "ReviewDesk", "Run", "Sheet", "Sources", "studio_app"]
 
 _publish(globals())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from anyio import to_thread
@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mctsdialog.errors import DataError, MctsDialogError
+from mctsdialog.studio._chat import ChatAsked, ChatDesk, NewAsked, ReplyAsked, SayAsked
 from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
 from mctsdialog.studio._judge import Answered, ItemsAsked, Sheet
-from mctsdialog.studio._requests import asset, body_of, page
+from mctsdialog.studio._requests import M, asset, body_of, page
 from mctsdialog.studio._review import Decided, QueueAsked, ReviewDesk, UndoAsked
 from mctsdialog.studio._runs import Run
 from mctsdialog.studio._runs_routes import runs_routes
@@ -31,6 +32,7 @@ def studio_app(
     review: ReviewDesk | None,
     sheets: Sequence[Sheet] = (),
     runs: Sequence[Run] = (),
+    chat: ChatDesk | None = None,
     *,
     token: str,
     host: str = "127.0.0.1",
@@ -41,6 +43,7 @@ def studio_app(
     :param review: the desk where pairs are reviewed; None without pairs.
     :param sheets: sheets to fill in.
     :param runs: folders of searches to watch.
+    :param chat: the chats, and who answers in them; None for none.
     :param token: whoever sends it is let in.
     :param host: that the server listens on.
     :param ending: whether the server is about to close: pages that are kept up to date are then let go.
@@ -59,12 +62,18 @@ def studio_app(
     if runs:
         routes += runs_routes(list(runs), ending)
         pages["runs"] = {"runs": len(runs)}
+    if chat is not None:
+        routes += _chat_routes(chat)
+        pages["chat"] = {}
     routes.append(Route("/api/home", functools.partial(_home, pages)))
     guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with AsyncExitStack() as closing:
+            if chat is not None:
+                chat.open(closing)
+            yield
         if review is not None:
             review.close()
 
@@ -75,7 +84,9 @@ def studio_app(
 # -- shared ---------------------------------------------------------------------------------------------------------
 
 
-_ASSETS: Final = frozenset({"studio.css", "studio.js", "home.js", "review.js", "judge.js", "runs.js", "tree.js"})
+_ASSETS: Final = frozenset(
+    {"studio.css", "studio.js", "home.js", "review.js", "judge.js", "runs.js", "tree.js", "chat.js"}
+)
 
 
 async def _static(request: Request) -> Response:
@@ -157,4 +168,39 @@ def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
         Route("/api/judge/sheets", every),
         Route("/api/judge/items", items, methods=["POST"]),
         Route("/api/judge/answer", answer, methods=["POST"]),
+    ]
+
+
+# -- chat -----------------------------------------------------------------------------------------------------------
+
+
+def _chat_routes(desk: ChatDesk) -> list[Route]:
+    def asking(model: type[M], answer: Callable[[M], Awaitable[dict[str, Any]]]) -> Callable[[Request], Any]:
+        async def asked(request: Request) -> Response:
+            return JSONResponse(await answer(await body_of(request, model)))
+
+        return asked
+
+    async def about(request: Request) -> Response:
+        return JSONResponse(desk.about())
+
+    async def one(asked: ChatAsked) -> dict[str, Any]:
+        return desk.chat(asked.chat)
+
+    async def new(asked: NewAsked) -> dict[str, Any]:
+        return desk.new(asked)
+
+    posts = {
+        "one": asking(ChatAsked, one),
+        "new": asking(NewAsked, new),
+        "say": asking(SayAsked, desk.say),
+        "reply": asking(ReplyAsked, desk.reply),
+        "suggest": asking(ChatAsked, desk.suggest),
+        "seeker": asking(ChatAsked, desk.seeker),
+        "undo": asking(ChatAsked, desk.undo),
+    }
+    return [
+        Route("/chat", page("chat.html")),
+        Route("/api/chat/about", about),
+        *(Route(f"/api/chat/{name}", each, methods=["POST"]) for name, each in posts.items()),
     ]

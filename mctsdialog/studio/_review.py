@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mctsdialog.errors import DataError
 from mctsdialog.preferences import PreferenceDataset, PreferencePair, RecordNode, Review
-from mctsdialog.preferences._reviews import MAX_TEXT, combined, pair_keys, report_of, reviews_of
+from mctsdialog.preferences._reviews import MAX_TEXT, Verdict, combined, pair_keys, report_of, reviews_of
 from mctsdialog.studio._file import LineFile
 
 Shown: TypeAlias = Literal["open", "mine", "flagged", "disagreed"]
@@ -247,7 +247,8 @@ class ReviewDesk:
         turned = given.blind and _turned(given.key, given.reviewer)
         sides = {"left": "rejected" if turned else "chosen", "right": "chosen" if turned else "rejected"}
         edits = {sides[side]: getattr(given, side) for side in ("left", "right")}
-        verdict = given.answer if given.answer not in sides else "accept" if sides[given.answer] == "chosen" else "swap"
+        meanings: dict[str, Verdict] = {"chosen": "accept", "rejected": "swap"}
+        verdict = meanings[sides[given.answer]] if given.answer in sides else cast("Verdict", given.answer)
         reason = (given.reason or "").strip() or None
         if verdict == "flag" and reason is None:
             raise DataError("a flag needs a reason", field="reason")

@@ -173,3 +173,18 @@ def test_cards_of_another_domain_are_refused(arena, tmp_path):
     done = arena({**MODELS, "cards": "cards.jsonl"}, "--server", "http://127.0.0.1:1/v1")
     assert done.exit_code == 2
     assert "is of domain 'mi', the arena of esc" in done.output
+
+
+@pytest.mark.timeout(240)
+def test_a_trained_model_is_loaded_and_talks(arena, stub_server, tiny_folder, tmp_path):
+    stub_server.reply = says
+    system = {"kind": "adapter", "base": str(tiny_folder), "max_tokens": 12}
+    config = {**MODELS, "systems": {"tiny": system, "script": MODELS["systems"]["script"]}, "rounds": 1}
+    done = arena(config, "--server", stub_server.url)
+    assert done.exit_code == 0, done.output
+    calls = len(stub_server.requests)
+    lines = (tmp_path / "arena" / "transcripts" / "states.jsonl").read_text("utf-8").splitlines()
+    assert len([line for line in lines if json.loads(line)["system"] == "tiny"]) == 2
+    (tmp_path / "arena" / "arena.journal").unlink()
+    arena(config, "--server", stub_server.url)
+    assert len(stub_server.requests) == calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, runtime_checkable
 from typing import Protocol as Interface
 
 from cso_train.evaluation._agreement import Outcome, Verdict, outcome
@@ -84,6 +84,7 @@ class Question:
         return [texts, scenes, self.turn]
 
 
+@runtime_checkable
 class ConversationJudge(Interface):
     """Rates supporter turns, and says which of two conversations is better."""
 
@@ -151,6 +152,10 @@ class ArenaProtocol(ABC):
         """
         raise NotImplementedError
 
+    def is_answer(self, said: Any) -> bool:
+        """Whether JSON values out of a journal are an answer of :meth:`ask`."""
+        raise NotImplementedError
+
 
 class EpisodeProtocol(ArenaProtocol):
     """A protocol that gives numbers for each conversation."""
@@ -185,6 +190,14 @@ class PairProtocol(ArenaProtocol):
         straight = await judge.prefer(self.criteria, first, second, sample)
         swapped = await judge.prefer(self.criteria, second, first, sample)
         return {name: [straight[name], swapped[name]] for name in self.criteria}
+
+    def is_answer(self, said: Any) -> bool:
+        """Whether there are two verdicts by every criterion."""
+        known = ("first", "second", "tie")
+        return isinstance(said, dict) and all(
+            isinstance(both := said.get(name), list) and len(both) == 2 and all(each in known for each in both)
+            for name in self.criteria
+        )
 
     def outcomes(self, answer: Mapping[str, Sequence[Verdict]]) -> dict[str, Outcome]:
         """What an answer means for the first system, by criterion: a win or loss only where both orders agree."""

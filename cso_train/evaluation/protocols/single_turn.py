@@ -42,6 +42,13 @@ class SingleTurn(EpisodeProtocol):
         scores = await judge.rate(dialogue.scenario, dialogue.turns[: question.turn + 1], sample)
         return {name: float(scores[name]) for name in self.domain.criteria}
 
+    def is_answer(self, said: Any) -> bool:
+        """Whether there is a score in range by every criterion."""
+        best = self.domain.max_score
+        return isinstance(said, dict) and all(
+            isinstance(score := said.get(name), int | float) and 0 <= score <= best for name in self.domain.criteria
+        )
+
     def values(self, episode: Episode, answers: Sequence[Any]) -> dict[str, float]:
         """Means over the turns that were rated; nothing for a conversation without one."""
         rated = [each for each in answers if each is not None]

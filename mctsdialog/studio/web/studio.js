@@ -14,11 +14,11 @@ export function el(tag, attributes = {}, ...children) {
 export const byId = (id) => document.getElementById(id);
 
 /** Asks the studio. Throws an error with `status`: 0 where nothing answered. */
-export async function ask(path, body) {
+export async function ask(path, body, patience = 15000) {
   let answer;
   try {
     const options = body === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-    answer = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(15000) });
+    answer = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(patience) });
   } catch {
     throw Object.assign(new Error("The studio does not answer."), { status: 0 });
   }

@@ -15,8 +15,9 @@ from torch.nn.attention.flex_attention import create_mask  # noqa: E402
 
 from cso_train.methods import Reply, ReplySet  # noqa: E402
 from cso_train.packing import _flex, token_tree, tree_mask  # noqa: E402
-from cso_train.packing._attention import TREE_FLEX, MaskMaker  # noqa: E402
+from cso_train.packing._attention import MaskMaker  # noqa: E402
 from cso_train.packing._forward import add_tree_head, make_pack  # noqa: E402
+from cso_train.packing._kernels import TREE_FLEX  # noqa: E402
 from cso_train.packing._plan import Planner  # noqa: E402
 from cso_train.packing._rows import Layout  # noqa: E402
 

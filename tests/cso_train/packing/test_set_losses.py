@@ -15,6 +15,7 @@ pytest.importorskip("trl")
 
 from cso_train._models import ModelSource, load_model, load_tokenizer  # noqa: E402
 from cso_train._trainer import build_trainer, training_settings  # noqa: E402
+from cso_train.packing import _objective  # noqa: E402
 from cso_train.packing._attention import attention_kernel  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
@@ -165,12 +166,26 @@ def of_policy(row, apart, *, temperature=0.25, weights=(1.0, 1.0)):
 
 
 def stepped(trainer):
-    """(loss, gradients) of a packed step over all rows."""
+    """(loss, gradients) of a packed step over all rows, which are the same in both memory modes."""
+    loss, ours = passed_through(trainer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.objective, "memory", "path")
+        patch.setattr(_objective, "PIECES", 4096 // 20)
+        again, theirs = passed_through(trainer)
+    assert again == pytest.approx(loss, rel=1e-5, abs=1e-7)
+    same_gradients(theirs, ours)
+    return loss, ours
+
+
+def passed_through(trainer):
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer.objective.totals("train", plan)
-    loss = sum(trainer.objective.part_of_loss("train", trainer.model, pack, totals) for pack in plan.packs)
-    loss.backward()
-    return float(loss), gradients(trainer)
+    passes, loss = trainer.objective.passes("train", trainer.model, plan), 0.0
+    assert (len(passes) > 1) == plan.by_path == (trainer.objective.memory == "path")
+    for forward in passes:
+        part = forward()
+        part.backward()
+        loss += float(part)
+    return loss, gradients(trainer)
 
 
 def gradients(trainer):
