@@ -94,6 +94,8 @@ async def play(entrant: Entrant, seekers: Seekers, card: RoleCard, repeat: int, 
             states.append(response.state)
             ended = response.text is None
             if response.text is None:
+                if not turns:
+                    failure = "seeker: it ends the conversation before it begins"
                 break
             turns.append(Turn("seeker", response.text))
             if number < rounds:

@@ -114,7 +114,14 @@ class CardSeeker:
         """
         messages = (Message("system", self._system), Message("user", self._asked(history, states)))
         request = ChatRequest(messages, self.sampling, _SCHEMA, role=self.role)
-        return await ask(self.model, request, self._read, role=self.role, attempts=self.attempts, correct=_correction)
+
+        def read(completion: Completion) -> Response:
+            response = self._read(completion)
+            if response.text is None and not history:
+                raise ValueError("the conversation begins: say what brings you here")
+            return response
+
+        return await ask(self.model, request, read, role=self.role, attempts=self.attempts, correct=_correction)
 
     def _read(self, completion: Completion) -> Response:
         """A reply as a response.

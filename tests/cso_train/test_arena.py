@@ -34,7 +34,7 @@ from mctsdialog import Roles, read_dialogues
 from mctsdialog.dialogue import ESC
 from mctsdialog.errors import BudgetExceededError, ConfigError, JournalError, ModelUnavailableError
 from mctsdialog.llm import Budget, Completion, ScriptedModel, build_stack
-from mctsdialog.seekers import sample_cards, world_card
+from mctsdialog.seekers import InnerState, Response, sample_cards, world_card
 from mctsdialog.worlds import World
 
 WORLD = World(7, rounds=4)
@@ -339,6 +339,23 @@ def test_a_seeker_that_says_nothing_of_use_is_counted_and_not_scored(bad):
     assert "nothing to compare" in report
     arena_latex(result)
     arena_json(result)
+
+
+def test_a_conversation_that_never_began_is_not_scored():
+    class Gone:
+        identity = "gone"
+
+        def open(self, card, repeat):
+            return self
+
+        async def respond(self, history, states=()):
+            return Response(None, InnerState(100, 100))
+
+    run = anyio.run(partial(run_arena, SYSTEMS, CARDS[:2], Gone(), protocols("interactive"), rounds=2))
+    assert not any(each.counts for each in run.episodes)
+    result = arena_result(run, resamples=2)
+    assert result.oddities["best"]["failed: seeker"] == 2
+    assert result.protocols[0].cards == ()
 
 
 def test_endless_conversations_and_turns_are_bounded():

@@ -1,12 +1,16 @@
 """``python -m cso_train arena``: its file, its folder, and what it prints."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from cso_train.arena._config import ArenaConfig, WorldPart, read_arena
 from cso_train.cli import main
+from cso_train.evaluation.protocols import PROTOCOLS
 from mctsdialog import read_dialogues
 
 WORLD = {
@@ -165,6 +169,23 @@ def test_what_is_wrong_with_a_file_is_one_line_that_names_the_place(arena, text,
     assert len(errors) == 1
     assert said in errors[0]
     assert "Traceback" not in done.output
+
+
+def documented():
+    page = (Path(__file__).parents[2] / "docs" / "arena.md").read_text("utf-8")
+    return re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", documented())
+def test_the_files_of_the_documentation_are_sound(tmp_path, text):
+    (tmp_path / "arena.yaml").write_text(text, "utf-8")
+    assert read_arena(tmp_path / "arena.yaml").systems
+
+
+def test_the_documentation_names_every_setting_and_kind():
+    page = (Path(__file__).parents[2] / "docs" / "arena.md").read_text("utf-8")
+    for name in (*ArenaConfig.model_fields, *WorldPart.model_fields, *PROTOCOLS, "adapter", "plan", "policy", "script"):
+        assert f"`{name}`" in page, name
 
 
 def test_cards_of_another_domain_are_refused(arena, tmp_path):

@@ -54,6 +54,8 @@ async def test_a_seeker_opens_and_ends():
     assert "speak first" in made.model.requests[0].messages[1].content
     found = await made.respond(HISTORY)
     assert (found.text, found.state.emotion) == (None, 90)
+    with pytest.raises(ReplyError, match="the conversation begins"):
+        await seeker(*[says(END_TOKEN)] * 3).respond(())
     assert await made.reply(HISTORY) is None
 
 
