@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,13 @@ SMALL = {
     "overhead.py": ["--runs", "1", "--sizes", "20", "40"],
     "throughput.py": ["--runs", "1", "--slots", "8", "--latency", "0.005", "--dialogues", "3", "--iterations", "1"],
     "one_tree.py": ["--runs", "1", "--nodes", "20", "--latency", "0.002", "--at-once", "4", "--peers", "none"],
-    "studio.py": ["--trees", "2", "--pairs", "30", "--reviewed", "4"],
     "calls.py": ["--seeds", "1", "--iterations", "5"],
     "search_study.py": ["--quick", "--worlds", "World(7)", "strategist at random", "strategist adverse"],
     "arena_study.py": ["--quick"],
     "parallel_quality.py": ["--seeds", "2", "--iterations", "20", "--calls", "100", "--rounds", "2", "--at-once", "4"],
 }
+if shutil.which("chromium"):
+    SMALL["studio.py"] = ["--trees", "2", "--pairs", "30", "--reviewed", "4"]
 
 
 @pytest.mark.timeout(120)

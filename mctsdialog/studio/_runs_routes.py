@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from mctsdialog.errors import DataError
+from mctsdialog.errors import DataError, MctsDialogError
 from mctsdialog.export._viewer import page_policy
 from mctsdialog.studio._requests import body_of, page
 from mctsdialog.studio._runs import Changes, Run, StopAsked, run_at
@@ -81,7 +81,7 @@ def _stream(look: Callable[[], str | None], ending: Callable[[], bool]) -> Respo
         while not ending():
             try:
                 news = await to_thread.run_sync(look)
-            except DataError as error:
+            except (MctsDialogError, OSError) as error:
                 yield f"event: wrong\ndata: {json.dumps(str(error))}\n\n"
                 return
             quiet = 0 if news else quiet + 1
