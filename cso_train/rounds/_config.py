@@ -44,7 +44,7 @@ class RoundsConfig(BaseModel):
     max_tokens: int = Field(default=128, ge=1, description="longest reply of the trained model in tokens, 1 or more")
     concurrency: int = Field(default=8, ge=1, description="calls to the partners at once, 1 or more")
     search: dict[str, JsonValue] = Field(
-        default_factory=lambda: {"algorithm": "calibrated"}, description="settings of mctsdialog.SearchConfig"
+        default={"algorithm": "calibrated"}, description="settings of mctsdialog.SearchConfig"
     )
     preferences: dict[str, JsonValue] = Field(default_factory=dict, description="settings of PreferenceConfig")
     train: dict[str, JsonValue] = Field(default_factory=dict, description="settings of training, but for the paths")
@@ -88,7 +88,7 @@ class RoundsConfig(BaseModel):
 
         :raises TrainConfigError: where they do not fit.
         """
-        given = {**self.train, "model": model, "data": data, "output_dir": output_dir}
+        given: dict[str, Any] = {**self.train, "model": model, "data": data, "output_dir": output_dir}
         for name in TrainConfig.model_fields.keys() & given.keys():  # a list of YAML is a tuple of a run
             given[name] = tuple(value) if isinstance(value := given[name], list) else value
         return resolve_config(None, None, given)

@@ -200,7 +200,7 @@ class _Rounds:
     def _held(self, model: str) -> Mapping[str, Any]:
         config = self.config
         replies = TransformersReplies(*load_for_answers(model), max_tokens=config.max_tokens)
-        limits = {"max_turns": config.held_turns, "concurrency": config.concurrency}
+        limits: dict[str, Any] = {"max_turns": config.held_turns, "concurrency": config.concurrency}
         held = anyio.run(partial(hold_dialogues, replies, self.partners, self.scenarios, self.domain, **limits))
         turns = sum(len(each.rewards) for each in held)
         return {"worths": [each.worth for each in held], "unnamed": sum(each.unnamed for each in held) / turns}
