@@ -1,7 +1,7 @@
 """Both memory modes of training on trees: the peak memory and the time of a step on one tree of many tokens.
 
 Each figure is of a process of its own: SimPO of SmolLM2-135M with LoRA, one step of all pairs of the tree. "pack" takes
-the whole tree as one pack, with gradient checkpointing; "path" goes through it path by path, in pieces of 512 tokens.
+the whole tree as one pack, with gradient checkpointing; "path" goes through it path by path, in pieces of 256 tokens.
 Modes are compared by their process's seconds on the CPU, which other work on the machine changes least; on a GPU by the
 clock.
 Run: python benchmarks/packing_memory.py [--out FILE]
@@ -72,7 +72,7 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of a measured process")
     parser.add_argument("--launcher", default="", help="words before a measured process, such as 'taskset -c 0,1'")
-    parser.add_argument("--pack-tokens", type=int, default=4096, help="of path mode: a piece has an eighth of them")
+    parser.add_argument("--pack-tokens", type=int, default=4096, help="of path mode: a piece has a sixteenth of them")
     parser.add_argument("--modes", nargs="+", choices=("pack", "path"), default=["pack", "path"])
     parser.add_argument("--repeats", type=int, default=1, help="of each; the quickest counts")
     parser.add_argument("--long", type=int, nargs="*", default=[1], help="numbers of long dialogues in a tree")

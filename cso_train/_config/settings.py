@@ -155,7 +155,7 @@ class TrainConfig(BaseModel):
     packing_memory: Literal["auto", "pack", "path"] = Field(
         "auto",
         description="what bounds the memory of packing tree: 'pack' a pack, each row of a larger tree repeating its "
-        "history; 'path' the tree's longest path and an eighth of pack_tokens, whatever its size, for one more forward "
+        "history; 'path' the longest path of a tree of any size and a sixteenth of pack_tokens, for another forward "
         "pass; 'auto' is path for steps whose packs would repeat much or do not hold a row",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cso_train.errors import TrainConfigError
-from cso_train.packing._kernels import TREE_FLEX, TREE_SDPA
 from cso_train.packing._trie import TokenTree, tree_mask
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ OWN_SCORES = ("gemma2", "gpt_oss")
 """Those of them whose scores SDPA cannot compute, for soft-capping or attention sinks."""
 
 _CHUNK = 256  # tokens whose attention is computed together on the CPU, over the keys that one of them sees
+TREE_FLEX = "tree_flex"
+"""FlexAttention, compiled for few lengths: its memory grows with the pack and not with its square."""
+TREE_SDPA = "tree_sdpa"
+"""SDPA over the keys that are seen: under a tree's mask a token sees its ancestors, a small part of a large pack."""
 
 
 def check_packable(model_type: str) -> None:
@@ -228,15 +232,21 @@ def _rows(states: Any, rows: torch.Tensor) -> Any:
 
 def register_tree_flex() -> str:
     """Make :data:`TREE_FLEX` known to transformers, and give its name."""
-    import cso_train.packing._flex  # noqa: F401, PLC0415  # heavy
+    from cso_train.packing._flex import tree_flex_attention  # noqa: PLC0415  # heavy
 
+    _register(TREE_FLEX, tree_flex_attention)
     return TREE_FLEX
 
 
 def _register_tree_sdpa() -> None:
     """Make :data:`TREE_SDPA` known to transformers; other passes than a pack's are SDPA as ever."""
+    _register(TREE_SDPA, _tree_sdpa)
+
+
+def _register(name: str, attention: Callable[..., Any]) -> None:
+    """Make an attention known to transformers, with the masks of SDPA for passes that have none of ours."""
     from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415  # heavy
     from transformers.masking_utils import sdpa_mask  # noqa: PLC0415
 
-    AttentionInterface.register(TREE_SDPA, _tree_sdpa)
-    AttentionMaskInterface.register(TREE_SDPA, sdpa_mask)
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, sdpa_mask)

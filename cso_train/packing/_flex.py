@@ -15,12 +15,9 @@ import numpy.typing as npt
 import torch
 from torch._dynamo.backends.registry import lookup_backend
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.flex_attention import get_flex_attention_lse_kwargs
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-from cso_train.packing._kernels import TREE_FLEX
 from cso_train.packing._trie import IntArray, TokenTree
 
 BLOCK = 128
@@ -118,7 +115,7 @@ backend = "inductor"
 """What compiles; a test has another one."""
 
 
-def _tree_flex(
+def tree_flex_attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -159,7 +156,3 @@ def _filled(states: torch.Tensor, length: int) -> torch.Tensor:
     made = states.new_zeros(batch, heads, length, width)
     made[:, :, :own] = states
     return made
-
-
-AttentionInterface.register(TREE_FLEX, _tree_flex)
-AttentionMaskInterface.register(TREE_FLEX, sdpa_mask)

@@ -162,7 +162,8 @@ class TreeHead:
             given["path"] = tree.path
         with contextlib.nullcontext() if tree.path is None else path_attention(model):
             hidden = model.base_model(**given, use_cache=False).last_hidden_state[0, tree.heads]
-        rows = max(1, _LOGITS // int(model.config.vocab_size))
+        # a piece of a path is little: so should its logits be
+        rows = max(1, _LOGITS // (1 if tree.path is None else 4) // int(model.config.vocab_size))
         hidden = hidden / getattr(model.config, "logits_scaling", 1.0)  # Granite has it
         softcap = getattr(model.config, "final_logit_softcapping", None)
         return _log_probs(model.get_output_embeddings(), hidden, tree.head, tree.targets, rows, softcap)

@@ -24,7 +24,7 @@ from cso_train.packing._plan import Memory, Planner, StepPlan
 from cso_train.packing._reference import Table, fingerprint, load_table, save_table
 from cso_train.packing._rows import Layout
 
-PIECES = 8
+PIECES = 16
 """What part of a pack's tokens a piece has that is computed at once, where memory is bounded by a path."""
 
 

@@ -178,9 +178,7 @@ class _Sent:
         """Add those that came to those that are there for the upper part of the path."""
         shared = len(self._tokens)
         for layer, leaves in self._leaves.items():
-            came = [_wide(each.grad) for each in leaves if each.grad is not None]
-            if len(came) != len(leaves):
-                raise RuntimeError("a piece sent no gradient to the path before it")
+            came = [_taken(each) for each in leaves]
             if shared:
                 for new, old in zip(came, self._gradients[layer], strict=True):
                     new[:, :, :shared] += old
@@ -197,6 +195,9 @@ class _Sent:
         return own, taken if len(own) else {}
 
 
-def _wide(gradient: torch.Tensor) -> torch.Tensor:
-    """A copy that may be added to, in fp32 or better."""
-    return gradient.to(torch.promote_types(gradient.dtype, torch.float32), copy=True)
+def _taken(leaf: torch.Tensor) -> torch.Tensor:
+    """The gradient that came to a leaf, in fp32 or better; the leaf has it no longer."""
+    gradient, leaf.grad = leaf.grad, None
+    if gradient is None:
+        raise RuntimeError("a piece sent no gradient to the path before it")
+    return gradient.to(torch.promote_types(gradient.dtype, torch.float32))

@@ -22,9 +22,8 @@ from cso_train._config import TrainConfig
 from cso_train._data import Row
 from cso_train.errors import RunError, TrainConfigError, TrainDataError
 from cso_train.methods import ReplySet
-from cso_train.packing._attention import MaskMaker, check_exact, check_packable
+from cso_train.packing._attention import TREE_FLEX, MaskMaker, check_exact, check_packable
 from cso_train.packing._forward import add_tree_head
-from cso_train.packing._kernels import TREE_FLEX
 from cso_train.packing._objective import PackedObjective
 from cso_train.packing._plan import Planner, StepPlan
 from cso_train.packing._proof import difference

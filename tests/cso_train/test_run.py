@@ -34,7 +34,7 @@ BASE = {
 }
 
 TREES = {"packing": "tree", "packing_memory": "pack", "pack_tokens": "60", "max_grad_norm": "0"}
-BY_PATH = {**TREES, "packing_memory": "path", "pack_tokens": "160"}
+BY_PATH = {**TREES, "packing_memory": "path", "pack_tokens": "320"}
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ def test_a_likelihood_over_the_prompt_too(make, pack_tokens, memory):
 
 @pytest.mark.parametrize(("method", "model"), CASES)
 def test_every_method_and_every_architecture_path_by_path(make, method, model):
-    trainer = make(method, model, packing_memory="path", pack_tokens=160)
+    trainer = make(method, model, packing_memory="path", pack_tokens=320)
     plan = check(trainer)
     assert plan.by_path
     rows = [trainer.objective.rows["train"][index] for index in plan.rows]
@@ -219,7 +219,7 @@ def pieces_of(rows, size):
 
 
 def test_what_is_held_is_one_path(make):
-    trainer = make("dpo", packing_memory="path", pack_tokens=160)
+    trainer = make("dpo", packing_memory="path", pack_tokens=320)
     rows = trainer.objective.rows["train"]
     walk = PathWalk(rows, trainer.objective.layout, trainer.objective.masks, torch.device("cpu"), 20)
     longest = max(len(reply.ids) for row in rows for reply in row.replies)
@@ -247,7 +247,7 @@ def test_dropout_is_refused_path_by_path(make):
 
 
 def test_an_attention_that_is_not_ours_is_noticed(make, monkeypatch):
-    trainer = make("dpo", packing_memory="path", pack_tokens=160)
+    trainer = make("dpo", packing_memory="path", pack_tokens=320)
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
     real = ALL_ATTENTION_FUNCTIONS[TREE_PATH]
 
@@ -308,7 +308,7 @@ def test_a_step_is_the_mean_over_its_own_rows(make, sampler):
 
 @pytest.mark.parametrize("memory", ["pack", "path"])
 def test_all_parameters_trained_and_activations_computed_again(make, memory):
-    trainer = make("simpo", lora=False, gradient_checkpointing=True, packing_memory=memory, pack_tokens=240)
+    trainer = make("simpo", lora=False, gradient_checkpointing=True, packing_memory=memory, pack_tokens=480)
     trainer.model.gradient_checkpointing_enable()
     loss, ours, rows, _ = packed_step(trainer)
     trainer.model.train()  # checkpointing is a thing of training alone
@@ -333,7 +333,7 @@ def test_logits_in_small_parts(make, monkeypatch):
 
 @pytest.mark.parametrize("memory", ["pack", "path"])
 def test_bf16_within_its_rounding(make, memory):
-    trainer = make("simpo", lora=False, packing_memory=memory, pack_tokens=240)
+    trainer = make("simpo", lora=False, packing_memory=memory, pack_tokens=480)
     trainer.model.to(torch.bfloat16)
     trainer.objective.masks = type(trainer.objective.masks)(trainer.model.config, torch.bfloat16)
     loss, ours, rows, _ = packed_step(trainer)
@@ -348,7 +348,7 @@ def test_bf16_within_its_rounding(make, memory):
 @pytest.mark.parametrize("memory", ["pack", "path"])
 @pytest.mark.parametrize("method", ["dpo", "kto", "sft"])
 def test_held_out_rows_have_the_same_mean_loss(make, method, memory):
-    trainer = make(method, packing_memory=memory, pack_tokens=240)
+    trainer = make(method, packing_memory=memory, pack_tokens=480)
     trainer.objective.rows["eval"] = trainer.objective.rows["train"][:5]
     if trainer.objective.table is not None:
         trainer.objective.table = dict(trainer.objective.table)

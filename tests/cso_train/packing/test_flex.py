@@ -15,9 +15,8 @@ from torch.nn.attention.flex_attention import create_mask  # noqa: E402
 
 from cso_train.methods import Reply, ReplySet  # noqa: E402
 from cso_train.packing import _flex, token_tree, tree_mask  # noqa: E402
-from cso_train.packing._attention import MaskMaker  # noqa: E402
+from cso_train.packing._attention import MaskMaker, register_tree_flex  # noqa: E402
 from cso_train.packing._forward import add_tree_head, make_pack  # noqa: E402
-from cso_train.packing._kernels import TREE_FLEX  # noqa: E402
 from cso_train.packing._plan import Planner  # noqa: E402
 from cso_train.packing._rows import Layout  # noqa: E402
 
@@ -84,11 +83,13 @@ def test_it_computes_what_the_dense_mask_says(counted, softcap, heads):
             scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
             scores = scores.masked_fill(~torch.from_numpy(tree_mask(tree, window)), -torch.inf)
             with torch.no_grad():
-                ours, _ = _flex._tree_flex(None, query, key, value, mask, scaling=0.3, softcap=softcap)
+                ours, _ = _flex.tree_flex_attention(None, query, key, value, mask, scaling=0.3, softcap=softcap)
             torch.testing.assert_close(ours, (scores.softmax(-1) @ values).transpose(1, 2))
             with_sinks = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(1, -1, len(tree), 1)], -1)
             with torch.no_grad():
-                ours, _ = _flex._tree_flex(None, query, key, value, mask, scaling=0.3, softcap=softcap, s_aux=sinks)
+                ours, _ = _flex.tree_flex_attention(
+                    None, query, key, value, mask, scaling=0.3, softcap=softcap, s_aux=sinks
+                )
             torch.testing.assert_close(ours, (with_sinks.softmax(-1)[..., :-1] @ values).transpose(1, 2))
     assert sorted(set(counted)) == [512, 1024]
     assert len(counted) == 4  # with sinks and without
@@ -107,7 +108,7 @@ def test_an_epoch_of_data_of_the_papers_shape_compiles_a_few_times(counted):
                     states = torch.ones(1, 1, len(tree), 1)
                     mask = _flex.block_mask(tree, None, torch.device("cpu"))
                     with torch.no_grad():  # on a CPU it has no backward pass
-                        found, _ = _flex._tree_flex(None, states, states, states, mask, scaling=1.0)
+                        found, _ = _flex.tree_flex_attention(None, states, states, states, mask, scaling=1.0)
                     torch.testing.assert_close(found, torch.ones(1, len(tree), 1, 1))
     assert len(set(lengths)) > 6
     assert max(lengths) > 2048
@@ -150,7 +151,7 @@ def test_compiled_it_gives_what_the_dense_mask_does(small_config, architecture):
     ends = [(cut, np.concatenate([trunk[:cut], draw.integers(2, 300, 20)])) for cut in (30, 80, 150, 150)]
     replies = [Reply(ids, np.arange(cut, len(ids))) for cut, ids in ends]
     found = []
-    for kernel in ("eager", TREE_FLEX):
+    for kernel in ("eager", register_tree_flex()):
         model.set_attn_implementation(kernel)
         with torch.no_grad():  # on a CPU it has no backward pass
             rows = [ReplySet((reply,)) for reply in replies]

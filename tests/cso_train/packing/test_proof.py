@@ -12,9 +12,8 @@ from cso_train.errors import RunError  # noqa: E402
 from cso_train.methods import Reply, ReplySet  # noqa: E402
 from cso_train.packing import _attention as attention  # noqa: E402
 from cso_train.packing import _flex  # noqa: E402
-from cso_train.packing._attention import PACKABLE, MaskMaker, attention_kernel  # noqa: E402
+from cso_train.packing._attention import PACKABLE, TREE_FLEX, MaskMaker, attention_kernel  # noqa: E402
 from cso_train.packing._forward import add_tree_head  # noqa: E402
-from cso_train.packing._kernels import TREE_FLEX  # noqa: E402
 from cso_train.packing._proof import difference  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings

@@ -166,18 +166,7 @@ def of_policy(row, apart, *, temperature=0.25, weights=(1.0, 1.0)):
 
 
 def stepped(trainer):
-    """(loss, gradients) of a packed step over all rows, which are the same in both memory modes."""
-    loss, ours = passed_through(trainer)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.objective, "memory", "path")
-        patch.setattr(_objective, "PIECES", 4096 // 20)
-        again, theirs = passed_through(trainer)
-    assert again == pytest.approx(loss, rel=1e-5, abs=1e-7)
-    same_gradients(theirs, ours)
-    return loss, ours
-
-
-def passed_through(trainer):
+    """(loss, gradients) of a packed step over all rows."""
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
     passes, loss = trainer.objective.passes("train", trainer.model, plan), 0.0
     assert (len(passes) > 1) == plan.by_path == (trainer.objective.memory == "path")
@@ -195,13 +184,18 @@ def gradients(trainer):
 
 
 def same(trainer, expected):
-    """The step's loss and gradients are those of the expected loss."""
+    """The step's loss and gradients are those of the expected loss, in both memory modes."""
     loss, ours = stepped(trainer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.objective, "memory", "path")
+        patch.setattr(_objective, "PIECES", 4096 // 20)
+        loss_by_path, by_path = stepped(trainer)
     wanted = sum(expected) / len(expected)
     wanted.backward()
-    assert loss == pytest.approx(float(wanted), rel=1e-5, abs=1e-7)
     theirs = gradients(trainer)
-    same_gradients(ours, theirs)
+    for found, own in ((loss, ours), (loss_by_path, by_path)):
+        assert found == pytest.approx(float(wanted), rel=1e-5, abs=1e-7)
+        same_gradients(own, theirs)
 
 
 def same_gradients(ours, theirs):
