@@ -2,11 +2,11 @@
 
 A random Llama of 0.4 million parameters learns to talk as the world's biased strategist chooses. Then imperfect
 dialogues are searched twice with the same number of calls, by the paper's search and by ``calibrated``, and one copy of
-the model is trained on the best dialogues of each. Every model holds whole dialogues with seekers that it has not met,
-and the world says what they are worth. A world is a test bed, not people: this shows that the machinery works, not
-what it does for a large model.
+the model is trained on the best dialogues of each, with as many steps. Every model holds whole dialogues with seekers
+that it has not met, taking its likeliest reply, and the world says what they are worth. A world is a test bed, not
+people: this shows that the machinery works, not what it does for a large model.
 
-Run: python examples/train_in_a_world.py [--out FOLDER] [--seeds N]; about two minutes a seed on two cores.
+Run: python examples/train_in_a_world.py [--out FOLDER] [--seeds N]; about three minutes a seed on two cores.
 It needs pip install "mctsdialog[train]" (a CPU build of torch will do).
 """
 
@@ -167,7 +167,7 @@ def worst(world, scenario, turns):
 
 
 async def one_seed(world, sizes, seed, folder, say):
-    """Worth of the held-out dialogues by model, and of the dialogues that were searched."""
+    """Worth of the held-out dialogues by model, of what the model learned to speak from, and of what was searched."""
     apart = seed * SEED_APART
     numbers = range(BASE + apart, BASE + apart + sizes.spoken)
     spoken = [await talk(world, world.scenario(number), biased(number)) for number in numbers]
@@ -196,7 +196,11 @@ async def one_seed(world, sizes, seed, folder, say):
         found[name] = [worth(world, each) for each in dialogues]
         of = sizes.held_out * world.rounds
         say(f"{sizes.held_out} dialogues with new seekers, {name}: {nameless} of {of} replies named no strategy")
-    return found, [worth(world, gold) for gold in golds]
+    return {
+        "models": found,
+        "spoken": [worth(world, each) for each in spoken],
+        "searched": [worth(world, each) for each in golds],
+    }
 
 
 def interval(values):
@@ -209,22 +213,27 @@ def interval(values):
     return bootstrap_interval(len(flat), lambda places: fmean(flat[at] for at in places), groups=groups)
 
 
-def report(by_seed, golds, best):
+def report(seeds, best):
     """What was found, as lines."""
+    by_seed = [each["models"] for each in seeds]
     lines = ["", "True worth of whole dialogues with seekers the model has not met, 0 to 4 (95 % interval):"]
     rows = {name: interval([found[name] for found in by_seed]) for name in by_seed[0]}
     after = {name: f"after SFT on trees of {name}" for name in ALGORITHMS}
     for name, each in rows.items():
         lines.append(f"  {each.value:.2f}  ({each.low:.2f} to {each.high:.2f})  {after.get(name, name)}")
-    lines.append(f"  {fmean(golds):.2f}                  the dialogues that were searched, for comparison")
-    lines.append(f"  {fmean(best):.2f}                  the best possible")
+    others = {
+        "the biased dialogues it learned to speak from": [value for each in seeds for value in each["spoken"]],
+        "the dialogues that were searched": [value for each in seeds for value in each["searched"]],
+        "the best possible": best,
+    }
+    lines += [f"  {fmean(values):.2f}                  {name}" for name, values in others.items()]
     lines.append("Differences on the same seekers, paired:")
     paper, calibrated = ALGORITHMS
     for more, less in ((paper, BEFORE), (calibrated, BEFORE), (calibrated, paper)):
         parts = [[a - b for a, b in zip(found[more], found[less], strict=True)] for found in by_seed]
         each = interval(parts)
-        seeds = f"; by seed {', '.join(f'{fmean(part):+.2f}' for part in parts)}" if len(parts) > 1 else ""
-        lines.append(f"  {each.value:+.2f}  ({each.low:+.2f} to {each.high:+.2f})  {more} against {less}{seeds}")
+        apart = f"; by seed {', '.join(f'{fmean(part):+.2f}' for part in parts)}" if len(parts) > 1 else ""
+        lines.append(f"  {each.value:+.2f}  ({each.low:+.2f} to {each.high:+.2f})  {more} against {less}{apart}")
     if len(by_seed) == 1:
         lines.append(
             "One base model and one set of trees: the intervals cover other seekers, not another base (--seeds 3)."
@@ -232,14 +241,15 @@ def report(by_seed, golds, best):
     return lines
 
 
-def headline(by_seed):
+def headline(seeds):
     """The result in one line."""
-    _, calibrated = ALGORITHMS
-    before, after = (fmean(value for found in by_seed for value in found[name]) for name in (BEFORE, calibrated))
-    gain = interval([[a - b for a, b in zip(found[calibrated], found[BEFORE], strict=True)] for found in by_seed])
+    by_seed = [each["models"] for each in seeds]
+    paper, calibrated = ALGORITHMS
+    mean = {name: fmean(value for found in by_seed for value in found[name]) for name in by_seed[0]}
+    gain = interval([[a - b for a, b in zip(found[calibrated], found[paper], strict=True)] for found in by_seed])
     return (
-        f"Dialogues of a tiny model: worth {before:.2f} before, {after:.2f} after training on searched trees "
-        f"({gain.value:+.2f}, 95 % interval {gain.low:+.2f} to {gain.high:+.2f})."
+        f"A tiny model's dialogues are worth {mean[BEFORE]:.2f} before, {mean[paper]:.2f} after training on trees of "
+        f"{paper}, {mean[calibrated]:.2f} of {calibrated} (difference {gain.low:+.2f} to {gain.high:+.2f})."
     )
 
 
@@ -263,16 +273,14 @@ def main():
         def say(line):
             print(f"{time.monotonic() - begun:4.0f} s  {line}", flush=True)
 
-        found = [
-            mctsdialog.run(one_seed(world, sizes, seed, arguments.out / f"seed-{seed}", say))
-            for seed in range(arguments.seeds)
-        ]
-        kept = {"settings": settings, "by_seed": [each for each, _ in found]}
-        kept["golds"] = [value for _, golds in found for value in golds]
+        kept = {"settings": settings, "seeds": []}
+        for seed in range(arguments.seeds):
+            folder = arguments.out / f"seed-{seed}"
+            kept["seeds"].append(mctsdialog.run(one_seed(world, sizes, seed, folder, say)))
         kept["best"] = [world.best_value(each) + SCALE for each in world.scenarios(sizes.held_out, HELD_OUT)]
         file.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-    (arguments.out / "headline.txt").write_text(headline(kept["by_seed"]) + "\n", "utf-8")
-    print("\n".join(report(kept["by_seed"], kept["golds"], kept["best"])))
+    (arguments.out / "headline.txt").write_text(headline(kept["seeds"]) + "\n", "utf-8")
+    print("\n".join(report(kept["seeds"], kept["best"])))
 
 
 if __name__ == "__main__":

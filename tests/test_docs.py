@@ -248,7 +248,7 @@ def test_the_example_that_trains_runs_and_keeps_its_result(tmp_path):
     assert done.stdout.startswith("from an earlier run")
     assert texts[0] == texts[1]
     assert len(re.findall(r"^  [+-]\d\.\d\d  \([+-]\d\.\d\d to [+-]\d\.\d\d\)  ", texts[0], re.MULTILINE)) == 3
-    assert "after training on searched trees" in (tmp_path / "out" / "headline.txt").read_text("utf-8")
+    assert "after training on trees of the paper's search" in (tmp_path / "out" / "headline.txt").read_text("utf-8")
 
 
 def test_the_examples_interval_takes_a_scenario_with_all_its_seeds():
