@@ -102,7 +102,7 @@ async def play(entrant: Entrant, seekers: Seekers, card: RoleCard, repeat: int, 
                 turns.append(_bounded(await speaker.answer(tuple(turns))))
     except (ReplyError, ModelRefusedError) as error:
         side = "supporter" if turns and turns[-1].speaker == "seeker" else "seeker"
-        failure = f"{side}: {shortened(str(error), 300)}"
+        failure = f"{side}: {shortened(str(error).removeprefix(f'{side}: '), 300)}"
     dialogue = Dialogue(**card.scenario.model_dump(), turns=tuple(turns))
     return Episode(entrant.name, card.id, repeat, dialogue, tuple(states), rounds, ended, failure)
 

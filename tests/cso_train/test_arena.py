@@ -329,6 +329,7 @@ def seeker_saying(words):
 def test_a_seeker_that_says_nothing_of_use_is_counted_and_not_scored(bad):
     run, (supporter, seeker, judge) = with_models(seeker=lambda request: bad, cards=FOUR[:2])
     assert all(each.failure.startswith("seeker") for each in run.episodes)
+    assert not any(each.failure.startswith("seeker: seeker:") for each in run.episodes)
     assert seeker.calls == 3 * len(run.episodes)
     assert supporter.calls == judge.calls == 0
     result = arena_result(run, resamples=10)
