@@ -126,8 +126,9 @@ def studios():
         each.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser():
+    """One a test: playwright's loop runs for as long as it is open, and neither another one nor anyio can then run."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
