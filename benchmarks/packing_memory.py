@@ -18,7 +18,7 @@ import packing_data
 
 # shape -> (what it is, turns of a dialogue, rejected replies of a turn)
 SHAPES = {
-    "long": ("dialogues of 50 turns, 7 rejected replies each", 50, 7.0),
+    "long": ("dialogues of 54 turns, 7 rejected replies each", 54, 7.0),
     "paper": ("dialogues of the paper's shape", packing_data.TURNS, packing_data.REJECTED),
 }
 COLUMNS = {
