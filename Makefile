@@ -31,21 +31,35 @@ $(TEST_STAMP): $(STAMP)
 install: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall .
 
+# A search where the truth is known; everything once with the embedded model; training that shows a difference.
 demo: install
+	@printf '\n== 1 of 4: a search in a simulated world, without a model\n\n'
 	$(BIN)/mctsdialog demo --out $(OUT)/world
+	@printf '\n== 2 of 4: sample dialogues with the embedded model, which is too small to judge: does everything run?\n\n'
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
-	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 4 --horizon 1 --parallelism 4 \
+	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 2 --horizon 1 --parallelism 4 \
 		--out $(OUT)
 	$(BIN)/mctsdialog preferences $(OUT)/trees --siblings 1 --horizon 0 --out $(OUT)/preferences \
 		--work $(OUT)/preferences-work --cache $(OUT)/cache
 	$(BIN)/mctsdialog stats $(OUT)/preferences --out $(OUT)/statistics
 	$(BIN)/mctsdialog view $(OUT)/preferences-work/trees/sample-00.json --out $(OUT)/sample-00.html
-	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 8 \
+	@printf '\n== 3 of 4: does training on searched trees pay? A tiny model in the simulated world\n\n'
+	$(BIN)/python examples/train_in_a_world.py --out $(OUT)/train-in-a-world
+	@printf '\n== 4 of 4: three steps of DPO on the pairs of part 2, and an evaluation: do they run?\n\n'
+	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 4 \
 		--out $(OUT)/test.jsonl
-	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 2 --max-steps 3 --logging-steps 1 --learning-rate 2e-4 \
-		--lr-scheduler constant --output-dir $(OUT)/training
+	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 2 --max-steps 3 --logging-steps 1 \
+		--learning-rate 2e-4 --lr-scheduler constant --output-dir $(OUT)/training
 	$(BIN)/python -m cso_train evaluate --test $(OUT)/test.jsonl --adapter $(OUT)/training/model --max-tokens 40 \
 		--out $(OUT)/evaluation
+	@printf '\n== What you have seen\n\n'
+	@printf '%s\n' \
+		"1. Search beat its own strategist where the truth is known. The tree, in a browser: $(OUT)/world/tree.html" \
+		"2. Everything ran with the embedded model, whose judgements mean nothing: $(OUT)/sample-00.html"
+	@printf '3. ' && cat $(OUT)/train-in-a-world/headline.txt
+	@printf '%s\n' \
+		"4. Three steps of DPO left an adapter in $(OUT)/training/model. Three steps teach nothing." \
+		"5. Next, your own dialogues: $(BIN)/mctsdialog search FILE --model gpt-4o-mini --max-calls 2000 (docs/quickstart.md)"
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .

@@ -45,11 +45,13 @@ def worker(file):
     figures = {
         "pairs": pairs,
         "train": sum(watch.steps) / pairs,
+        "processor": watch.processor / pairs,
         "reference": watch.reference / rows,
         "tokens": watch.tokens / pairs,
         "memory": peak(),
         "steps": watch.steps,
         "compilations": compilations(),
+        "kernel": kernel(trainer),
         "log": [{name: each[name] for name in LOGGED if name in each} for each in log if "loss" in each],
     }
     file.with_name("figures.json").write_text(json.dumps(figures), "utf-8")
@@ -78,16 +80,22 @@ def nothing_is_compiled():
 
 
 def compilations():
-    """Graphs that torch.compile made in this process, FlexAttention's among them."""
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    return 0 if dynamo is None else dynamo.counters["stats"]["unique_graphs"]
+    """How often FlexAttention was compiled in this process."""
+    flex = sys.modules.get("cso_train.packing._flex")
+    return 0 if flex is None else len(flex.compiled)
+
+
+def kernel(trainer):
+    """The attention that trees were computed by; None without trees. A run falls back where the first pack is wrong."""
+    objective = getattr(trainer, "objective", None)
+    return None if objective is None else objective.masks.config._attn_implementation
 
 
 class Watch:
     """What whole optimiser steps and the reference take in seconds, and the tokens of the passes that train."""
 
     def __init__(self):
-        self.steps, self.reference, self.tokens = [], 0.0, 0
+        self.steps, self.reference, self.tokens, self.processor = [], 0.0, 0, 0.0
 
     def over_trl(self):
         """Time the reference that TRL computes while a trainer is made."""
@@ -100,9 +108,11 @@ class Watch:
         class Steps(TrainerCallback):
             def on_step_begin(self, args, state, control, **kwargs):
                 self.began = now() - watch.reference
+                self.worked = time.process_time()
 
             def on_step_end(self, args, state, control, **kwargs):
                 watch.steps.append(now() - watch.reference - self.began)
+                watch.processor += time.process_time() - self.worked
 
         trainer.add_callback(Steps())
         if objective := getattr(trainer, "objective", None):

@@ -24,7 +24,7 @@ from mctsdialog import SearchConfig
 from mctsdialog.dialogue import Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.worlds import World, strategies_of
-from mctsdialog.worlds._state import draw
+from mctsdialog.worlds._state import draw, effect
 
 PLAN_CALLS = (8, 16, 32, 64, 128, 200)
 BASELINE = "beam, told the rounds"
@@ -61,6 +61,15 @@ class OddWorld(World):
         return replace(roles, strategist=Rated(roles.strategist, self, self.rule))
 
 
+@dataclass(frozen=True)
+class LateWorld(World):
+    """A world whose helpful turns are not welcome when they are said: they pay by the state that they lead to."""
+
+    def true_scores(self, state, strategy):
+        *others, fit = super().true_scores(state, strategy)
+        return *others, min(fit, 1) if effect(state, strategy).progress >= 0.5 else fit
+
+
 WORLDS = {
     "World(7)": World(7),
     "World(8)": World(8),
@@ -78,6 +87,7 @@ OTHERS = {
     "strategist noise 0.8": World(7, strategist_noise=0.8),
     "strategist without bias": World(7, bias=0.0),
     "4 rounds": World(7, rounds=4),
+    "turns pay later": LateWorld(7),
 }
 
 COLUMNS = {

@@ -2,7 +2,7 @@
 
 A simulated world is a test bed, not people. Every finished part is kept in the output folder, so that the same command
 goes on where it was stopped. Writes report.md, study.json and figures.
-Run: python benchmarks/study.py --preset small [--out FOLDER] [--parts search training real] [--esconv FILE]
+Run: python benchmarks/study.py --preset small [--out FOLDER] [--parts search training losses real] [--esconv FILE]
 """
 
 import argparse
@@ -15,6 +15,7 @@ from study_parts import report, searching
 from study_parts.presets import PRESETS
 from study_parts.store import Store
 
+PARTS = ("search", "training", "losses", "real")
 ESCONV = Path(__file__).resolve().parents[2] / "shared" / "data" / "esconv" / "FailedESConv.json"
 
 
@@ -28,13 +29,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="small", help="sizes (default: small)")
     parser.add_argument("--out", type=Path, default=Path("study"), help="folder (default: study)")
-    parser.add_argument("--parts", nargs="+", choices=("search", "training", "real"), help="only these (default: all)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these (default: all)")
     parser.add_argument("--esconv", type=Path, default=ESCONV, help="ESConv's dialogues, for the run on real text")
     arguments = parser.parse_args()
     quiet()
     preset = PRESETS[arguments.preset]
     store = Store(arguments.out, preset)
-    wanted = arguments.parts or ("search", "training", "real")
+    wanted = arguments.parts or PARTS
     parts, numbers = [], {}
     if "search" in wanted:
         ways, gold = searching.compared(store, preset), searching.gold_effect(store, preset)
@@ -53,6 +54,15 @@ def main():
             training = Training(store, preset, larger=True, by_wavering=True)
             text, numbers["wavering"] = report.wavering_part(training, training.arms(LARGER_ARMS))
             parts += text
+    if "losses" in wanted:
+        from study_parts import loss_report
+        from study_parts.losses import Losses
+
+        for by_wavering in preset.losses.golds:
+            losses = Losses(store, preset, by_wavering=by_wavering)
+            text, found = loss_report.losses_part(losses, loss_report.run(losses))
+            parts += text
+            numbers["losses" if by_wavering else "losses, best policy's gold"] = found
     if "real" in wanted:
         from study_parts.real_text import real_part
 

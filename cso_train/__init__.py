@@ -30,7 +30,7 @@ from cso_train._deepspeed import (
     plan_run,
 )
 from cso_train._models import load_for_answers
-from cso_train._serving import TrainedSupporter
+from cso_train._serving import TrainedStrategist, TrainedSupporter
 from cso_train.errors import (
     CsoTrainError,
     MemoryNeedError,
@@ -63,6 +63,7 @@ __all__ = [
     "TrainConfigError",
     "TrainDataError",
     "TrainModelError",
+    "TrainedStrategist",
     "TrainedSupporter",
     "TrainingData",
     "accumulation_steps",
@@ -93,7 +94,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors", "evaluation", "methods", "packing"]
+    return [*__all__, "errors", "evaluation", "methods", "packing", "rounds"]
 
 
 publish({**globals(), "__all__": [name for name in __all__ if name not in _LAZY]})

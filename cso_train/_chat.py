@@ -135,6 +135,10 @@ class ChatFormat:
         opened, said = self.continued(prompt, {"role": "assistant", "content": beginning + _HERE})
         return opened + said[: said.rindex(_HERE)]
 
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text that is in the template already."""
+        return self._encoded(text)
+
     def prompt_tokens(self, prompt: Messages) -> list[int]:
         """The prompt as the model gets it."""
         return self._encoded(self.opened(prompt))
@@ -157,6 +161,8 @@ class ChatFormat:
     def row_tokens(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row as tokens: ``prompt_ids`` and the ids of each of its replies, or those of a dialogue.
 
+        Of a turn, ``reply_ids`` has the ids of all its replies.
+
         :raises TrainDataError: as :meth:`continued`, and for a dialogue as :meth:`dialogue_tokens`.
         """
         if "messages" in row:
@@ -164,8 +170,10 @@ class ChatFormat:
         prompt, opened = row["prompt"], self.opened(row["prompt"])
         before = self._encoded(opened)
         sides = [side for side in ("chosen", "rejected", "completion") if side in row]
+        said = [self._reply_tokens(prompt, each[0], opened, before) for each in row.get("replies", ())]
         return {
             "prompt_ids": before,
+            **({"reply_ids": said} if said else {}),
             **{f"{side}_ids": self._reply_tokens(prompt, row[side][0], opened, before) for side in sides},
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mctsdialog.figures import new_figure, save_figure
+from mctsdialog.figures import new_figure, save_figure, say, whole_ticks
 from mctsdialog.files import parse_foreign_json
 
 _PANELS = (
@@ -34,15 +34,19 @@ def save_curves(metrics: Path, target: Path) -> Path:
     values = read_metrics(metrics)
     panels = [(title, [name for name in names if name in values]) for title, names in _PANELS]
     panels = [(title, names) for title, names in panels if names]
-    figure = new_figure(5 * max(len(panels), 1), 3.6)
+    figure = new_figure(7.0, 2.6 * max(len(panels), 1) + 0.4)
+    if not panels:
+        say(figure.add_subplot(), "Nothing was logged that can be drawn.")
     for place, (title, names) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), place)
+        axes = figure.add_subplot(len(panels), 1, place)
         for name, colour in zip(names, _COLOURS, strict=False):
             steps, numbers = zip(*values[name], strict=True)
             style = "--o" if name.startswith("eval_") else "-o"
-            axes.plot(steps, numbers, style, color=colour, markersize=3, label=name)
+            size = 3 if len(steps) > 1 else 7
+            axes.plot(steps, numbers, style, color=colour, markersize=size, label=name)
         axes.set_title(title)
         axes.set_xlabel("optimiser step")
+        whole_ticks(axes.xaxis)
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend()

@@ -18,7 +18,7 @@ from mctsdialog import Domain, PreferenceDataset, get_domain
 from mctsdialog._arguments import checked
 from mctsdialog.files import parse_json, read_input
 from mctsdialog.preferences import (
-    FORMATS,
+    ALL_FORMATS,
     PreferenceConfig,
     TreeRecord,
     load_preferences,
@@ -39,7 +39,7 @@ __all__ = [
     "trained_seeds",
 ]
 
-_ABOUT = ("values", "seed", "copy")  # what is known of a row, beside its conversation
+_ABOUT = ("values", "weights", "policy", "seed", "copy")  # what is known of a row, beside its conversation
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ class TrainingData:
     """Rows for a method, and what is known of them.
 
     :param kind: what the rows are.
-    :param rows: ``prompt``/``chosen``/``rejected``, ``prompt``/``completion``/``label``, ``messages``, or
-        ``prompt``/``completion``: lists of ``{"role", "content"}``. Pairs have ``values``, those of their two replies,
-        where the data says them; ``seed`` names the seed dialogue.
+    :param rows: ``prompt``/``chosen``/``rejected``, ``prompt``/``completion``/``label``, ``messages``,
+        ``prompt``/``completion``, or ``prompt``/``replies``: lists of ``{"role", "content"}``. Pairs and turns have the
+        ``values`` of their replies and ``weights`` by confidence, and turns a ``policy``, value by strategy, where the
+        data says them; ``seed`` names the seed dialogue.
     :param strategies: names of the domain's strategies; empty where the source does not say.
     :param warnings: what was found and left out or left alone, with counts.
     """
@@ -103,7 +104,8 @@ def seed_of(row: Row) -> str:
     first = next((place for place, each in enumerate(messages) if each["role"] == "user"), len(messages) - 1)
     opening = [each["content"].strip() for each in messages[: first + 1]]
     if sum(map(len, opening)) <= _TELLING:
-        said = messages[first + 1 : first + 2] or [row[side][0] for side in SIDES if side in row]
+        own = [row[side][0] for side in SIDES if side in row] + [each[0] for each in row.get("replies", ())[:1]]
+        said = messages[first + 1 : first + 2] or own
         opening += [each["content"].strip() for each in said[:1]]
     return json.dumps(opening)
 
@@ -224,7 +226,7 @@ def _is_tree_source(path: Path) -> bool:
         content = parse_json(read_input(path), checked=False)
     except (OSError, ValueError):
         return False
-    rows = {"prompt", "messages", "conversations", "instruction", *SIDES}
+    rows = {"prompt", "messages", "conversations", "instruction", "replies", *SIDES}
     return isinstance(content, dict) and not (
         rows & content.keys() or content.get("schema") == "mctsdialog.tree_record"
     )
@@ -252,7 +254,7 @@ class _Reader:
     def add_dataset(self, dataset: PreferenceDataset, source: str) -> None:
         """Rows of records."""
         self._domain, self._strategies = dataset.domain, dataset.domain.strategies.names
-        for number, row in enumerate(FORMATS[self._kind].rows(dataset), start=1):
+        for number, row in enumerate(ALL_FORMATS[self._kind].rows(dataset), start=1):
             self._add(row, Place(source, f"row {number}"))
 
     def add_path(self, path: Path, split: str) -> None:
@@ -305,6 +307,7 @@ _CONTRADICTIONS = {
     "preference": "pairs left out that prefer what an earlier pair rejects to what it chooses",
     "unpaired": "replies left out that an earlier row labels otherwise",
     "sft": "",
+    "turns": "",
 }
 
 
@@ -335,7 +338,10 @@ def row_key(row: Row) -> str:
 
     def plain_text(value: Any) -> Any:
         if isinstance(value, list):
-            return [{**each, "content": each["content"].strip()} for each in value]
+            return [
+                plain_text(each) if isinstance(each, list) else {**each, "content": each["content"].strip()}
+                for each in value
+            ]
         return value
 
     return json.dumps({name: plain_text(value) for name, value in _conversation(row).items()}, sort_keys=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cso_train._chat import ChatFormat, Messages, without_oldest
 from cso_train._data import SIDES, Row, TrainingData, row_key
+from cso_train._forms import replies
 from cso_train.errors import TrainDataError
 
 
@@ -57,7 +58,7 @@ class _Fitting:
             yield found
 
     def _pair(self, row: Row) -> Row | None:
-        if max(self._chat.words(row[side][0]) for side in SIDES if side in row) > self._max_completion:
+        if max(map(self._chat.words, replies(row))) > self._max_completion:
             self._counts["rows left out with a reply longer than max_completion_tokens"] += 1
             return None
         return self._fitted(row)
@@ -74,7 +75,8 @@ class _Fitting:
 
     def _longest(self, row: Row) -> int:
         tokens = self._chat.row_tokens(row)
-        return len(tokens["prompt_ids"]) + max(len(tokens[f"{side}_ids"]) for side in SIDES if side in row)
+        said = [*(tokens[f"{side}_ids"] for side in SIDES if side in row), *tokens.get("reply_ids", ())]
+        return len(tokens["prompt_ids"]) + max(map(len, said))
 
     def _dialogue(self, row: Row) -> Row | None:
         kept: Messages = row["messages"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from cso_train.errors import TrainDataError
 from cso_train.methods import Kind
@@ -41,12 +41,15 @@ def kind_of(row: Row, place: Place) -> str:
         return "research"
     if {"chosen", "rejected"} <= row.keys():
         return "preference"
+    if {"prompt", "replies", "values"} <= row.keys():
+        return "turns"
     if {"prompt", "completion"} <= row.keys():
         return "unpaired" if "label" in row else "sft"
     if "messages" in row:
         return "sft"
     keys = ", ".join(map(repr, list(row)[:8])) or "none"
-    wanted = "prompt/chosen/rejected, chosen/rejected, prompt/completion(/label), messages, or messages/chosen/reject"
+    wanted = "prompt/chosen/rejected, chosen/rejected, prompt/completion(/label), prompt/replies/values, messages, or "
+    wanted += "messages/chosen/reject"
     raise place.error(f"is of no known form: it has the keys {keys}; a row has {wanted}")
 
 
@@ -68,6 +71,14 @@ def converted(row: Row, kind: Kind, domain: Domain, place: Place) -> Iterator[Ro
         about = {"provenance": row["provenance"]} if "provenance" in row else {}
         for side, label in (("chosen", True), ("rejected", False)):
             yield {"prompt": row["prompt"], "completion": row[side], "label": label, **about}
+    elif (found, kind) == ("preference", "turns"):
+        known = _values(row)
+        if not known:
+            message = "has no values of its replies, which the method needs: chosen_value and rejected_value"
+            raise place.error(message, "provenance")
+        sure = row["provenance"].get("confidence")
+        about = {} if sure is None else {"confidences": [sure, 1.0 - sure if _share(sure) else sure]}
+        yield {"prompt": row["prompt"], "replies": [row[side] for side in SIDES[:2]], **known, **about}
     else:
         raise place.error(f"is a row of kind {found}, which does not serve for {kind} training")
 
@@ -226,19 +237,67 @@ def _check_preference(row: Row, place: Place) -> Row:
 
 
 def _values(row: Row) -> Row:
-    """What the search found the two replies to be worth, where the row's provenance says so."""
+    """What the search found the two replies to be worth and how sure it is, where the row's provenance says so."""
     about = row.get("provenance")
     if not isinstance(about, dict):
         return {}
-    sides = [about.get(f"{side}_value") for side in ("chosen", "rejected")]
-    found = [float(each) for each in sides if isinstance(each, int | float) and math.isfinite(each)]
-    return {"values": found} if len(found) == len(sides) else {}
+    known: Row = {}
+    for name in ("worth", "value"):  # earlier versions wrote Q alone
+        sides = [about.get(f"{side}_{name}") for side in ("chosen", "rejected")]
+        found = [float(each) for each in sides if _number(each)]
+        if len(found) == len(sides):
+            known["values"] = found
+            break
+    if _share(sure := about.get("confidence")):
+        known["weights"] = [_weight(sure)] * 2
+    return known
+
+
+def _number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _share(value: object) -> TypeGuard[float]:
+    return _number(value) and 0 <= value <= 1
+
+
+def _weight(confidence: float) -> float:
+    """What a comparison counts: 1 if it is certain, either way, 0 if it is a guess."""
+    return abs(2.0 * confidence - 1.0)
 
 
 def _check_unpaired(row: Row, place: Place) -> Row:
     if not isinstance(row["label"], bool):
         raise place.error(f"must be true or false, not {row['label']!r:.40}", "label")
     return {"prompt": _prompt(row, place), "completion": _reply(row, "completion", place), "label": row["label"]}
+
+
+def _check_turn(row: Row, place: Place) -> Row:
+    if not isinstance(row["replies"], list) or len(row["replies"]) < 1:
+        raise place.error("must be a list of one reply or more", "replies")
+    said = [_reply({f"replies[{at}]": each}, f"replies[{at}]", place) for at, each in enumerate(row["replies"])]
+    if not isinstance(row["values"], list) or len(row["values"]) != len(said) or not all(map(_number, row["values"])):
+        raise place.error(f"must be {len(said)} finite numbers, one for each reply", "values")
+    turn = {"prompt": _prompt(row, place), "replies": said, "values": [float(each) for each in row["values"]]}
+    if (sure := row.get("confidences")) is not None:
+        if not isinstance(sure, list) or len(sure) != len(said) or not all(map(_share, sure)):
+            raise place.error(f"must be {len(said)} numbers from 0 to 1, one for each reply", "confidences")
+        turn["weights"] = [_weight(each) for each in sure]
+    if policy := row.get("policy"):
+        turn["policy"] = _checked_policy(policy, place)
+    return turn
+
+
+def _checked_policy(value: object, place: Place) -> dict[str, float]:
+    """Value by strategy."""
+    entries = value if isinstance(value, list) else [None]
+    found: dict[str, float] = {}
+    for at, each in enumerate(entries):
+        name, number = (each.get("strategy"), each.get("value")) if isinstance(each, dict) else (None, None)
+        if not isinstance(name, str) or not name.strip() or not _number(number):
+            raise place.error("must be an object with a strategy and its value, a finite number", f"policy[{at}]")
+        found[name] = float(number)
+    return found
 
 
 def _check_sft(row: Row, place: Place) -> Row:
@@ -252,10 +311,11 @@ _CHECKS: Mapping[Kind, Callable[[Row, Place], Row]] = {
     "preference": _check_preference,
     "unpaired": _check_unpaired,
     "sft": _check_sft,
+    "turns": _check_turn,
 }
 
 
 def replies(row: Row) -> Sequence[dict[str, str]]:
     """What the supporter says in a row that is trained on."""
-    said = [row[key][0] for key in SIDES if key in row]
+    said = [row[key][0] for key in SIDES if key in row] + [each[0] for each in row.get("replies", ())]
     return [*said, *(message for message in row.get("messages", ()) if message["role"] == "assistant")]

@@ -11,9 +11,15 @@ from importlib import import_module
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mctsdialog.text import visible_line
+
+_NAME = 20  # columns of what is counted, so that the line fits into 60
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
 @contextmanager
@@ -24,10 +30,10 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     :returns: a function to call with (done, all).
     """
     console = Console(stderr=True)
-    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (BarColumn(bar_width=14), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
     text = TextColumn("{task.description}", markup=False)
     with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(visible_line(what), total=None)
+        task = progress.add_task(_shortened(visible_line(what)), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -185,7 +185,7 @@ def _is_async(value: object) -> bool:
 
 
 def _methods(protocol: type) -> list[str]:
-    """What an object needs to be of a protocol; closing can be left out where there is nothing to close."""
+    """What an object needs to be of a protocol; closing can be left out if there is nothing to close."""
     return [each for each, value in vars(protocol).items() if inspect.isfunction(value) and _is_needed(each)]
 
 

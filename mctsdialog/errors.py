@@ -8,11 +8,11 @@ The tree::
     │   ├── DialogueError           a dialogue or a dialogue file
     │   ├── DomainError             a domain: strategies, rubric, weights, templates
     │   ├── TreeFormatError         a tree file
-    │   ├── CacheError              a response cache that is damaged, or that is none
+    │   ├── CacheError              a response cache that is damaged, or a file that is no cache
     │   └── JournalError            a journal file
     │       └── JournalMismatchError    a sound journal of another config, domain, dialogue or set of roles
     ├── TreeError                   an invariant of the conversation tree does not hold (carries node_id)
-    ├── TrialError                  a trial was told in a way that does not fit the search
+    ├── TrialError                  a trial was committed in a way that does not fit the search
     ├── ModelError                  a model call failed (carries model, status)
     │   ├── ModelRequestError       the server refused the request for good (400, 404, 422, ...)
     │   │   └── ModelAccountError       ... and every other request too: wrong key, no credit, unknown model
@@ -91,7 +91,7 @@ class DataError(MctsDialogError, ValueError):
 
     The message begins with the place: ``file: item: field: what is wrong``.
 
-    :param file: the file, where there is one.
+    :param file: the file, if there is one.
     :param item: index of the item in the file, from 0, or a name for it ("line 3").
     :param field: path of the field inside the item ("content[2].AI Strategy").
     """
@@ -165,7 +165,7 @@ class TreeError(MctsDialogError):
 
 
 class TrialError(MctsDialogError):
-    """A trial was told in a way that does not fit the search it came from."""
+    """A trial was committed in a way that does not fit the search it came from."""
 
 
 class ModelError(MctsDialogError):
@@ -173,7 +173,7 @@ class ModelError(MctsDialogError):
 
     :param model: name of the model.
     :param status: HTTP status, where there was one.
-    :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), where the server told them.
+    :param usage: tokens that were billed all the same (:class:`~mctsdialog.llm.Usage`), if the server reported them.
     """
 
     def __init__(self, message: str, *, model: str | None = None, status: int | None = None, usage: Any = None) -> None:
@@ -197,7 +197,7 @@ class ModelAccountError(ModelRequestError):
 class ModelRefusedError(ModelError):
     """The provider's filter, or the model itself, refuses this content; asking the same again will not help.
 
-    A search closes the branch and goes on with the others.
+    A search closes the branch and continues with the others.
 
     :param reason: "content_filter" (the provider's) or "refusal" (the model's own).
     :ivar role: the role that was asked, where a search or another player of roles asked it.

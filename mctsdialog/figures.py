@@ -5,6 +5,7 @@ matplotlib is imported when a figure is drawn; it is optional.
 
 from __future__ import annotations
 
+import math
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from mctsdialog.files import atomic_file, inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -29,11 +31,12 @@ __all__ = [
     "draw_counts",
     "matplotlib_module",
     "new_figure",
-    "no_data",
     "plain",
     "save_figure",
+    "say",
     "strategy_colours",
     "use_fonts",
+    "whole_ticks",
     "wrapped",
 ]
 
@@ -169,23 +172,36 @@ def wrapped(name: str, width: int = _NAME_WIDTH) -> str:
     return plain("\n".join(textwrap.wrap(name, width // 2 if wide else width)) or name)
 
 
-def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str]) -> AxesImage:
-    """A square of counts, strategies by strategies: the colour is the share of the row, from 0 to 100 %."""
-    shares = [[100 * value / sum(row) if sum(row) else 0.0 for value in row] for row in counts]
+def draw_counts(axes: Axes, counts: Sequence[Sequence[int]], names: Sequence[str], *, none: str) -> AxesImage:
+    """A square of counts, strategies by strategies: the colour is the share of the row, from 0 to 100 %; 0 is blank.
+
+    :param none: what to say where all counts are 0.
+    """
+    shares = [[100 * value / sum(row) if value else math.nan for value in row] for row in counts]
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     labels = [wrapped(name, _LONG_NAME_WIDTH) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=55, ha="right", rotation_mode="anchor", fontsize=9)
     axes.set_yticks(range(len(names)), labels, fontsize=9)
     if not any(map(sum, counts)):
-        no_data(axes, "white")
+        say(axes, none)
         return image
     for row, line in enumerate(counts):
         for column, value in enumerate(line):
-            ink = "black" if shares[row][column] > 55 else "white"
-            axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
+            if value:
+                ink = "black" if shares[row][column] > 55 else "white"
+                axes.text(column, row, str(value), ha="center", va="center", color=ink, fontsize=9)
     return image
 
 
-def no_data(axes: Axes, ink: str = "black") -> None:
-    """Say in the middle of empty axes that there is nothing to show."""
-    axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", fontsize=14, color=ink)
+def whole_ticks(axis: Axis) -> None:
+    """Have ticks at whole numbers alone: half a step or half a pair means nothing."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def say(axes: Axes, sentence: str) -> None:
+    """Write a sentence in place of a plot, if there is too little to draw."""
+    axes.set_axis_off()
+    shown = plain("\n".join(textwrap.wrap(sentence, 48)))
+    axes.text(0.5, 0.5, shown, transform=axes.transAxes, ha="center", va="center", fontsize=11, color="#444444")

@@ -151,7 +151,7 @@ class Journal:
                         raise JournalError("is not a journal; choose another file", file=self.path)
                     if file.read(1):
                         raise JournalError(
-                            "is damaged, and not only at its end; move the file away to start this search anew",
+                            "is damaged, and not only at its end; move the file away to start this search over",
                             file=self.path,
                             item=f"line {number}",
                         )
@@ -171,7 +171,7 @@ class Journal:
     def _compare(self, found: Mapping[str, Any]) -> None:
         roles = found.get("roles") or self.roles
         if not isinstance(roles, Mapping):
-            message = "its header says its roles in another form; move the file away to start this search anew"
+            message = "its header says its roles in another form; move the file away to start this search over"
             raise JournalError(message, file=self.path, item="line 1", field="roles")
         self.roles = roles
         differences = self._differences(found, json.loads(json.dumps(self._header)))
@@ -248,7 +248,7 @@ def _lines(file: Any) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """The header of a journal; None where there is none. Opening the journal says what is wrong with it."""
+    """The header of a journal; None if there is none. Opening the journal says what is wrong with it."""
     if not path.is_file():
         return None
     try:

@@ -121,5 +121,5 @@ def _end_of_sentences(text: str) -> int:
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:
-    """Where the last match ends; 0 where there is none."""
+    """Where the last match ends; 0 if there is none."""
     return max((found.end() for found in pattern.finditer(f"{text} ")), default=0)

@@ -24,6 +24,7 @@ SMALL = {
     "one_tree.py": ["--runs", "1", "--nodes", "20", "--latency", "0.002", "--at-once", "4", "--peers", "none"],
     "calls.py": ["--seeds", "1", "--iterations", "5"],
     "search_study.py": ["--quick", "--worlds", "World(7)", "strategist at random", "strategist adverse"],
+    "arena_study.py": ["--quick"],
     "parallel_quality.py": ["--seeds", "2", "--iterations", "20", "--calls", "100", "--rounds", "2", "--at-once", "4"],
 }
 if shutil.which("chromium"):
@@ -49,6 +50,18 @@ def test_a_short_soak_ends_complete(tmp_path):
     figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     assert figures["complete"] is True
     assert figures["repeated"] <= 32 * figures["kills"]
+
+
+@pytest.mark.timeout(180)
+def test_an_arena_that_is_killed_pays_for_nothing_twice(tmp_path):
+    words = [sys.executable, str(FOLDER / "arena_kills.py"), "--cards", "2", "--repeats", "2", "--rounds", "2"]
+    words += ["--out", str(tmp_path / "figures.json")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=170, check=False, cwd=FOLDER)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    figures = json.loads((tmp_path / "figures.json").read_text("utf-8"))
+    assert figures["kills"] == 3
+    assert figures["answered twice"] == 0
+    assert figures["same report"] is True
 
 
 @pytest.mark.timeout(180)
@@ -96,14 +109,16 @@ def gpu_script(folder, *words):
 @pytest.mark.timeout(400)
 def test_the_gpu_script_measures_tiny_models_on_the_cpu(tmp_path):
     pytest.importorskip("trl")
-    words, environment = gpu_script(tmp_path, "run", "--cpu", "--tiny", "--parts", "1b", "zero", "--out", str(tmp_path))
+    words, environment = gpu_script(
+        tmp_path, "run", "--cpu", "--tiny", "--parts", "1b", "zero", "path", "--out", str(tmp_path)
+    )
     done = subprocess.run(words, capture_output=True, text=True, timeout=390, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     figures = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
     assert figures["ended"] == "whole"
     rows = {row["name"]: row for part in figures["parts"].values() for row in part["rows"]}
     measured = {name: row for name, row in rows.items() if "rate" in row}
-    assert set(measured) == {"trl-4", "sdpa", "plain", "zero-2"}
+    assert set(measured) == {"trl-4", "sdpa", "plain", "zero-2", "pack", "path"}
     assert "backward" in rows["flex"]["left_out"]
     assert rows["trl-4"]["tokens"] > 2 * rows["sdpa"]["tokens"]
     for row in measured.values():
@@ -207,6 +222,8 @@ def test_a_failed_measurement_is_kept_and_the_others_go_on(measured_rows):
     assert rows["trl-2"]["rate"] == pytest.approx(8 / 4 / 2.0)
     assert rows["flex"]["gap"] == pytest.approx(0.06)
     assert [name for name, row in rows.items() if gpu_run.is_wrong(row)] == ["sdpa", "flex"]
+    assert gpu_run.is_wrong({"name": "flex", "kernel": "sdpa"})
+    assert not gpu_run.is_wrong({"name": "flex", "kernel": "tree_flex"})
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 
 from mctsdialog.cli import main
+from mctsdialog.llm._http import HttpSessions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -23,6 +25,7 @@ PAGES = [
 PAGES.append(ROOT / "examples" / "README.md")
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 SCRIPTS = sorted((ROOT / "examples").glob("*.sh"))
+TRAINING = ROOT / "examples" / "train_in_a_world.py"
 
 sys.path.append(str(ROOT / "examples"))
 import run_notebooks  # noqa: E402
@@ -36,8 +39,25 @@ def blocks(language):
             yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}", marks=marks)
 
 
+@pytest.fixture
+def no_network(monkeypatch, stub_server):
+    """Whatever server a model names, a stand-in on this machine answers."""
+    init = HttpSessions.__init__
+
+    def stand_in(self, url, *arguments, **options):
+        init(
+            self,
+            url if url.host == "localhost" else httpx.URL(f"{stub_server.url}/chat/completions"),
+            *arguments,
+            **options,
+        )
+
+    monkeypatch.setattr(HttpSessions, "__init__", stand_in)
+    return stub_server
+
+
 @pytest.mark.parametrize("block", list(blocks("python")))
-def test_python_blocks_run(block, tmp_path, monkeypatch, request):
+def test_python_blocks_run(block, tmp_path, monkeypatch, request, no_network):
     if request.node.get_closest_marker("model"):
         request.getfixturevalue("embedded_model")
     monkeypatch.chdir(tmp_path)
@@ -71,6 +91,8 @@ def typed(text):
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for line in re.findall(r"^ *mctsdialog .*$", block, re.MULTILINE):
             yield main, shlex.split(line, comments=True)[1:], line
+        for line in re.findall(r"^ *cso-train .*$", block, re.MULTILINE):
+            yield training, shlex.split(line, comments=True)[1:], line
     for line in re.findall(r"^.*-m(?:odule)? cso_train .*$", text, re.MULTILINE):
         after = re.split(r"-m(?:odule)? cso_train ", line, maxsplit=1)[1].split(" > ")[0].split("`")[0]
         yield training, shlex.split(after, comments=True), line
@@ -122,7 +144,7 @@ def test_the_files_that_contributing_copies_from_exist():
     named = re.findall(
         r"`((?:mctsdialog|cso_train|tests|docs)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     )
-    assert sum(name.endswith("/NAME.py") for name in named) == 3
+    assert sum(name.endswith("/NAME.py") for name in named) == 4
     for name in named:
         path = ROOT / name
         assert path.parent.is_dir() if path.stem == "NAME" else path.is_file(), name
@@ -210,5 +232,29 @@ def test_saved_outputs_are_whole_and_tell_nothing_of_a_machine(notebook):
 
 def test_examples_are_listed_in_their_readme():
     text = (ROOT / "examples" / "README.md").read_text("utf-8")
-    files = {path.name for path in (*NOTEBOOKS, *SCRIPTS)}
-    assert files == set(re.findall(r"\]\(([^)/]+\.(?:ipynb|sh))\)", text))
+    files = {path.name for path in (*NOTEBOOKS, *SCRIPTS, TRAINING)}
+    assert files == set(re.findall(r"\]\(([^)/]+\.(?:ipynb|sh|py))\)", text))
+
+
+@pytest.mark.timeout(300)
+def test_the_example_that_trains_runs_and_keeps_its_result(tmp_path):
+    pytest.importorskip("trl")
+    words = [sys.executable, str(TRAINING), "--small", "--out", str(tmp_path / "out")]
+    texts = []
+    for _ in range(2):
+        done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        texts.append(done.stdout[done.stdout.index("True worth") :])
+    assert done.stdout.startswith("from an earlier run")
+    assert texts[0] == texts[1]
+    assert len(re.findall(r"^  [+-]\d\.\d\d  \([+-]\d\.\d\d to [+-]\d\.\d\d\)  ", texts[0], re.MULTILINE)) == 3
+    assert "after training on trees of the paper's search" in (tmp_path / "out" / "headline.txt").read_text("utf-8")
+
+
+def test_the_examples_interval_takes_a_scenario_with_all_its_seeds():
+    pytest.importorskip("trl")
+    import train_in_a_world
+
+    one, two = train_in_a_world.interval([[0.0, 1.0] * 20]), train_in_a_world.interval([[0.0, 1.0] * 20] * 2)
+    assert one.value == two.value == 0.5
+    assert two.high - two.low == pytest.approx(one.high - one.low, abs=0.05)  # twice the same tells no more

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 import cso_train.evaluation._sheets as sheets
 import mctsdialog
-from cso_train._config.yaml_file import read_settings
 from cso_train.evaluation._evaluate import join_tables
 from cso_train.evaluation._sheets import SheetKey, read_pair_sheet
 from mctsdialog.dialogue import load_domain
-from mctsdialog.files import MAX_KEYS, open_input, parse_foreign_json, parse_json, read_input
+from mctsdialog.files import MAX_KEYS, open_input, parse_foreign_json, parse_json, read_input, read_settings
 from mctsdialog.preferences import load_preferences, read_rows, read_trees
 
 VALUES = st.recursive(

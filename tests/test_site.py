@@ -97,7 +97,7 @@ def commands(command, path):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("page", "main", "program"),
-    [("mctsdialog", searching, "mctsdialog"), ("cso_train", training, "python -m cso_train")],
+    [("mctsdialog", searching, "mctsdialog"), ("cso_train", training, "cso-train")],
 )
 def test_every_command_and_its_help_are_there(site, page, main, program):
     shown = words(site / "commands" / f"{page}.html")

@@ -185,6 +185,8 @@ def test_trees(tree, place):
     for form in ("json", "graphml", "dot"):
         run("mctsdialog", "export", tree, "--format", form, "--out", place / "out")
     run("mctsdialog", "view", tree)
+    run("mctsdialog", "view", place)
+    run("mctsdialog", "view", place, "--out", place / "pages")
     loose = ("--theta", "-3", "--min-visits", "1", "--path-rule", "end")
     run("mctsdialog", "preferences", tree, *loose, "--out", place / "p", "--license", EVIL)
     run("mctsdialog", "stats", tree, *loose, "--no-figures", "--out", place / "s")
@@ -252,6 +254,16 @@ def test_labels_of_dialogues_in_the_reading_report(place):
         run("cso_train", "testset", file, *words, "--out", place / "t.jsonl", "--domain", "esc")
     words = ("--model", "m", "--replay")  # which is met after the dialogues are read
     assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient", *words)
+    assert "unknown strategy" in run("mctsdialog", "search", file, "--lenient", "--verbose", *words)
+    assert "no dialogue is left" in run("mctsdialog", "estimate", file, "--lenient", *words)
+
+
+def test_a_file_of_options(place):
+    file = place / "run.yaml"
+    for text in ("{0}: 1", "model: {0}", "max_iterations: {0}", "files: [{0}]", "setting: {{{0}: {0}}}", "{0}"):
+        file.write_text(text.format(json.dumps(EVIL)), "utf-8")
+        run("mctsdialog", "search", "--config", file, "--dry-run")
+        run("mctsdialog", "estimate", gold_file(place, **EVIL_SCENES), "--config", file)
 
 
 def test_domain_files(place, domain):
@@ -334,6 +346,23 @@ def test_data_and_models_to_train_on(place):
         run("cso_train", "rate", "--data", rows, "--model", "m", "--server", "http://127.0.0.1:1/v1")
 
 
+def test_rounds(place):
+    pytest.importorskip("torch")
+    file, evil = place / "rounds.yaml", json.dumps(EVIL)
+    given = {"model": EVIL, "dialogues": str(place / "none.json"), "partners": f"world:7{EVIL}"}
+    for changes in ({}, {EVIL: 1}, {"rounds": EVIL}, {"train": {EVIL: EVIL}}, {"search": {"algorithm": EVIL}}):
+        file.write_text(json.dumps({**given, **changes}), "utf-8")  # JSON is YAML
+        run("cso_train", "rounds", file)
+    for text in (evil, f"model: {evil}\nmodel: {evil}", f"{evil}: [{evil}", EVIL):
+        file.write_text(text, "utf-8")
+        run("cso_train", "rounds", file)
+    dialogues = place / "dialogues.json"
+    dialogues.write_text(json.dumps([{EVIL: EVIL}]), "utf-8")
+    file.write_text(json.dumps({**given, "dialogues": str(dialogues)}), "utf-8")
+    run("cso_train", "rounds", file)
+    run("cso_train", "rounds", place / f"none{EVIL}")
+
+
 def replies_file(place):
     row = {
         "id": EVIL,
@@ -396,14 +425,55 @@ def test_evaluations(stub_server, place):
     run("cso_train", "table", place / "evaluation.json")
 
 
+def test_an_arena(stub_server, place):
+    pytest.importorskip("yaml")
+    card = {"id": f"c{EVIL}", "scene": EVIL, "description": EVIL} | dict.fromkeys(
+        ("persona", "background", "goal", "hidden_need", "expression"), EVIL
+    )
+    (place / "cards.jsonl").write_text(json.dumps(card), "utf-8")
+    config = {
+        "systems": {
+            f"s{EVIL}": {"kind": "model", "model": f"m{EVIL}"},
+            "script": {"kind": "script", "lines": [EVIL], "strategy": EVIL},
+        },
+        "seeker": {"model": f"m{EVIL}"},
+        "judges": {f"j{EVIL}": {"model": f"j{EVIL}"}},
+        "cards": str(place / "cards.jsonl"),
+        "rounds": 1,
+        "resamples": 5,
+    }
+    file = place / "arena.yaml"
+    words = (file, "--server", stub_server.url, "--no-figures")
+    file.write_text(json.dumps(config), "utf-8")
+    for at, said in enumerate((EVIL, (400, {"error": {"message": EVIL}}))):
+        stub_server.reply = lambda body, number, said=said: said
+        run("cso_train", "arena", *words, "--out", place / f"a{at}")
+
+    def speaks(body, number):
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        if schema is None:
+            return EVIL
+        values = {"thought": EVIL, "says": EVIL, "emotion": 3, "need_met": 4}
+        return json.dumps({name: values.get(name, of.get("enum", [2])[0]) for name, of in schema["properties"].items()})
+
+    stub_server.reply = speaks
+    assert r"\x1b[2J" in run("cso_train", "arena", *words, "--out", place / "a3")
+    for changed in ({EVIL: EVIL}, config | {EVIL: 1}, config | {"systems": {EVIL: {"kind": EVIL}}}, EVIL):
+        file.write_text(json.dumps(changed), "utf-8")
+        run("cso_train", "arena", *words, "--out", place / "a4")
+    (place / "cards.jsonl").write_text(json.dumps(card | {EVIL: EVIL}), "utf-8")
+    file.write_text(json.dumps(config), "utf-8")
+    assert "Error: " in run("cso_train", "arena", *words, "--out", place / "a5")
+
+
 COVERED = {
     *(
         ("mctsdialog", name)
         for name in ("search", "doctor", "preferences", "stats", "export", "show", "view", "sample", "domains")
     ),
-    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "studio")),
+    *(("mctsdialog", name) for name in ("inspect", "label", "calibrate", "demo", "estimate", "studio")),
     *(("mctsdialog", "cache", name) for name in ("stats", "clear")),
-    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate")),
+    *(("cso_train", name) for name in ("train", "testset", "evaluate", "table", "pairwise", "rate", "arena", "rounds")),
     *(("cso_train", "config", name) for name in ("show", "presets")),
 }
 
@@ -496,7 +566,7 @@ def test_live_displays_show_names_as_they_are(monkeypatch):
     """Markup and emoji codes in names are text; the display's own control codes are rich's."""
     console = Console(record=True, width=1000, file=io.StringIO(), force_terminal=True)
     monkeypatch.setattr("mctsdialog.cli._progress.Console", lambda stderr: console)
-    with LiveProgress("trees", 1, lambda: "cost") as progress:
+    with LiveProgress("trees", 1, lambda: [f"cost {EVIL}"]) as progress:
         progress.note(f"x {EVIL}")
         progress.update(f"y {EVIL}", 1, 2)
     text = console.export_text()

@@ -11,9 +11,10 @@ import pytest
 
 import cso_train
 import mctsdialog as m
+from cso_train import arena, packing
 from cso_train import evaluation as ev
-from cso_train import packing
-from mctsdialog import algorithms, corpus, dialogue, export, llm, preferences, roles, statistics, tree, worlds
+from cso_train.evaluation import protocols
+from mctsdialog import algorithms, corpus, dialogue, export, llm, preferences, roles, seekers, statistics, tree, worlds
 from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.errors import ConfigError, InsecureKeyWarning, MctsDialogError, TreeError
@@ -32,6 +33,11 @@ SCORES = ev.evaluate_replies([(CASE.strategy, "Hi.")], ["Ho."], ESC.strategies, 
 TRAIN = cso_train.TrainConfig()
 PLAN = cso_train.plan_run(TRAIN, cso_train.Machine())
 COUNT = cso_train.ParameterCount(10, 10, 10)
+CARD = seekers.sample_cards("esc")[0]
+WORLD_CARDS = [seekers.world_card(WORLD, number) for number in range(2)]
+ENTRANTS = [arena.PolicyEntrant("best", WORLD), arena.ScriptEntrant("script", ("Go on.",))]
+RUN = m.run(arena.run_arena(ENTRANTS, WORLD_CARDS, arena.WorldSeekers(WORLD), [protocols.Interactive(ESC)], rounds=2))
+RESULT = arena.arena_result(RUN, resamples=2)
 
 
 class Scorer:
@@ -80,6 +86,10 @@ VALUES = {
     "tokens": 1, "transport": None, "tree": TREE, "trees": [TREE], "turns": TURNS, "unexpanded": True, "values": {},
     "version": 1, "verdicts": [({"fit": "one"}, {"fit": "one"})], "width": 32, "world_size": 1, "yaml_file": None,
     "load": None, "max_chars": 100, "max_length": 99, "max_tokens": 8, "samples": 1, "judge_samples": 1,
+    "card": CARD, "cards": [CARD], "dialogue": SAMPLES[0], "entrants": ENTRANTS, "lines": ("Go on.",), "passed": 1,
+    "protocols": [protocols.Interactive(ESC)], "result": RESULT, "results": RESULT.protocols, "run": RUN,
+    "seekers": arena.WorldSeekers(WORLD), "state": WORLD.start(WORLD.scenario(0)), "wins": [[0.0, 1.0], [2.0, 0.0]],
+    "world": WORLD,
 }  # fmt: skip
 """An argument for each name of a required parameter, and for some others."""
 
@@ -100,7 +110,9 @@ OWN = {
     "find_model_file.path": "nowhere.gguf", "load_preset.name": "smollm2", "accumulation_steps.batch_size": 8,
     "World.dialogue.scenario": WORLD.scenario(0), "document_to_tree.data": "{}", "write_report.replies": {"a": ["x"]},
     "plan.history": TREE.root.turns, "plan.scenario": WORLD.scenario(0), "plan.domain": WORLD.domain,
-    "CachedModel.cache": None, "evaluate.replies": None,
+    "CachedModel.cache": None, "evaluate.replies": None, "spearman.one": [1.0, 2.0], "spearman.other": [2.0, 1.0],
+    "run_arena.cards": WORLD_CARDS, "win_figure.result": RESULT.protocols[0], "PolicyEntrant.policy": "best",
+    "world_value.dialogue": WORLD.dialogue(WORLD.scenario(0)),
 }  # fmt: skip
 
 WRONG = [object(), b"x", float("nan"), 1.5, [object()], {"a": object()}, -(10**6), model, TREE, WORLD.scenario]
@@ -136,7 +148,13 @@ FUNCTIONS = [
     ev.compare_replies, ev.evaluate, ev.evaluate_replies, ev.fleiss_kappa, ev.fleiss_kappa_interval, ev.json_table,
     ev.latex_table, ev.markdown_table, ev.preference_bias, ev.rate_replies, ev.rouge_l, ev.strategy_scores,
     ev.strategy_table, ev.write_pair_sheet, ev.write_plots, ev.write_rating_sheet, ev.write_report, ev.write_test_set,
-    packing.token_tree,
+    packing.token_tree, WORLD.imagined, seekers.CardSeeker, seekers.WorldSeeker, seekers.card_of_dialogue,
+    seekers.cards_of_dialogues, seekers.read_cards, seekers.sample_cards, seekers.true_state, seekers.world_card,
+    seekers.write_cards, arena.ModelEntrant, arena.ModelSeekers, arena.PlanEntrant, arena.PolicyEntrant,
+    arena.ScriptEntrant, arena.WorldSeekers, arena.arena_json, arena.arena_latex, arena.arena_markdown,
+    arena.arena_result, arena.bradley_terry, arena.run_arena, arena.spearman, arena.strength_figure,
+    arena.trajectory_figure, arena.win_figure, arena.world_planner, arena.write_figures, arena.write_transcripts,
+    protocols.ModelJudge, protocols.WorldJudge, protocols.world_value,
 ]  # fmt: skip
 
 
@@ -149,6 +167,7 @@ CALLED = (
     "policy",
     "roles_factory",
     "score",
+    "truth",
 )  # a caller's own code
 
 

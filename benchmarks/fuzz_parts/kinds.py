@@ -30,7 +30,7 @@ def command(line, *more):
 
 def all_kinds():
     """Every kind by name."""
-    from fuzz_parts import kinds_conversation, kinds_data, kinds_run, kinds_training
+    from fuzz_parts import kinds_arena, kinds_conversation, kinds_data, kinds_run, kinds_training
 
-    modules = (kinds_conversation, kinds_run, kinds_data, kinds_training)
+    modules = (kinds_conversation, kinds_run, kinds_data, kinds_training, kinds_arena)
     return {kind.name: kind for module in modules for kind in module.KINDS}

@@ -19,6 +19,7 @@ import mctsdialog.cli
 from cso_train.evaluation import ReplyToRate, write_pair_sheet, write_rating_sheet
 from cso_train.evaluation._pairwise import HUMAN_CRITERIA, PairToJudge
 from fuzz_parts import mutate
+from mctsdialog.seekers import sample_cards, write_cards
 from mctsdialog.worlds import World
 
 WORLD = World(rounds=3)
@@ -53,6 +54,7 @@ def make(folder, url):
         _evaluation(url)
         _sheets()
         _settings()
+        _arena()
 
 
 def _dialogues():
@@ -171,6 +173,21 @@ def _settings():
     short = ["model: smollm2", "method: kto", "learning_rate: 5e-7", "lora_targets: [q_proj, v_proj]", "zero_stage: 2"]
     Path("short.yaml").write_text("".join(f"{line}\n" for line in short), "utf-8")
     Path("preset.yaml").write_text("preset: qwen2.5-7b-lora-dpo\nepochs: 1 # few\n", "utf-8")
+
+
+def _arena():
+    from fuzz_parts.kinds_arena import arena
+
+    write_cards(sample_cards("esc")[:4], "cards.jsonl")
+    config = ["seeker: {model: m, setting: worst}", "judges: {j: {model: m}}", "cards: cards.jsonl", "repeats: 2"]
+    config += ["protocols: [interactive, eia]", "budget: {calls: 5}", "success: 70.5", "systems:"]
+    config += [
+        "  a: {kind: model, model: m}",
+        "  b: {kind: plan, model: m, calls: 12}",
+        "  c: {kind: script, lines: [x]}",
+    ]
+    Path("arena.yaml").write_text("".join(f"{line}\n" for line in config), "utf-8")
+    anyio.run(arena, "arena.journal")
 
 
 class Seeds:

@@ -60,6 +60,30 @@ class RealSizes:
     longest_reply: int = 48
 
 
+@dataclass(frozen=True)
+class LossSizes:
+    """Sizes of the comparison of losses, of the larger model.
+
+    :param sizes: what is otherwise than in the training study.
+    :param seeds: that every loss is tried at.
+    :param more_seeds: that the best losses and the controls are tried at as well.
+    :param steps: optimiser steps of every arm.
+    :param calls: to roles, of each tree of the calibrated search.
+    :param held: dialogues that each model holds with the world's seeker.
+    :param golds: whose gold: True for a supporter who wavers, False for the best policy.
+    :param arms: ways of training; none of them named, all.
+    """
+
+    sizes: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0, 1)
+    more_seeds: tuple[int, ...] = (2, 3, 4)
+    steps: int = 300
+    calls: int = 2000
+    held: int = 200
+    golds: tuple[bool, ...] = (True, False)
+    arms: tuple[str, ...] = ()
+
+
 _LARGER = {
     "hidden": 128,
     "layers": 3,
@@ -96,8 +120,11 @@ class Preset:
     every_value: int = 2
     training: TrainingSizes = field(default_factory=TrainingSizes)
     larger: dict[str, Any] = field(default_factory=lambda: dict(_LARGER))
+    losses: LossSizes = field(default_factory=LossSizes)
     real: RealSizes = field(default_factory=RealSizes)
 
+
+_FEW = {"hidden": 128, "layers": 3, "tied": False, "base_rate": 4e-3}
 
 _ONE_RATE = dict.fromkeys(METHODS, (1e-3,))
 
@@ -133,6 +160,14 @@ PRESETS = {
         effect_calls=1000,
         training=_SMALL,
         larger={},
+        losses=LossSizes(
+            {**_FEW, "base_dialogues": 600, "base_epochs": 5, "seed_dialogues": 30, "test_dialogues": 40},
+            more_seeds=(),
+            steps=60,
+            calls=1000,
+            held=80,
+            golds=(True,),
+        ),
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
     ),
     "tiny": Preset(
@@ -143,6 +178,9 @@ PRESETS = {
         every_value=5,
         training=_TINY,
         larger={"hidden": 24, "tied": False},
+        losses=LossSizes(
+            seeds=(0,), more_seeds=(), steps=2, calls=120, held=2, golds=(True,), arms=("SFT", "distill", "SFT on gold")
+        ),
         real=RealSizes(dialogues=0),
     ),
 }

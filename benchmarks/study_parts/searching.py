@@ -16,7 +16,7 @@ import common
 import mctsdialog
 from mctsdialog._search import CheckedRoles, History
 from mctsdialog.algorithms._rules import highest, mean, reward, softmax
-from mctsdialog.worlds import World, strategies_of, true_scores
+from mctsdialog.worlds import World, strategies_of
 
 SCALE = 3.0  # minus the bias of eq. 2
 TEMPERATURE = 5.0  # of the prior, as the search's default
@@ -283,7 +283,7 @@ def wavering(world, scenario, temperature):
 
 
 def rated(world, state, name):
-    return 2 * true_scores(state, name)[3] + (world.bias if name in world.favourites else 0)
+    return 2 * world.true_scores(state, name)[3] + (world.bias if name in world.favourites else 0)
 
 
 GOLD = {

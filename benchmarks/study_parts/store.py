@@ -1,4 +1,4 @@
-"""What a study has found so far: kept as soon as it is there, so that the same command goes on."""
+"""What a study has found so far: kept as soon as it is there, so that the same command resumes."""
 
 import json
 import sys

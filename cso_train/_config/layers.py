@@ -12,14 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from cso_train._config.presets import Preset, load_preset
 from cso_train._config.settings import TrainConfig, check_names
-from cso_train._config.yaml_file import read_settings, write_settings
 from cso_train.errors import PresetError, TrainConfigError
 from mctsdialog._arguments import checked
 from mctsdialog.errors import shown
-from mctsdialog.files import parse_json
+from mctsdialog.files import SettingsRefusal, parse_json, read_settings, write_settings
 
 _PROGRAM = "the program"
 """The origin of settings that a program gives."""
+
+_MAPPINGS = ("chat_template_kwargs", "trainer", "lora")  # settings of other libraries, passed on
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -119,8 +120,13 @@ def resolve_config(
 def _file_layer(path: str | Path | None) -> _Layer:
     if path is None:
         return _Layer("file", {})
-    settings = read_settings(path)
+    settings = read_settings(path, mappings=_MAPPINGS, refusal=refusal_of(path))
     return _Layer(str(path), settings.values, Path(path), settings.lines)
+
+
+def refusal_of(path: str | Path) -> SettingsRefusal:
+    """What makes the errors of a file of settings."""
+    return lambda reason, line, field: TrainConfigError(reason, file=path, line=line, field=field)
 
 
 def _preset(name: str | None, file: _Layer) -> Preset | None:

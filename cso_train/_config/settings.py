@@ -83,7 +83,7 @@ class TrainConfig(BaseModel):
         default=None,
         gt=0.0,
         description="weight of the preference term, above 0: strength of the reference in dpo, ipo and kto, scale of "
-        "the reward in simpo, lambda in orpo; unused in sft [default: 0.1, simpo 2.0]",
+        "the reward in simpo, lambda in orpo, scale of log-ratios in odpo, infonca and nca [default: 0.1, simpo 2.0]",
     )
     gamma: float | None = Field(
         default=None,
@@ -96,16 +96,53 @@ class TrainConfig(BaseModel):
     rejected_weight: float | None = Field(
         default=None, gt=0.0, description="kto's weight of undesirable completions, above 0 [default: 1.0]"
     )
+    nll_weight: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="dpo and odpo: weight of the mean negative log-likelihood of the chosen reply's tokens, 0 or more; "
+        "keeps small models naming strategies [default: 0]",
+    )
+    label_smoothing: float | None = Field(
+        default=None, ge=0.0, lt=0.5, description="dpo: share of pairs that are labelled wrongly, 0 to 0.5 [default: 0]"
+    )
+    offset_weight: float | None = Field(
+        default=None,
+        ge=0.0,
+        description="odpo: margin for each reward of the judge's scale that the chosen reply is better, 0 or more; 0 "
+        "is dpo [default: 1.0]",
+    )
+    value_temperature: float | None = Field(
+        default=None,
+        gt=0.0,
+        description="infonca, nca, distill: temperature of the target softmax(Q / T), in rewards of the judge's scale, "
+        "above 0 [default: 0.5, distill 0.25]",
+    )
+    value_scale: float | None = Field(
+        default=None,
+        gt=0.0,
+        description="refuel: nats of log-ratio for each reward of the judge's scale, above 0 [default: 1.0]",
+    )
+    strategy_weight: float | None = Field(
+        default=None, ge=0.0, description="weight of a reply's strategy name in the loss, 0 or more [default: 1.0]"
+    )
+    reply_weight: float | None = Field(
+        default=None, ge=0.0, description="weight of a reply's words after its strategy, 0 or more [default: 1.0]"
+    )
+    confidence_weights: bool | None = Field(
+        default=None,
+        description="weigh pairs, or replies, by how sure the search is of them: 2 * confidence - 1; needs trees with "
+        "posteriors [default: false]",
+    )
     precompute_reference: bool | None = Field(
         default=None,
-        description="dpo, ipo, kto: compute the reference's probabilities once, before training, so that no second "
-        "model stays in memory [default: false]",
+        description="methods with a reference: compute the reference's probabilities once, before training, so that no "
+        "second model stays in memory [default: false]",
     )
 
     packing: Literal["auto", "tree", "none"] = Field(
         "auto",
         description="'tree' lays the rows of a step into prefix trees and computes what they have in common once: the "
-        "same loss, several times faster; 'auto' does so on the CPU for the architectures that it can",
+        "same loss, several times faster; 'auto' does so for the architectures that it can",
     )
     sampler: Literal["pairs", "dialogues"] = Field(
         "pairs",
@@ -114,6 +151,12 @@ class TrainConfig(BaseModel):
     )
     pack_tokens: int = Field(
         4096, ge=2, description="most tokens of one pack of packing tree, 2 or more; larger trees are cut"
+    )
+    packing_memory: Literal["auto", "pack", "path"] = Field(
+        "auto",
+        description="what bounds the memory of packing tree: 'pack' a pack, each row of a larger tree repeating its "
+        "history; 'path' the longest path of a tree of any size and a sixteenth of pack_tokens, for another forward "
+        "pass; 'auto' is path for steps whose packs would repeat much or do not hold a row",
     )
 
     # what is trained

@@ -29,6 +29,7 @@ from cso_train._trainer import fields_beyond_trees, further_arguments, lora_conf
 from cso_train.errors import TrainConfigError
 from cso_train.methods import METHODS
 from cso_train.packing._attention import PACKABLE, attention_kernel, check_packable
+from cso_train.packing._trainer import DROPOUT, ZERO_3
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -69,6 +70,7 @@ def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     _check_libraries(config, source)
     config, kernel = _packing(config, model_type(source, **options), machine)
     plan = plan_run(config, machine, world_size=world, local_world_size=local)
+    _check_path(config, plan)
     deepspeed = deepspeed_config(config, plan)
     estimate = memory_estimate(count_parameters(config, source.location, **source.options(**options)), config, plan)
     say(str(estimate))
@@ -90,15 +92,30 @@ def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[
     beyond = fields_beyond_trees(config) if config.trainer else []
     if isinstance(config.lora, dict) and "quantization" in config.lora:
         beyond.append("quantization")
+    alone = config.build_method().trees_alone
+    if alone is not None and (beyond or config.packing == "none"):
+        reason = f"{config.method} is trained on trees alone, without {', '.join(beyond)}" if beyond else alone
+        raise TrainConfigError(f"packing: {reason}; take packing tree", field="packing")
+    if alone is not None:
+        config = config.replace(packing="tree")
     if beyond and config.packing == "tree":
         message = f"trees compute the loss by themselves, without {', '.join(beyond)}; take packing none"
         raise TrainConfigError(f"packing: {message}", field="packing")
     if config.packing == "auto":
-        trees = architecture in PACKABLE and not on_gpu and config.attention != "flash_attention_2" and not beyond
+        trees = architecture in PACKABLE and config.attention != "flash_attention_2" and not beyond
         config = config.replace(packing="tree" if trees else "none")
     elif config.packing == "tree":
         check_packable(architecture)
     return config, attention_kernel(config.attention, architecture, packed=config.packing == "tree", on_gpu=on_gpu)
+
+
+def _check_path(config: TrainConfig, plan: Plan) -> None:
+    """See that a tree can be passed through twice, where that was asked for."""
+    if config.packing != "tree" or config.packing_memory != "path":
+        return
+    reason = ZERO_3 if plan.stage == 3 else DROPOUT if config.lora_dropout else None
+    if reason is not None:
+        raise TrainConfigError(f"packing_memory: path {reason}; take pack", field="packing_memory")
 
 
 def _check_libraries(config: TrainConfig, source: ModelSource) -> None:

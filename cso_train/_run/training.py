@@ -79,15 +79,21 @@ def train(
     trainer, stop = make_trainer(prepared, folder)
     if isinstance(trainer, TreePacked) and (count := trainer.unshared):
         report(f"warning: {count} rows stand apart: the chat template writes a turn otherwise once another follows it")
+    if isinstance(trainer, TreePacked):
+        trainer.say = report
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
-        report(f"going on from {checkpoint}")
+        report(f"resuming from {checkpoint}")
     report(f"training begins; its log is {folder / 'metrics.jsonl'}, and Ctrl-C stops it with a checkpoint")
     with stop, _as_run_errors(folder, config), _bar_closed(trainer):
         output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if isinstance(trainer, TreePacked) and (lengths := trainer.compiled_lengths()):
+        report(
+            f"FlexAttention was compiled {len(lengths)} times, for packs of up to {', '.join(map(str, lengths))} tokens"
+        )
     if stop.stopped:
         _leave_group_at_exit()
-        report(f"stopped at step {trainer.state.global_step}; the same command goes on")
+        report(f"stopped at step {trainer.state.global_step}; the same command resumes")
         return RunResult(folder, trainer.state.global_step, output.training_loss, finished=False)
     with _as_run_errors(folder, config):
         save_run(trainer, prepared, folder, resolved, output.training_loss)
@@ -182,5 +188,5 @@ def _as_run_errors(folder: Path, config: TrainConfig) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "inline_container" not in str(error):
             raise  # torch.save has no error of its own
         free = f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB free"
-        message = f"cannot be written ({free}): {error}; whole checkpoints are kept, and the same command goes on"
+        message = f"cannot be written ({free}): {error}; whole checkpoints are kept, and the same command resumes"
         raise RunError(message, folder=folder) from error

@@ -14,6 +14,7 @@ import click
 
 from cso_train._config import (
     SECTIONS,
+    Resolved,
     TrainConfig,
     load_preset,
     our_preset_names,
@@ -21,10 +22,12 @@ from cso_train._config import (
     resolve_config,
     section_of,
 )
+from cso_train.cli._arena import arena_command
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
+from cso_train.cli._rounds import rounds_command
 from cso_train.methods import METHODS
-from mctsdialog.cli.exits import INTERRUPTED, errors_as_exits
+from mctsdialog.cli.exits import INTERRUPTED, document_exits, errors_as_exits
 from mctsdialog.cli.terminal import Commands, echo
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +37,7 @@ Exit codes:
   0    done
   1    a model, DeepSpeed or the disk failed
   2    wrong usage or bad input
-  130  interrupted; the same command goes on
+  130  interrupted; the same command resumes
 """
 
 
@@ -106,13 +109,13 @@ def main(local_rank: int | None) -> None:
 
 
 @main.command("train", epilog=_EPILOG, cls=_InSections)
-@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and begin anew.")
+@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and start over.")
 @click.option("--extend", is_flag=True, help="Train a finished run on to more --epochs or --max-steps.")
 @_with_settings
 def train_command(restart: bool, extend: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Train a model on preference data or searched trees.
 
-    Settings come in layers: defaults, preset, YAML file, options. A run that was stopped goes on from its last
+    Settings come in layers: defaults, preset, YAML file, options. A stopped run resumes from its last
     checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
     """
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
@@ -122,13 +125,10 @@ def train_command(restart: bool, extend: bool, preset: str | None, config_file: 
     with errors_as_exits():
         resolved = resolve_config(preset, config_file, _given(options))
         first = int(os.environ.get("RANK", "0")) == 0
-        if first:
-            echo(resolved.short(), err=True, nl=False)
-            echo(f"# all of them: {Path(resolved.config.output_dir) / 'config.yaml'}\n", err=True)
         try:
-            result = train(resolved, say=lambda line: echo(line, err=True), restart=restart, extend=extend)
+            result = train(resolved, say=_Told(resolved), restart=restart, extend=extend)
         except KeyboardInterrupt:
-            echo("\nInterrupted; the same command goes on from the last checkpoint, where there is one.", err=True)
+            echo("\nInterrupted; the same command resumes from the last checkpoint, if there is one.", err=True)
             sys.exit(INTERRUPTED)
         if first and result.finished:
             echo(result)
@@ -136,11 +136,27 @@ def train_command(restart: bool, extend: bool, preset: str | None, config_file: 
         sys.exit(INTERRUPTED)
 
 
+class _Told:
+    """Prints what a run tells. Before its first line, which comes once the data was read, stand the settings."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        self._settings: str | None = resolved.short()
+        self._file = Path(resolved.config.output_dir) / "config.yaml"
+
+    def __call__(self, line: str) -> None:
+        if self._settings is not None:
+            echo(f"{self._settings}# all of them: {self._file}\n", err=True)
+            self._settings = None
+        echo(line, err=True)
+
+
 main.add_command(testset_command)
 main.add_command(evaluate_command)
 main.add_command(table_command)
 main.add_command(pairwise_command)
 main.add_command(rate_command)
+main.add_command(arena_command)
+main.add_command(rounds_command)
 
 
 @main.group()
@@ -163,3 +179,6 @@ def presets() -> None:
         values = load_preset(name).values
         shown = ", ".join(f"{key} {value}" for key, value in values.items() if key not in ("model", "method", "lora"))
         echo(f"{name:<26} {shown}{' (ours)' if load_preset(name).ours else ''}")
+
+
+document_exits(main)

@@ -44,7 +44,8 @@ from mctsdialog.llm.providers import split_provider
     type=click.Path(path_type=Path),
     help="Data that a model is trained on: leave its dialogues out; again for several.",
 )
-@click.option("--lenient", is_flag=True, help="Count malformed dialogues and go on.")
+@click.option("--lenient", is_flag=True, help="Skip and count malformed dialogues.")
+@click.option("-v", "--verbose", is_flag=True, help="Show everything that was changed or left out on reading.")
 def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any) -> None:
     """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
     with errors_as_exits():
@@ -52,7 +53,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
         dialogues = []
         for file in files:
             found = read_dialogues(file, format=options["form"], domain=named, lenient=options["lenient"])
-            echo(f"{file}: {found.report}", err=True)
+            echo(f"{file}: {found.report if options['verbose'] else found.report.in_one_line()}", err=True)
             chosen = chosen or found.domain
             if found.domain != chosen:
                 both = f"{file} is of domain {found.domain.name}, the files before it of {chosen.name}"

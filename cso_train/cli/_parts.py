@@ -18,12 +18,16 @@ domain_option = click.option(
 )
 
 
-def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> Any:
+def server_model(
+    choice: str, options: Mapping[str, Any], *, limits: Limits, cache: ResponseCache | None = None, **layers: Any
+) -> Any:
     """A chat model at an OpenAI-compatible server, to be used with ``async with``, behind cache, limits and retries.
 
     :param choice: the model's name at the main server, NAME@URL, or PROVIDER/NAME; "local" is mctsdialog's embedded
         model instead.
     :param options: of the command.
+    :param cache: an open one; by default that of the folder ``out``.
+    :param layers: further layers of :func:`~mctsdialog.build_stack`: a budget, a meter.
     :raises ConfigError: where a provider's own server is meant and there is no key.
     """
     if settings := options.get("chat_template_kwargs"):
@@ -40,5 +44,6 @@ def server_model(choice: str, options: Mapping[str, Any], *, limits: Limits) -> 
     )
     limit = options.get("max_reply_tokens")
     chat = LocalChat() if choice == "local" else servers.chat(choice, reasoning_headroom=limit is None)
-    stack = build_stack(chat, cache=ResponseCache(inside(options["out"], "cache")), limits=limits)
+    replies = cache or ResponseCache(inside(options["out"], "cache"))
+    stack = build_stack(chat, cache=replies, limits=limits, **layers)
     return SamplingModel(stack, max_tokens=limit, reasoning_effort=options["reasoning_effort"])

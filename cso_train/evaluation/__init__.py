@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 from cso_train.evaluation._agreement import (
     Comparison,
     ComparisonIntervals,
-    cohen_kappa,
     cohen_kappa_interval,
     compare,
     compare_intervals,
-    fleiss_kappa,
     fleiss_kappa_interval,
     raw_counts,
 )
@@ -38,6 +36,7 @@ from cso_train.evaluation._sheets import read_pair_sheet, read_rating_sheet, wri
 from cso_train.evaluation._table import json_table, latex_table, markdown_table, strategy_table
 from mctsdialog._moved import moved_names
 from mctsdialog._public import publish
+from mctsdialog.agreement import cohen_kappa, fleiss_kappa
 
 __all__ = [
     "BASELINES",

@@ -43,10 +43,10 @@ def confusion_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     """
     names = _strategies(evaluations)
     count = len(names)
-    figure = new_figure(max(7.0, 0.75 * count + 4), (0.5 * count + 2.8) * len(evaluations))
+    figure = new_figure(max(7.0, 0.5 * count + 3.5), (0.4 * count + 2.8) * len(evaluations))
     panels = figure.subplots(len(evaluations), 1, squeeze=False)
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
-        image = draw_counts(axes, each.confusion, names)
+        image = draw_counts(axes, each.confusion, names, none="No reply names a strategy.")
         shown = f"{each.bias.value:.2f}" if each.names_strategies else "–"
         axes.set_title(f"{plain(model)}: B = {shown}")
         axes.set_xlabel("predicted")
@@ -63,19 +63,20 @@ def strategy_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     """
     names = _strategies(evaluations)
     colours = strategy_colours(names)
-    figure = new_figure(max(8.0, 1.35 * len(names)), 2.6 * len(evaluations) + 0.8)
+    figure = new_figure(max(7.0, 0.95 * len(names)), 2.6 * len(evaluations) + 0.8)
     panels = figure.subplots(len(evaluations), 1, squeeze=False, sharex=True, sharey=True)
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
         scores = [f1.value for f1 in each.strategy_f1]
         beside = [[f1.value - f1.low for f1 in each.strategy_f1], [f1.high - f1.value for f1 in each.strategy_f1]]
-        bars = axes.bar(range(len(names)), scores, color=[colours[name] for name in names], edgecolor="#888888")
+        axes.bar(range(len(names)), scores, color=[colours[name] for name in names], edgecolor="#888888")
         lines = {"fmt": "none", "ecolor": "#333333", "elinewidth": 1, "capsize": 3}
         axes.errorbar(range(len(names)), scores, [[max(0.0, length) for length in side] for side in beside], **lines)
-        axes.bar_label(bars, [f"{score:.0f}" for score in scores], fontsize=9)
-        axes.set_ylim(0, 108)
+        for at, f1 in enumerate(each.strategy_f1):
+            axes.text(at, max(f1.value, f1.high) + 2, f"{f1.value:.0f}", ha="center", va="bottom", fontsize=9)
+        axes.set_ylim(0, 118)
         axes.set_ylabel("F1 (%)")
         axes.set_title(f"{plain(model)}: Q = {each.macro_f1.value:.1f}, Q_W = {each.weighted_f1.value:.1f}")
-        axes.set_xticks(range(len(names)), [wrapped(name, 14) for name in names], fontsize=9)
+        axes.set_xticks(range(len(names)), [wrapped(name, 13) for name in names], fontsize=8)
     return figure
 
 
@@ -87,7 +88,7 @@ def preference_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     """
     names = _strategies(evaluations)
     colours = strategy_colours(names)
-    figure = new_figure(max(8.0, 1.35 * len(names)), 2.6 * len(evaluations) + 0.8)
+    figure = new_figure(max(7.0, 0.95 * len(names)), 2.6 * len(evaluations) + 0.8)
     panels = figure.subplots(len(evaluations), 1, squeeze=False, sharex=True, sharey=True)
     highest = max(max(each.preferences) for each in evaluations.values())
     for (axes,), (model, each) in zip(panels, evaluations.items(), strict=True):
@@ -100,7 +101,7 @@ def preference_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
         axes.set_ylim(0, 1.15 * max(highest, 1.0))
         axes.set_ylabel("preference p")
         axes.set_title(f"{plain(model)}: B = {each.bias.value:.2f}{' (saturated)' if each.bias_saturated else ''}")
-        axes.set_xticks(range(len(names)), [wrapped(name, 14) for name in names], fontsize=9)
+        axes.set_xticks(range(len(names)), [wrapped(name, 13) for name in names], fontsize=8)
     return figure
 
 

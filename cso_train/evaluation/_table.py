@@ -94,9 +94,13 @@ def latex_table(evaluations: Mapping[str, Evaluation]) -> str:
         cells = [_latex_score(each, field, bold=name in best[field]) for _, field, _ in COLUMNS]
         if lenient:
             cells += ["--" if each.lenient is None else _latex_score(each.lenient, field) for _, field in LENIENT]
-        escaped = "".join(_LATEX.get(letter, letter) for letter in visible(" ".join(name.split())))
-        lines.append(rf"{escaped} & {' & '.join(cells)} \\")
+        lines.append(rf"{latex_text(name)} & {' & '.join(cells)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def latex_text(text: str) -> str:
+    """``text`` on one line of LaTeX, with nothing in it that LaTeX would act on."""
+    return "".join(_LATEX.get(letter, letter) for letter in visible(" ".join(text.split())))
 
 
 def _latex_score(scores: Evaluation | LenientScores, field: str, *, bold: bool = False) -> str:

@@ -21,16 +21,23 @@ from cso_train.methods._base import (
     pair_metrics,
     setting,
 )
+from cso_train.methods.distill import Distill
 from cso_train.methods.dpo import DPO
+from cso_train.methods.infonca import InfoNCA
 from cso_train.methods.ipo import IPO
 from cso_train.methods.kto import KTO
+from cso_train.methods.nca import NCA
+from cso_train.methods.odpo import ODPO
 from cso_train.methods.orpo import ORPO
+from cso_train.methods.refuel import Refuel
 from cso_train.methods.sft import SFT
 from cso_train.methods.simpo import SimPO
 from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError, shown
 
-METHODS: dict[str, type[Method]] = {each.name: each for each in (SFT, DPO, IPO, SimPO, KTO, ORPO)}
+METHODS: dict[str, type[Method]] = {
+    each.name: each for each in (SFT, DPO, IPO, SimPO, KTO, ORPO, ODPO, InfoNCA, NCA, Refuel, Distill)
+}
 """The methods by name."""
 
 
@@ -56,13 +63,18 @@ __all__ = [
     "IPO",
     "KTO",
     "METHODS",
+    "NCA",
+    "ODPO",
     "ORPO",
     "PAIR_METRICS",
     "SFT",
+    "Distill",
+    "InfoNCA",
     "Kind",
     "Loss",
     "Method",
     "Metrics",
+    "Refuel",
     "Reply",
     "ReplySet",
     "Scores",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     IntArray: TypeAlias = npt.NDArray[np.int64]
 
-Kind: TypeAlias = Literal["preference", "unpaired", "sft"]
-"""What a method trains on: pairs, labelled replies, or whole dialogues."""
+Kind: TypeAlias = Literal["preference", "unpaired", "sft", "turns"]
+"""What a method trains on: pairs, labelled replies, whole dialogues, or turns with all their replies."""
 
 Metrics: TypeAlias = "Mapping[str, tuple[torch.Tensor, int]]"
 """Sums over some replies and how many there are, by name."""
@@ -41,12 +41,17 @@ class Reply:
     spans: Mapping[str, IntArray] = field(default_factory=dict)
 
     @classmethod
-    def after(cls, prompt: Sequence[int], completion: Sequence[int], limit: int) -> Reply:
-        """A completion after its prompt, both together cut at ``limit`` tokens."""
+    def after(cls, prompt: Sequence[int], completion: Sequence[int], limit: int, strategy: int | None = None) -> Reply:
+        """A completion after its prompt, both together cut at ``limit`` tokens.
+
+        :param strategy: how many tokens of the completion name the strategy; they become the span "strategy". None for
+            a reply without spans.
+        """
         import numpy as np  # noqa: PLC0415  # comes with the extra `train`
 
         ids = np.array([*prompt, *completion][:limit], np.int64)
-        return cls(ids, np.arange(max(len(prompt), 1), len(ids)))
+        scored = np.arange(max(len(prompt), 1), len(ids))
+        return cls(ids, scored, {} if strategy is None else {"strategy": scored[:strategy]})
 
     @classmethod
     def labelled(cls, ids: Sequence[int], labels: Sequence[int]) -> Reply:
@@ -164,8 +169,20 @@ class Method(ABC):
     """What the sum of the losses is divided by."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of what the packed loss logs."""
+    needs_values: ClassVar[bool] = False
+    """Whether the loss takes :attr:`Scores.values`; rows of pairs without values are then refused."""
     baseline_metric: ClassVar[str | None] = None
     """The name that the baseline is logged by; None for a method without one."""
+
+    @property
+    def trees_alone(self) -> str | None:
+        """Why TRL cannot compute this loss pair by pair, so that packing must be tree; None where it can."""
+        return None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the loss takes :attr:`Scores.weights`; rows without weights are then refused."""
+        return False
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

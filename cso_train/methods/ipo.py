@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cso_train.methods._base import Loss, Scores, pair_metrics
-from cso_train.methods.dpo import DPO
+from cso_train.methods._pairs import ReferencePairs
 
 
 @dataclass(frozen=True)
-class IPO(DPO):
+class IPO(ReferencePairs):
     """``L = (h - 1 / (2 * beta))^2``, ``h`` the difference of the mean log-ratios a token; the mean over pairs.
 
-    Azar et al., AISTATS 2024, with means over tokens as TRL has them; paper Appendix G. All but the loss is DPO's.
+    Azar et al., AISTATS 2024, with means over tokens as TRL has them; paper Appendix G.
     """
 
     name = "ipo"

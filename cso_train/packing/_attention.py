@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,28 @@ from cso_train.packing._trie import TokenTree, tree_mask
 if TYPE_CHECKING:
     import torch
 
-PACKABLE = ("gemma2", "llama", "mistral", "qwen2", "qwen3")
+PACKABLE = (
+    "gemma2",
+    "gemma3_text",
+    "gpt_oss",
+    "granite",
+    "llama",
+    "mistral",
+    "mixtral",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "smollm3",
+)
 """Architectures (``model_type``) whose attention takes a mask of ours, each checked against pair-wise computation."""
+OWN_SCORES = ("gemma2", "gpt_oss")
+"""Those of them whose scores SDPA cannot compute, for soft-capping or attention sinks."""
 
-_FLEX_BLOCK = 128  # tokens that FlexAttention skips or computes together
 _CHUNK = 256  # tokens whose attention is computed together on the CPU, over the keys that one of them sees
+TREE_FLEX = "tree_flex"
+"""FlexAttention, compiled for few lengths: its memory grows with the pack and not with its square."""
 TREE_SDPA = "tree_sdpa"
 """SDPA over the keys that are seen: under a tree's mask a token sees its ancestors, a small part of a large pack."""
 
@@ -32,6 +50,28 @@ def check_packable(model_type: str) -> None:
         known = ", ".join(PACKABLE)
         message = f"packing: models of type {model_type!r} cannot be trained on trees, only {known}; set it to none"
         raise TrainConfigError(message, field="packing")
+
+
+def check_exact(config: Any, max_length: int) -> None:
+    """See that a token's log-probability depends on its own path alone: other tokens of a pack must not change it.
+
+    :param config: of a model of a packable type.
+    :param max_length: most tokens of a row.
+    :raises TrainConfigError: where it depends on others.
+    """
+    for name in ("output_router_logits", "router_jitter_noise", "use_bidirectional_attention"):
+        if getattr(config, name, None):
+            message = f"the model's {name} makes tokens depend on others of their pack; set it to none"
+            raise TrainConfigError(f"packing: {message}", field="packing")
+    positions = getattr(config, "rope_parameters", None) or {}
+    for each in (positions, *positions.values()):
+        if isinstance(each, dict) and each.get("rope_type") in ("dynamic", "longrope"):
+            limit = each.get("original_max_position_embeddings") or config.max_position_embeddings
+            if max_length > limit:
+                message = f"beyond {limit} tokens the model's positions depend on the longest row of a pass"
+                raise TrainConfigError(
+                    f"packing: {message}; take max_length {limit} or less, or packing none", field="packing"
+                )
 
 
 def attention_kernel(asked: str, model_type: str, *, packed: bool, on_gpu: bool) -> str | None:
@@ -48,9 +88,9 @@ def attention_kernel(asked: str, model_type: str, *, packed: bool, on_gpu: bool)
     if asked != "auto":
         return asked
     if packed and on_gpu:
-        return "flex_attention"
-    if model_type == "gemma2":
-        return "eager"  # its soft-capping is not in SDPA
+        return register_tree_flex()
+    if model_type in OWN_SCORES:
+        return "eager"
     if not packed:
         return None
     _register_tree_sdpa()
@@ -82,21 +122,24 @@ class MaskMaker:
 
     def mask(self, tree: TokenTree, device: torch.device) -> PackMask:
         """The mask of a pack."""
+        masks = {kind: self._one(tree, window, device) for kind, window in self.windows.items()}
+        if None in masks:
+            return masks[None]
+        return PackMask({kind: mask.given for kind, mask in masks.items()}, sum((m.seen for m in masks.values()), ()))
+
+    @property
+    def windows(self) -> dict[str | None, int | None]:
+        """The sliding window of each kind of layer; the kind is None where a model knows one alone."""
         window = getattr(self.config, "sliding_window", None)
         kinds = set(getattr(self.config, "layer_types", None) or ())
         if "sliding_attention" in kinds:
-            windows = {"full_attention": None, "sliding_attention": window}
-            masks = {kind: self._one(tree, each, device) for kind, each in windows.items()}
-            return PackMask(
-                {kind: mask.given for kind, mask in masks.items()}, sum((m.seen for m in masks.values()), ())
-            )
-        # Mistral knows one kind of layer, with or without a window
-        return self._one(tree, window if not kinds else None, device)
+            return {"full_attention": None, "sliding_attention": window}
+        return {None: window if not kinds else None}  # Mistral names no kinds, and may have a window
 
-    def padded(self, length: int) -> int:
-        """The length that a pack is filled up to."""
-        flex = self.config._attn_implementation == "flex_attention"
-        return -(-length // _FLEX_BLOCK) * _FLEX_BLOCK if flex else length
+    @property
+    def own_scores(self) -> bool:
+        """Whether the model's own code has to compute the scores: SDPA has no soft-capping and no sinks."""
+        return self.config.model_type in OWN_SCORES or self.config._attn_implementation == "eager"
 
     def _one(self, tree: TokenTree, window: int | None, device: torch.device) -> PackMask:
         import torch  # noqa: PLC0415  # heavy
@@ -104,8 +147,10 @@ class MaskMaker:
         if window is not None and int(tree.depths.max()) < window:
             window = None
         kernel = self.config._attn_implementation
-        if kernel == "flex_attention":
-            return PackMask(block_mask(tree, self.padded(len(tree)), window, device))
+        if kernel == TREE_FLEX:
+            from cso_train.packing._flex import block_mask  # noqa: PLC0415  # heavy
+
+            return PackMask(block_mask(tree, window, device))
         whole = tree_mask(tree, window)
         mask = torch.from_numpy(whole).to(device)[None, None]
         if kernel == TREE_SDPA:
@@ -115,25 +160,6 @@ class MaskMaker:
         return PackMask(
             torch.zeros(mask.shape, dtype=self.dtype, device=device).masked_fill_(~mask, torch.finfo(self.dtype).min)
         )
-
-
-def block_mask(tree: TokenTree, length: int, window: int | None, device: torch.device) -> Any:
-    """The mask for FlexAttention: its memory grows with the pack, and blocks that nobody sees are skipped.
-
-    :param length: what the pack is filled up to; what fills it sees itself alone.
-    """
-    import torch  # noqa: PLC0415  # heavy
-    from torch.nn.attention.flex_attention import create_block_mask  # noqa: PLC0415
-
-    extra = np.arange(len(tree), length)
-    ends = torch.from_numpy(np.concatenate([tree.ends, extra + 1])).to(device)
-    depths = torch.from_numpy(np.concatenate([tree.depths, np.zeros_like(extra)])).to(device)
-
-    def seen(batch: Any, head: Any, query: Any, key: Any) -> Any:
-        allowed = (key <= query) & (query < ends[key])
-        return allowed if window is None else allowed & (depths[query] - depths[key] < window)
-
-    return create_block_mask(seen, None, None, length, length, device=device.type, BLOCK_SIZE=_FLEX_BLOCK)
 
 
 @dataclass(frozen=True)
@@ -204,10 +230,23 @@ def _rows(states: Any, rows: torch.Tensor) -> Any:
     return whole.index_select(0, rows).view(1, len(rows), heads, width).transpose(1, 2)
 
 
+def register_tree_flex() -> str:
+    """Make :data:`TREE_FLEX` known to transformers, and give its name."""
+    from cso_train.packing._flex import tree_flex_attention  # noqa: PLC0415  # heavy
+
+    _register(TREE_FLEX, tree_flex_attention)
+    return TREE_FLEX
+
+
 def _register_tree_sdpa() -> None:
     """Make :data:`TREE_SDPA` known to transformers; other passes than a pack's are SDPA as ever."""
+    _register(TREE_SDPA, _tree_sdpa)
+
+
+def _register(name: str, attention: Callable[..., Any]) -> None:
+    """Make an attention known to transformers, with the masks of SDPA for passes that have none of ours."""
     from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415  # heavy
     from transformers.masking_utils import sdpa_mask  # noqa: PLC0415
 
-    AttentionInterface.register(TREE_SDPA, _tree_sdpa)
-    AttentionMaskInterface.register(TREE_SDPA, sdpa_mask)
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, sdpa_mask)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from cso_train.methods import ReplySet
 from cso_train.packing._attention import MaskMaker, SeenParts
+from cso_train.packing._path_attention import PathPass, path_attention
 from cso_train.packing._rows import Layout
-from cso_train.packing._trie import IntArray, token_tree
+from cso_train.packing._trie import IntArray, TokenTree, token_tree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,12 +35,14 @@ class TreeInputs:
     :param head: for each target the number of the state that predicts it, rising, shape (S,).
     :param targets: ids of the tokens whose log-probabilities are asked for, shape (S,).
     :param seen: parts of the masks, for the attention that computes by them.
+    :param path: what attention needs for a piece of a tree; None for a whole pack.
     """
 
     heads: torch.Tensor
     head: torch.Tensor
     targets: torch.Tensor
     seen: tuple[SeenParts, ...] = ()
+    path: PathPass | None = None
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,37 @@ class Pack:
         :param model: with :func:`add_tree_head`, or a wrapper of it.
         """
         found: torch.Tensor = model(**self.inputs)
-        return found.new_zeros(self.counts.numel()).index_add(0, self.owners, found[self.picks]).view_as(self.counts)
+        return summed(found, self.picks, self.owners, self.counts)
 
 
-def make_pack(rows: Sequence[ReplySet], layout: Layout, masks: MaskMaker, device: torch.device) -> Pack:
-    """Lay the replies of rows into one pack.
+def summed(found: torch.Tensor, picks: torch.Tensor, owners: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Sums of log-probabilities; the arguments are those of :class:`Pack`."""
+    return found.new_zeros(counts.numel()).index_add(0, owners, found[picks]).view_as(counts)
 
-    :param rows: one or more; equal sequences share their tokens.
-    :param layout: the columns of what the pass gives.
+
+@dataclass(frozen=True)
+class LaidRows:
+    """Rows as a tree, and what is asked for of its tokens.
+
+    :param tree: of all replies; equal sequences share their tokens.
+    :param targets: tokens whose log-probabilities are asked for, in the order of their parents, shape (S,).
+    :param picks: for every scored token of every reply, its place among the targets.
+    :param owners: for every scored token, the place in ``counts`` that it counts for, row by row.
+    :param counts: number of scored tokens, shape (rows, columns).
+    """
+
+    tree: TokenTree
+    targets: IntArray
+    picks: IntArray
+    owners: IntArray
+    counts: IntArray
+
+
+def lay_rows(rows: Sequence[ReplySet], layout: Layout) -> LaidRows:
+    """Lay the replies of rows into one tree.
+
+    :param rows: one or more.
+    :param layout: the columns of what a pass gives.
     """
     tree = token_tree([reply.ids for row in rows for reply in row.replies])
     paths, scored, owners = iter(tree.paths), list[IntArray](), list[int]()
@@ -81,33 +109,37 @@ def make_pack(rows: Sequence[ReplySet], layout: Layout, masks: MaskMaker, device
             owners.append(number * layout.columns + column)
     targets = np.unique(np.concatenate(scored))
     targets = targets[np.argsort(tree.parents[targets], kind="stable")]
-    heads, head = np.unique(tree.parents[targets], return_inverse=True)
     place = np.zeros(len(tree), np.int64)
     place[targets] = np.arange(len(targets))
-    fill = masks.padded(len(tree)) - len(tree)
+    owned = np.repeat(owners, [len(each) for each in scored])
+    counts = np.bincount(owned, minlength=len(rows) * layout.columns).reshape(len(rows), layout.columns)
+    return LaidRows(tree, targets, place[np.concatenate(scored)], owned, counts)
+
+
+def make_pack(rows: Sequence[ReplySet], layout: Layout, masks: MaskMaker, device: torch.device) -> Pack:
+    """Lay the replies of rows into one pack.
+
+    :param rows: one or more.
+    :param layout: the columns of what the pass gives.
+    """
+    laid = lay_rows(rows, layout)
+    tree = laid.tree
+    heads, head = np.unique(tree.parents[laid.targets], return_inverse=True)
     mask = masks.mask(tree, device)
-
-    def on_device(values: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
+    on_device = partial(to_device, device=device)
     inputs = {
-        "input_ids": on_device(_filled(tree.ids, fill))[None],
-        "position_ids": on_device(_filled(tree.depths, fill))[None],
+        "input_ids": on_device(tree.ids)[None],
+        "position_ids": on_device(tree.depths)[None],
         "attention_mask": mask.given,
-        "tree": TreeInputs(on_device(heads), on_device(head), on_device(tree.ids[targets]), mask.seen),
+        "tree": TreeInputs(on_device(heads), on_device(head), on_device(tree.ids[laid.targets]), mask.seen),
     }
-    counts = np.bincount(np.repeat(owners, [len(each) for each in scored]), minlength=len(rows) * layout.columns)
-    return Pack(
-        inputs,
-        on_device(place[np.concatenate(scored)]),
-        on_device(np.repeat(owners, [len(each) for each in scored])),
-        on_device(counts).view(len(rows), layout.columns),
-        len(tree),
-    )
+    picks, owners, counts = map(on_device, (laid.picks, laid.owners, laid.counts))
+    return Pack(inputs, picks, owners, counts, len(tree))
 
 
-def _filled(values: IntArray, fill: int) -> IntArray:
-    return np.concatenate([values, np.zeros(fill, np.int64)])
+def to_device(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """An array as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
 
 class TreeHead:
@@ -122,12 +154,18 @@ class TreeHead:
         if tree is None:
             return super().forward(*args, **kwargs)  # type: ignore[misc]
         model: Any = self
-        given = {name: kwargs[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        names = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
+        given = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
         if tree.seen:
             given["seen"] = tree.seen
-        hidden = model.base_model(**given, use_cache=False).last_hidden_state[0, tree.heads]
+        if tree.path is not None:
+            given["path"] = tree.path
+        with contextlib.nullcontext() if tree.path is None else path_attention(model):
+            hidden = model.base_model(**given, use_cache=False).last_hidden_state[0, tree.heads]
+        # a piece of a path is little: so should its logits be
+        rows = max(1, _LOGITS // (1 if tree.path is None else 4) // int(model.config.vocab_size))
+        hidden = hidden / getattr(model.config, "logits_scaling", 1.0)  # Granite has it
         softcap = getattr(model.config, "final_logit_softcapping", None)
-        rows = max(1, _LOGITS // int(model.config.vocab_size))
         return _log_probs(model.get_output_embeddings(), hidden, tree.head, tree.targets, rows, softcap)
 
 
@@ -167,6 +205,8 @@ def _log_probs(
             pieces.append(checkpoint(_picked, *given, use_reentrant=False))
         else:
             pieces.append(_picked(*given))
+    if not pieces:  # a part of a path without a scored token behind it
+        return hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
     return torch.cat(pieces)
 
 

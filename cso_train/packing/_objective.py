@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +19,13 @@ from cso_train.methods import Reply, ReplySet, Scores, Span
 from cso_train.packing._attention import MaskMaker
 from cso_train.packing._forward import make_pack
 from cso_train.packing._metrics import TOKENS, MeanMetrics
-from cso_train.packing._plan import Planner, StepPlan
+from cso_train.packing._path import PathWalk
+from cso_train.packing._plan import Memory, Planner, StepPlan
 from cso_train.packing._reference import Table, fingerprint, load_table, save_table
 from cso_train.packing._rows import Layout
+
+PIECES = 16
+"""What part of a pack's tokens a piece has that is computed at once, where memory is bounded by a path."""
 
 
 class Host(Protocol):
@@ -60,13 +65,20 @@ class PackedObjective:
     :param rows: the rows by part of the data: "train", and "eval" where there are some.
     :param masks: of the host's model, which has a :class:`~cso_train.packing._forward.TreeHead`.
     :param file: where the reference's log-probabilities are kept; None keeps them in memory alone.
+    :param memory: what bounds the memory of a step.
     """
 
     def __init__(
-        self, host: Host, config: TrainConfig, rows: dict[str, list[ReplySet]], masks: MaskMaker, file: Path | None
+        self,
+        host: Host,
+        config: TrainConfig,
+        rows: dict[str, list[ReplySet]],
+        masks: MaskMaker,
+        file: Path | None,
+        memory: Memory = "pack",
     ) -> None:
         self.host, self.config, self.rows, self.masks = host, config, rows, masks
-        self.method = config.build_method()
+        self.method, self.memory = config.build_method(), memory
         self.layout = Layout.of([row for each in rows.values() for row in each])
         self.table: Table | None = None
         self.tokens = 0  # of the packs since it was set to 0
@@ -83,6 +95,7 @@ class PackedObjective:
             config.seed,
             accelerator.num_processes,
             accelerator.process_index,
+            self.memory,
         )
 
     def totals(self, part: str, plan: StepPlan) -> Totals:
@@ -106,16 +119,107 @@ class PackedObjective:
             empty = [ReplySet((Reply(first.ids[:2], np.array([1])),))]
             return make_pack(empty, Layout(1), self.masks, device).sums(model).sum() * 0.0
         pack = make_pack(rows, layout, self.masks, device)
-        reference = None if self.table is None else self.table[part][list(indices)].to(device)
-        scores = _scores(layout, rows, pack.sums(model), pack.counts, reference, totals.baseline)
+        loss = self._loss(part, indices, pack.sums(model), pack.counts, totals)
+        self._count_tokens(part, rows, pack.tokens)
+        return loss
+
+    def _loss(
+        self, part: str, indices: Sequence[int], sums: torch.Tensor, counts: torch.Tensor, totals: Totals
+    ) -> torch.Tensor:
+        """The part of the step's loss that is of these rows, from the sums of their log-probabilities."""
+        reference = None if self.table is None else self.table[part][list(indices)].to(sums.device)
+        scores = _scores(self.layout, self._chosen(part, indices), sums, counts, reference, totals.baseline)
         losses, metrics = self.method.loss(scores)
         for name, (value, count) in metrics.items():
             self._metrics.add(part, name, float(value), count)
-        pairwise = sum(len(reply.ids) for row in rows for reply in row.replies)
-        for name, count in zip(TOKENS, (pack.tokens, pairwise), strict=True):
-            self._metrics.add(part, name, count)
-        self.tokens += pack.tokens
         return losses.sum() / totals.divisor
+
+    def _count_tokens(self, part: str, rows: Sequence[ReplySet], packed: int) -> None:
+        pairwise = sum(len(reply.ids) for row in rows for reply in row.replies)
+        for name, count in zip(TOKENS, (packed, pairwise), strict=True):
+            self._metrics.add(part, name, count)
+        self.tokens += packed
+
+    def passes(self, part: str, model: Any, plan: StepPlan) -> list[Callable[[], torch.Tensor]]:
+        """This process's passes of a step that trains, to be made in this order: call, and send the scalar backward.
+
+        :param model: the host's model or its wrapper.
+        :returns: callables; the scalars add up to this process's part of the loss, and so do their gradients.
+        """
+        totals = self.totals(part, plan)
+        if not plan.by_path:
+            return [partial(self.part_of_loss, part, model, rows, totals) for rows in plan.packs]
+        found = [each for rows in plan.packs for each in self._passes_by_path(part, model, rows, totals)]
+        if not self._same_number:
+            return found
+        counts = self.host.accelerator.gather(torch.tensor([len(found)], device=self.host.accelerator.device))
+        idle = partial(self.part_of_loss, part, model, (), totals)
+        return [idle] * (int(counts.max()) - len(found)) + found
+
+    def evaluated(self, part: str, model: Any, plan: StepPlan) -> torch.Tensor:
+        """This process's part of the loss of a step that does not train; call it without gradients."""
+        totals = self.totals(part, plan)
+        if not plan.by_path:
+            return sum((self.part_of_loss(part, model, rows, totals) for rows in plan.packs), self._nothing())
+        return sum((self._by_path(part, rows, totals)[1] for rows in plan.packs if rows), self._nothing())
+
+    def _nothing(self) -> torch.Tensor:
+        return torch.zeros((), device=self.host.accelerator.device)
+
+    def _by_path(
+        self, part: str, indices: Sequence[int], totals: Totals
+    ) -> tuple[PathWalk, torch.Tensor, torch.Tensor]:
+        """A walk through rows, their part of the loss, and its derivatives by the sums of the log-probabilities."""
+        rows, size = self._chosen(part, indices), max(1, self.config.pack_tokens // PIECES)
+        walk = PathWalk(rows, self.layout, self.masks, self.host.accelerator.device, size)
+        with self.evaluating():
+            sums = walk.sums(self.host.model)
+        with torch.enable_grad():
+            sums.requires_grad_()
+            loss = self._loss(part, indices, sums, walk.counts, totals)
+            (weights,) = torch.autograd.grad(loss, sums)
+        self._count_tokens(part, rows, walk.tokens)
+        return walk, loss.detach(), weights
+
+    def _passes_by_path(
+        self, part: str, model: Any, indices: Sequence[int], totals: Totals
+    ) -> Iterable[Callable[[], torch.Tensor]]:
+        """The loss and its derivatives by the log-probabilities now, and then passes that send them backward."""
+        if not indices:
+            return [partial(self.part_of_loss, part, model, indices, totals)]
+        walk, loss, weights = self._by_path(part, indices, totals)
+
+        def valued(number: int, send: Callable[[], torch.Tensor]) -> torch.Tensor:
+            with self.evaluating():  # nothing is dropped out, and the pieces themselves are computed again
+                surrogate = send()
+            return surrogate - surrogate.detach() + (loss if number == 0 else 0.0)
+
+        return [partial(valued, *each) for each in enumerate(walk.parts(model, self.host.model, weights))]
+
+    @property
+    def _same_number(self) -> bool:
+        """Whether all processes have to make as many passes: DeepSpeed reduces gradients in each."""
+        accelerator = self.host.accelerator
+        return bool(accelerator.num_processes > 1 and accelerator.distributed_type == "DEEPSPEED")
+
+    def first_rows(self, part: str, plan: StepPlan) -> list[ReplySet]:
+        """The rows of this process's first pack of a step, as far as a pack holds them; any row where it has none."""
+        rows = self._chosen(part, plan.packs[0]) if plan.packs else []
+        tokens = np.cumsum([sum(len(reply.ids) for reply in row.replies) for row in rows])
+        taken = rows if not plan.by_path else rows[: max(1, int(np.searchsorted(tokens, self.config.pack_tokens)))]
+        return taken or self.rows[part][:1]
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model in evaluation mode: no dropout, and no checkpointing of activations layer by layer."""
+        model = self.host.model
+        trains = model.training
+        model.eval()
+        try:
+            with self.host.compute_loss_context_manager():
+                yield
+        finally:
+            model.train(trains)
 
     def logs(self, part: str) -> dict[str, float]:
         """What was logged of a part since the last time, over all processes."""
@@ -169,12 +273,8 @@ class PackedObjective:
         if mismatched:
             rows, layout = [ReplySet((row.mismatched,)) for row in rows if row.mismatched is not None], Layout(1)
         pack = make_pack(rows, layout, self.masks, host.accelerator.device)
-        trains = host.model.training
-        host.model.eval()  # gradients are not asked for, and so no checkpointing of activations
-        with torch.no_grad(), host.compute_loss_context_manager():
-            sums = pack.sums(host.model)
-        host.model.train(trains)
-        return sums
+        with torch.no_grad(), self.evaluating():
+            return pack.sums(host.model)
 
     def _chosen(self, part: str, indices: Sequence[int]) -> list[ReplySet]:
         return [self.rows[part][index] for index in indices]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cso_train._data import Row, seed_of
+from cso_train.errors import TrainDataError
 from cso_train.methods import Method, ReplySet
 from cso_train.packing._trie import IntArray, common_prefix
 
@@ -23,11 +24,15 @@ def packed_rows(
     found = []
     for example, row in zip(examples, source, strict=True):
         read = method.replies(example, limit)
-        found.append(
-            replace(
-                read, seed=str(row.get("seed", "")) or seed_of(row), values=read.values or tuple(row.get("values", ()))
-            )
-        )
+        values, weights = (getattr(read, name) or tuple(row.get(name, ())) for name in ("values", "weights"))
+        seed = str(row.get("seed", "")) or seed_of(row)
+        found.append(replace(read, seed=seed, values=values, weights=weights if method.weighted else ()))
+    unsure = sum(not row.weights for row in found) if method.weighted else 0
+    if unsure:
+        message = f"{unsure} of {len(found)} rows have no confidence: they come from a search without posteriors"
+        raise TrainDataError(f"{message}; set confidence_weights to false", field="confidence_weights")
+    if method.needs_values and (bare := sum(not row.values for row in found)):
+        raise TrainDataError(f"{bare} of {len(found)} rows have no values, which {method.name} needs", field="data")
     return found
 
 
@@ -75,9 +80,9 @@ def count_unshared(rows: Sequence[ReplySet], source: Sequence[Row]) -> int:
     """
     ends: dict[str, IntArray] = {}
     for row, messages in zip(rows, source, strict=True):
-        names = [name for name in ("chosen", "rejected", "completion") if name in messages]
-        for name, reply in zip(names, row.replies, strict=False):
-            ends[repr([*messages["prompt"], *messages[name]])] = reply.ids
+        sides = [messages[name] for name in ("chosen", "rejected", "completion") if name in messages]
+        for said, reply in zip([*sides, *messages.get("replies", ())], row.replies, strict=False):
+            ends[repr([*messages["prompt"], *said])] = reply.ids
     return sum(_broken(row, messages, ends) for row, messages in zip(rows, source, strict=True))
 
 

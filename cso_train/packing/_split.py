@@ -13,6 +13,10 @@ _PACK = 32
 """What one more pack costs beside its tokens, in tokens."""
 
 
+_REPEATED = 1.3
+"""How many times its tokens a forest may have in packs, for packs to be quicker than passes by path."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """What must stay in one pack: the sequences that one term of a loss looks at.
@@ -78,16 +82,21 @@ def _place(tree: TokenTree, unit: Unit, first: int) -> tuple[int, int]:
     return int(path[max(min(unit.branch, len(path)) - 1, 0)]), int(path[-1])
 
 
-def split(units: Sequence[Unit], budget: int, processes: int = 1) -> list[list[list[int]]]:
+def packs_fit(forest: Forest, budget: int) -> bool:
+    """Whether packs of at most so many tokens hold every unit, and repeat little between them."""
+    sizes = [forest.tokens(*cut) for cut in forest.cut(budget)]
+    return max(sizes) <= budget and sum(sizes) <= _REPEATED * forest.tokens(0, len(forest.units))
+
+
+def split(forest: Forest, budget: int, processes: int = 1) -> list[list[list[int]]]:
     """Share units out to processes, in packs.
 
-    :param units: one or more.
+    :param forest: of one unit or more.
     :param budget: most tokens of a pack; a unit that is longer stands alone.
     :param processes: that compute at the same time, 1 or more.
     :returns: for each process its packs, each a list of ``row``; all have as many packs, some of them perhaps empty.
     """
-    forest = Forest(units)
-    whole = forest.tokens(0, len(units))
+    whole = forest.tokens(0, len(forest.units))
     budgets = [budget]
     if processes > 1:  # smaller packs are more even, and repeat more: see what ends first
         budgets += [min(budget, max(1, int(share * whole / processes))) for share in (1.2, 1.0, 0.75, 0.5)]

@@ -40,7 +40,9 @@ def roles_for(journal: str | Path | None, roles: Roles) -> tuple[Roles, dict[str
     header = read_header(Path(journal)) if journal is not None else None
     version = PROMPT_VERSION if header is None else header.get("prompts", 1)
     if type(version) is not int or not 1 <= version <= PROMPT_VERSION:
-        raise JournalError(f"was made with prompts of version {version!r}; update mctsdialog to go on", file=journal)
+        raise JournalError(
+            f"was made with prompts of version {version!r}; update mctsdialog to resume it", file=journal
+        )
     return roles.with_prompts(version), {} if version == 1 else {"prompts": version}
 
 

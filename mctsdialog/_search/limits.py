@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import anyio
 from anyio.abc import TaskGroup
 
-from mctsdialog._search.scheduler import Scheduler
+from mctsdialog._search.scheduler import PlanningLimits, Scheduler
 from mctsdialog._search.simulate import CheckedRoles, run_trial
 from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._config import SearchConfig
@@ -80,6 +80,7 @@ class LimitedTrials:
         on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
         on_commit: Callable[[], object] = lambda: None,
         known: Mapping[int, tuple[int, Outcome]] | None = None,
+        limits: Mapping[int, PlanningLimits] | None = None,
     ) -> str:
         """Run trials; the parameters are those of :class:`~mctsdialog._search.scheduler.Scheduler`.
 
@@ -98,6 +99,7 @@ class LimitedTrials:
             on_commit=committed,
             may_begin=self._may_begin,
             known=known,
+            limits=limits,
         )
         self._check_enough()
         if self._max_seconds is None:

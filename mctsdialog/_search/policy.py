@@ -60,7 +60,7 @@ async def plan(
     """Search from a live conversation for the best next strategy and reply: the same engine as :func:`search`.
 
     Where the conversation went on as the plan before foresaw it (the same replies, and the seeker answered in the
-    words that the seeker's role had for it), that part of its tree is taken over; else the search begins anew.
+    words that the seeker's role had for it), that part of its tree is taken over; else the search starts over.
 
     :param history: the conversation so far; its last turn is the seeker's. Supporter turns may name strategies.
         Messages of a chat API will do, ``[{"role": "user", "content": "..."}, ...]``; a system message before them is

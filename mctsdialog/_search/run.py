@@ -15,6 +15,7 @@ from mctsdialog._arguments import checked
 from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.limits import LimitedTrials, check_limits
+from mctsdialog._search.scheduler import PlanningLimits
 from mctsdialog._search.seeding import GoldTurn, Start
 from mctsdialog._search.simulate import CheckedRoles, History, can_rejudge, read_outcome
 from mctsdialog._settings import lasting
@@ -49,7 +50,7 @@ async def search(
     :param config: the settings; the paper's by default.
     :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
         emotional support.
-    :param journal: file of the journal. An existing one is gone on with: committed trials are not played again.
+    :param journal: file of the journal. If it exists, the search resumes from it; finished trials are not repeated.
     :param max_seconds: stop then, counted from the first trial; trials in progress are given up.
     :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
         more. Both limits hold for this call alone, and are a clean stop as a spent budget is.
@@ -60,12 +61,37 @@ async def search(
     :raises DialogueError: for a gold turn without a strategy of the domain.
     :raises ReplyError: where a role's answer stayed unusable.
     :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
-        and the search goes on; only where the seeker refuses to speak first is there no tree.
+        and the search continues; only if the seeker refuses to speak first is there no tree.
     :raises JournalError: for a journal that cannot be used, or of another search.
     :raises BudgetExceededError: only where the budget was spent before there was a tree.
 
-    After an error, a search with a journal can be called again and goes on where it was.
+    After an error, a search with a journal can be called again and resumes.
     """
+    tree, _ = await search_within(
+        start,
+        roles,
+        config,
+        domain=domain,
+        journal=journal,
+        max_seconds=max_seconds,
+        max_calls=max_calls,
+        on_progress=on_progress,
+    )
+    return tree
+
+
+async def search_within(
+    start: Scenario,
+    roles: Roles,
+    config: SearchConfig | None = None,
+    *,
+    domain: Domain | str | None = None,
+    journal: str | Path | None = None,
+    max_seconds: float | None = None,
+    max_calls: int | None = None,
+    on_progress: Callable[[Tree], object] | None = None,
+) -> tuple[Tree, bool]:
+    """The tree of :func:`search`, and whether its own ``max_calls`` or ``max_seconds`` ended it."""
     check_start(start)
     check_roles(roles, config)
     config = config or SearchConfig()
@@ -81,7 +107,7 @@ async def search(
         **prompts,
     }
     new_roles = partial(CheckedRoles, roles.bind(begin.scenario), domain)
-    players = new_roles()
+    players, limited = new_roles(), False
     with open_journal(journal, header) if journal is not None else nullcontext() as log:
         tape = Tape(log, domain)
         tree = Tree(begin.scenario, domain, await _opening(begin, players, tape))
@@ -92,11 +118,11 @@ async def search(
             trials = LimitedTrials(
                 algorithm, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls
             )
-            await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
+            limited = await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
         algorithm.finish()
-    return tree
+    return tree, limited
 
 
 @lru_cache
@@ -106,10 +132,16 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
 
 async def _iterate(
     algorithm: Algorithm, trials: LimitedTrials, tape: Tape, on_progress: Callable[[Tree], object]
-) -> None:
+) -> bool:
+    """Run the trials; whether a limit of this search ended them."""
     tree, config = algorithm.tree, algorithm.config
-    known = tape.trials() if config.deterministic else {}
-    if not config.deterministic:
+    known: dict[int, tuple[int, Outcome]] = {}
+    limits: dict[int, PlanningLimits] = {}
+    if config.deterministic:
+        known, limits = tape.trials()
+        if algorithm.plans_by_limits:
+            tape.plan_by(PlanningLimits(config.max_iterations, algorithm.max_calls), known, limits)
+    else:
         tape.replay(algorithm)
     on_progress(tree)
     try:
@@ -118,12 +150,15 @@ async def _iterate(
             on_growth=tape.write_growth,
             on_commit=lambda: on_progress(tree),
             known=known,
+            limits=limits,
         )
     except TrialError as error:
         if not known:
             raise
         raise tape.error(f"a trial on it does not fit the tree: {error}") from error
-    tree.stop_reason = f"budget: {reason}" if reason in ("seconds", "calls") else reason
+    limited = reason in ("seconds", "calls")
+    tree.stop_reason = f"budget: {reason}" if limited else reason
+    return limited
 
 
 async def _opening(start: Start, players: CheckedRoles, tape: Tape) -> tuple[Turn, ...]:
@@ -233,13 +268,27 @@ class Tape:
                 with self._read("a trial"):
                     algorithm.replay(kind, leaf, outcome)
 
-    def trials(self) -> dict[int, tuple[int, Outcome]]:
-        """(leaf, outcome) by number of the trials on the tape."""
-        found = {}
+    def trials(self) -> tuple[dict[int, tuple[int, Outcome]], dict[int, PlanningLimits]]:
+        """(leaf, outcome) by number of the trials on the tape, and by number the limits that hold from a trial on."""
+        found, limits = {}, {}
         while self._records:
-            number, played = self._trial()
-            found[number] = played
-        return found
+            if self._records[0].get("type") == "limits":
+                record = self._records.popleft()
+                with self._read("limits"):
+                    calls = None if record.get("max_calls") is None else _number(record, "max_calls")
+                    limits[_number(record, "number")] = PlanningLimits(_number(record, "max_iterations"), calls)
+            else:
+                number, played = self._trial()
+                found[number] = played
+        return found, limits
+
+    def plan_by(self, now: PlanningLimits, known: Mapping[int, object], limits: dict[int, PlanningLimits]) -> None:
+        """Have limits hold for all trials after the known ones, if other ones held before."""
+        if limits and limits[max(limits)] == now:
+            return
+        number = max(known, default=-1) + 1
+        limits[number] = now
+        self.write({"type": "limits", "number": number, **now._asdict()})
 
     def _kind(self) -> str:
         """The kind of the next trial; a closure names the trial's, if it is not one of the paper's search."""
@@ -297,7 +346,7 @@ class Tape:
 
     def error(self, message: str) -> JournalError:
         """What is wrong with the journal, and what to do."""
-        return JournalError(f"{message}; move the file away to start this search anew", file=self._path)
+        return JournalError(f"{message}; move the file away to start this search over", file=self._path)
 
 
 def _number(record: Mapping[str, Any], field: str) -> int:

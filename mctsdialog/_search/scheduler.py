@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,6 +14,18 @@ from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._trial import Growth, Outcome, Trial
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.errors import BudgetExceededError, TrialError, first_error
+
+
+class PlanningLimits(NamedTuple):
+    """Limits that an algorithm plans by."""
+
+    max_iterations: int
+    max_calls: int | None
+
+    def apply(self, algorithm: Algorithm) -> None:
+        """Have the algorithm plan by them from now on."""
+        algorithm.config = algorithm.config.model_copy(update={"max_iterations": self.max_iterations})
+        algorithm.max_calls = self.max_calls
 
 
 class Scheduler:
@@ -30,6 +43,7 @@ class Scheduler:
     :param may_begin: asked before a trial is begun; where it says no, none is begun until the next one ends.
     :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
         deterministic search. A trial that a limit on iterations held back then is held back again.
+    :param limits: by number of a trial, the limits that hold from it on; for algorithms that plan by them.
     """
 
     def __init__(
@@ -42,6 +56,7 @@ class Scheduler:
         on_commit: Callable[[], object],
         may_begin: Callable[[], bool] = lambda: True,
         known: Mapping[int, tuple[int, Outcome]] | None = None,
+        limits: Mapping[int, PlanningLimits] | None = None,
     ) -> None:
         self._algorithm = algorithm
         self._run_trial = run_trial
@@ -50,6 +65,7 @@ class Scheduler:
         self._on_commit = on_commit
         self._may_begin = may_begin
         self._known = dict(known or {})
+        self._limits = limits or {}
         self._line: deque[Trial] = deque()
         self._begun: deque[Trial] = deque()  # asked, and about to be played
         self._asked = 0
@@ -89,6 +105,8 @@ class Scheduler:
     def _ask(self) -> None:
         config = self._algorithm.config
         while not self._failures and self._algorithm.in_flight < config.parallelism and self._may_begin():
+            if (limits := self._limits.get(self._asked)) is not None:
+                limits.apply(self._algorithm)
             trial = self._algorithm.ask(self._known.get(self._asked, (None, None))[0])
             if trial is None:
                 return

@@ -42,6 +42,10 @@ class Algorithm(ABC):
     Settings: ClassVar[type[Settings]] = NoSettings
     """Its own settings, ``SearchConfig(settings={...})``."""
 
+    plans_by_limits: ClassVar[bool] = False
+    """Whether what it asks depends on ``max_calls`` or ``max_iterations``, not only when it stops. The journal of a
+    deterministic search then keeps them, so that it can be resumed with others."""
+
     def __init__(
         self, tree: Tree, config: SearchConfig, *, max_calls: int | None = None, can_rejudge: bool = False
     ) -> None:

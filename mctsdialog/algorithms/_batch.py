@@ -55,6 +55,8 @@ class BatchSearch(Algorithm):
     :ivar calls: calls to roles that committed trials and gold turns took.
     """
 
+    plans_by_limits = True
+
     def __init__(
         self, tree: Tree, config: SearchConfig, *, max_calls: int | None = None, can_rejudge: bool = False
     ) -> None:

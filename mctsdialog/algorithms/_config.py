@@ -43,10 +43,10 @@ class SearchConfig(Settings):
         default=1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more"
     )
     max_ends: int = Field(default=25, ge=1, description="may stop with this many end nodes, 1 or more")
-    parallelism: int = Field(default=1, ge=1, description="most trials under way at once in one tree, 1 or more")
+    parallelism: int = Field(default=1, ge=1, description="most trials in progress at once in one tree, 1 or more")
     deterministic: bool = Field(
         default=False,
-        description="tell trials in the order they were asked: equal replies give the equal tree at any speed",
+        description="commit trials in the order they started: equal replies produce the same tree at any speed",
     )
 
     algorithm: str = Field(default="cso", description="name of the algorithm; the paper's search by default")
@@ -81,6 +81,6 @@ class SearchConfig(Settings):
         return lasting(self)  # type: ignore[no-any-return]
 
     def defining(self) -> dict[str, Any]:
-        """The settings that a search cannot be gone on with changed, stopping fields aside."""
+        """Settings that must not change when a search resumes, without the stopping fields."""
         left_out = set() if self.deterministic else {"parallelism"}
         return {name: value for name, value in lasting(self).items() if name not in left_out}

@@ -215,7 +215,7 @@ class CSO(Algorithm):
         :raises TrialError: for a trial that is not under way or has grown its leaf, or a growth that does not fit it.
         """
         if self._under_way.get(trial.number) is not trial or self._at[trial.number] != trial.leaf:
-            raise TrialError(f"trial {trial.number} is not under way in this search, or has grown its leaf already")
+            raise TrialError(f"trial {trial.number} is not in progress in this search, or has grown its leaf already")
         self._check_growth(trial.kind, growth)
         self._leave(trial)
         self._open(trial, self.tree[self._expand(trial.leaf, growth)])
@@ -252,7 +252,7 @@ class CSO(Algorithm):
         if trial.number in self._told:
             return False
         if self._under_way.get(trial.number) is not trial:
-            raise TrialError(f"trial {trial.number} is not under way in this search")
+            raise TrialError(f"trial {trial.number} is not in progress in this search")
         self._check(trial.kind, outcome)
         assert isinstance(outcome, Simulation | Closure)
         if self._at[trial.number] != trial.leaf and outcome.scores is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mctsdialog.algorithms import Calibration, calibrate
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli.exits import EPILOG, errors_as_exits
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import DataError
@@ -16,7 +17,14 @@ from mctsdialog.preferences import tree_files
 from mctsdialog.preferences._read import loaded_trees
 
 
-@click.command("calibrate", epilog=EPILOG)
+@click.command(
+    "calibrate",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog calibrate trees --out calibration.json
+""",
+)
 @click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",

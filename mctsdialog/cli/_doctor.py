@@ -19,6 +19,7 @@ from mctsdialog.algorithms import most_calls_by_role
 from mctsdialog.cli._advice import advice
 from mctsdialog.cli._examination import Answer, Examination, RoleResult
 from mctsdialog.cli._exchanges import CHARS, exchange_lines, field
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import ModelSetup, OpenModels, with_model_options
 from mctsdialog.cli.exits import BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
@@ -35,7 +36,15 @@ _NO_FOLDER = Path("mctsdialog-doctor")  # replies are kept where --cache says so
 _DEFAULTS = SearchConfig()
 
 
-@click.command("doctor", epilog=EPILOG)
+@click.command(
+    "doctor",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog doctor --model gpt-4o-mini
+mctsdialog doctor --model qwen --base-url http://localhost:8000/v1 --judge-pairs 24
+""",
+)
 @click.option(
     "--judge-pairs", type=click.IntRange(0), default=8, show_default=True, help="Pairs of turns for the judge to rate."
 )

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import ModelSetup, OpenModels, with_model_options
 from mctsdialog.cli._progress import LiveProgress
-from mctsdialog.cli._reading import reading, with_reading_options
+from mctsdialog.cli._reading import reading, tell_report, verbose_option, with_reading_options
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import DialogueSet, read_dialogues, write_dialogues
@@ -25,7 +26,15 @@ from mctsdialog.text import one_line
 _NAMED = 5  # dialogues left out that are named
 
 
-@click.command("label", epilog=EPILOG)
+@click.command(
+    "label",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog label dialogues.json --domain esc --model gpt-4o-mini --out labelled
+mctsdialog label labelled.json --check --limit 50 --model gpt-4o-mini
+""",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -35,7 +44,8 @@ _NAMED = 5  # dialogues left out that are named
     help="Folder for dialogues.jsonl, labels.jsonl and the cache of replies.",
 )
 @with_reading_options
-@click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
+@verbose_option
+@click.option("--lenient", is_flag=True, help="Skip and count malformed items instead of stopping at the first one.")
 @click.option("--limit", type=click.IntRange(1), help="Label at most this many dialogues.")
 @click.option("--check", is_flag=True, help="Also ask about turns that have a label, and report the agreement.")
 @click.option(
@@ -55,12 +65,12 @@ def label_command(file: Path, **options: Any) -> None:
     """
     with errors_as_exits():
         found = read_dialogues(file, lenient=options["lenient"], unlabelled=True, **reading(options))
-        echo(f"{file}: {found.report}", err=True)
+        tell_report(file, found.report, whole=options["verbose"] or not found)
         if not found:
             raise Failure("no dialogue is left to label; the counts above say what was dropped and why", BAD_INPUT)
         out: Path = options["out"]
         setup = ModelSetup.from_options(options, inside(out, "cache"))
-        with interruptible("Interrupted. Replies so far are kept; the same command goes on.") as interrupts:
+        with interruptible("Interrupted. Replies so far are kept; the same command resumes.") as interrupts:
             code = interrupts.run(_run, found, setup, out, options)
     sys.exit(code)
 
@@ -69,7 +79,7 @@ async def _run(found: DialogueSet, setup: ModelSetup, out: Path, options: dict[s
     began = time.monotonic()
     async with AsyncExitStack() as closing:
         models = setup.open(closing)
-        with LiveProgress("turns", None, models.cost) as progress:
+        with models.reported_when_cut_short(), LiveProgress("turns", None, models.spending) as progress:
             result = await label_dialogues(
                 found.dialogues[: options["limit"]],
                 models.models["strategist"],
@@ -77,7 +87,7 @@ async def _run(found: DialogueSet, setup: ModelSetup, out: Path, options: dict[s
                 concurrency=options["concurrency"] or 8,
                 check=options["check"],
                 min_confidence=options["min_confidence"],
-                on_progress=lambda done, total: progress.overall(completed=done, total=total, numbers=""),
+                on_progress=lambda done, total: progress.overall(completed=done, total=total),
             )
         _write(result, found, out)
         _tell(result, found, out, models, time.monotonic() - began)
@@ -94,7 +104,7 @@ def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, 
     new = sum(label.given is None for label in result.labels)
     echo(f"\n{len(result.dialogues)} of {len(result.dialogues) + len(result.failures)} dialogues labelled, {new} turns")
     if result.stop_reason:
-        echo(f"stopped: {result.stop_reason}; the same command goes on, with a new budget")
+        echo(f"stopped: {result.stop_reason}; the same command resumes, with a new budget")
     if result.agreement is not None:
         kappa = "" if result.kappa is None else f", Cohen's kappa {result.kappa:.2f}"
         echo(f"agreement with the {result.checked} labels that were there: {result.agreement:.1%}{kappa}")

@@ -10,30 +10,37 @@ import click
 
 from mctsdialog.cli._calibrate import calibrate_command
 from mctsdialog.cli._calls import show_calls
+from mctsdialog.cli._costs import parse_prices
 from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._help import GroupedCommand, StepwiseCommands
 from mctsdialog.cli._label import label_command
-from mctsdialog.cli._models import parse_prices
 from mctsdialog.cli._preferences import preferences_command
 from mctsdialog.cli._reading import inspect_command
-from mctsdialog.cli._search import search_command
+from mctsdialog.cli._search import estimate_command, search_command
 from mctsdialog.cli._stats import stats_command
 from mctsdialog.cli._studio import studio_command
-from mctsdialog.cli._text import closed_line, conversation_lines, headline, tree_lines
-from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits
-from mctsdialog.cli.terminal import Commands, confirm, echo
+from mctsdialog.cli._text import closed_line
+from mctsdialog.cli._tree import conversation, tree_view
+from mctsdialog.cli._view import view_command
+from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, document_exits, errors_as_exits
+from mctsdialog.cli.terminal import confirm, echo
+from mctsdialog.cli.terminal import show as print_lines
 from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
 from mctsdialog.errors import DataError
-from mctsdialog.export import load_tree, save_graphml, save_html, save_parquet, save_tree, to_dot, to_svg
+from mctsdialog.export import load_tree, save_graphml, save_parquet, save_tree, to_dot, to_svg
+from mctsdialog.export._words import stop_words
 from mctsdialog.files import folded, inside, write_atomically
 from mctsdialog.llm import ResponseCache
-from mctsdialog.preferences import PathRule, PreferenceConfig, tree_files
+from mctsdialog.preferences import tree_files
 from mctsdialog.text import one_line
 from mctsdialog.tree import Tree
 
 
 @click.group(
-    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    cls=StepwiseCommands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(version("mctsdialog"), prog_name="mctsdialog")
 def main() -> None:
@@ -41,17 +48,25 @@ def main() -> None:
 
 
 main.add_command(search_command)
+main.add_command(estimate_command)
 main.add_command(doctor_command)
 main.add_command(inspect_command)
 main.add_command(label_command)
 main.add_command(preferences_command)
 main.add_command(studio_command)
 main.add_command(stats_command)
+main.add_command(view_command)
 main.add_command(calibrate_command)
 main.add_command(demo_command)
 
 
-@main.command()
+@main.command(
+    cls=GroupedCommand,
+    examples="""
+mctsdialog export trees --format graphml --out graphs
+mctsdialog export trees --format parquet
+""",
+)
 @click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -90,13 +105,20 @@ def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: boo
             echo(target)
 
 
-@main.command()
+@main.command(
+    cls=GroupedCommand,
+    examples="""
+mctsdialog show trees/sample-00.json --depth 2
+mctsdialog show trees/sample-00.json --best
+mctsdialog show trees/sample-00.json --node 12 --calls --full
+""",
+)
 @click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
 @click.option("--node", type=int, default=0, help="Start at this node id instead of the root.")
 @click.option("--depth", type=click.IntRange(0), help="Show at most this many levels below the start.")
 @click.option("--unexpanded", is_flag=True, help="Show strategies that were not tried, too.")
-@click.option("--full", is_flag=True, help="Show texts whole instead of their beginnings.")
-@click.option("--best", is_flag=True, help="Show the best path alone, as a conversation.")
+@click.option("--full", is_flag=True, help="Show whole texts instead of their beginnings.")
+@click.option("--best", is_flag=True, help="Show only the best path, as a whole conversation.")
 @click.option("--calls", is_flag=True, help="Show the prompts, replies and costs behind --node, from the run's cache.")
 @click.option(
     "--cache",
@@ -127,54 +149,22 @@ def show(
             return
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
         echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
-        stopped = one_line(tree.stop_reason or "no")
         if closed := tree.closed():
             echo(closed_line(closed))
-        echo(f"{tree.iterations} iterations, stopped: {stopped}; {one_line(tree.scenario.scene)}")
-        chars = None if full else 96
+        scene = one_line(tree.scenario.scene)
+        echo("; ".join(filter(None, [stop_words(tree.stop_reason, tree.iterations), scene])))
         if best:
-            _show_best(tree, chars)
-            return
-        for line in tree_lines(tree, tree[node], unexpanded=unexpanded, max_depth=depth, chars=chars):
-            echo(line)
+            _show_best(tree)
+        else:
+            print_lines(tree_view(tree, tree[node], unexpanded=unexpanded, max_depth=depth, full=full))
 
 
-def _show_best(tree: Tree, chars: int | None) -> None:
+def _show_best(tree: Tree) -> None:
     best = tree.best_path()
     if not best:
         raise Failure("no end node of this tree was visited, so it has no best path")
     echo(f"best path: mean Q {best.value:+.3f}, end node {best.nodes[-1].id}\n")
-    for node in best.nodes:
-        echo(headline(node))
-    echo()
-    for line in conversation_lines(tree, best.nodes[-1], chars):
-        echo(line)
-
-
-@main.command()
-@click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The HTML file; TREE's name with .html by default.")
-@click.option("--theta", type=float, default=0.5, show_default=True, help="Theta that valid paths are first shown at.")
-@click.option("--min-visits", type=click.IntRange(0), default=2, show_default=True, help="Least N of their end nodes.")
-@click.option(
-    "--path-rule",
-    type=click.Choice(["all", "end"]),
-    default="all",
-    show_default=True,
-    help="Theta holds for all nodes of a path, or the end alone.",
-)
-@click.option("--open", "open_it", is_flag=True, help="Open the file in the browser.")
-def view(tree_file: Path, out: Path | None, theta: float, min_visits: int, path_rule: PathRule, open_it: bool) -> None:
-    """Write TREE as one HTML file to look at in a browser; it needs no network."""
-    with errors_as_exits():
-        tree = load_tree(tree_file)
-        PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule).valid_paths(tree)
-        target = save_html(
-            tree, out or tree_file.with_suffix(".html"), theta=theta, min_visits=min_visits, path_rule=path_rule
-        )
-        echo(target)
-        if open_it and click.launch(str(target)):
-            raise Failure(f"no browser could be started; open {target} in one")
+    print_lines(conversation(tree, best.nodes[-1]))
 
 
 @main.command()
@@ -242,3 +232,6 @@ def cache_clear(folder: Path, yes: bool) -> None:
             question = f"Remove {store.info().entries} replies from {folder}? They must be paid for again."
             confirm(question)
         echo(f"{store.clear()} replies removed")
+
+
+document_exits(main)

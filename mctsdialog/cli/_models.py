@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -12,7 +13,9 @@ from typing import Any, TypeVar, get_args
 import click
 from pydantic import BaseModel
 
+from mctsdialog.cli._costs import cost_lines, parse_prices, spending_parts
 from mctsdialog.cli.keys import LOCAL, Servers, max_reply_tokens_option, with_server_options
+from mctsdialog.cli.terminal import echo
 from mctsdialog.corpus import Counts, Share, WorkerModels
 from mctsdialog.dialogue import Domain
 from mctsdialog.errors import ConfigError
@@ -31,9 +34,8 @@ from mctsdialog.llm import (
     Sampling,
     build_stack,
 )
-from mctsdialog.llm.providers import PROVIDERS, split_provider
+from mctsdialog.llm.providers import PROVIDERS
 from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles, role_sampling
-from mctsdialog.text import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,7 +102,7 @@ _OPTIONS = [
         type=click.FloatRange(0, min_open=True),
         default=120.0,
         show_default=True,
-        help="Seconds for one call to a server; then it is made again.",
+        help="Seconds for one call to a server; after that it is retried.",
     ),
     click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
     click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),
@@ -375,26 +377,30 @@ class OpenModels:
             parts.append(f"cost {spent.money:.4f}")
         return "  ".join(parts)
 
+    def spending(self, calls_per_second: float | None = None) -> list[str]:
+        """What a progress line shows: money and its budget, pace, cache, calls, tokens."""
+        counts = Counts.of(self.meter, self.budget)
+        hits = 0 if self.cache is None else self.cache.stats.hits
+        cache = [f"cache {hits / (hits + counts.calls):.0%}"] if hits else []
+        return spending_parts(counts, self.budget.limits, calls_per_second, cache)
+
+    @contextmanager
+    def reported_when_cut_short(self) -> Iterator[None]:
+        """Where an error or an interrupt ends the block, say what was spent until then."""
+        began = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            for line in [f"Spent: {self.closing_line(time.monotonic() - began)}", *self.cost_lines()]:
+                echo(line, err=True)
+            raise
+
     def closing_line(self, seconds: float) -> str:
         """What was spent in how long, in a line."""
         usage = self.meter.usage
         rate = f"  {usage.completion_tokens / seconds:.1f} tokens/s" if self.meter.calls else ""
         reused = f"  {usage.cached_tokens} prompt tokens reused" if usage.cached_tokens else ""
         return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
-
-
-def cost_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The costs by role and model (:meth:`~mctsdialog.corpus.Counts.parts`), a line each."""
-    lines = []
-    for part in parts:
-        failed = f" ({part['failed_calls']} failed)" if part["failed_calls"] else ""
-        cached = f" ({part['cached_tokens']} cached)" if part["cached_tokens"] else ""
-        thought = f" ({part['reasoning_tokens']} reasoning)" if part["reasoning_tokens"] else ""
-        money = f"  cost {part['money']:.4f}" if part["money"] is not None else ""
-        name = one_line(f"{part['role'] or 'other':<11}{part['model']}")
-        tokens = f"{part['prompt_tokens']} tokens read{cached}, {part['completion_tokens']} written{thought}"
-        lines.append(f"  {name}: {part['calls']} calls{failed}, {tokens}{money}")
-    return lines
 
 
 def most_workers(options: Mapping[str, Any]) -> int | None:
@@ -418,24 +424,3 @@ async def open_worker(
     async with AsyncExitStack() as closing:
         models = ModelSetup.from_options(own, cache_folder).open(closing)
         yield WorkerModels(models.roles, models.meter, models.budget)
-
-
-def parse_prices(values: tuple[str, ...]) -> dict[str, Price]:
-    """Prices from ``MODEL=INPUT:OUTPUT[:CACHED]``, money per million tokens.
-
-    :raises ConfigError: for another form.
-    """
-    prices = {}
-    for value in values:
-        model, _, numbers = value.rpartition("=")
-        try:
-            parts = [float(part) for part in numbers.split(":")]
-            prices[model] = Price(parts[0], parts[1], *parts[2:3])
-            prices.setdefault(split_provider(model)[1], prices[model])  # the name at the server
-        except (ValueError, IndexError):
-            parts = []
-        if not model or not 2 <= len(parts) <= 3:
-            raise ConfigError(
-                f"a price is MODEL=INPUT:OUTPUT or MODEL=INPUT:OUTPUT:CACHED, not {value!r}", field="price"
-            )
-    return prices

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from mctsdialog.cli._health import warn
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import ModelSetup, OpenModels, given_config, with_config_options, with_model_options
 from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
@@ -25,8 +26,8 @@ from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, sweep
 from mctsdialog.preferences import (
+    ALL_FORMATS,
     FORMATS,
-    TOOL_FORMATS,
     DatasetBuilder,
     Generated,
     PreferenceConfig,
@@ -46,7 +47,16 @@ from mctsdialog.text import one_line
 from mctsdialog.tree import Tree
 
 
-@click.command("preferences", epilog=EPILOG)
+@click.command(
+    "preferences",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog preferences trees --out esc-pro
+mctsdialog preferences trees --split train=0.9,test=0.1 --file-type parquet --out esc-pro
+mctsdialog preferences trees --siblings 1 --model gpt-4o-mini --max-calls 5000 --out esc-pro
+""",
+)
 @click.argument("trees", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -59,9 +69,9 @@ from mctsdialog.tree import Tree
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice([*FORMATS, *TOOL_FORMATS]),
+    type=click.Choice(list(ALL_FORMATS)),
     help="Form of the data, again for several; by default the first five. "
-    + " ".join(f"{name}: {spec.title}." for name, spec in {**FORMATS, **TOOL_FORMATS}.items()),
+    + " ".join(f"{name}: {spec.title}." for name, spec in ALL_FORMATS.items()),
 )
 @click.option(
     "--file-type",
@@ -91,7 +101,7 @@ from mctsdialog.tree import Tree
     metavar="OWNER/NAME",
     help="Also upload the dataset to the Hugging Face hub, as a private one where it is new (needs huggingface_hub).",
 )
-@click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
+@click.option("--lenient", is_flag=True, help="Skip and count tree files that cannot be read.")
 @click.option(
     "--siblings",
     metavar="N|all",
@@ -118,15 +128,15 @@ def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
     """Extract a preference dataset from TREES: tree files, or folders of them.
 
     Writes OUT/FORM/SPLIT.jsonl for every form, a card (OUT/README.md) and a manifest (OUT/dataset.json). Calls no
-    model unless --siblings or --random ask for it; then the same command again goes on where it stopped.
+    model unless --siblings or --random ask for it; then the same command resumes.
     """
     with errors_as_exits():
         run = _prepare(trees, options)
         try:
-            with interruptible("Interrupted. Finished replies are kept; the same command goes on.") as interrupts:
+            with interruptible("Interrupted. Finished replies are kept; the same command resumes.") as interrupts:
                 code = interrupts.run(run.run) if run.setup else run.run_without_models()
         except JournalMismatchError as error:
-            hint = f"to ask models anew, choose another --work, or remove {run.work}"
+            hint = f"to ask the models again, choose another --work, or remove {run.work}"
             raise Failure(f"{error}; {hint}", BAD_INPUT) from error
     sys.exit(code)
 
@@ -209,7 +219,8 @@ class Run:
         sweep(inside(self.work, "trees"), ".json")
         async with AsyncExitStack() as closing:
             models = self.setup.open(closing)
-            with LiveProgress("trees", len(self.files), models.cost) as progress:
+            show = LiveProgress("trees", len(self.files), models.spending)
+            with models.reported_when_cut_short(), show as progress:
                 unreadable: list[str] = []
                 for file, tree in loaded_trees(self.files, unreadable if self.options["lenient"] else None):
                     await self._generate(builder, file, tree, models, progress)

@@ -1,105 +1,128 @@
-"""Progress of long work: a live display in a terminal, plain lines elsewhere; both on standard error."""
+"""Progress of long work: two lines in a terminal, plain lines elsewhere; both on standard error."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.cells import cell_len
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from mctsdialog.text import one_line, visible
 from mctsdialog.tree import Tree
 
-_BEST_PATH_EVERY = 2.0  # seconds; it reads the whole tree
-_SHOWN = 6  # items under way that have a line
+_BETWEEN = "  "
+_LEAST_BAR = 10  # columns
+_LEAST_SHARE = 0.02  # of all, before the time left is told by it
 
 
 class LiveProgress:
-    """Shows all items, those that are worked on, and what all of them cost so far.
+    """Shows how much is done and how long the rest takes, and below it what was spent so far.
 
-    :param what: what the items are ("dialogues").
+    Neither line is ever longer than the terminal is wide: of the second, what comes last is left out first.
+
+    :param what: what the items are ("trees").
     :param total: how many there are; None where that is not known.
-    :param cost: what was spent so far, in a line.
+    :param spent: what was spent so far, in parts, the most important first.
     """
 
-    def __init__(self, what: str, total: int | None, cost: Callable[[], str]) -> None:
-        self._what, self._total, self.cost = what, total, cost
+    def __init__(self, what: str, total: int | None, spent: Callable[[], Sequence[str]]) -> None:
+        self._what, self._total, self._spent = what, total, spent
+        self._done = 0
+        self._open: dict[str, float] = {}
+        self._eta: float | None = None
+        self._began = time.monotonic()
         self._console = Console(stderr=True)
         self.live = self._console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            console=self._console,
-            disable=not self.live,
-            transient=True,
-        )
-        self._all: TaskID | None = None
-        self._shown: dict[str, TaskID] = {}
+        self._live = Live(get_renderable=self._lines, console=self._console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        self._progress.start()
-        self._all = self._progress.add_task(self._what, total=self._total, numbers="")
+        if self.live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self.live:
+            self._live.stop()
 
-    def update(self, name: str, completed: int, total: int, numbers: str = "") -> None:
-        """So many steps of an item are done. The first few items that are under way at once have a line each."""
-        if not self.live:
-            return
-        if name not in self._shown and len(self._shown) < _SHOWN:
-            self._shown[name] = self._progress.add_task(one_line(name)[:40], total=total, numbers="")
-        if name in self._shown:
-            self._progress.update(self._shown[name], completed=completed, total=total, numbers=numbers)
+    def update(self, name: str, completed: int, total: int) -> None:
+        """So many steps of an item in progress are done."""
+        self._open[name] = min(completed / total, 1.0) if total else 0.0
 
-    def overall(self, *, completed: int | None = None, total: int | None = None, numbers: str = "") -> None:
-        """How many items are done, and what all of it has cost so far."""
-        if self._all is not None:
-            shown = f"{numbers}  {self.cost()}" if numbers else self.cost()
-            self._progress.update(self._all, completed=completed, total=total, numbers=shown)
+    def overall(self, *, completed: int, total: int | None, eta: float | None = None) -> None:
+        """How many items are done, and the seconds left, where they are known."""
+        self._done, self._total, self._eta = completed, total, eta
 
-    def done(self, name: str, line: str) -> None:
-        """An item is done, or failed: keep one line about it."""
-        if name in self._shown:
-            self._progress.remove_task(self._shown.pop(name))
-        if self._all is not None:
-            self._progress.update(self._all, advance=1, numbers=self.cost())
+    def done(self, name: str, line: str, *, counted: bool = False) -> None:
+        """An item is done, or failed: keep one line about it.
+
+        :param counted: whether :meth:`overall` is told about it.
+        """
+        self._open.pop(name, None)
+        self._done += not counted
         self.note(f"{one_line(name)}: {line}")
 
     def note(self, line: str) -> None:
         """Keep a line above the display."""
-        self._progress.console.print(Text(visible(line)), soft_wrap=True)
+        self._console.print(Text(visible(line)), soft_wrap=not self.live)  # between words, where people read it
+
+    def summary(self) -> str:
+        """Both lines as one, for if there is no live display."""
+        of = "" if self._total is None else f" of {self._total}"
+        return _BETWEEN.join([f"{self._done}{of} {self._what}", *self._time_left(), *self._spent()])
+
+    def _time_left(self) -> list[str]:
+        """As it was told, or until an item is done by how far the open ones are."""
+        left, share = self._eta, sum(self._open.values()) / (self._total or math.inf)
+        if left is None and not self._done and share >= _LEAST_SHARE:
+            left = (time.monotonic() - self._began) * (1 - share) / share
+        return [] if left is None else [f"{timedelta(seconds=round(left))} left"]
+
+    def _lines(self) -> Group:
+        """The two lines, as wide as the terminal at the most."""
+        width = self._console.width
+        counts = f"{self._done}/{'?' if self._total is None else self._total} {self._what}"
+        numbers = _fitting([counts, *self._time_left()], width)
+        first = Table.grid(padding=(0, 2), expand=False)
+        room = width - cell_len(numbers) - len(_BETWEEN)
+        if room >= _LEAST_BAR:
+            first.add_row(self._bar(min(room, 40)), Text(numbers))
+        else:
+            first.add_row(Text(numbers))
+        return Group(first, Text(_fitting(self._spent(), width), style="dim", no_wrap=True))
+
+    def _bar(self, width: int) -> ProgressBar:
+        completed = self._done + sum(self._open.values())
+        return ProgressBar(total=self._total, completed=completed, width=width, pulse=self._total is None)
+
+
+def _fitting(parts: Sequence[str], width: int) -> str:
+    """As many of the parts, from the first on, as fit into one line."""
+    line = ""
+    for part in parts:
+        longer = f"{line}{_BETWEEN}{one_line(part)}" if line else one_line(part)
+        if cell_len(longer) > width:
+            break
+        line = longer
+    return line
 
 
 class TreeProgress:
-    """Searches in a live display: nodes, ends, and from time to time the best path."""
+    """Searches in a live display: how far each open tree is."""
 
     def __init__(self, progress: LiveProgress) -> None:
         self._progress = progress
-        self._best: dict[str, tuple[float, str]] = {}
 
     def update(self, name: str, tree: Tree) -> None:
         """An iteration is done."""
-        if not self._progress.live:
-            return
-        at, shown = self._best.get(name, (0.0, ""))
-        if time.monotonic() - at >= _BEST_PATH_EVERY:
-            best = tree.best_path()
-            shown = f"  best {best.value:+.2f}" if best else ""
-            self._best[name] = (time.monotonic(), shown)
-        numbers = f"{len(tree)} nodes  {tree.ends} ends{shown}"
-        self._progress.update(name, tree.iterations, tree.config["max_iterations"], numbers)
-
-    def drop(self, name: str) -> None:
-        """A search has ended."""
-        self._best.pop(name, None)
+        self._progress.update(name, tree.iterations, tree.config["max_iterations"])

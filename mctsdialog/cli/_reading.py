@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, errors_as_exits
 from mctsdialog.cli.terminal import echo
-from mctsdialog.dialogue import READERS, Domain, domains, inspect_dialogues, named_domain
+from mctsdialog.dialogue import READERS, Domain, ReadReport, domains, inspect_dialogues, named_domain
 from mctsdialog.text import one_line
 
 _CHARS = 96  # of a turn that is shown
@@ -21,14 +22,15 @@ _OPTIONS = (
         "form",
         type=click.Choice(["auto", *READERS]),
         default="auto",
-        show_default="told from the content",
-        help="Form of FILES; 'mctsdialog inspect' says which one it takes a file for.",
+        show_default="by the content",
+        metavar="NAME",
+        help=f"Form of FILES: {', '.join(READERS)}. 'mctsdialog inspect' says which one it takes a file for.",
     ),
     click.option(
         "--map",
         "keys",
         metavar="PART=KEY,...",
-        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content,strategy=act. "
+        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content. "
         "Names of speakers: seeker=client,supporter=counselor.",
     ),
     click.option(
@@ -50,14 +52,32 @@ def with_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def reading(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a reader that the options mean.
 
-    :raises DomainError: where there is no domain of the name.
+    :raises DomainError: if there is no domain of the name.
     """
     name = options["domain_name"]
     domain: Domain | None = None if name is None else named_domain(name)
     return {"format": options["form"], "domain": domain, "map": options["keys"]}
 
 
-@click.command("inspect", epilog=EPILOG)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show everything that was changed or left out on reading."
+)
+
+
+def tell_report(file: object, report: ReadReport, *, whole: bool) -> None:
+    """Say on standard error what was read, in one line, or with every reason."""
+    echo(f"{file}: {report if whole else report.in_one_line()}", err=True)
+
+
+@click.command(
+    "inspect",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog inspect dialogues.json
+mctsdialog inspect mine.csv --map turns=dialog,speaker=role,text=content,strategy=act
+""",
+)
 @click.argument("files", nargs=-1, required=True)
 @with_reading_options
 def inspect_command(files: tuple[str, ...], **options: Any) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,14 @@ from typing import Any
 import click
 
 from mctsdialog._search import SearchConfig
+from mctsdialog.cli._config_file import resolved_yaml, with_config_file
+from mctsdialog.cli._costs import cost_lines, spending_parts
+from mctsdialog.cli._estimate import SAMPLED, Estimate, Sizes, measured_before
 from mctsdialog.cli._health import warn
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import (
     ModelSetup,
     OpenModels,
-    cost_lines,
     given_config,
     most_workers,
     open_worker,
@@ -28,8 +30,9 @@ from mctsdialog.cli._models import (
     with_model_options,
 )
 from mctsdialog.cli._progress import LiveProgress, TreeProgress
-from mctsdialog.cli._reading import reading, with_reading_options
-from mctsdialog.cli._text import closed_line, conversation_lines
+from mctsdialog.cli._reading import reading, tell_report, verbose_option, with_reading_options
+from mctsdialog.cli._text import closed_line
+from mctsdialog.cli._tree import conversation
 from mctsdialog.cli.exits import (
     BAD_INPUT,
     BUDGET_SPENT,
@@ -40,7 +43,7 @@ from mctsdialog.cli.exits import (
     errors_as_exits,
     interruptible,
 )
-from mctsdialog.cli.terminal import echo
+from mctsdialog.cli.terminal import echo, show
 from mctsdialog.corpus import (
     CorpusProgress,
     CorpusReport,
@@ -48,9 +51,11 @@ from mctsdialog.corpus import (
     Output,
     RayExecutor,
     TreeRecord,
+    in_shard,
     parse_shard,
     search_corpus,
 )
+from mctsdialog.corpus._finished import finished_ids
 from mctsdialog.dialogue import (
     Dialogue,
     DialogueStream,
@@ -60,24 +65,38 @@ from mctsdialog.dialogue import (
 )
 from mctsdialog.errors import DialogueError, JournalMismatchError
 from mctsdialog.export import load_tree
+from mctsdialog.export._words import stop_words
+from mctsdialog.files import write_atomically
 from mctsdialog.llm import Limits
 from mctsdialog.text import one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
-_LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is no live display
+_LINE_EVERY = 30.0  # seconds between two lines about all of it, if there is no live display
 
 
-@click.command("search", epilog=EPILOG)
+@click.command(
+    "search",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog search dialogues.json --limit 2 --max-iterations 10
+mctsdialog search dialogues.json --model gpt-4o-mini --price gpt-4o-mini=0.15:0.60 --max-money 5
+mctsdialog search dialogues.json --model gpt-4o-mini --dry-run
+mctsdialog search --config mctsdialog-output/config.yaml
+""",
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@with_config_file
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("mctsdialog-output"),
     show_default=True,
-    help="Folder for trees, journals and the cache of replies.",
+    help="Folder for trees, journals, settings and the cache of replies.",
 )
 @with_reading_options
-@click.option("--lenient", is_flag=True, help="Count malformed items and go on, instead of stopping at the first.")
+@verbose_option
+@click.option("--lenient", is_flag=True, help="Skip and count malformed items instead of stopping at the first one.")
 @click.option("--limit", type=click.IntRange(1), help="Search at most this many dialogues.")
 @click.option("--shard", metavar="I/N", help="Search the I-th of N parts, told apart by the dialogues' ids.")
 @click.option(
@@ -87,26 +106,90 @@ _LINE_EVERY = 30.0  # seconds between two lines about all of it, where there is 
     show_default=True,
     help="Give up when more dialogues have failed.",
 )
+@click.option("--max-calls-per-tree", type=click.IntRange(1), help="Most calls to roles in one tree; it is then done.")
 @click.option(
     "--ray", metavar="ADDRESS", help="Search on a Ray cluster: its address, 'auto' for this machine's, or 'local'."
 )
 @click.option("--ray-workers", type=click.IntRange(1), help="Worker processes on the cluster. Default: its CPUs.")
 @with_model_options
-@click.option("--restart", is_flag=True, help="Start every search anew; replies in the cache are still used.")
+@click.option("--dry-run", is_flag=True, help="Only estimate calls, tokens, money and time; call and write nothing.")
+@click.option("--restart", is_flag=True, help="Start every search over; replies in the cache are still used.")
 @with_config_options(SearchConfig)
-def search_command(files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
+@click.pass_context
+def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
     """Search every dialogue of FILES and write a conversation tree of each.
 
     FILES hold gold dialogues in any form that 'mctsdialog inspect' knows: JSON, JSON lines, CSV or Parquet. A tree is
-    written as JSON and GraphML. Trees are searched at the same time, as many as keep --concurrency model calls under
-    way. What is done is kept: the same command again goes on where it stopped.
+    written as JSON and GraphML. Trees are searched at the same time, as many as keep --concurrency model calls in
+    progress. If you stop a search, the same command resumes it.
     """
     with errors_as_exits():
+        if options["dry_run"]:
+            _estimate(files, options, seconds_per_call=1.0)
+            return
         run = _prepare(files, options)
+        write_atomically(run.output.settings, resolved_yaml(ctx, run.config.model_dump()))
         kept = f"Everything so far is kept in {run.output.folder}"
-        with interruptible(f"Interrupted. {kept}; the same command goes on.") as interrupts:
+        with interruptible(f"Interrupted. {kept}; the same command resumes.") as interrupts:
             code = interrupts.run(run.run)
     sys.exit(code)
+
+
+def _estimate_command(files: tuple[Path, ...], seconds_per_call: float, **options: Any) -> None:
+    """Estimate what a search of FILES takes: calls, tokens, money, time. It calls no model and writes nothing.
+
+    The options are those of 'search'. The number of calls is an upper bound. The tokens come from the prompts for some
+    of the dialogues. If --out contains an earlier run, its measured costs are shown too: they are the better estimate.
+    """
+    with errors_as_exits():
+        _estimate(files, options, seconds_per_call=seconds_per_call)
+
+
+estimate_command = GroupedCommand(
+    "estimate",
+    callback=_estimate_command,
+    params=[
+        *(each for each in search_command.params if each.name not in ("dry_run", "ray", "ray_workers", "restart")),
+        click.Option(
+            ["--seconds-per-call"],
+            type=click.FloatRange(0),
+            default=1.0,
+            show_default=True,
+            help="Time of one call, for the estimated time; 'mctsdialog doctor' measures it.",
+        ),
+    ],
+    help=_estimate_command.__doc__,
+    epilog=EPILOG,
+    examples="""
+mctsdialog estimate dialogues.json --model gpt-4o-mini --price gpt-4o-mini=0.15:0.60
+mctsdialog estimate dialogues.json --max-iterations 100 --horizon 2 --seconds-per-call 2
+""",
+)
+
+
+def _estimate(files: Sequence[Path], options: dict[str, Any], *, seconds_per_call: float) -> None:
+    shard = None if options["shard"] is None else parse_shard(options["shard"])
+    output = Output(options["out"], shard)
+    config = SearchConfig(**given_config(options))
+    asked = {**options, "replay": True, "no_cache": False}  # which needs no key
+    setup = ModelSetup.from_options(asked, output.cache)
+    dialogues = Dialogues.of(files, options)
+    finished = finished_ids(output.folder)
+    left = [each for each in dialogues if in_shard(each.id, shard)]
+    todo = [each for each in left if each.id not in finished]
+    step = max(1, len(todo) // SAMPLED)
+    sizes = Sizes.of([(each, dialogues.domain(each)) for each in todo[::step][:SAMPLED]], setup)
+    estimate = Estimate(
+        trees=len(todo),
+        finished=len(left) - len(todo),
+        setup=setup,
+        max_calls=options["max_calls"],
+        seconds_per_call=seconds_per_call,
+        most=sizes.at_most(config, options["judge_samples"], options["max_calls_per_tree"]),
+        measured=measured_before(output),
+    )
+    for line in estimate.lines(output.folder):
+        echo(line)
 
 
 def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
@@ -121,6 +204,7 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
         setup=setup,
         restart=options["restart"],
         max_failures=options["max_failures"],
+        max_calls_per_tree=options["max_calls_per_tree"],
         executor=None if options["ray"] is None else _executor(options, setup, output),
     )
 
@@ -155,7 +239,7 @@ class Dialogues:
         origins: dict[str, Path] = {}
         for file in files:
             stream = stream_dialogues(file, lenient=options["lenient"], **how)
-            echo(f"{file}: {stream.report}", err=True)
+            tell_report(file, stream.report, whole=options["verbose"] or not len(stream))
             if len(files) > 1:
                 _check_ids(stream, file, origins)
             streams.append(stream)
@@ -206,6 +290,7 @@ class Run:
     setup: ModelSetup
     restart: bool
     max_failures: int
+    max_calls_per_tree: int | None
     executor: RayExecutor | None
 
     async def run(self) -> int:
@@ -227,8 +312,8 @@ class Run:
         return 0 if report.complete else BUDGET_SPENT
 
     async def _search(self, models: OpenModels, concurrency: int | Limits) -> CorpusReport:
-        display = CorpusDisplay(None if self.executor else models.cost)
-        with display.progress:
+        display = CorpusDisplay(models, remote=self.executor is not None)
+        with display.reported_when_cut_short(), display.progress:
             try:
                 return await search_corpus(
                     self.dialogues,
@@ -238,6 +323,7 @@ class Run:
                     concurrency=concurrency,
                     shard=self.output.shard,
                     max_failures=self.max_failures,
+                    max_calls_per_tree=self.max_calls_per_tree,
                     restart=self.restart,
                     meter=models.meter,
                     budget=models.budget,
@@ -246,7 +332,7 @@ class Run:
                     executor=self.executor,
                 )
             except JournalMismatchError as error:
-                raise Failure(f"{error}. To search anew, add --restart, or choose another --out", BAD_INPUT) from error
+                raise Failure(f"{error}. To start over, add --restart, or choose another --out", BAD_INPUT) from error
 
     def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
         counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
@@ -261,7 +347,7 @@ class Run:
             echo(closed_line(report.closed))
         for line in [cost, *parts]:
             echo(line)
-        warn(report.health)
+        warn(report.health, self.setup.bare["judge"])
         if report.trees:
             self._best(report)
             echo(f"\nJSON and GraphML: {self.output.folder / 'trees'}; summary: {self.output.summary}")
@@ -279,48 +365,64 @@ class Run:
         end = best.nodes[-1]
         gold = " (the gold dialogue)" if getattr(end, "gold", False) else ""
         echo(f"\nBest path{gold}: {one_line(tree.id)}, mean Q {best.value:+.3f} over {len(best) - 1} supporter turns")
-        for line in conversation_lines(tree, end, 96):
-            echo(f"  {line}")
+        show(conversation(tree, end, full=False))
 
 
 class CorpusDisplay:
     """A run in a live display, or in plain lines: one a tree, and now and then one about all of it.
 
-    :param cost: what was spent so far, in a line; None takes it from the snapshots.
+    :param models: whose spending is shown.
+    :param remote: whether workers elsewhere make the calls, so that only the snapshots tell what was spent.
     """
 
-    def __init__(self, cost: Callable[[], str] | None) -> None:
-        self._counts = Counts()
-        self.progress = LiveProgress("dialogues", None, cost or (lambda: _spent(self._counts)))
+    def __init__(self, models: OpenModels, *, remote: bool) -> None:
+        self._models, self._remote = models, remote
+        self._now: CorpusProgress | None = None
+        self.progress = LiveProgress("trees", None, self._parts)
         self.trees = TreeProgress(self.progress)
         self._last_line = time.monotonic()
 
     def update(self, now: CorpusProgress) -> None:
         """Show a snapshot."""
-        self._counts = now.counts
+        self._now = now
+        self.progress.overall(completed=now.done + now.skipped + now.failed, total=now.total, eta=now.eta)
         for record in now.ended:
-            self.trees.drop(record.id)
-            self.progress.done(record.id, describe(record))
-        completed = now.done + now.skipped + now.failed
-        self.progress.overall(completed=completed, total=now.total, numbers=_numbers(now))
+            self.progress.done(record.id, describe(record), counted=True)
         if not self.progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
-            of = "" if now.total is None else f" of {now.total}"
-            self.progress.note(f"{now.done + now.skipped}{of} trees  {_numbers(now)}  {self.progress.cost()}")
+            self.progress.note(self.progress.summary())
+
+    @contextmanager
+    def reported_when_cut_short(self) -> Iterator[None]:
+        """Where an error or an interrupt ends the block, say what was spent until then."""
+        if not self._remote:
+            with self._models.reported_when_cut_short():
+                yield
+            return
+        try:
+            yield
+        except BaseException:
+            echo(f"Spent: {_spent(self._counts)}", err=True)
+            raise
+
+    @property
+    def _counts(self) -> Counts:
+        return Counts() if self._now is None else self._now.counts
+
+    def _parts(self) -> list[str]:
+        now = self._now
+        pace = 0.0 if now is None else now.calls_per_second
+        limits = self._models.budget.limits
+        parts = spending_parts(self._counts, limits, pace) if self._remote else self._models.spending(pace)
+        if now is not None:
+            parts += [f"{now.open} open", f"{now.counts.in_flight} in flight"]
+            parts[1:1] = [f"{now.failed} failed"] if now.failed else []
+        return parts
 
 
 def _spent(counts: Counts) -> str:
     money = f"  cost {counts.money:.4f}" if counts.money else ""
     return f"{counts.calls} calls  {counts.tokens} tokens{money}"
-
-
-def _numbers(now: CorpusProgress) -> str:
-    parts = [f"{now.open} open", f"{now.counts.in_flight} in flight", f"{now.calls_per_second:.1f} calls/s"]
-    if now.failed:
-        parts.append(f"{now.failed} failed")
-    if now.eta is not None:
-        parts.append(f"{timedelta(seconds=round(now.eta))} left")
-    return "  ".join(parts)
 
 
 def describe(record: TreeRecord) -> str:
@@ -330,8 +432,6 @@ def describe(record: TreeRecord) -> str:
     if record.status == "not begun":
         return "not begun"
     value = "none" if record.best is None else f"{record.best:+.3f}"
-    closed = f"{sum(record.closed.values())} closed, " if record.closed else ""
-    return (
-        f"{record.iterations} iterations, {record.nodes} nodes, {record.ends} ends, {closed}best path {value}, "
-        f"stopped: {one_line(record.stop_reason or 'no')}"
-    )
+    closed = f", {sum(record.closed.values())} closed" if record.closed else ""
+    stopped = stop_words(record.stop_reason, record.iterations)
+    return f"best path {value}, {record.nodes} nodes, {record.ends} ends{closed}, {stopped}"

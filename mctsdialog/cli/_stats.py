@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import given_config, with_config_options
 from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
@@ -32,7 +33,15 @@ class _Scorers(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-@click.command("stats", epilog=EPILOG)
+@click.command(
+    "stats",
+    cls=GroupedCommand,
+    epilog=EPILOG,
+    examples="""
+mctsdialog stats trees --out statistics
+mctsdialog stats esc-pro --toxicity local --toxicity-model unitary/toxic-bert
+""",
+)
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -55,7 +64,7 @@ class _Scorers(click.Choice[str]):
     help="Also rate toxicity, by a classifier on this machine.",
 )
 @click.option("--toxicity-model", metavar="NAME", help="Classifier for --toxicity local: a hub name or a folder.")
-@click.option("--lenient", is_flag=True, help="Count tree files that cannot be read and go on.")
+@click.option("--lenient", is_flag=True, help="Skip and count tree files that cannot be read.")
 @with_config_options(PreferenceConfig)
 def stats_command(data: tuple[Path, ...], **options: Any) -> None:
     """Statistics of DATA: tree files, folders of them, or one folder that 'mctsdialog preferences' wrote.
@@ -93,7 +102,7 @@ def _dataset(data: tuple[Path, ...], options: dict[str, Any]) -> PreferenceDatas
         raise DataError("is a written dataset; give it alone, or give trees", file=written[0])
     if given_config(options):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given_config(options))
-        raise ConfigError(f"{named}: a written dataset is extracted already; give its trees to extract anew")
+        raise ConfigError(f"{named}: a written dataset is extracted already; give its trees to extract again")
     parts = list(load_preferences(written[0]).values())
     return parts[0].replace([record for part in parts for record in part.records])
 

@@ -39,9 +39,26 @@ Exit codes:
   0    done
   1    a model, a role or the disk failed
   2    wrong usage or bad input
-  3    a budget was spent; the same command goes on, with a new budget
-  130  interrupted; the same command goes on
+  3    a budget was spent; the same command resumes, with a new budget
+  130  interrupted; the same command resumes
 """
+
+
+_PLAIN_EPILOG = """\b
+Exit codes:
+  0  done
+  1  a file could not be written, or nothing was found
+  2  wrong usage or bad input
+"""
+
+
+def document_exits(group: click.Group) -> None:
+    """Give every command below a group that says no exit codes those of a command that calls no model."""
+    for command in group.commands.values():
+        if isinstance(command, click.Group):
+            document_exits(command)
+        elif command.epilog is None:
+            command.epilog = _PLAIN_EPILOG
 
 
 class Failure(click.ClickException):
@@ -142,7 +159,7 @@ _DOCTOR = "mctsdialog doctor --model ... shows what the server takes and what th
 
 
 def doctor_hint(*errors: str) -> str:
-    """The command to look with after errors of servers and of what models reply; "" where there is none among them.
+    """The command to look with after errors of servers and of what models reply; "" if there is none among them.
 
     :param errors: as reports have them, ``Class: message``.
     """
@@ -162,6 +179,8 @@ def errors_as_exits() -> Iterator[None]:
         code = BAD_INPUT if isinstance(error, ValueError) else FAILED  # ConfigError and DataError are ValueErrors
         kind = error.last if isinstance(error, TooManyFailuresError) else type(error).__name__
         raise Failure("\n".join(filter(None, [visible_line(str(error)), doctor_hint(kind)])), code) from error
+    except BrokenPipeError:  # who read the output has left; click ends the command
+        raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise Failure(f"{place}{error.strerror or error}") from error

@@ -7,18 +7,23 @@ for errors, warnings, logs and tracebacks; a test sees to it that nothing else p
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.text import Text
 
 from mctsdialog.errors import InsecureKeyWarning
 from mctsdialog.text import visible
+
+_OF_A_PIPE = 100  # columns
 
 
 def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
@@ -30,6 +35,28 @@ def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
     encoding = (sys.stderr if err else sys.stdout).encoding or "utf-8"
     text = visible(str(message)).encode(encoding, "backslashreplace").decode(encoding)
     click.echo(text, err=err, nl=nl)
+
+
+def show(lines: Iterable[Text]) -> None:
+    """Print lines with their colours, where the terminal has any; characters that it acts on are escapes.
+
+    A pipe, and a terminal with NO_COLOR, get no colours.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        for line in lines:
+            echo(line.plain)
+        return
+    for line in lines:
+        clean = visible(line.plain)
+        console.print(line if clean == line.plain else Text(clean), no_wrap=True, overflow="ignore", crop=False)
+
+
+def screen() -> tuple[int, bool]:
+    """How many columns a line has, and whether the lines of a table can be drawn. A pipe has 100, or COLUMNS."""
+    console = Console()
+    letters = (console.encoding or "").lower().startswith("utf")
+    return (console.width if console.is_terminal else int(os.environ.get("COLUMNS") or _OF_A_PIPE)), letters
 
 
 def confirm(question: str) -> None:

@@ -177,6 +177,19 @@ class FinishedIndex:
         return file.relative_to(self._output.folder).as_posix()
 
 
+def finished_ids(folder: Path) -> set[str]:
+    """Ids of the dialogues whose trees an index of the folder calls finished; nothing is opened for writing.
+
+    :raises OSError: where an index cannot be read.
+    """
+    found: set[str] = set()
+    for path in sorted(folder.glob("finished*.jsonl")):
+        if _NAME.fullmatch(path.name):
+            with inside(folder, path.name).open("rb") as file:
+                found |= {line.record.id for line in map(_decode, file) if line is not None}
+    return found
+
+
 def _is_graph_of(tree: Tree, file: Path) -> bool:
     """Whether a GraphML file, of which version 0.1 kept no mark, is whole: it has the tree's nodes."""
     try:

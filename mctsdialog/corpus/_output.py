@@ -15,7 +15,8 @@ from anyio import to_thread
 from pydantic import TypeAdapter
 
 from mctsdialog._arguments import checked
-from mctsdialog._search import SearchConfig, search
+from mctsdialog._search import SearchConfig
+from mctsdialog._search.run import search_within
 from mctsdialog._settings import lasting
 from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.dialogue import ESC, Domain, Scenario
@@ -34,10 +35,12 @@ class Output:
 
     :param folder: with ``trees``, ``journals`` and ``cache`` in it.
     :param shard: whose index and summary are written; trees are shared by all shards.
+    :param max_calls: most calls to roles that one search into the folder makes, 1 or more; None for any number.
     """
 
     folder: Path
     shard: tuple[int, int] | None = None
+    max_calls: int | None = None
 
     def tree(self, dialogue_id: str) -> Path:
         """The tree's JSON file; its GraphML stands beside it.
@@ -87,6 +90,11 @@ class Output:
         return inside(self.folder, "cache")
 
     @property
+    def settings(self) -> Path:
+        """What the last command searched with, as YAML."""
+        return inside(self.folder, f"config{self._suffix}.yaml")
+
+    @property
     def summary(self) -> Path:
         """What a run found, as JSON."""
         return inside(self.folder, f"summary{self._suffix}.json")
@@ -119,9 +127,9 @@ class Output:
         restart: bool = False,
         on_progress: Callable[[Tree], object] | None = None,
     ) -> TreeRecord:
-        """Search one dialogue into the folder, going on from its journal.
+        """Search one dialogue into the folder, resuming from its journal.
 
-        :param restart: begin anew, without the journal.
+        :param restart: start over, without the journal.
         :raises MctsDialogError: as :func:`mctsdialog.search` does.
         :raises OSError: where a file cannot be written.
         """
@@ -129,12 +137,14 @@ class Output:
         journal, file = self.files(start.id)
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
-        tree = await search(start, roles, config, journal=journal, on_progress=on_progress)
+        tree, limited = await search_within(
+            start, roles, config, journal=journal, max_calls=self.max_calls, on_progress=on_progress
+        )
         health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()
         return TreeRecord(
             start.id,
-            "stopped" if (tree.stop_reason or "").startswith("budget") else "done",
+            "stopped" if (tree.stop_reason or "").startswith("budget") and not limited else "done",
             nodes=len(tree),
             ends=tree.ends,
             iterations=tree.iterations,
@@ -153,7 +163,7 @@ def _save(tree: Tree, file: Path) -> RoleHealth:
 
 
 def owner_of_journal(path: Path, field: Literal["dialogue", "scenario"] = "dialogue") -> str | None:
-    """The id that a journal's first line names; None where there is none.
+    """The id that a journal's first line names; None if there is none.
 
     :param field: where a journal of this kind has it: "dialogue" of a search, "scenario" of preference data.
     """
@@ -186,8 +196,8 @@ def _id_in(text: bytes, *path: str) -> str | None:
 class Fingerprints:
     """What decides finished trees of one configuration, as 32 hexadecimal digits."""
 
-    def __init__(self, config: SearchConfig) -> None:
-        self._config = lasting(config)
+    def __init__(self, config: SearchConfig, max_calls: int | None = None) -> None:
+        self._config = lasting(config) | ({} if max_calls is None else {"max_calls": max_calls})
         self._domains: dict[int, tuple[Domain, str]] = {}  # a domain has no hash; holding it keeps its id
 
     def of(self, start: Scenario, roles: Roles) -> str:

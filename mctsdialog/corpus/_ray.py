@@ -144,6 +144,7 @@ class RayExecutor:
             "config": config.model_dump_json(),
             "algorithm": (config.algorithm, config.kind.__module__),
             "folder": str(output.folder.absolute()),
+            "max_calls": output.max_calls,
             "restart": restart,
         }
         worker.open += 1
@@ -249,7 +250,7 @@ class _Worker:
         _import_algorithm(*plain["algorithm"])
         start = (Dialogue if plain["gold"] else Scenario).model_validate_json(plain["start"])
         roles = models.roles(Domain.model_validate_json(plain["domain"]))
-        output = Output(Path(plain["folder"]))
+        output = Output(Path(plain["folder"]), max_calls=plain["max_calls"])
         return await output.search(
             start, roles, SearchConfig.model_validate_json(plain["config"]), restart=plain["restart"]
         )

@@ -27,7 +27,7 @@ class Counts:
 
     :param calls: calls that went out, with the attempts of retried ones.
     :param failures: of them, those that failed.
-    :param in_flight: under way.
+    :param in_flight: in flight.
     :param prompt_tokens: read, and ``completion_tokens`` written, as they were billed.
     :param money: by the budget's prices; 0 without any.
     :param tallies: calls and tokens by role and model.
@@ -101,10 +101,10 @@ class CorpusProgress:
     """How far a run is.
 
     :param total: dialogues of this run; None where it is not known.
-    :param done: trees finished in this run; ``skipped``, finished before; ``failed``; ``open``, under way.
+    :param done: trees finished in this run; ``skipped``, finished before; ``failed``; ``open``, in progress.
     :param seconds: since its beginning.
     :param calls_per_second: of the last seconds.
-    :param eta: seconds to its end at the pace so far; None where it cannot be told.
+    :param eta: seconds to its end at the pace so far; None if it cannot be estimated.
     :param counts: what model calls have cost.
     :param ended: the trees that ended since the last time, those that were skipped left out.
     """

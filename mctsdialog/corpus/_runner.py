@@ -1,4 +1,4 @@
-"""A corpus searched: dialogues streamed in, as many trees open as keep the models busy, what fails told and left."""
+"""Searches a corpus: streams dialogues in, keeps as many trees open as the models can serve, reports what fails."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from anyio import to_thread
 from mctsdialog._arguments import checked
 from mctsdialog._search import SearchConfig
 from mctsdialog._search.arguments import check_dialogues, checked_scenario, factory_of
+from mctsdialog._search.limits import check_limits
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus._finished import FinishedIndex
 from mctsdialog.corpus._output import Fingerprints, Output
@@ -85,6 +86,7 @@ async def search_corpus(
     concurrency: int | Limits = 8,
     shard: tuple[int, int] | None = None,
     max_failures: int | None = 20,
+    max_calls_per_tree: int | None = None,
     restart: bool = False,
     meter: Meter | None = None,
     budget: Budget | None = None,
@@ -92,10 +94,10 @@ async def search_corpus(
     on_tree: Callable[[str, Tree], object] | None = None,
     executor: Executor | None = None,
 ) -> CorpusReport:
-    """Search many dialogues into one folder; the same call again goes on where it stopped.
+    """Search many dialogues into one folder; the same call again resumes.
 
-    Dialogues are taken in only as trees are opened. A tree that is finished with the same dialogue, domain, settings
-    and roles is skipped; one that was begun goes on from its journal. As many trees are open as fill the models'
+    Dialogues are read only as trees are opened. A tree that is finished with the same dialogue, domain, settings
+    and roles is skipped; one that was started resumes from its journal. As many trees are open as fill the models'
     calls, ``concurrency`` over ``config.parallelism``; models that share :class:`~mctsdialog.llm.Limits` serve calls in
     the order they came, so that every open tree moves on.
 
@@ -107,12 +109,14 @@ async def search_corpus(
     :param roles_factory: the four roles for a dialogue, whose ``domain`` is the dialogue's; or the same roles for all.
     :param config: the settings of every search.
     :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
-    :param concurrency: model calls to keep under way over all trees, 1 or more; or the limits that the models share,
+    :param concurrency: model calls to keep in flight over all trees, 1 or more; or the limits that the models share,
         whose number is followed as it changes.
-    :param shard: (i, n) searches the i-th of n parts, told apart by id; several machines may share ``out``.
+    :param shard: (i, n) searches the i-th of n parts, divided by id; several machines may share ``out``.
     :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
         refuse to begin do not count.
-    :param restart: begin every search anew.
+    :param max_calls_per_tree: most calls to roles for a tree, as ``max_calls`` of :func:`~mctsdialog.search`; None for
+        any number. A tree that reaches it is finished. Calls of an earlier, interrupted run are not counted.
+    :param restart: start every search over.
     :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
     :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
     :param on_progress: called about every second, and whenever a tree ends.
@@ -123,7 +127,7 @@ async def search_corpus(
     :raises ModelAccountError: where the server would refuse every request: a wrong key, no credit, no such model.
     :raises ModelUnavailableError: where nobody listens at the server's address, after a few attempts.
     :raises ModelResponseError: where something else than a model answers there, such as a web page.
-    :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` begins anew.
+    :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` starts over.
     :raises JournalError: where another run is at work in the folder.
     :raises DialogueError: for an id that comes again.
     :raises ConfigError: for a value out of range.
@@ -136,7 +140,8 @@ async def search_corpus(
     if max_failures is not None and max_failures < 0:
         raise ConfigError(f"max_failures must be 0 or more, not {max_failures}", field="max_failures")
     config = config or SearchConfig()
-    output = Output(Path(out), None if shard is None else checked_shard(shard))
+    check_limits(None, max_calls_per_tree, config)
+    output = Output(Path(out), None if shard is None else checked_shard(shard), max_calls_per_tree)
     run = _Run(
         config=config,
         output=output,
@@ -155,7 +160,7 @@ async def search_corpus(
 
 
 class Countdown:
-    """Tells the time left, which runs down while trees are under way, and is told anew when one ends."""
+    """Estimates the time left: it counts down while trees are in progress, and is recomputed when one ends."""
 
     def __init__(self) -> None:
         self._finished, self._at = 0, 0.0
@@ -227,7 +232,7 @@ class _Run:
         self._total, self._on_progress = total, on_progress
         self._report = CorpusReport(output.folder, output.shard, config.model_dump())
         self._report.prices = {} if budget is None else budget.prices
-        self._fingerprints = Fingerprints(config)
+        self._fingerprints = Fingerprints(config, output.max_calls)
         self._open = 0
         self._trees: anyio.CancelScope | None = None
         self._last: CorpusProgress

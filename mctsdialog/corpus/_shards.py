@@ -1,4 +1,4 @@
-"""Parts of a corpus for several machines: disjoint, complete, and the same wherever they are told apart."""
+"""Parts of a corpus for several machines: disjoint, complete, and the same on every machine."""
 
 from __future__ import annotations
 

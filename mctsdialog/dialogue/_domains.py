@@ -97,7 +97,7 @@ def load_domain(path: str | os.PathLike[str]) -> Domain:
 def named_domain(name: str) -> Domain:
     """The domain that a command line names: a JSON file (it ends in ``.json`` or has a slash), or a built-in one.
 
-    :raises DomainError: where there is none.
+    :raises DomainError: if there is none.
     """
     return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
 

@@ -13,12 +13,14 @@ import html
 import json
 import math
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from mctsdialog._arguments import checked
 from mctsdialog._colours import strategy_colours, text_colour
+from mctsdialog.export._words import stop_words
 from mctsdialog.files import write_atomically
 from mctsdialog.roles import check_roles
 from mctsdialog.tree import (
@@ -54,6 +56,7 @@ def to_html(
 
     The page shows the tree to pan, zoom, fold and search; a node's conversation with scores and siblings; and the valid
     paths and preference pairs (paper eq. 5 and 6) at a theta that the reader moves. It asks no network for anything.
+    While node 12 is selected its address ends in ``#12``, and an address that ends so selects the node.
 
     For automation the page has a frozen object ``window.viewer``. To read: ``ready`` (the first frame is drawn),
     ``readyMs`` (ms from the start of navigation to that), ``nodeCount``, ``visibleCount``, ``selected`` (id or null),
@@ -70,13 +73,29 @@ def to_html(
     :param title: heading and title of the page; the scenario's id by default.
     :raises ConfigError: for a setting out of range.
     """
+    return html_page(tree, theta=theta, min_visits=min_visits, path_rule=path_rule, title=title)
+
+
+def html_page(
+    tree: Tree,
+    *,
+    theta: float,
+    min_visits: int,
+    path_rule: PathRule,
+    title: str | None = None,
+    calls: Mapping[str, Any] | None = None,
+) -> str:
+    """The page of :func:`to_html`.
+
+    :param calls: what is known of the model calls behind its nodes; None for nothing.
+    """
     check_path_settings(theta, min_visits, path_rule)
     low, high = reward_range(tree)
     settings = {"theta": min(max(float(theta), low), high), "minVisits": min_visits, "pathRule": path_rule}
     heading = title if title is not None else tree.id or "Conversation tree"
     warnings = check_roles(tree).warnings
     data = {"title": heading, "settings": settings, "range": [low, high], "warnings": warnings}
-    data |= {**_head(tree), **_nodes(tree)}
+    data |= {**_head(tree), **_nodes(tree), **(calls or {})}
     slots = {
         "policy": page_policy(),
         "title": html.escape(encodable(heading)),
@@ -128,7 +147,7 @@ def _head(tree: Tree) -> dict[str, Any]:
         "criteria": tree.domain.criteria,
         "maxScore": tree.domain.max_score,
         "iterations": tree.iterations,
-        "stop": tree.stop_reason,
+        "stopped": "" if tree.stop_reason is None else stop_words(tree.stop_reason, tree.iterations),
         "root": [tree.root.value, tree.root.visits],
         "turns": [[int(turn.speaker == "supporter"), turn.text, turn.strategy] for turn in tree.root.turns],
     }

@@ -18,10 +18,13 @@ from mctsdialog.files._inputs import (
 from mctsdialog.files._marks import Mark, mark_of, seal, sealed
 from mctsdialog.files._names import digested_stem, earlier_stem, file_stem, folded
 from mctsdialog.files._sheets import formula_safe, sheet_rows, sheet_text, without_apostrophes
+from mctsdialog.files._yaml import FileSettings, SettingsRefusal, read_document, read_settings, write_settings
 
 __all__ = [
     "MAX_KEYS",
+    "FileSettings",
     "Mark",
+    "SettingsRefusal",
     "atomic_file",
     "check_numbers",
     "check_regular",
@@ -40,7 +43,9 @@ __all__ = [
     "open_input",
     "parse_foreign_json",
     "parse_json",
+    "read_document",
     "read_input",
+    "read_settings",
     "remove_file",
     "remove_folder",
     "seal",
@@ -52,4 +57,5 @@ __all__ = [
     "sync_folder",
     "without_apostrophes",
     "write_atomically",
+    "write_settings",
 ]

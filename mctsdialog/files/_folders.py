@@ -39,7 +39,7 @@ def _is_plain(part: str) -> bool:
 
 
 def remove_file(folder: str | Path, name: str) -> None:
-    """Remove a file inside ``folder``, where there is one.
+    """Remove a file inside ``folder``, if there is one.
 
     :raises DataError: as :func:`inside`, and for a folder of this name.
     :raises OSError: where it cannot be removed.
@@ -51,7 +51,7 @@ def remove_file(folder: str | Path, name: str) -> None:
 
 
 def remove_folder(folder: str | Path, name: str) -> None:
-    """Remove a folder inside ``folder`` with all that is in it, where there is one. Links in it are removed as links.
+    """Remove a folder inside ``folder`` with all that is in it, if there is one. Links in it are removed as links.
 
     :raises DataError: as :func:`inside`.
     :raises OSError: where it cannot be removed.

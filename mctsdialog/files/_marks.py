@@ -15,7 +15,7 @@ _SEAL = re.compile(r', "crc": "([0-9a-f]{8})"\}$')
 
 
 def mark_of(path: Path) -> Mark | None:
-    """The mark of a file; None where there is none.
+    """The mark of a file; None if there is none.
 
     :raises OSError: where it cannot be read.
     """

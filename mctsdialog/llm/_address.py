@@ -35,7 +35,8 @@ def server_address(base_url: str) -> tuple[httpx.URL, tuple[SecretStr, ...]]:
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL("")
     if url.scheme not in _PORTS or not url.host:
-        raise ConfigError(f"base_url must be an address such as {OPENAI_URL}", field="base_url")
+        example = f"{OPENAI_URL} or http://localhost:8000/v1, with http:// or https:// before the host"
+        raise ConfigError(f"base_url must be an address such as {example}", field="base_url")
     if any(secret_name(name) or looks_secret(value) for name, value in url.params.multi_items()):
         # Addresses get into logs, query and all.
         raise ConfigError("base_url must not carry a secret in its query: use headers=", field="base_url")

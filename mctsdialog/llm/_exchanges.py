@@ -14,7 +14,7 @@ class Exchange:
     """One request and its reply.
 
     :param request: what was asked.
-    :param completion: the reply; None where there is none.
+    :param completion: the reply; None if there is none.
     :param model: the name of the model.
     :param error: why there is no reply.
     """

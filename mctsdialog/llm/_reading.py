@@ -15,7 +15,7 @@ class Reading(NamedTuple):
     """A reply in its two parts.
 
     :param said: what the model meant to say; "" where it only thought.
-    :param thought: its reasoning, without the marks around it; "" where there is none.
+    :param thought: its reasoning, without the marks around it; "" if there is none.
     """
 
     said: str
@@ -141,7 +141,7 @@ def _unwrapped(text: str) -> tuple[str, str, str]:
 
 
 def _of_channels(text: str) -> tuple[str, str]:
-    """What stands in Harmony's final channel, and what in the others; all of it where there are no channels."""
+    """What stands in Harmony's final channel, and what in the others; all of it if there are no channels."""
     found = _BARE_CHANNELS.match(text) or _IN_WORDS.match(text)
     if found is not None:
         return text[found.end() :], found[found.lastindex or 0]

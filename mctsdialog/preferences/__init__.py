@@ -10,13 +10,14 @@ from mctsdialog.preferences._extract import gold_dialogue, preference_pairs, tre
 from mctsdialog.preferences._generate import Generated, probe_siblings, random_record
 from mctsdialog.preferences._prompts import chat_messages, parse_reply, spoken, system_prompt
 from mctsdialog.preferences._read import load_preferences, load_trees, read_rows, read_trees, tree_files
-from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNode, RecordPolicy, RecordTurn, TreeRecord
 from mctsdialog.preferences._reviews import Review, ReviewReport, read_reviews
-from mctsdialog.preferences._rows import FORMATS, TOOL_FORMATS
+from mctsdialog.preferences._rows import ALL_FORMATS, FORMATS, TOOL_FORMATS
 from mctsdialog.preferences._write import push_to_hub, to_dataset, write_dataset
 from mctsdialog.tree import PathRule
 
 __all__ = [
+    "ALL_FORMATS",
     "FORMATS",
     "TOOL_FORMATS",
     "DatasetBuilder",
@@ -28,6 +29,8 @@ __all__ = [
     "PreferencePair",
     "PreferenceReport",
     "RecordNode",
+    "RecordPolicy",
+    "RecordTurn",
     "Review",
     "ReviewReport",
     "TreeRecord",

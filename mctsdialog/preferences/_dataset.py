@@ -172,7 +172,7 @@ class PreferenceDataset:
 
         A smaller subset is part of every larger one of the same seed.
 
-        :raises ConfigError: where there are fewer.
+        :raises ConfigError: if there are fewer.
         """
         ends = [(record, end) for record in self.records for end in record.ends]
         if not 1 <= dialogues <= len(ends):

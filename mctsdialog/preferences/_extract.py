@@ -10,6 +10,7 @@ from dataclasses import replace
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences._config import PreferenceConfig
+from mctsdialog.preferences._policy import policies, searched
 from mctsdialog.preferences._prompts import system_prompt
 from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord, confidence
 from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tree
@@ -101,7 +102,14 @@ class Extraction:
         self.counts["turns"] += len(families)
         self.counts["turns without a rejected sibling"] += sum(not family.rejected for family in families)
         pairs = [pair for family in families for pair in self._kept(family)]
-        record = blank_record(self._tree, families)
+        others = [
+            node for family in families for node in family.others if isinstance(node, SpokenNode) and searched(node)
+        ]
+        record = replace(
+            blank_record(self._tree, families),
+            others=tuple(record_node(node, "other") for node in others),
+            policies=policies(self._tree, families),
+        )
         return record.with_pairs(self._capped(self._distinct(replace(record, pairs=tuple(pairs)))))
 
     def _kept(self, family: Family) -> Iterator[Pair]:

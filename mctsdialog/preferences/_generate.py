@@ -260,7 +260,7 @@ class _Run:
                 self._take(task, known[task.digest])
             except (TrialError, TreeError, ValueError) as error:
                 path = None if log is None else log.path
-                message = f"a record on it does not fit the tree: {error}; move the file away to start anew"
+                message = f"a record on it does not fit the tree: {error}; move the file away to start over"
                 raise JournalError(message, file=path) from error
         if log:
             log.drop_records()

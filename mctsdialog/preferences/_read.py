@@ -56,7 +56,7 @@ def tree_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a dataset's folder.
 
-    :raises DataError: where there is none, or it is not one.
+    :raises DataError: if there is none, or it is not one.
     """
     file = Path(folder) / MANIFEST
     try:

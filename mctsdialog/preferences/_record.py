@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -26,7 +26,7 @@ from mctsdialog.files import check_width, first_fault, parse_json
 SCHEMA_NAME = "mctsdialog.tree_record"
 SCHEMA_VERSION = 1
 
-Polarity: TypeAlias = Literal["chosen", "rejected"]
+Polarity: TypeAlias = Literal["chosen", "rejected", "other"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _Id: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]  # what a column of whole numbers holds
@@ -47,7 +47,7 @@ class RecordNode:
     :param value: Q; None where it was not searched (a random reply, paper section 5.3).
     :param visits: N.
     :param gold: whether the turn is the gold dialogue's.
-    :param polarity: "chosen" on a valid path, "rejected" beside one.
+    :param polarity: "chosen" on a valid path, "rejected" beside one and in a pair, "other" beside one and in none.
     :param posterior: mean and standard deviation of the turn's reward, as the search believes it; None from an
         algorithm without such a belief.
     """
@@ -64,6 +64,22 @@ class RecordNode:
     gold: bool
     polarity: Polarity
     posterior: tuple[_Value, Annotated[_Value, Field(ge=0)]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPolicy:
+    """What the search found every strategy of a turn to be worth: the target of a policy over strategies.
+
+    :param parent: id of the node before the turn; 0 is the root.
+    :param worths: :func:`worth` by strategy, in the order of the record's strategies. A strategy that was not tried has
+        the worth that the search predicts, else the mean of those that were, by their priors (completed Q); None for
+        one that was refused.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    parent: _Id
+    worths: _Items[_Value | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +126,7 @@ class PairReview:
 
 @dataclass(frozen=True)
 class TreeRecord:
-    """One tree's valid paths and rejected siblings.
+    """One tree's valid paths and their siblings.
 
     :param scenario: the tree's scenario; its id is the tree's.
     :param domain: name of the domain.
@@ -120,6 +136,8 @@ class TreeRecord:
     :param seed: the gold dialogue's turns; None for a tree without.
     :param nodes: parents before children.
     :param pairs: (chosen id, rejected id), siblings each.
+    :param others: further turns beside valid paths, that were tried and are in no pair.
+    :param policies: what the strategies of each turn on a valid path are worth.
     :param reviews: of pairs that people reviewed. What they swapped or edited stands in nodes of its own.
     :param no_dialogue: ids of chosen nodes without an answer whose path is no dialogue of the data: replies beside the
         valid paths, and ends of paths through a reply that people refused.
@@ -135,6 +153,8 @@ class TreeRecord:
     seed: Annotated[tuple[Turn, ...] | None, FailFast()]
     nodes: _Items[RecordNode]
     pairs: _Items[tuple[int, int]]
+    others: _Items[RecordNode] = ()
+    policies: _Items[RecordPolicy] = ()
     reviews: _Items[PairReview] = ()
     no_dialogue: _Items[_Id] = ()
 
@@ -224,12 +244,18 @@ class TreeRecord:
         return None if self.seed is None else Dialogue(**dict(self.scenario), turns=self.seed)
 
     def with_pairs(self, pairs: Collection[tuple[int, int]]) -> TreeRecord:
-        """This record with these pairs alone, and without rejected turns that are in none of them."""
+        """This record with these pairs alone; rejected turns that are in none of them are others from now on."""
         used = {rejected for _, rejected in pairs}
-        nodes = tuple(node for node in self.nodes if node.polarity == "chosen" or node.id in used)
+        searched = {policy.parent for policy in self.policies}
+        nodes, others = list[RecordNode](), list(self.others)
+        for node in self.nodes:
+            if node.polarity == "chosen" or node.id in used:
+                nodes.append(node)
+            elif node.parent in searched:
+                others.append(replace(node, polarity="other"))
         kept = set(pairs)
         reviews = tuple(each for each in self.reviews if (each.chosen, each.rejected) in kept)
-        return replace(self, nodes=nodes, pairs=tuple(pairs), reviews=reviews)
+        return replace(self, nodes=tuple(nodes), pairs=tuple(pairs), others=tuple(others), reviews=reviews)
 
     def restricted(self, ends: Collection[int]) -> TreeRecord:
         """This record with the valid paths to these end nodes alone, and their pairs."""
@@ -239,7 +265,25 @@ class TreeRecord:
         beside = [each.chosen for each in self.reviews if each.beside]
         kept |= {node for node in beside if self[node].parent in kept or self[node].parent == 0}
         nodes = tuple(node for node in self.nodes if node.id in kept or node.polarity == "rejected")
-        return replace(self, nodes=nodes).with_pairs([pair for pair in self.pairs if pair[0] in kept])
+        before = {self._by_id[node_id].parent for node_id in kept}
+        others = tuple(node for node in self.others if node.parent in before)
+        policies = tuple(policy for policy in self.policies if policy.parent in before)
+        part = replace(self, nodes=nodes, others=others, policies=policies)
+        return part.with_pairs([pair for pair in self.pairs if pair[0] in kept])
+
+    def turns(self) -> Iterator[RecordTurn]:
+        """Every turn on a valid path with all replies that were tried there, and the policy that the search found.
+
+        A record of an earlier version has the replies of its pairs alone, and no policy.
+        """
+        depths, siblings = self.depths(), dict[int, list[RecordNode]]()
+        for node in (*self.nodes, *self.others):
+            siblings.setdefault(node.parent, []).append(node)
+        policies = {policy.parent: policy for policy in self.policies}
+        for parent, nodes in siblings.items():
+            policy = policies.get(parent)
+            worths = None if policy is None else dict(zip(self.strategies, policy.worths, strict=True))
+            yield RecordTurn(self, parent, depths[parent] + 1, tuple(nodes), worths)
 
     def digests(self) -> dict[int, bytes]:
         """For every node (and 0), a digest of the system prompt and the conversation down to it."""
@@ -258,11 +302,7 @@ class TreeRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
-        values = _ADAPTER.dump_python(self, mode="json")
-        for name in ("reviews", "no_dialogue"):
-            if not values[name]:
-                del values[name]  # so that a record that nobody reviewed is what it was
-        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **values}
+        return {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, **_ADAPTER.dump_python(self, mode="json")}
 
     @classmethod
     @checked()
@@ -309,13 +349,8 @@ class TreeRecord:
             if fault := _node_fault(node, known):
                 return f"nodes.{index}{fault[0]}", fault[1]
             known[node.id] = node
-        for index, (first, second) in enumerate(self.pairs):
-            if message := _pair_fault(known.get(first), known.get(second), first, second):
-                return f"pairs.{index}", message
-        pairs = set(self.pairs)
-        for index, each in enumerate(self.reviews):
-            if (each.chosen, each.rejected) not in pairs:
-                return f"reviews.{index}", f"{each.chosen} and {each.rejected} are no pair of this record"
+        if further := self._fault_beside(known) or self._fault_in_pairs(known):
+            return further
         if not self.opening or self.opening[-1].speaker != "seeker":
             return "opening", "must end with a turn of the seeker"
         for name, turns in (("opening", self.opening), ("seed", self.seed or ())):
@@ -323,12 +358,36 @@ class TreeRecord:
                 return name, message
         return None
 
+    def _fault_in_pairs(self, known: Mapping[int, RecordNode | None]) -> tuple[str, str] | None:
+        """The first thing that does not hold of the pairs and their reviews."""
+        for index, (first, second) in enumerate(self.pairs):
+            if message := _pair_fault(known.get(first), known.get(second), first, second):
+                return f"pairs.{index}", message
+        pairs = set(self.pairs)
+        for index, each in enumerate(self.reviews):
+            if (each.chosen, each.rejected) not in pairs:
+                return f"reviews.{index}", f"{each.chosen} and {each.rejected} are no pair of this record"
+        return None
+
+    def _fault_beside(self, known: dict[int, RecordNode | None]) -> tuple[str, str] | None:
+        """The first thing that does not hold of the others and the policies."""
+        for index, other in enumerate(self.others):
+            if fault := _node_fault(other, known):
+                return f"others.{index}{fault[0]}", fault[1]
+            if other.polarity != "other" or other.seeker is not None:
+                return f"others.{index}.polarity", "must be of polarity other, without an answer"
+            known[other.id] = other
+        for index, policy in enumerate(self.policies):
+            if policy.parent not in known or len(policy.worths) != len(self.strategies):
+                return f"policies.{index}", f"must be of a node of this record and have {len(self.strategies)} worths"
+        return None
+
 
 def _node_fault(node: RecordNode, known: Mapping[int, RecordNode | None]) -> tuple[str, str] | None:
     if node.id in known or node.parent not in known:
         return "", f"node {node.id} is there twice, or its parent {node.parent} is not before it"
     parent = known[node.parent]
-    if parent is not None and (parent.seeker is None or parent.polarity == "rejected"):
+    if parent is not None and (parent.seeker is None or parent.polarity != "chosen"):
         return ".parent", f"node {node.parent} can have no node after it"
     texts = {".supporter": node.supporter, ".seeker": node.seeker}
     blank = [name for name, text in texts.items() if text is not None and not text.strip()]
@@ -344,6 +403,43 @@ def _pair_fault(chosen: RecordNode | None, rejected: RecordNode | None, first: i
 
 
 _ADAPTER = TypeAdapter(TreeRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTurn:
+    """One turn on a valid path: every reply that was tried there.
+
+    :param record: the tree's record, which holds the history.
+    :param parent: id of the node before the turn.
+    :param depth: edges between the root and the replies, from 1.
+    :param nodes: the replies, the chosen and the rejected ones first; one or more.
+    :param policy: worth by strategy, tried or not (:class:`RecordPolicy`); None where the record does not say.
+    """
+
+    record: TreeRecord = field(repr=False, compare=False)
+    parent: int
+    depth: int
+    nodes: tuple[RecordNode, ...]
+    policy: Mapping[str, float | None] | None
+
+    @property
+    def worths(self) -> tuple[float, ...] | None:
+        """Worth of each reply; None where one was not searched."""
+        return worths(self.nodes, self.depth)
+
+    @property
+    def confidences(self) -> tuple[float, ...] | None:
+        """For each reply, how probable it is that it is better than the best of the others; None without a belief."""
+        found = self.worths
+        if found is None or len(found) < 2:
+            return None
+        order = sorted(range(len(found)), key=lambda place: -found[place])
+        sure = [
+            confidence(node, self.nodes[order[1] if place == order[0] else order[0]], self.depth)
+            for place, node in enumerate(self.nodes)
+        ]
+        kept = tuple(each for each in sure if each is not None)
+        return kept if len(kept) == len(sure) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,12 +485,18 @@ class PreferencePair:
         return confidence(self.chosen, self.rejected, self.depth)
 
     @property
+    def worths(self) -> tuple[float, ...] | None:
+        """Worth of the chosen and of the rejected reply, see :func:`worths`; None where one was not searched."""
+        return worths((self.chosen, self.rejected), self.depth)
+
+    @property
     def review(self) -> PairReview | None:
         """What people decided about the pair; None where nobody reviewed it."""
         return self.record.review(self.chosen.id, self.rejected.id)
 
     def provenance(self) -> dict[str, Any]:
         """Where the pair comes from, as JSON values."""
+        chosen, rejected = self.worths or (None, None)
         return {
             "tree": self.tree_id,
             "domain": self.record.domain,
@@ -405,6 +507,8 @@ class PreferencePair:
             **_side("rejected", self.rejected),
             "gold": self.chosen.gold,
             "confidence": self.confidence,
+            "chosen_worth": chosen,
+            "rejected_worth": rejected,
             "review": None if self.review is None else self.review.provenance(),
         }
 
@@ -439,8 +543,32 @@ def confidence(chosen: _Believed, rejected: _Believed, depth: int) -> float | No
     deviation = math.hypot(chosen.posterior[1], rejected.posterior[1])
     if deviation == 0.0:
         return None
-    lead = chosen.posterior[0] - rejected.posterior[0] + _FUTURE * (chosen.value - rejected.value) * depth
+    better = expected(chosen.posterior[0], chosen.value, depth)
+    lead = better - expected(rejected.posterior[0], rejected.value, depth)
     return _SURPRISE + (1.0 - 2.0 * _SURPRISE) * NormalDist().cdf(lead / (_DOUBT * deviation))
+
+
+def worths(replies: Sequence[_Believed], depth: int) -> tuple[float, ...] | None:
+    """What the replies of a turn are worth, to be compared with each other alone: rewards of the judge's scale.
+
+    Where the search has a belief of all of them, ``m + Q * depth / 2``: the posterior mean of the turn itself, and half
+    of the sum of rewards of the paths tried below it, the lead in :func:`confidence`. Otherwise Q.
+
+    :param depth: supporter turns from the root to the replies, from 1.
+    :returns: None where one of them was not searched.
+    """
+    values = [reply.value for reply in replies if reply.value is not None]
+    if len(values) < len(replies):
+        return None
+    means = [reply.posterior[0] for reply in replies if reply.posterior is not None]
+    if len(means) < len(replies):
+        return tuple(values)
+    return tuple(expected(mean, value, depth) for mean, value in zip(means, values, strict=True))
+
+
+def expected(mean: float, value: float, depth: int) -> float:
+    """The worth of a turn of that posterior mean, the paths below it of that mean reward."""
+    return mean + _FUTURE * value * depth
 
 
 def _side(name: str, node: RecordNode) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mctsdialog.preferences._record import PairReview, PreferencePair, RecordNod
 
 Row: TypeAlias = dict[str, Any]
 RowFormat: TypeAlias = Literal[
-    "preference", "unpaired", "sft", "research", "tree", "llamafactory", "axolotl", "openrlhf", "openai"
+    "preference", "unpaired", "sft", "research", "tree", "turns", "llamafactory", "axolotl", "openrlhf", "openai"
 ]
 """Names of the forms; see :data:`FORMATS` and :data:`TOOL_FORMATS`."""
 
@@ -109,6 +109,36 @@ def tree_rows(dataset: PreferenceDataset) -> Iterator[Row]:
         yield record.to_dict()
 
 
+def turn_rows(dataset: PreferenceDataset) -> Iterator[Row]:
+    """Every turn on a valid path once, with all replies that were tried there and what each is worth.
+
+    ``policy`` has what the search found every strategy of the turn to be worth, those that were not tried too.
+    """
+    for record in dataset.records:
+        for turn in record.turns():
+            found = turn.worths
+            if found is None:  # a reply that was not searched, as random ones are
+                continue
+            policy = turn.policy or {}
+            yield {
+                "prompt": _prompt(record, turn.parent),
+                "replies": [_reply(node) for node in turn.nodes],
+                "values": list(found),
+                "confidences": None if turn.confidences is None else list(turn.confidences),
+                "policy": [{"strategy": name, "value": value} for name, value in policy.items() if value is not None],
+                "provenance": {
+                    "tree": record.id,
+                    "domain": record.domain,
+                    "turn": len(record.opening) + 2 * (turn.depth - 1),
+                    "depth": turn.depth,
+                    "parent": turn.parent,
+                    "nodes": [node.id for node in turn.nodes],
+                    "visits": [node.visits for node in turn.nodes],
+                    "chosen": [node.polarity == "chosen" for node in turn.nodes],
+                },
+            }
+
+
 _BEGINS = "(The conversation begins.)"  # what the supporter's own prompt says where the supporter speaks first
 
 
@@ -167,11 +197,29 @@ _REVIEW = {
     "original_rejected": "string",
     "confidence": "float64",
 }
+_REVIEWED = {"review": _REVIEW}
 
 
 def _of(prefix: str) -> dict[str, str]:
     types = {"node": "int64", "strategy": "string", "value": "float64", "visits": "int64"}
     return {f"{prefix}{name}": kind for name, kind in types.items()}
+
+
+_BELIEF = dict.fromkeys(("confidence", "chosen_worth", "rejected_worth"), "float64")
+_NODES = [
+    {
+        "id": "int64",
+        "parent": "int64",
+        "strategy": "string",
+        "supporter": "string",
+        "seeker": "string",
+        "value": "float64",
+        "visits": "int64",
+        "gold": "bool",
+        "polarity": "string",
+        "posterior": ["float64"],
+    }
+]
 
 
 @dataclass(frozen=True)
@@ -201,7 +249,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
                 **_of("chosen_"),
                 **_of("rejected_"),
                 "gold": "bool",
-                "confidence": "float64",
+                **_BELIEF,
                 "review": _REVIEW,
             },
         },
@@ -213,7 +261,7 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "prompt": _MESSAGES,
             "completion": _MESSAGES,
             "label": "bool",
-            "provenance": {**_PLACE, **_of(""), "gold": "bool", "review": _REVIEW},
+            "provenance": {**_PLACE, **_of(""), "gold": "bool", **_REVIEWED},
         },
     ),
     "sft": FormatSpec(
@@ -244,21 +292,10 @@ FORMATS: dict[RowFormat, FormatSpec] = {
             "system": "string",
             "opening": _TURNS,
             "seed": _TURNS,
-            "nodes": [
-                {
-                    "id": "int64",
-                    "parent": "int64",
-                    "strategy": "string",
-                    "supporter": "string",
-                    "seeker": "string",
-                    "value": "float64",
-                    "visits": "int64",
-                    "gold": "bool",
-                    "polarity": "string",
-                    "posterior": ["float64"],
-                }
-            ],
+            "nodes": _NODES,
             "pairs": [["int64"]],
+            "others": _NODES,
+            "policies": [{"parent": "int64", "worths": ["float64"]}],
             "reviews": [{"chosen": "int64", "rejected": "int64", **_REVIEW}],
             "no_dialogue": ["int64"],
         },
@@ -290,5 +327,19 @@ TOOL_FORMATS: dict[RowFormat, FormatSpec] = {
 }
 """The forms of other tools, by name; they are written where they are asked for."""
 
-ALL_FORMATS: dict[RowFormat, FormatSpec] = {**FORMATS, **TOOL_FORMATS}
+TURN_FORMAT = FormatSpec(
+    "turns with all their replies and what each is worth (infonca, nca, refuel, distill)",
+    turn_rows,
+    {
+        "prompt": _MESSAGES,
+        "replies": [_MESSAGES],
+        "values": ["float64"],
+        "confidences": ["float64"],
+        "policy": [{"strategy": "string", "value": "float64"}],
+        "provenance": {**_PLACE, "nodes": ["int64"], "visits": ["int64"], "chosen": ["bool"]},
+    },
+)
+"""Written where it is asked for: training makes the same rows of the tree records."""
+
+ALL_FORMATS: dict[RowFormat, FormatSpec] = {**FORMATS, "turns": TURN_FORMAT, **TOOL_FORMATS}
 """All forms by name."""

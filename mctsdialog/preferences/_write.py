@@ -52,7 +52,7 @@ def write_dataset(
 
     :param splits: data by name of the split ("train", "test").
     :param folder: made where it is absent.
-    :param formats: forms to write, see :data:`FORMATS` and :data:`TOOL_FORMATS`.
+    :param formats: forms to write, see :data:`ALL_FORMATS`; by default :data:`FORMATS`.
     :param file_type: "jsonl" or "parquet".
     :param license: for the card: an identifier as hubs have them ("cc-by-nc-4.0"); None writes "unknown".
     :param subsets: also write the first split's subsets of so many dialogues (paper section 5.4), as ``FORM-N``.
@@ -92,7 +92,7 @@ def write_dataset(
         f"{place}.{file_type}": _write_part(inside(out, f"{place}.{file_type}"), name, part, file_type)
         for place, (name, part) in parts.items()
     }
-    if set(formats) - {"sft", "tree"} and not any(next(data.pairs(), None) for data in splits.values()):
+    if set(formats) - {"sft", "tree", "turns"} and not any(next(data.pairs(), None) for data in splits.values()):
         _log.warning("%s: there are no pairs in this dataset; %s", out, _why_empty(splits))
     write_atomically(
         inside(out, "README.md"), dataset_card(splits, {k: v["rows"] for k, v in files.items()}, license, twins)

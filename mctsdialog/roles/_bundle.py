@@ -237,7 +237,8 @@ def _known(said: Any, role: object) -> Any:
     found_out = isinstance(said, Mapping) and ("template" in said or said.keys() == {"class"})
     if said is not None and not found_out:
         return said
-    of_llm = dict(role.provenance) if isinstance(role, LLMRole) else {}
+    told = getattr(role, "provenance", None)
+    of_llm = dict(told) if isinstance(told, Mapping) else {}
     own = {} if type(role).__module__.startswith("mctsdialog.") else {"class": type(role).__qualname__}
     return of_llm | own or None
 

@@ -80,7 +80,7 @@ def signal_cases(dialogues: Sequence[Dialogue], *, limit: int | None = None, see
 
     :param limit: most cases, 1 or more, drawn from all; None for all.
     :param seed: what is drawn depends on it alone.
-    :raises ConfigError: where there are fewer than two dialogues with such turns.
+    :raises ConfigError: if there are fewer than two dialogues with such turns.
     """
     draw = random.Random(seed)  # noqa: S311  # repeatable, no secret
     spoken = [

@@ -263,7 +263,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _names(names: Iterable[str]) -> str:
-    """One or several of the names, as models write them; matches nothing where there are none."""
+    """One or several of the names, as models write them; matches nothing if there are none."""
     known = sorted({name.strip() for name in names if name.strip()}, key=lambda name: (-len(name), name))
     if not known:
         return r"(?!)"

@@ -314,7 +314,7 @@ def entropy(counts: Sequence[int]) -> float:
 
 
 def distinct(texts: Iterable[str], size: int) -> float | None:
-    """Distinct-n (Li et al., NAACL 2016): different n-grams over all n-grams; None where there are none."""
+    """Distinct-n (Li et al., NAACL 2016): different n-grams over all n-grams; None if there are none."""
     grams: Counter[tuple[str, ...]] = Counter()
     for text in texts:
         found = words(text.lower())

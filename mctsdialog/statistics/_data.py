@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics as numbers
 from bisect import bisect_right
 from collections import Counter
@@ -32,6 +33,9 @@ class GroupSize(_Frozen):
     utterance_words: float | None
 
 
+_LEAST_BINS, _MOST_BINS = 5, 20
+
+
 class Distribution(_Frozen):
     """Numbers in short: quartiles by the inclusive method, and a histogram.
 
@@ -52,7 +56,7 @@ class Distribution(_Frozen):
     def of(cls, values: Sequence[float], edges: Sequence[float] | None = None) -> Self:
         """The distribution of the values; of none, a count of 0 alone.
 
-        :param edges: of the bins, around all values; by default twenty equal ones.
+        :param edges: of the bins, around all values; by default equal ones, from the range of the values.
         """
         if not values:
             return cls(count=0)
@@ -71,11 +75,30 @@ class Distribution(_Frozen):
         )
 
 
-def equal_edges(values: Sequence[float], bins: int = 20) -> list[float]:
-    """Edges of equal bins from the least value to the greatest."""
+def equal_edges(values: Sequence[float]) -> list[float]:
+    """Edges of equal bins around all values, at round numbers: 5 to 20 of them, more for more values.
+
+    Equal values have one bin. Whole numbers that are few have a bin each, around it.
+    """
     low, high = min(values), max(values)
-    width = (high - low) / bins or 1.0
-    return [low + place * width for place in range(bins)] + [max(high, low + bins * width)]
+    if low == high:
+        half = max(0.5, abs(low) * 1e-9)
+        return [low - half, low + half]
+    whole = all(float(value).is_integer() for value in values)
+    if whole and high - low < _MOST_BINS:
+        return [low - 0.5 + place for place in range(round(high - low) + 2)]
+    wanted = min(max(round(2 * len(values) ** (1 / 3)), _LEAST_BINS), _MOST_BINS)
+    step = _round_step((high - low) / wanted)
+    if not math.isfinite(high - low) or low + step == low or high - step == high:  # beyond what floats tell apart
+        return [low, high]
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [min(low, first * step), *(place * step for place in range(first + 1, last)), max(high, last * step)]
+
+
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is no smaller."""
+    unit = 10.0 ** math.floor(math.log10(least)) if 0 < least < math.inf else 1.0
+    return next((unit * factor for factor in (1, 2, 5) if unit * factor >= least), unit * 10)
 
 
 def doubling_edges(most: float) -> list[float]:

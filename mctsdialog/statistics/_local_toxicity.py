@@ -49,7 +49,7 @@ class LocalToxicityScorer(ClosingModel):
     one is known (toxic against neutral) is single-label, and any other multi-label.
 
     :param model: name on the Hugging Face hub, or the path of a folder.
-    :param device: where it runs ("cpu", "cuda:0"); None takes a CUDA device where there is one.
+    :param device: where it runs ("cpu", "cuda:0"); None takes a CUDA device if there is one.
     :param batch_size: windows that are scored together, at least 1.
     :param max_tokens: longest window, at least 16; the model's own limit where that is smaller.
     :raises ConfigError: for a value out of range, without the extra, for a model that has none of the labels or is
@@ -178,7 +178,7 @@ class LocalToxicityScorer(ClosingModel):
             raise ConfigError(f"{self._path}: {shorten(str(error))}", field="model") from error
         except Exception as error:  # its errors are of many kinds: network, disk, rights, names, formats
             reason = f"{self._path} cannot be loaded ({type(error).__name__}: {shorten(str(error))})"
-            advice = "give a folder that holds a classifier and its tokenizer, or a hub name where there is a network"
+            advice = "give a folder that holds a classifier and its tokenizer, or a hub name if there is a network"
             raise ModelNotFoundError(f"{reason}; {advice}", model=self._path) from error
 
     async def aclose(self) -> None:

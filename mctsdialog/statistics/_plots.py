@@ -16,9 +16,10 @@ from mctsdialog.figures import (
     draw_counts,
     matplotlib_module,
     new_figure,
-    no_data,
     plain,
     save_figure,
+    say,
+    whole_ticks,
     wrapped,
 )
 from mctsdialog.statistics._data import Distribution, StatisticsData
@@ -32,6 +33,8 @@ FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
 
 _CHOSEN, _REJECTED = "#0072B2", "#D55E00"
 _FONT = {"font.size": 10.0, "axes.titlesize": 11.0, "svg.hashsalt": "mctsdialog"}
+_LEAST = 5  # values that make a histogram
+_WIDTH = 7.5  # inches: a column of text, at which the letters are as large as the text's
 _SHOWN_SHARE = 7  # percent from which a share is written into its bar
 
 
@@ -64,20 +67,20 @@ def _height_of_legend(names: Sequence[str]) -> float:
 
 def stages_figure(statistics: StatisticsData) -> Figure:
     """Strategies over the six stages, seed beside expanded (paper Figures 3 and 9)."""
-    figure = new_figure(12, max(5.2, _height_of_legend(statistics.strategies)))
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = new_figure(_WIDTH, max(7.0, _height_of_legend(statistics.strategies)))
+    panels = figure.subplots(2, 1, sharey=True)
     for axes, (group, stages) in zip(panels, statistics.stages.items(), strict=True):
         _stacked(axes, statistics.strategies, stages, STAGE_NAMES)
         axes.set_title(f"{group} dialogues")
-        axes.set_xlabel("stage of the conversation")
-    panels[0].set_ylabel("share of supporter utterances (%)")
+        axes.set_ylabel("supporter utterances (%)")
+    panels[1].set_xlabel("stage of the conversation")
     _strategy_legend(figure, statistics.strategies)
     return figure
 
 
 def strategies_figure(statistics: StatisticsData) -> Figure:
     """All supporter utterances by strategy: seed, chosen, rejected."""
-    figure = new_figure(9, max(4.8, _height_of_legend(statistics.strategies)))
+    figure = new_figure(_WIDTH, max(4.8, _height_of_legend(statistics.strategies)))
     axes = figure.subplots()
     groups = list(statistics.strategy_counts)
     _stacked(axes, statistics.strategies, list(statistics.strategy_counts.values()), groups)
@@ -103,7 +106,7 @@ def _stacked(axes: Axes, names: Sequence[str], columns: Sequence[Sequence[int]],
     axes.set_xticks(range(len(columns)), totals)
     axes.set_ylim(0, 100)
     if not any(map(sum, columns)):
-        no_data(axes)
+        say(axes, "There is no supporter utterance with a strategy.")
 
 
 def _strategy_legend(figure: Figure, names: Sequence[str]) -> None:
@@ -117,59 +120,78 @@ def _strategy_legend(figure: Figure, names: Sequence[str]) -> None:
 def transitions_figure(statistics: StatisticsData) -> Figure:
     """How often each strategy was followed by each, in percent of the row."""
     count = len(statistics.strategies)
-    figure = new_figure(1.15 * count + 6, 0.48 * count + 3.2)
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = new_figure(max(_WIDTH, 0.5 * count + 3.5), 2 * (0.36 * count + 0.8) + 2)
+    panels = figure.subplots(2, 1, sharex=True)
     for axes, (group, counts) in zip(panels, statistics.transitions.items(), strict=True):
-        image = draw_counts(axes, counts, statistics.strategies)
+        image = draw_counts(axes, counts, statistics.strategies, none="No strategy follows another in them.")
         axes.set_title(f"{group} dialogues")
-        axes.set_xlabel("next strategy")
-    panels[0].set_ylabel("strategy")
+        axes.set_ylabel("strategy")
+    panels[0].tick_params(axis="x", labelbottom=False)
+    panels[1].set_xlabel("next strategy")
     figure.colorbar(image, ax=panels, label=COUNTS_LABEL, shrink=0.8)
     return figure
 
 
 def values_figure(statistics: StatisticsData) -> Figure:
     """Q of chosen and rejected replies, and the margins of the pairs."""
-    figure = new_figure(11, 4)
-    left, right = figure.subplots(1, 2)
-    _histogram(left, statistics.values["rejected"], _REJECTED, "rejected", "//")
-    _histogram(left, statistics.values["chosen"], _CHOSEN, "chosen")
-    left.set_xlabel("Q")
-    left.set_ylabel("different replies")
-    left.set_title("Values")
-    _legend_orno_data(left)
-    _histogram(right, statistics.margins, "#009E73", "pairs")
-    right.set_xlabel("Q(chosen) - Q(rejected)")
-    right.set_ylabel("pairs")
-    right.set_title("Margins")
-    if not statistics.margins.count:
-        no_data(right)
+    figure = new_figure(_WIDTH, 6.4)
+    upper, lower = figure.subplots(2, 1)
+    upper.set_title("Values")
+    counts = {name: each.count for name, each in statistics.values.items()}
+    if max(counts.values(), default=0) < _LEAST:
+        say(upper, _too_few(counts, "different replies"))
+    else:
+        _histogram(upper, statistics.values["rejected"], _REJECTED, "rejected", "//")
+        _histogram(upper, statistics.values["chosen"], _CHOSEN, "chosen")
+        upper.set_xlabel("Q")
+        upper.set_ylabel("different replies")
+        _legend_above(upper)
+    lower.set_title("Margins")
+    if statistics.margins.count < _LEAST:
+        say(lower, _too_few({"": statistics.margins.count}, "pairs with a margin"))
+    else:
+        _histogram(lower, statistics.margins, "#009E73", "pairs")
+        lower.set_xlabel("Q(chosen) - Q(rejected)")
+        lower.set_ylabel("pairs")
     return figure
 
 
 def visits_figure(statistics: StatisticsData) -> Figure:
     """N of chosen and rejected replies, and pairs by depth."""
-    figure = new_figure(11, 4)
-    left, right = figure.subplots(1, 2)
-    _visit_bars(left, statistics.visits)
-    left.set_xlabel("N")
-    left.set_ylabel("different replies")
-    left.set_title("Visits")
-    _legend_orno_data(left)
+    figure = new_figure(_WIDTH, 6.4)
+    upper, lower = figure.subplots(2, 1)
+    upper.set_title("Visits")
+    counts = {name: each.count for name, each in statistics.visits.items()}
+    if max(counts.values(), default=0) < _LEAST:
+        say(upper, _too_few(counts, "different replies"))
+    else:
+        _visit_bars(upper, statistics.visits)
+        upper.set_xlabel("N")
+        upper.set_ylabel("different replies")
+        _legend_above(upper)
+    lower.set_title("Pairs by depth")
     depths = statistics.pairs_by_depth
-    right.bar(list(depths), list(depths.values()), color=_CHOSEN)
-    right.set_xlabel("depth in the tree (1 is the first supporter turn)")
-    right.set_ylabel("pairs")
-    right.set_title("Pairs by depth")
-    right.xaxis.get_major_locator().set_params(integer=True)
-    if not depths:
-        no_data(right)
+    if len(depths) < 2:
+        where = "".join(f"All {pairs} pairs are at depth {depth}." for depth, pairs in depths.items())
+        say(lower, where or "There are no pairs.")
+        return figure
+    lower.bar(list(depths), list(depths.values()), color=_CHOSEN)
+    lower.set_xlabel("depth in the tree (1 is the first supporter turn)")
+    lower.set_ylabel("pairs")
+    for axis in (lower.xaxis, lower.yaxis):
+        whole_ticks(axis)
     return figure
+
+
+def _too_few(counts: Mapping[str, int], what: str) -> str:
+    """Why there is no histogram."""
+    shown = ", ".join(f"{count} {name}".rstrip() for name, count in counts.items())
+    return f"There are too few {what} for a histogram: {shown}. It takes {_LEAST}."
 
 
 def toxicity_figure(statistics: StatisticsData) -> Figure:
     """Mean toxicity by attribute and group (paper Table 7)."""
-    figure = new_figure(11, 4.4)
+    figure = new_figure(_WIDTH, 4.4)
     axes = figure.subplots()
     table = statistics.toxicity
     rows = {} if table is None else table.rows
@@ -185,7 +207,7 @@ def toxicity_figure(statistics: StatisticsData) -> Figure:
     if rows:
         figure.legend(loc="outside right center", frameon=False)
     else:
-        no_data(axes)
+        say(axes, "No toxicity was measured.")
     return figure
 
 
@@ -204,6 +226,7 @@ def _histogram(axes: Axes, values: Distribution, colour: str, label: str, hatch:
         hatch=hatch,
         label=f"{label} (n = {values.count})",
     )
+    whole_ticks(axes.yaxis)
 
 
 def _visit_bars(axes: Axes, visits: Mapping[str, Distribution]) -> None:
@@ -221,12 +244,9 @@ def _visit_range(low: float) -> str:
     return "0" if low == 0 else "1" if low == 1 else f"{low:.0f}-{2 * low - 1:.0f}"
 
 
-def _legend_orno_data(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.margins(y=0.16)  # room above the bars
-        axes.legend(frameon=False, loc="upper center", ncols=2)
-    else:
-        no_data(axes)
+def _legend_above(axes: Axes) -> None:
+    axes.margins(y=0.16)  # room above the bars
+    axes.legend(frameon=False, loc="upper center", ncols=2)
 
 
 FIGURES: dict[str, Callable[[StatisticsData], Figure]] = {

@@ -63,7 +63,7 @@ class ValidPaths:
     :param max_paths: most valid paths of a tree with posteriors.
     :raises ConfigError: for a setting out of range.
     :ivar ends: end nodes of the valid paths, in the order of their ids.
-    :ivar reason: why there is no valid path; None where there is one.
+    :ivar reason: why there is no valid path; None if there is one.
     """
 
     def __init__(

@@ -120,12 +120,15 @@ def true_scores(state: SeekerState, strategy: str) -> tuple[int, int, int, int]:
     return empathy, information, 1 if fit == 0 else 3, fit
 
 
-def outcomes(state: SeekerState, strategy: str) -> Iterator[tuple[float, SeekerState]]:
-    """(probability, next state) of a strategy in a state; the probabilities sum to 1. Relief lasts."""
+def outcomes(state: SeekerState, strategy: str, cooperation: float = 1.0) -> Iterator[tuple[float, SeekerState]]:
+    """(probability, next state) of a strategy in a state; the probabilities sum to 1. Relief lasts.
+
+    :param cooperation: factor of the chance that a strategy moves the seeker on, 0 to 1; a seeker who resists has less.
+    """
     if state.stage == 3:
         yield 1.0, state
         return
-    progress = effect(state, strategy).progress
+    progress = cooperation * effect(state, strategy).progress
     if state.emotion >= 2:
         yield progress, SeekerState(state.problem, state.emotion - 1, state.stage)
     elif state.emotion == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Self
 
@@ -43,6 +43,7 @@ class World:
     :param strategist_noise: chance that a score of the strategist is two off, 0 to 1.
     :param favourites: the strategies that the strategist over-rates.
     :param bias: by how much, in its scores from 0 to 10.
+    :param cooperation: factor of the chance that a strategy moves the seeker on, 0 to 1: below 1 the seeker resists.
     :raises ConfigError: for a value out of range.
     """
 
@@ -52,11 +53,12 @@ class World:
     strategist_noise: float = 0.3
     favourites: tuple[str, ...] = (PLAN, INFORM)
     bias: float = 5.0
+    cooperation: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ConfigError("a dialogue has at least one round", field="rounds")
-        for name in ("judge_noise", "strategist_noise"):
+        for name in ("judge_noise", "strategist_noise", "cooperation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError("a chance lies between 0 and 1", field=name)
         for name in self.favourites:
@@ -100,12 +102,27 @@ class World:
 
         :param number: of the round, from 0.
         """
-        left = draw(self.seed, scenario.id, number, state.emotion, state.stage, strategy)
-        for chance, after in outcomes(state, strategy):
+        chance = draw(self.seed, scenario.id, number, state.emotion, state.stage, strategy)
+        return self._after(state, strategy, chance)
+
+    def _after(self, state: SeekerState, strategy: str, left: float) -> SeekerState:
+        for chance, after in outcomes(state, strategy, self.cooperation):
             left -= chance
             if left < 0:
                 return after
         return state
+
+    @checked()
+    def imagined(self, passed: int, telling: int = 0) -> World:
+        """This world as somebody foresees it who knows the first rounds and the chances, and not what will happen.
+
+        For searches that plan in a conversation: a search in the world itself knows the future of every reply.
+
+        :param passed: rounds that are past, and as they were.
+        :param telling: which of the possible futures is drawn for the rounds after them.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(World)}
+        return _ImaginedWorld(**values, passed=passed, telling=telling)
 
     def states(self, scenario: Scenario, strategies: Sequence[str]) -> list[SeekerState]:
         """The states before each strategy, and the one after the last."""
@@ -114,9 +131,16 @@ class World:
             found.append(self.step(scenario, number, found[-1], strategy))
         return found
 
+    def true_scores(self, state: SeekerState, strategy: str) -> tuple[int, int, int, int]:
+        """Empathy, information, humanoid and strategy as a judge without noise gives them, each 0 to 4.
+
+        A world where other things pay overrides this; rewards, optimum, strategist and judge follow.
+        """
+        return true_scores(state, strategy)
+
     def reward(self, state: SeekerState, strategy: str) -> float:
         """The true reward of a turn (eq. 2), from -3 to 1."""
-        scores = true_scores(state, strategy)
+        scores = self.true_scores(state, strategy)
         weights = self.domain.weights
         total = sum(weights[name] * score for name, score in zip(_CRITERIA, scores, strict=True))
         return total / sum(weights.values()) - 3.0
@@ -147,7 +171,10 @@ class World:
         """Expected total reward from a round on by the strategy taken there, the best ones following (Bellman)."""
         return {
             strategy: self.reward(state, strategy)
-            + sum(chance * _expected(self, then, number + 1) for chance, then in outcomes(state, strategy))
+            + sum(
+                chance * _expected(self, then, number + 1)
+                for chance, then in outcomes(state, strategy, self.cooperation)
+            )
             for strategy in self.domain.strategies.names
         }
 
@@ -165,7 +192,7 @@ class World:
         return Roles(**made, domain=self.domain, provenance={"world": self._identity()})
 
     def _identity(self) -> str:
-        return f"World({', '.join(f'{name}={value!r}' for name, value in lasting_fields(self))})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in lasting_fields(self))})"
 
     @checked()
     def dialogue(self, scenario: Scenario, policy: Callable[[SeekerState, int], str] | None = None) -> Dialogue:
@@ -182,6 +209,20 @@ class World:
             spoken = supporter.says(strategies)
             turns = (*turns, Turn("seeker", said), Turn("supporter", spoken, strategies[-1]))
         return Dialogue(**scenario.model_dump(), turns=turns)
+
+
+@dataclass(frozen=True)
+class _ImaginedWorld(World):
+    """A world whose rounds from ``passed`` on are drawn anew."""
+
+    passed: int = 0
+    telling: int = 0
+
+    def step(self, scenario: Scenario, number: int, state: SeekerState, strategy: str) -> SeekerState:
+        if number < self.passed:
+            return super().step(scenario, number, state, strategy)
+        known = (self.seed, scenario.id, number, state.emotion, state.stage, strategy)
+        return self._after(state, strategy, draw("imagined", self.telling, self.passed, *known))
 
 
 _CRITERIA = ("empathy", "information", "humanoid", "strategy")
@@ -234,7 +275,8 @@ class _Strategist(_Player):
         state = self.world.states(self.scenario, strategies)[-1]
         scores = {}
         for name in self.world.domain.strategies.names:
-            score = 2.0 * true_scores(state, name)[3] + (self.world.bias if name in self.world.favourites else 0.0)
+            score = 2.0 * self.world.true_scores(state, name)[3]
+            score += self.world.bias if name in self.world.favourites else 0.0
             noise = draw("strategist", name, *self._key(strategies))
             if noise < self.world.strategist_noise:
                 score += 2.0 if noise < self.world.strategist_noise / 2 else -2.0
@@ -253,7 +295,7 @@ class _Judge(_Player):
         strategies = strategies_of(history)
         state = self.world.states(self.scenario, strategies[:-1])[-1]
         scores = []
-        for criterion, score in zip(_CRITERIA, true_scores(state, strategies[-1]), strict=True):
+        for criterion, score in zip(_CRITERIA, self.world.true_scores(state, strategies[-1]), strict=True):
             noise = draw(*call, criterion, *self._key(strategies))
             if noise < self.world.judge_noise:
                 score += 1 if noise < self.world.judge_noise / 2 else -1  # noqa: PLW2901  # one off

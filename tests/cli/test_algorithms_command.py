@@ -9,18 +9,28 @@ import mctsdialog
 from mctsdialog.worlds import World
 
 
-def test_the_demonstration_finds_a_better_dialogue_and_shows_it(run, tmp_path):
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+def test_the_demonstration_finds_a_better_dialogue_and_shows_it(run, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
     code, output = run("demo", "--scenario", 3)
     assert code == 0, output
-    alone, found, best = (float(number) for number in re.findall(r"^  (\d\.\d\d)  ", output, re.MULTILINE))
+    text = " ".join(output.split())
+    alone, found = map(float, re.search(r"whole dialogue (\d\.\d\d) whole dialogue (\d\.\d\d)", text).groups())
+    best = float(re.search(r"best possible dialogue of this scenario is worth (\d\.\d\d)", text)[1])
     assert alone < found <= best
-    assert "over-rates Collaborative Planning" in output
-    assert "chosen:" in output
-    assert "rejected:" in output
     tree = mctsdialog.load_tree(tmp_path / "demo" / "tree.json")
     world = World(7)
     assert found == pytest.approx(world.value(world.scenario(3), tree.best_path().strategies) + 3.0, abs=0.005)
+    assert best == pytest.approx(world.best_value(world.scenario(3)) + 3.0, abs=0.005)
+    assert "over-rates Collaborative Planning" in text
+    assert "chosen: " in text
+    assert "rejected: " in text
+    assert re.search(r"The search was better in (\d+) of 10", text)
     assert (tmp_path / "demo" / "tree.html").is_file()
+    assert "mctsdialog show demo/tree.json --best" in output
+    assert max(map(len, output.splitlines())) <= max(
+        int(columns), len("Your own dialogues: mctsdialog search FILE --model gpt-4o-mini --max-calls 2000")
+    )
 
 
 def test_a_calibration_is_learnt_from_trees_of_any_algorithm_and_taken_by_a_search(run, tmp_path):

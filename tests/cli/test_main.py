@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog.cli import main
-from mctsdialog.cli._text import tree_lines
+from mctsdialog.cli._tree import tree_view
 from mctsdialog.text import one_line
 
 
@@ -50,7 +50,7 @@ def test_module_entry():
 def test_show(tree_file):
     result = invoke("show", tree_file)
     assert result.exit_code == 0
-    for text in ("gold-1", "12 iterations", "Ask", "Q +", "(gold)", "What wears you out?", "(end, gold)"):
+    for text in ("gold-1", "12 iterations", "(Ask)", "     Q    N\n", "(gold)", "What wears you out?", "(end, gold)"):
         assert text in result.output
     more = invoke("show", tree_file, "--unexpanded").output
     assert len(more.splitlines()) > len(result.output.splitlines())
@@ -58,7 +58,7 @@ def test_show(tree_file):
     assert len(flat.splitlines()) < len(deep.splitlines())
     best = invoke("show", tree_file, "--best").output
     assert "best path: mean Q" in best
-    assert "supporter (" in best
+    assert "supporter: (" in best
 
 
 def test_show_says_what_is_closed_and_why(tree_file, tmp_path):
@@ -86,8 +86,8 @@ def test_show_of_a_node_that_is_not_there_and_of_no_tree(tree_file, tmp_path):
 def test_texts_cannot_act_on_the_terminal(domain):
     opening = [mctsdialog.Turn("seeker", "\x1b[2Jgone\r\n\x07\u202eabc")]
     tree = mctsdialog.Tree(mctsdialog.Scenario(), domain, opening)
-    (*_, line) = tree_lines(tree, tree.root, unexpanded=True, max_depth=None, chars=None)
-    assert line == r"  seeker: \x1b[2Jgone \x07\u202eabc"
+    (*_, line) = tree_view(tree, tree.root, unexpanded=True, max_depth=None, full=True)
+    assert line.plain.strip() == r"seeker: \x1b[2Jgone \x07\u202eabc"
     assert one_line("a\n\x00b\t") == r"a \x00b"
 
 

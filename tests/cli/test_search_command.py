@@ -155,7 +155,7 @@ def test_interrupted_it_says_how_to_go_on_and_loses_nothing(run, tmp_path, stub_
     _, err = process.communicate(timeout=30)
     gate.set()
     assert process.returncode == 130
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert "Traceback" not in err
     code, _, _ = run("gold.json", "--out", "parts", "--limit", "1", "--max-iterations", "12")
     assert code == 0
@@ -184,7 +184,7 @@ def test_signals_during_the_clean_up_change_nothing(run, stub_server, sent, paus
     _, err = process.communicate(timeout=30)
     gate.set()
     assert process.returncode == 130
-    assert err.count("the same command goes on") == 1
+    assert err.count("the same command resumes") == 1
     assert "Traceback" not in err
 
 
@@ -354,9 +354,13 @@ def test_counts_of_what_was_dropped_are_shown(run, tmp_path):
     items = json.loads((tmp_path / "gold.json").read_text())[:2]
     items[0]["content"][1]["AI Strategy"] = "Hypnosis"
     (tmp_path / "some.json").write_text(json.dumps(items))
-    code, _, err = run("some.json", "--out", "o", "--max-iterations", "1", "--min-iterations", "1")
+    words = ("some.json", "--out", "o", "--max-iterations", "1", "--min-iterations", "1")
+    code, _, err = run(*words)
     assert code == 0
-    assert "Hypnosis" in err
+    line = next(line for line in err.splitlines() if line.startswith("some.json: "))
+    assert "2 of 2 dialogues kept; 4 supporter turns dropped" in line
+    assert line.endswith("(-v says more)")
+    assert "Hypnosis" in run(*words, "-v")[2]
 
 
 def test_file_stems_are_safe_and_distinct():
@@ -429,3 +433,12 @@ def test_expected_scores_without_log_probabilities_end_the_run_with_one_clear_er
     code, _, err = run(*FEW, "--judge", "expected")
     assert code == 2
     assert "judge='expected' needs log-probabilities, and stub returned none" in err
+
+
+@pytest.mark.parametrize(("name", "warned"), [("SmolLM2-135M-Instruct.Q4_1", True), ("SmolLM2-1.7B", False)])
+def test_the_embedded_model_is_said_to_be_no_judge_and_others_are_not(name, warned, capsys):
+    from mctsdialog.cli._health import warn
+    from mctsdialog.roles import RoleHealth
+
+    warn(RoleHealth(), mctsdialog.ScriptedModel([], name=name))
+    assert ("cannot judge" in capsys.readouterr().out) == warned

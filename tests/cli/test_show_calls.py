@@ -1,6 +1,7 @@
 """``mctsdialog show --calls``: every call of a run is found behind a node, and nothing that was not one."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -247,3 +248,35 @@ def test_a_journal_that_is_none_is_an_error(run):
     code, output = invoke("show", tree_of(run), "--calls")
     assert code == 2
     assert "is not a journal" in output
+
+
+# -- in the viewer ----------------------------------------------------------------------------------------------------
+
+
+def page_data(file):
+    return json.loads(re.search(r'id="data">(.*?)</script>', file.read_text("utf-8"), re.DOTALL)[1])
+
+
+def test_a_page_has_the_calls_behind_its_nodes(run, made):
+    (file,) = (run / "trees").glob("*.json")
+    for words in ((file,), (run,)):
+        code, output = invoke("view", *words, "--calls")
+        assert code == 0, output
+        data = page_data(file.with_suffix(".html"))
+        asked = [request.messages for request in made[1]]
+        for node, calls in data["calls"]:
+            assert calls, node
+            for call in calls:
+                prompt = [tuple(data["messages"][at]) for at in call["prompt"]]
+                assert prompt in [[(each.role, each.content) for each in messages] for messages in asked]
+                assert call["model"] == "stub"
+        assert len({tuple(each) for each in data["messages"]}) == len(data["messages"]), "each is there once"
+    assert invoke("view", file)[0] == 0
+    assert "calls" not in page_data(file.with_suffix(".html"))
+
+
+def test_a_page_with_calls_needs_a_cache(run):
+    shutil.rmtree(run / "cache")
+    (file,) = (run / "trees").glob("*.json")
+    code, output = invoke("view", file, "--calls")
+    assert (code, "holds no cache of replies; name one with --cache" in output) == (2, True)

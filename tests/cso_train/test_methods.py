@@ -29,6 +29,10 @@ SETTINGS = {
 }
 
 
+BY_TRL = [name for name, method in METHODS.items() if method().trees_alone is None]
+"""Methods that TRL can compute; the others are in packing/test_set_losses.py."""
+
+
 def settings(method, **more):
     values = {"method": method, "max_length": 256, "max_completion_tokens": 64, "batch_size": 8, "max_steps": 3}
     values |= {"gradient_checkpointing": False, "logging_steps": 1, "lora": False, **SETTINGS[method], **more}
@@ -106,6 +110,24 @@ def test_losses_with_a_reference(make, method):
         expected.append(dpo if method == "dpo" else (difference - 1 / (2 * BETA)) ** 2)
     assert trainers_loss(trainer, batch) == pytest.approx(sum(expected) / len(expected), rel=1e-4)
     assert not math.isclose(expected[0], expected[1], rel_tol=1e-6)
+
+
+def test_dpo_with_a_likelihood_and_smoothed_labels(make):
+    trainer = make("dpo", perturbed=True, nll_weight=0.7, label_smoothing=0.2)
+    rows, batch = batch_of(trainer)
+    expected, likelihoods = [], []
+    for row in rows:
+        gain = {}
+        for side in ("chosen", "rejected"):
+            own = log_probs(trainer.model, row["prompt_ids"], row[f"{side}_ids"])
+            gain[side] = float((own - log_probs(reference_of(trainer), row["prompt_ids"], row[f"{side}_ids"])).sum())
+            likelihoods += [own] if side == "chosen" else []
+        h = BETA * (gain["chosen"] - gain["rejected"])
+        expected.append((-0.8 * math.log(sigmoid(h)) + 0.2 * math.log(sigmoid(-h))) / 0.6)
+    nll = -float(torch.cat(likelihoods).mean())  # TRL's, over the tokens that a device has at once
+    assert trainers_loss(trainer, batch) == pytest.approx(sum(expected) / len(expected) + 0.7 * nll, rel=1e-4)
+    alone = trainers_loss(trainer, trainer.data_collator(rows[:1]))  # of one pair it is the pair's own mean
+    assert alone == pytest.approx(expected[0] - 0.7 * float(likelihoods[0].mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize(("method", "whole"), [("simpo", False), ("orpo", False), ("orpo", True)])
@@ -200,7 +222,7 @@ def test_the_model_itself_is_trained_without_dropout(make, method, tiny_folder, 
     assert {module.p for module in trainer.model.modules() if type(module) is torch.nn.Dropout} == {0.0}
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", BY_TRL)
 def test_training_lowers_the_loss(make, method):
     trainer = make(method, learning_rate=5e-3, max_steps=12)
     trainer.model.train()
@@ -234,7 +256,7 @@ def test_ktos_baseline_is_of_other_conversations(make):
     assert own <= 4  # by chance; in the order of the pairs it would be all sixteen
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", BY_TRL)
 def test_one_step_of_eight_is_eight_steps_of_one(make, method, monkeypatch):
     if method == "kto":  # all but its baseline, which it estimates from the rows that a device has at once
         monkeypatch.setattr("trl.KTOTrainer._compute_kl_logps", lambda self, model, batch: torch.zeros(1))

@@ -46,9 +46,9 @@ def test_its_settings_are_settings_of_a_run():
     with pytest.raises(TrainConfigError, match=r"wrong_share: .*less than 0.5") as caught:
         TrainConfig(method="robust", wrong_share=0.7)
     assert caught.value.field == "wrong_share"
-    with pytest.raises(TrainConfigError, match="dpo does not use it, only robust, infonca"):
+    with pytest.raises(TrainConfigError, match="dpo does not use it, only robust, listwise"):
         TrainConfig(wrong_share=0.1)
-    with pytest.raises(TrainConfigError, match=r"method: Input should be 'sft', .* or 'infonca'"):
+    with pytest.raises(TrainConfigError, match=r"method: Input should be 'sft', .* or 'listwise'"):
         TrainConfig(method="ppo")
     assert resolve_config(None, None, {"method": "dpo"}).config.wrong_share is None
 
@@ -113,7 +113,7 @@ def test_a_loss_sees_sets_of_replies_with_values_and_spans(tiny_folder):
         state=SimpleNamespace(global_step=0),
         compute_loss_context_manager=contextlib.nullcontext,
     )
-    config = resolve_config(None, None, {"method": "infonca", "beta": 0.7, "span_weight": 0.4}).config
+    config = resolve_config(None, None, {"method": "listwise", "beta": 0.7, "span_weight": 0.4}).config
     rows = sets(np.random.default_rng(0), 9)
     objective = PackedObjective(host, config, {"train": rows}, MaskMaker(model.config, torch.float32), None)
     objective.ensure_reference()

@@ -223,7 +223,7 @@ def test_a_finished_run_is_trained_on(given, packing):
         train(given(max_steps=4, packing=packing, beta=0.5), say=lambda line: None, extend=True)
     result, lines = finished(longer, extend=True)
     assert result.steps == 4
-    assert any(line.startswith("going on from") for line in lines)
+    assert any(line.startswith("resuming from") for line in lines)
     assert [entry["step"] for entry in logged(result) if "loss" in entry] == [1, 2, 3, 4]
     assert "this run is finished" in "".join(finished(longer, extend=True)[1])
 

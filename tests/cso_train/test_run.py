@@ -33,7 +33,8 @@ BASE = {
     "--packing": "none",
 }
 
-TREES = {"packing": "tree", "pack_tokens": "60", "max_grad_norm": "0"}
+TREES = {"packing": "tree", "packing_memory": "pack", "pack_tokens": "60", "max_grad_norm": "0"}
+BY_PATH = {**TREES, "packing_memory": "path", "pack_tokens": "320"}
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_run_leaves_a_model_a_card_curves_and_a_manifest(command, tmp_path):
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["config"]["method"] == "dpo"
     assert manifest["origins"]["learning_rate"] == "command line"
-    assert manifest["packing"] == ("none" if torch.cuda.is_available() else "tree")
+    assert manifest["packing"] == "tree"
     logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [entry["eval_rewards/accuracies"] for entry in logged if "eval_loss" in entry]
     assert manifest["data"]["rows"] == 12
@@ -158,14 +159,14 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(command, tmp
     assert not (folder / "manifest.json").exists()
     done = run(command(out="killed", **settings))
     assert done.returncode == 0, done.stderr
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert losses(folder) == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(command, tmp_path):
     code, err = interrupted(command(epochs="200", save_steps="1000"), tmp_path / "out")
     assert code == 130
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert list((tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json"))
     assert not (tmp_path / "out" / "model").exists()
 
@@ -275,7 +276,7 @@ def test_two_processes_that_are_killed_go_on_under_another_launcher(command, tmp
     assert not (folder / "manifest.json").exists()
     done = run(command(launcher=LAUNCHERS["accelerate"], **parts))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert losses(folder) == pytest.approx(losses(tmp_path / "one"), rel=2e-3)
     assert json.loads((folder / "manifest.json").read_text("utf-8"))["world_size"] == 2
 
@@ -284,7 +285,7 @@ def test_ctrl_c_ends_two_processes_at_the_same_step(command, tmp_path):
     words = command(launcher=LAUNCHERS["torchrun"], epochs="200", save_steps="1000", per_device_batch_size="2")
     code, err = interrupted(words, tmp_path / "out", env=CPU)
     assert code != 0
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     (state,) = (tmp_path / "out").glob("checkpoints/checkpoint-*/trainer_state.json")
     assert {path.name for path in state.parent.glob("rng_state_*.pth")} == {"rng_state_0.pth", "rng_state_1.pth"}
     assert not (tmp_path / "out" / "model").exists()
@@ -316,6 +317,8 @@ runpy.run_module("cso_train", run_name="__main__")
         ("3", "false", {}),
         ("3", "true", TREES),
         ("none", "true", TREES),
+        ("none", "true", BY_PATH),
+        ("2", "false", BY_PATH),
     ],
 )
 def test_two_processes_have_the_losses_of_one(command, tiny_folder, tmp_path, stage, lora, packing):
@@ -341,6 +344,17 @@ def test_two_processes_have_the_losses_of_one(command, tiny_folder, tmp_path, st
     assert (tmp_path / "two" / "model" / saved).stat().st_size == pytest.approx(
         (tmp_path / "one" / "model" / saved).stat().st_size, rel=0.02
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"zero_stage": "3"}, "ZeRO-3: every pass gathers all weights"), ({"lora_dropout": "0.1"}, "dropout: the second")],
+)
+def test_what_cannot_be_passed_through_twice_is_refused(command, settings, reason):
+    pytest.importorskip("deepspeed")
+    done = run(command(**BY_PATH, **settings))
+    assert done.returncode != 0
+    assert f"packing_memory: path does not go with {reason}" in done.stderr
 
 
 @pytest.mark.model

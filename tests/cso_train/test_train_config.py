@@ -9,7 +9,7 @@ from cso_train._config import device_batch
 
 pytest.importorskip("yaml")
 
-METHODS = ("sft", "dpo", "ipo", "simpo", "kto", "orpo")
+METHODS = ("sft", "dpo", "ipo", "simpo", "kto", "orpo", "odpo", "infonca", "nca", "refuel", "distill")
 
 
 def write(folder, text, name="run.yaml"):
@@ -40,15 +40,22 @@ def test_every_setting_says_what_it_means():
 @pytest.mark.parametrize("lora", [True, False])
 def test_resolving_sets_what_the_method_uses_and_nothing_else(method, lora):
     config = TrainConfig(method=method, lora=lora).resolve()
+    weights = {"strategy_weight", "reply_weight", "confidence_weights"}
     used = {
         "sft": set(),
-        "dpo": {"beta", "precompute_reference"},
+        "dpo": {"beta", "precompute_reference", "nll_weight", "label_smoothing", *weights},
         "ipo": {"beta", "precompute_reference"},
         "simpo": {"beta", "gamma"},
         "kto": {"beta", "chosen_weight", "rejected_weight", "precompute_reference"},
         "orpo": {"beta", "prompt_likelihood"},
+        "odpo": {"beta", "precompute_reference", "nll_weight", "offset_weight", *weights},
+        "infonca": {"beta", "precompute_reference", "value_temperature", *weights},
+        "nca": {"beta", "precompute_reference", "value_temperature", *weights},
+        "refuel": {"precompute_reference", "value_scale", *weights},
+        "distill": {"value_temperature", *weights},
     }[method]
     optional = {"beta", "gamma", "chosen_weight", "rejected_weight", "precompute_reference", "prompt_likelihood"}
+    optional |= {"nll_weight", "label_smoothing", "offset_weight", "value_temperature", "value_scale", *weights}
     assert {name for name in optional if getattr(config, name) is not None} == used
     adapters = {"lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "merge_adapter"}
     assert {name for name in adapters if getattr(config, name) is not None} == (adapters if lora else set())
@@ -63,8 +70,9 @@ def test_what_is_given_stays():
 
 
 def test_a_reference_model_is_for_full_training_with_dpo_ipo_and_kto():
+    referring = {"dpo", "ipo", "kto", "odpo", "infonca", "nca", "refuel"}
     configs = [TrainConfig(method=method, lora=False, packing="none").resolve() for method in METHODS]
-    assert {config.method for config in configs if config.reference_model} == {"dpo", "ipo", "kto"}
+    assert {config.method for config in configs if config.reference_model} == referring
     assert not TrainConfig(method="dpo", lora=False, packing="tree").reference_model
     assert not TrainConfig(method="dpo").resolve().reference_model
     assert not TrainConfig(method="dpo", lora=False, precompute_reference=True).reference_model

@@ -55,16 +55,16 @@ class RobustDPO(Method):
 
 @register
 @dataclass(frozen=True)
-class InfoNCA(RobustDPO):
+class Listwise(RobustDPO):
     """``L = -sum_i q_i log softmax(rho)_i``, ``q`` the softmax of the replies' values (Chen et al., 2024).
 
     ``rho`` are rewards; the first span of a reply, "strategy", has a likelihood term of weight ``span_weight``.
     """
 
-    alpha: float = setting(0.5, "temperature of the values, above 0", gt=0.0)
+    softness: float = setting(0.5, "temperature of the values, above 0", gt=0.0)
     span_weight: float = setting(0.0, "weight of the likelihood of the best reply's strategy, 0 or more", ge=0.0)
 
-    name = "infonca"
+    name = "listwise"
     formula = "-sum_i q_i log softmax(rho)_i"
     metrics = ("rewards/best",)
 
@@ -72,7 +72,7 @@ class InfoNCA(RobustDPO):
         assert scores.values is not None
         absent = ~scores.present
         rho = (self.beta * scores.ratios).masked_fill(absent, -float("inf"))
-        q = (scores.values / self.alpha).masked_fill(absent, -float("inf")).softmax(1)
+        q = (scores.values / self.softness).masked_fill(absent, -float("inf")).softmax(1)
         losses = -(q * rho.log_softmax(1).masked_fill(absent, 0.0)).sum(1)
         strategy = scores.spans["strategy"].means
         best = q.argmax(1, keepdim=True)

@@ -541,6 +541,7 @@ def test_what_one_side_says_with_the_answer(write, item):
     ("item", "what"),
     [
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference pairs, not dialogues"),
+        ({"conversations": [{"from": "human", "value": "a"}], "chosen": {}, "rejected": {}}, "preference pairs, not"),
         ({"instruction": "a", "input": "", "output": "b"}, r"instructions with answers \(Alpaca\), not dialogues"),
         ({"question": "a", "answer": "b"}, "questions with answers"),
         ({"schema": "mctsdialog.tree", "nodes": []}, "conversation trees of mctsdialog"),

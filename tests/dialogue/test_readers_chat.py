@@ -208,6 +208,14 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path, dialogues, message
     assert path.read_text() == "old"
 
 
+def test_turns_without_a_strategy_are_written_and_read_where_that_is_asked_for(tmp_path):
+    dialogue = Dialogue(id="a", turns=(Turn("seeker", "Hi."), Turn("supporter", "Hello."), Turn("seeker", "Well.")))
+    with pytest.raises(DialogueError, match="needs a strategy"):
+        write_dialogues(tmp_path / "out.jsonl", [dialogue])
+    path = write_dialogues(tmp_path / "out.jsonl", [dialogue], unlabelled=True)
+    assert read_dialogues(path, unlabelled=True)[0].turns == dialogue.turns
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "out.jsonl"
     path.write_text("old")

@@ -82,7 +82,7 @@ def visit(browser, tmp_path):
         assert requests.pop(0) == file.as_uri()
         return page
 
-    opened.faults = faults
+    opened.faults, opened.requests = faults, requests
     yield opened
     for context in contexts:
         context.close()
@@ -535,6 +535,48 @@ CONTRAST = """() => {
     }
     return poor;
 }"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (390, 844), (1920, 1080)])
+def test_it_opens_with_a_tree_that_fits_the_window(visit, searched, width, height):
+    page = visit(searched(), width=width, height=height)
+    box = page.locator("#canvas").bounding_box()
+    places = [each for each in page.evaluate("[...Array(viewer.nodeCount).keys()].map(viewer.position)") if each]
+    assert len(places) > 3
+    for place in places:
+        assert box["x"] <= place["x"] <= box["x"] + box["width"] - 100  # room for a name
+        assert box["y"] <= place["y"] <= box["y"] + box["height"]
+    assert page.evaluate("viewer.view.kx") == 1
+
+
+def test_the_address_names_the_selected_node(visit, searched):
+    page = visit(searched())
+    page.evaluate("viewer.select(2)")
+    assert page.evaluate("location.hash") == "#2"
+    page.keyboard.press("Escape")
+    page.evaluate("viewer.select(2)")
+    page.reload()
+    until(page, "window.viewer && window.viewer.ready")
+    visit.requests.clear()
+    assert page.evaluate("viewer.selected") == 2
+    for wrong in ("#99999999", "#x", "#-1", "#<img src=x onerror=alert(1)>"):
+        page.evaluate("wrong => { location.hash = wrong; }", wrong)
+    until(page, "viewer.selected === 2")
+
+
+def test_hovering_shows_both_turns(visit, searched):
+    tree = searched()
+    page = visit(tree)
+    node = next(node for node in tree.children(0) if node.type == "expanded" and node.visits)
+    place = page.evaluate("id => viewer.position(id)", node.id)
+    page.mouse.move(place["x"], place["y"])
+    shown = page.inner_text("#tip")
+    assert node.supporter in shown
+    assert node.seeker in shown
+
+
+def test_why_the_search_stopped_is_said_in_words(visit, searched):
+    assert "stopped after 120 iterations" in visit(searched()).inner_text("#panel")
 
 
 @pytest.mark.parametrize("width", [900, 500])

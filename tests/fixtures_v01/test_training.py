@@ -37,7 +37,7 @@ def test_a_stopped_run_resumes_to_the_losses_of_an_undisturbed_one_and_reuses_it
     kept, steps = (table.read_bytes(), table.stat().st_mtime_ns), losses(folder)
     assert set(steps) == {"1", "2"}
     done = run(main, *known["command"], "--output-dir", folder)
-    assert f"going on from {folder}/checkpoints/checkpoint-2" in done.stderr.replace(os.sep, "/")
+    assert f"resuming from {folder}/checkpoints/checkpoint-2" in done.stderr.replace(os.sep, "/")
     assert (table.read_bytes(), table.stat().st_mtime_ns) == kept  # a table that is computed is written
     found = losses(folder)
     assert {step: found[step] for step in steps} == steps  # not done again

@@ -123,6 +123,8 @@ def test_a_gold_path_says_that_it_is_gold(maker):
         "rejected_visits": 1,
         "gold": True,
         "confidence": None,
+        "chosen_worth": 0.9,
+        "rejected_worth": -1.0,
         "review": None,
     }
 

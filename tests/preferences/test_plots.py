@@ -1,12 +1,17 @@
 """Figures: drawn for whatever there is, the same every time, in the shared colours."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mctsdialog._colours import PALETTE, strategy_colours, text_colour
 from mctsdialog.errors import ConfigError
 from mctsdialog.preferences import PreferenceDataset
 from mctsdialog.statistics import ToxicityTable, dataset_statistics, write_plots
 from mctsdialog.statistics import _plots as module
+from mctsdialog.statistics._data import Distribution, equal_edges
 
 
 @pytest.fixture
@@ -34,14 +39,62 @@ def test_without_toxicity_there_is_no_figure_of_it(statistics, tmp_path):
     assert "toxicity" not in {path.stem for path in write_plots(statistics, tmp_path)}
 
 
-def test_empty_data_says_so(maker, tmp_path):
+def test_empty_data_is_told_in_a_sentence(maker, tmp_path):
     pytest.importorskip("matplotlib")
     empty = dataset_statistics(PreferenceDataset.from_trees([maker.tree()]))
     for name, draw in module.FIGURES.items():
         figure = draw(empty)
         texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-        assert "no data" in texts, name
+        assert any(re.match(r"(There|No) .*\.", text, re.DOTALL) for text in texts), name
     assert write_plots(empty, tmp_path)
+
+
+def test_too_few_values_are_a_sentence_and_no_histogram(statistics):
+    upper, lower = module.values_figure(statistics).axes
+    for axes, words in ((upper, "2 chosen, 2 rejected"), (lower, "2. It takes 5.")):
+        (text,) = axes.texts
+        assert words in text.get_text().replace("\n", " ")
+        assert not axes.patches
+
+
+@pytest.mark.parametrize("count", [5, 40, 5000])
+def test_bins_come_from_the_range_of_the_data(count):
+    values = [0.3 + 0.4 * place / count for place in range(count)]
+    edges = equal_edges(values)
+    assert edges[0] <= min(values) < edges[1]
+    assert edges[-2] <= max(values) <= edges[-1]
+    assert 4 <= len(edges) - 1 <= 25
+    assert all(edge == pytest.approx(round(edge, 2)) for edge in edges)
+
+
+@pytest.mark.parametrize(
+    ("values", "edges"),
+    [
+        ([2.0, 2.0], [1.5, 2.5]),
+        ([1, 3, 3], [0.5, 1.5, 2.5, 3.5]),
+        ([1e300, 1e300], [1e300 - 1e291, 1e300 + 1e291]),
+        ([1.0, 1.0 + 2**-52], [1.0, 1.0 + 2**-52]),
+    ],
+)
+def test_bins_of_degenerate_data(values, edges):
+    assert equal_edges(values) == edges
+    assert sum(Distribution.of(values).counts) == len(values)
+
+
+@given(st.lists(st.floats(-1e15, 1e15), min_size=1, max_size=50))
+def test_every_value_is_in_a_bin(values):
+    edges = equal_edges(values)
+    assert edges == sorted(set(edges))
+    assert edges[0] <= min(values)
+    assert edges[-1] >= max(values)
+    assert sum(Distribution.of(values, edges).counts) == len(values)
+
+
+def test_a_square_is_blank_at_zero_and_figures_fit_a_column(statistics):
+    for name, draw in module.FIGURES.items():
+        assert draw(statistics).get_figwidth() <= 8, name
+    shares = module.transitions_figure(statistics).axes[1].images[0].get_array()
+    assert shares.mask.sum() == shares.size - 1  # one strategy follows another
 
 
 def test_bars_have_the_strategies_colours(statistics):

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import zlib
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -169,6 +170,58 @@ async def test_killed_after_any_record_it_resumes(tmp_path, name, parallelism, d
         if kept == len(lines):
             assert not again
             assert document(tree) == document(whole)
+
+
+@pytest.mark.parametrize("speed", [1, 2])
+@pytest.mark.parametrize("limits", [{"max_calls": (30, 70, 150)}, {"max_iterations": (5, 11, 30)}])
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_deterministic_search_is_prolonged_and_each_part_of_it_resumes(tmp_path, name, limits, speed):
+    """Its journal keeps the limits that it planned by, so that a killed one is resumed exactly."""
+    path = tmp_path / "j.jsonl"
+
+    async def grow(number, speed):
+        calls = []
+        iterations = limits.get("max_iterations", (10**6,) * 3)[number]
+        config = SearchConfig(algorithm=name, max_iterations=iterations, parallelism=4, deterministic=True, **LIMITS)
+        most = limits.get("max_calls", (None,) * 3)[number]
+        start = begin(from_gold=False)
+        tree = await mctsdialog.search(start, noted(calls, (), speed), config, journal=path, max_calls=most)
+        check_whole(tree)
+        return tree, calls
+
+    before = 0
+    for number in range(3):
+        tree, _ = await grow(number, speed)
+        assert tree.iterations > before or tree.stop_reason == "complete"
+        before = tree.iterations
+        if "max_calls" in limits:  # they count anew in every part: one that is resumed goes further
+            continue
+        lines = path.read_bytes().splitlines(keepends=True)
+        for lost in (0, 1, 3):
+            path.write_bytes(b"".join(lines[: len(lines) - lost]))
+            again, calls = await grow(number, 3 + lost)
+            assert document(again) == document(tree)
+            assert lost or not calls
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"type": "limits", "number": 0}, "max_iterations: "),
+        ({"type": "limits", "number": "0", "max_iterations": 1}, "must be a whole number"),
+        ({"type": "limits", "number": 0, "max_iterations": 1, "max_calls": "1"}, "must be a whole number"),
+    ],
+)
+async def test_hostile_limits_of_a_journal_are_one_clear_error(tmp_path, record, message):
+    path = tmp_path / "j.jsonl"
+    config = SearchConfig(algorithm="beam", deterministic=True, max_iterations=3, **LIMITS)
+    await mctsdialog.search(begin(from_gold=False), noted([]), config, journal=path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    text = json.dumps(record).encode()
+    changed = b'{"crc":"%08x","record":%s}\n' % (zlib.crc32(text), text)
+    path.write_bytes(b"".join([*lines[:2], changed, *lines[3:]]))
+    with pytest.raises(JournalError, match=message):
+        await mctsdialog.search(begin(from_gold=False), noted([]), config, journal=path)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -119,9 +119,9 @@ def test_a_released_trial_leaves_the_tree_as_it_was(domain):
     assert state(search.tree) == before
     assert search.select() is leaf
     assert search.ask().leaf == trial.leaf
-    with pytest.raises(TrialError, match="not under way"):
+    with pytest.raises(TrialError, match="not in progress"):
         search.tell(trial, expanded(BEST))
-    with pytest.raises(TrialError, match="not under way"):
+    with pytest.raises(TrialError, match="not in progress"):
         engine(domain).tell(trial, expanded(BEST))
 
 

@@ -151,6 +151,25 @@ async def test_the_strategist_over_rates_its_favourites_and_the_judge_is_fair_on
     assert any(off)
 
 
+class _Flat(World):
+    """Every turn is worth the same, whatever it does."""
+
+    def true_scores(self, state, strategy):
+        return 2, 2, 2, 2
+
+
+@pytest.mark.anyio
+async def test_rewards_optimum_strategist_and_judge_follow_the_true_scores_of_a_world_of_ones_own():
+    world = _Flat(7, judge_noise=0, strategist_noise=0, bias=0)
+    scenario = world.scenario(0)
+    roles = world.roles().bind(scenario)
+    turns = world.dialogue(scenario).turns
+    assert world.best_value(scenario) == world.value(scenario, NAMES) == -1.0
+    assert set((await roles.strategist.score(turns[:1])).values()) == {4.0}
+    assert set((await roles.judge.judge(turns[:2])).values()) == {2.0}
+    assert world.roles().provenance["world"].startswith("_Flat(seed=7")
+
+
 def test_a_dialogue_alternates_ends_in_time_and_is_labelled():
     world = World(9, rounds=5)
     for scenario in world.scenarios(30):

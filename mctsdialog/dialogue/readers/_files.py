@@ -80,7 +80,7 @@ def open_items(path: Path, *, lenient: bool) -> Iterable[RawItem]:
     """The items of a file; they can be gone through any number of times.
 
     :param lenient: a line that is no JSON becomes an item that carries its error; everything else wrong is raised.
-    :raises DialogueError: where there is no such file, or it is of a kind that is not read; some faults show only on
+    :raises DialogueError: if there is no such file, or it is of a kind that is not read; some faults show only on
         going through the items.
     """
     if path.is_dir():

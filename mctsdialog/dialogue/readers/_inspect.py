@@ -1,4 +1,4 @@
-"""What a file of dialogues is, told to a person before they use it."""
+"""What a file of dialogues contains, for a person who wants to use it."""
 
 from __future__ import annotations
 

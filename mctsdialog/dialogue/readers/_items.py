@@ -220,6 +220,9 @@ def _reader(survey: _Survey, options: Options, file: str) -> Reader:
 
 
 def _detected(survey: _Survey, file: str) -> str:
+    value = survey.first[0] if survey.first else None
+    if isinstance(value, dict) and (other := _other_data(value, _OTHER_DATA[:2])):
+        raise DialogueError(f"its items are {other}", file=file)  # they may have their prompt as a dialogue
     if len(survey.certain) == 1:
         return next(iter(survey.certain))
     if survey.certain:
@@ -229,8 +232,7 @@ def _detected(survey: _Survey, file: str) -> str:
         return next(iter(survey.likely))
     if survey.starts:
         return "chat"
-    value = survey.first[0]
-    if isinstance(value, dict) and (other := _other_data(value)):
+    if isinstance(value, dict) and (other := _other_data(value, _OTHER_DATA)):
         raise DialogueError(f"its items are {other}", file=file)
     if isinstance(value, dict):
         seen = f"keys {', '.join(map(clip, list(value)[:8]))}{', ...' if len(value) > 8 else ''}"
@@ -249,9 +251,9 @@ _OTHER_DATA = (
 )
 
 
-def _other_data(value: Mapping[str, object]) -> str | None:
+def _other_data(value: Mapping[str, object], kinds: Iterable[tuple[set[str], str]]) -> str | None:
     """What an item is that is no dialogue, where that can be told from its keys."""
-    return next((what for keys, what in _OTHER_DATA if keys <= value.keys()), None)
+    return next((what for keys, what in kinds if keys <= value.keys()), None)
 
 
 def _chinese(items: Iterable[RawItem], reader: Reader, domain: Domain) -> Domain:

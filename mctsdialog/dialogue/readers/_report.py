@@ -16,6 +16,10 @@ _log = logging.getLogger("mctsdialog.dialogue")
 MAX_MESSAGES = 20
 """How many messages of malformed items a report holds; all of them are counted."""
 
+_COUNTED = (
+    "malformed", "labels_normalised", "further_labels", "turns_merged", "empty_entries", "keys_ignored",
+    "keys_repeated", "system_messages", "ids_renamed",
+)  # fmt: skip
 _SHOWN = 10
 _MAX_LABEL = 60
 
@@ -88,6 +92,25 @@ class ReadReport:
             "messages": list(self.messages),
         }
         return plain
+
+    def in_one_line(self) -> str:
+        """What was kept and what was lost, with the most frequent reason; everything else is only counted."""
+        parts = [f"{self.kept} of {self.items} dialogues kept"]
+        lost = {
+            "dialogue": self.dialogues_dropped,
+            "supporter turn": self.supporter_turns_dropped,
+            "seeker turn": self.seeker_turns_dropped,
+        }
+        for what, reasons in lost.items():
+            if reasons:
+                count, mostly = sum(reasons.values()), "mostly " if len(reasons) > 1 else ""
+                first = visible_line(next(iter(reasons)))
+                parts.append(f"{count} {what}{'s' * (count != 1)} dropped ({mostly}{first})")
+        for name in _COUNTED:
+            each = getattr(self, name)
+            if count := each if isinstance(each, int) else sum(each.values()):
+                parts.append(f"{count} {name.replace('_', ' ')}")
+        return "; ".join(parts) + (" (-v says more)" if len(parts) > 1 else "")
 
     def __str__(self) -> str:
         lines = [f"{self.kept} of {self.items} dialogues kept"]
@@ -197,7 +220,7 @@ class DialogueSet(Sequence[Dialogue]):
 
 
 class DialogueStream:
-    """The dialogues of a file, in its order, read anew each time they are gone through.
+    """The dialogues of a file, in its order, read again each time they are iterated over.
 
     :param read: begins to read them.
     :param domain: the domain that their strategies belong to.

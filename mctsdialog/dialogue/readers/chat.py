@@ -94,7 +94,11 @@ READER = Reader(
 
 @checked()
 def write_dialogues(
-    path: str | os.PathLike[str], dialogues: Iterable[Dialogue], *, domain: Domain | str | None = None
+    path: str | os.PathLike[str],
+    dialogues: Iterable[Dialogue],
+    *,
+    domain: Domain | str | None = None,
+    unlabelled: bool = False,
 ) -> Path:
     """Write dialogues as chat JSON lines, in one step: a crash leaves the old file or the new one, never a part.
 
@@ -105,6 +109,7 @@ def write_dialogues(
     :param dialogues: what to write. Ids that are not empty must differ.
     :param domain: the domain whose name goes into each line; by default that of a
         :class:`~mctsdialog.dialogue.DialogueSet`, and else none.
+    :param unlabelled: also write supporter turns without a strategy, for readers with the same setting.
     :returns: the file's path.
     :raises DialogueError: for a dialogue that a reader would not give back (a supporter turn without a strategy,
         no seeker turn, an id seen before), and when the file cannot be written.
@@ -118,7 +123,7 @@ def write_dialogues(
     for index, dialogue in enumerate(dialogues):
         if not isinstance(dialogue, Dialogue):
             raise DialogueError(f"must be a Dialogue, not {shown(dialogue)}", field=f"dialogues[{index}]")
-        _check_readable(dialogue, seen, Context(str(target), index))
+        _check_readable(dialogue, seen, Context(str(target), index, unlabelled=unlabelled))
         lines.append(json.dumps(_line(dialogue, name), ensure_ascii=False) + "\n")
     try:
         write_atomically(target, "".join(lines))
@@ -150,7 +155,7 @@ def _check_readable(dialogue: Dialogue, seen: set[str], context: Context) -> Non
         raise context.error(f"two dialogues have the id {dialogue.id!r}", "id")
     seen.add(dialogue.id)
     for index, turn in enumerate(dialogue.turns):
-        if turn.speaker == "supporter" and not (turn.strategy or "").strip():
+        if turn.speaker == "supporter" and not context.unlabelled and not (turn.strategy or "").strip():
             raise context.error("a supporter turn needs a strategy: a reader would drop it", f"turns[{index}].strategy")
         if has_lone_surrogate(turn.text + (turn.strategy or "")):
             raise context.error("holds half of a surrogate pair; repair the text's encoding", f"turns[{index}].text")

@@ -132,9 +132,9 @@
   const isDot = (id) => type[id] === UNTRIED && (showUntried || closed.has(id)); // shown without having words
   const canOpen = (id) => first[id] > 0 && (showUntried || spokenBelow[id] > 0);
 
-  function openInitially(room) { // as many of the most visited as make no taller a tree than the room, in pixels
+  function openInitially(room, levels) { // as many of the most visited as make no taller a tree than the room, in pixels
     // A parent has no fewer visits than a child and the smaller id, so it comes before it.
-    const order = [...data.spoken, 0].filter((id) => first[id] && depth[id] < 12).sort((a, b) => visits[b] - visits[a] || a - b);
+    const order = [...data.spoken, 0].filter((id) => first[id] && depth[id] < levels).sort((a, b) => visits[b] - visits[a] || a - b);
     const attempt = (number) => {
       open.fill(0);
       for (const id of order.slice(0, number)) if (id === 0 || open[parent[id]]) open[id] = 1;
@@ -150,7 +150,6 @@
       }
       attempt(least);
     }
-    for (const end of validEnds.slice(0, 3)) if (depth[end] <= 40) reveal(end);
   }
   function reveal(id) {
     if (type[id] === UNTRIED && !isDot(id)) { showUntried = true; $("unexpanded").checked = true; }
@@ -160,7 +159,13 @@
   // -- layout: Buchheim, Juenger and Leipert's tidy tree in linear time, without recursion -----------------------------------
   // An item is a node, or the row of a family's strategies that were not tried.
 
-  const COLUMN = 232, SLOT = 34, DOT = 15, DOTS_IN_ROW = 10, DOT_LINE = 17;
+  const SLOT = 34, DOT = 15, DOTS_IN_ROW = 10, DOT_LINE = 17;
+  const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
+  const canvas = $("canvas"), context = canvas.getContext("2d");
+  context.font = `600 12px ${FONT}`;
+  const LABEL = Math.min(260, Math.max(110, ...data.strategies.map(([name]) => context.measureText(name).width)));
+  const FIRST = 140, COLUMN = Math.ceil(LABEL) + 84; // from the start to the first turn, and from turn to turn
+  const across = (depth) => (depth ? FIRST + (depth - 1) * COLUMN : 0);
   let items = 0, visible = 0, deepest = 0, top = 0, bottom = 0;
   const CAPACITY = SPOKEN + 1 + data.families.length / 2;
   const itemNode = new Int32Array(CAPACITY), itemParent = new Int32Array(CAPACITY), itemFirst = new Int32Array(CAPACITY);
@@ -295,7 +300,6 @@
 
   // -- view: world to window. One number u is the zoom: 0 is full size, -L shows everything; both scales follow it ----------------
 
-  const canvas = $("canvas"), context = canvas.getContext("2d");
   const view = { u: 0, tx: 0, ty: 0, lx: 0, ly: 0 };
   let W = 0, H = 0, ratio = 1;
   const U_MOST = Math.log(3);
@@ -307,7 +311,7 @@
   }
   const kx = () => scale(view.lx, 0.5);
   const ky = () => scale(view.ly, 1);
-  const xOf = (item) => itemDepth[item] * COLUMN * kx() + view.tx;
+  const xOf = (item) => across(itemDepth[item]) * kx() + view.tx;
   const yOf = (item) => y[item] * ky() + view.ty;
 
   function zoomAt(px, py, by) {
@@ -319,9 +323,11 @@
     changed();
   }
 
+  const LEFT = 24, RIGHT = LABEL + 70, EDGE = 30; // what is left free around a tree
+  const levelsThatFit = () => Math.max(1, 1 + Math.floor((W - LEFT - RIGHT - FIRST) / COLUMN));
   function fit() {
-    const left = 34, right = Math.min(190, W * 0.3), edge = 30;
-    const wide = Math.max(deepest * COLUMN, 1), tall = Math.max(bottom - top, 1);
+    const left = Math.min(LEFT, W * 0.035), right = Math.min(RIGHT, W * 0.6), edge = EDGE;
+    const wide = Math.max(across(deepest), 1), tall = Math.max(bottom - top, 1);
     const sx = Math.min(1, Math.max(W - left - right, 40) / wide), sy = Math.min(1, Math.max(H - 2 * edge, 40) / tall);
     view.lx = -Math.log(sx);
     view.ly = -Math.log(sy);
@@ -338,7 +344,7 @@
     while (share > 0 && (Math.exp(-view.lx * share) < 0.74 || Math.exp(-view.ly * share) < 0.5)) share -= 0.02;
     if (share >= 1) return;
     view.u = -span * Math.max(share, 0);
-    if (deepest * COLUMN * kx() > W - 200) view.tx = 40;
+    if (across(deepest) * kx() > W - 200) view.tx = 40;
     if ((bottom - top) * ky() > H) view.ty = H / 2;
     changed();
   }
@@ -381,7 +387,6 @@
     Math.min(SHADES - 1, Math.max(0, Math.round(((value - LOW) / (HIGH - LOW || 1)) * (SHADES - 1))));
 
   let ink = {}, pending = false, drawMs = 0, selected = -1, hover = -1;
-  const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
   const widths = new Map();
 
   function readInk() {
@@ -441,12 +446,12 @@
     for (let item = 1; item < items; item++) {
       const above = itemParent[item];
       const y0 = y[above] * frame.sy + view.ty, y1 = y[item] * frame.sy + view.ty;
-      const x1 = itemDepth[item] * frame.column + view.tx;
-      if (x1 < -frame.column || x1 - frame.column > W || (y0 < -20 && y1 < -20) || (y0 > H + 20 && y1 > H + 20)) continue;
+      const x1 = across(itemDepth[item]) * frame.sx + view.tx, x0 = across(itemDepth[above]) * frame.sx + view.tx;
+      if (x1 < -20 || x0 > W || (y0 < -20 && y1 < -20) || (y0 > H + 20 && y1 > H + 20)) continue;
       const node = itemNode[item];
       const row = itemRow[item] > 0;
-      if (!row && way.has(node)) kinds[0].push(x1, y0, y1);
-      kinds[row ? 1 : on[node] ? 2 : rejected[node] ? 3 : 1].push(x1, y0, y1);
+      if (!row && way.has(node)) kinds[0].push(x0, x1, y0, y1);
+      kinds[row ? 1 : on[node] ? 2 : rejected[node] ? 3 : 1].push(x0, x1, y0, y1);
     }
     const styles = [[ink.way, 9, []], [ink.edge, 1, []], [ink.valid, 3.5, []], [ink.rejected, 1.8, [6, 4]]];
     const turn = turnOf(frame);
@@ -457,13 +462,13 @@
       context.lineWidth = Math.max(width * Math.min(1, frame.s * 1.4), [3, 0.5, 1.6, 1.6][index]);
       context.setLineDash(dash);
       context.beginPath();
-      for (let i = 0; i < lines.length; i += 3) {
-        const x1 = lines[i], y0 = lines[i + 1], y1 = lines[i + 2];
+      for (let i = 0; i < lines.length; i += 4) {
+        const x0 = lines[i], x1 = lines[i + 1], y0 = lines[i + 2], y1 = lines[i + 3];
         if (frame.column < 30) {
-          context.moveTo(x1 - frame.column, y0);
+          context.moveTo(x0, y0);
           context.lineTo(x1, y1);
         } else {
-          if (index !== 3) context.moveTo(x1 - frame.column, y0); // a rejected one leaves a valid path's line
+          if (index !== 3) context.moveTo(x0, y0); // a rejected one leaves a valid path's line
           else context.moveTo(x1 - turn, y0);
           context.lineTo(x1 - turn, y0);
           context.bezierCurveTo(x1 - turn / 2, y0, x1 - turn / 2, y1, x1, y1);
@@ -477,7 +482,7 @@
   const turnOf = (frame) => Math.min(40, frame.column * 0.22); // how wide the bend before a column is
 
   function onScreen(item, frame) {
-    const px = itemDepth[item] * frame.column + view.tx, py = y[item] * frame.sy + view.ty;
+    const px = across(itemDepth[item]) * frame.sx + view.tx, py = y[item] * frame.sy + view.ty;
     return px > -frame.column && px < W + 20 && py > -40 && py < H + 40;
   }
 
@@ -495,7 +500,7 @@
         context.fillStyle = colour;
         for (const item of bucket) {
           const r = radius(itemNode[item], frame.s) + grow;
-          context.fillRect(itemDepth[item] * frame.column + view.tx - r, y[item] * frame.sy + view.ty - r, 2 * r, 2 * r);
+          context.fillRect(across(itemDepth[item]) * frame.sx + view.tx - r, y[item] * frame.sy + view.ty - r, 2 * r, 2 * r);
         }
       }
     }
@@ -592,8 +597,8 @@
   const pillText = (id) => `+${(showUntried ? below[id] : spokenBelow[id]).toLocaleString("en")}`;
 
   function labelRoom(item, frame) {
-    const id = itemNode[item], room = frame.column - radius(id, frame.s) - 10;
-    if (!isFolded(id)) return room - (itemKids[item] ? turnOf(frame) : 12);
+    const id = itemNode[item], room = (id === 0 ? FIRST * frame.sx : frame.column) - radius(id, frame.s) - 10;
+    if (!isFolded(id)) return room - (itemKids[item] && id ? turnOf(frame) : 12);
     context.font = `600 11px ${FONT}`;
     return room - context.measureText(pillText(id)).width - 32;
   }
@@ -631,7 +636,7 @@
       context.font = `${on[id] || id === selected ? "600 " : ""}12px ${FONT}`;
       px += shorten(nameOf(id), room)[1] + 8;
     }
-    return { x: px, y: yOf(item) - 8, w: width, h: 16 };
+    return { x: px, y: yOf(item) - (frame.labels && frame.twoLines ? 17 : 8), w: width, h: 16 }; // above the numbers
   }
   function drawPill(item, frame) {
     const box = pillBox(item, frame);
@@ -762,23 +767,28 @@
     canvas.classList.toggle("over", id >= 0);
     if (id !== hover) { hover = id; changed(); }
     if (id < 0) { hideTip(); return; }
-    const text = found.pill ? "Click to expand" : textOf(id);
-    tip.replaceChildren(el("b", {}, nameOf(id)), el("i", {}, numbersOf(id)), text.length > 150 ? `${text.slice(0, 150)}…` : text);
+    const words = found.pill ? ["Click to expand"] : wordsOf(id);
+    tip.replaceChildren(el("b", {}, nameOf(id)), el("i", {}, numbersOf(id)), ...words.map((text) => el("p", { dir: "auto" }, clipped(text))));
     tip.hidden = false;
     const wide = tip.offsetWidth, tall = tip.offsetHeight;
     tip.style.left = `${Math.max(4, Math.min(at.x + 16, W - wide - 6))}px`;
     tip.style.top = `${at.y + 20 + tall > H ? Math.max(4, at.y - tall - 14) : at.y + 20}px`;
   }
-  function textOf(id) {
-    if (id === 0) return data.turns[data.turns.length - 1][1];
-    const words = type[id] === UNTRIED ? "" : said(id);
-    return closed.has(id) ? `${closedText(id)} ${words}` : words || "This strategy was not tried here.";
+  const clipped = (text) => (text.length > 240 ? `${text.slice(0, 240).replace(/\s\S*$/, "")} …` : text);
+  function wordsOf(id) { // of the node's turn and the reply to it
+    if (id === 0) return [data.turns[data.turns.length - 1][1]];
+    const words = closed.has(id) ? [closedText(id)] : type[id] === UNTRIED ? ["This strategy was not tried here."] : [];
+    if (type[id] !== UNTRIED) words.push(`${SPEAKERS[1]}: ${said(id)}`);
+    if (type[id] === EXPANDED) words.push(`${SPEAKERS[0]}: ${replied(id)}`);
+    return words;
   }
   const closedText = (id) => `Refused for good, so the branch is closed: ${closed.get(id)}.`;
   const typeName = (id) => (closed.has(id) ? (type[id] === UNTRIED ? "closed" : `${TYPE_NAMES[type[id]]}, closed`) : TYPE_NAMES[type[id]]);
   function numbersOf(id) {
     const own = visits[id] ? `Q ${signed(q[id])}, N ${visits[id]}` : typeName(id);
-    return id === 0 ? own : `${own}, P ${prior(id).toFixed(3)}`;
+    const [mean, deviation] = posteriors.get(id) || [];
+    const turn = mean === undefined ? "" : `, turn ${signed(mean)} ± ${deviation.toFixed(2)}`;
+    return id === 0 ? own : `${own}${turn}, P ${prior(id).toFixed(3)}`;
   }
 
   // -- folding and selecting ----------------------------------------------------------------------------------------------
@@ -827,10 +837,21 @@
     if (id >= 0 && itemOf[id] < 0) { reveal(id); relayout(selected >= 0 ? selected : 0); }
     selected = id;
     if (id >= 0 && into) bringIntoView(id);
+    showAddress();
     showPanel(true);
     if (id >= 0) announce(spoken(id));
     changed();
   }
+  // The address ends in #12 while node 12 is selected, so that it can be sent to others.
+  function showAddress() {
+    const wanted = selected < 0 ? "" : `#${selected}`;
+    if (location.hash !== wanted && sized) history.replaceState(null, "", wanted || location.pathname + location.search);
+  }
+  function followAddress() {
+    const found = /^#(\d+)$/.exec(location.hash);
+    if (found && +found[1] < N && +found[1] !== selected) select(+found[1]);
+  }
+  window.addEventListener("hashchange", followAddress);
   function spoken(id) {
     const where = id === 0 ? `${count(below[0] + 1, "node")} in the tree` :
       `depth ${depth[id]}, option ${strategy[id] + 1} of ${K}`;
@@ -919,7 +940,7 @@
       ["Iterations", data.iterations], ["Visits of the root", visits[0]],
     ].map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value.toLocaleString("en"))));
     if (closed.size) rows.push(el("tr", {}, el("th", { scope: "row" }, "Closed"), el("td", {}, closed.size.toLocaleString("en"))));
-    if (data.stop) rows.push(el("tr", {}, el("th", { scope: "row" }, "Stopped"), el("td", {}, data.stop)));
+    if (data.stopped) rows.push(el("tr", {}, el("th", { scope: "row" }, "Search"), el("td", {}, data.stopped)));
     return [
       el("div", { class: "panel-head" }, el("h2", {}, "Overview")),
       ...data.warnings.map((text) => el("p", { class: "warning", role: "note" }, el("b", {}, "Warning: "), text)),
@@ -982,6 +1003,7 @@
       el("div", { class: "panel-head" }, head, figures(id), actions),
       ...conversation(id),
       ...simulation(id),
+      ...callsOf(id),
     ];
   }
   function tags(id) {
@@ -1005,7 +1027,7 @@
     if (!posteriors.has(id)) return [];
     const [mean, deviation] = posteriors.get(id), rollout = rollouts.get(id);
     const judged = rollout ? [metric("Judged", signed(rollout[1]), "The judge's reward of this turn alone, as it is")] : [];
-    return [metric("Believed", `${signed(mean)} ± ${deviation.toFixed(2)}`, "What the search believes of this turn's reward"), ...judged];
+    return [metric("Believed", `${signed(mean)}\u00a0±\u00a0${deviation.toFixed(2)}`, "What the search believes of this turn's reward"), ...judged];
   }
   function centre(id) {
     const at = position(id);
@@ -1085,6 +1107,21 @@
       el("div", { class: "row" }, ...ids.sort((a, b) => prior(b) - prior(a)).map((id) => el("button",
         { type: "button", style: { "border-color": data.strategies[strategy[id]][1] }, onclick: () => select(id) },
         `${closed.has(id) ? "✕ " : ""}${nameOf(id)} ${prior(id).toFixed(2)}`))));
+  }
+
+  const calls = new Map(data.calls || []);
+  function callsOf(id) { // what the models were asked for this node and what they wrote, where the page has it
+    if (!calls.has(id)) return [];
+    const box = el("div", {});
+    for (const call of calls.get(id)) {
+      const facts = [call.model, `${call.read.toLocaleString("en")} tokens read`, `${call.written.toLocaleString("en")} written`,
+        call.thinking ? `${call.thinking.toLocaleString("en")} of them thinking` : "", `${call.seconds.toFixed(2)} s`].filter(Boolean).join(", ");
+      box.append(el("div", { class: "call" }, el("b", {}, call.role), el("span", { class: "facts" }, facts),
+        call.thoughts ? el("details", {}, el("summary", {}, "Thoughts"), el("pre", { dir: "auto" }, call.thoughts)) : "",
+        el("details", {}, el("summary", {}, "Prompt"), ...call.prompt.map((at) => el("div", {}, el("span", { class: "facts" }, data.messages[at][0]), el("pre", { dir: "auto" }, data.messages[at][1])))),
+        el("pre", { dir: "auto" }, call.reply)));
+    }
+    return [el("h3", {}, `Model calls behind this node (${calls.get(id).length})`), box];
   }
 
   function simulation(id) {
@@ -1350,10 +1387,11 @@
   }
   function begin() { // when the size of the window is known
     sized = true;
-    openInitially(Math.max(1.15 * H, 600) * (SPOKEN <= 60 ? 1.6 : 1));
+    openInitially((H - 2 * EDGE) * 1.25, levelsThatFit()); // at 0.8 of its height a label still has two lines
     layout();
     describe();
     fitReadably();
+    followAddress();
     requestAnimationFrame(() => setTimeout(() => { ready = true; readyMs = performance.now(); }));
   }
 

@@ -91,7 +91,7 @@ class OpenAIChat(ClosingModel):
         the event loop that you use it in, and is not closed with the model. None takes aiohttp on asyncio.
     :param transport: an httpx transport in place of the network, for tests.
     :raises ConfigError: for a value out of range, a malformed address or key; at OpenAI's own address also for a name
-        with a slash, which is another provider's, and where there is no key (``api_key=""`` sends none on purpose).
+        with a slash, which is another provider's, and if there is no key (``api_key=""`` sends none on purpose).
     :ivar name: the model's name in the cache.
     :ivar identity: what tells it from others in the cache: name and address, or the name that was given.
     :ivar address: the server, as it may be shown.
@@ -117,7 +117,7 @@ class OpenAIChat(ClosingModel):
     ) -> None:
         _check(model, timeout, max_connections, response_format)
         if http_client is not None and transport is not None:
-            raise ConfigError("a transport belongs into the http_client where there is one", field="transport")
+            raise ConfigError("a transport belongs into the http_client if there is one", field="transport")
         self.model = model
         self.timeout = timeout
         self.max_connections = max_connections

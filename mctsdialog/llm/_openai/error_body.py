@@ -42,7 +42,7 @@ class ErrorBody:
     """A server's words about a call that failed.
 
     :param status: of HTTP, or the code inside of a reply with status 200.
-    :param message: for people; "" where there is none, or a web page.
+    :param message: for people; "" if there is none, or a web page.
     :param codes: codes and types, in lower case, with spaces between.
     :param param: the parameter that is to blame, where a field says so.
     :param fields: of a list of faults.

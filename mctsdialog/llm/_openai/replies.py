@@ -1,4 +1,4 @@
-"""The JSON in a reply's body, and what it probably means where there is none."""
+"""The JSON in a reply's body, and what it probably means if there is none."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Budget:
 
     @property
     def remaining(self) -> Spending:
-        """What is left of each kind, never below 0; infinity where there is no limit."""
+        """What is left of each kind, never below 0; infinity if there is no limit."""
         used = self.used
         left = {kind: self.limits.get(kind, math.inf) - getattr(used, kind) for kind in Spending.__slots__}
         return Spending(**{kind: max(0, value) for kind, value in left.items()})
@@ -170,7 +170,7 @@ class Budget:
             usage = Usage(estimate_prompt_tokens(request), estimate_tokens(completion.text))
             if not self._estimated and self.limits.keys() & {"tokens", "money"}:
                 self._estimated = True
-                _log.warning("%s tells no token usage: the budget goes by estimates", model)
+                _log.warning("%s reports no token usage: the budget uses estimates", model)
         self.spend_usage(model, usage)
 
     def spend_usage(self, model: str, usage: Usage) -> None:
@@ -192,7 +192,7 @@ class Budget:
 class BudgetedModel(ModelLayer):
     """Spends from a budget, and refuses calls when it is spent.
 
-    A call that fails counts as a call, with the tokens that were billed for it where the server told them.
+    A call that fails counts as a call, with the tokens that were billed for it if the server reported them.
     """
 
     def __init__(self, inner: ChatModel, budget: Budget) -> None:

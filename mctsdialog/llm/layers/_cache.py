@@ -150,7 +150,7 @@ class ResponseCache:
         return replace(self._stats)
 
     def lookup(self, key: str) -> Entry | None:
-        """The entry under ``key``; None where there is none, or one that is refused (counted as corrupt)."""
+        """The entry under ``key``; None if there is none, or one that is refused (counted as corrupt)."""
         text = self._store.get(key)
         if text is None:
             return None

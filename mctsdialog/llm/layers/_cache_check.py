@@ -125,7 +125,7 @@ def advice(directory: Path) -> str:
 def database_file(directory: Path) -> Path:
     """The database's file, without a symbolic link in its place or beside it, and nothing that SQLite would remove.
 
-    :raises DataError: where there is one.
+    :raises DataError: if there is one.
     """
     name = diskcache.core.DBNAME
     for suffix in ("-wal", "-shm", "-journal", ""):

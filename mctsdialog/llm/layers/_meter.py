@@ -16,7 +16,7 @@ class Tally:
 
     :param calls: calls that ended.
     :param failures: of them, those that raised, cancelled ones included.
-    :param usage: tokens that were billed, those of failed calls included where the server told them.
+    :param usage: tokens that were billed, those of failed calls included if the server reported them.
     """
 
     calls: int = 0
@@ -36,9 +36,9 @@ class Meter:
 
     :param calls: calls begun.
     :param failures: calls that raised, cancelled ones included.
-    :param in_flight: calls under way.
-    :param peak_in_flight: most calls under way at once.
-    :param usage: tokens that were billed, those of failed calls included where the server told them.
+    :param in_flight: calls in flight.
+    :param peak_in_flight: most calls in flight at once.
+    :param usage: tokens that were billed, those of failed calls included if the server reported them.
     :param seconds: time in calls, added up over calls at once.
     :param tallies: calls and tokens by role (``ChatRequest.role``) and model.
     """

@@ -85,7 +85,7 @@ class RetryingModel(ModelLayer):
 
     The last error is raised as it came, with a note of the attempts made. A server that tells one call to wait (429)
     makes the others wait too. Tokens of failed attempts that were billed are in the usage of the reply, or of the
-    error. Waits are told in the log, at most one in ten seconds.
+    error. Waits are logged, at most one in ten seconds.
     """
 
     def __init__(self, inner: ChatModel, retry: Retry | None = None) -> None:

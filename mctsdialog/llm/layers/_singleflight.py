@@ -34,7 +34,7 @@ class SingleFlight(ModelLayer):
         self.joined = 0
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """Answer one request, by an equal one's call where there is one."""
+        """Answer one request, by an equal one's call if there is one."""
         flights = self._flights.get()
         key = request_key(identity_of(self.inner), request)
         while (flight := flights.get(key)) is not None:

@@ -78,8 +78,17 @@ def architecture(name):
     """(config class, its values) of a small model of that type."""
     import transformers
 
-    more = {"sliding_window": WINDOW} if name in ("gemma2", "mistral") else {}
+    windowed = ("gemma2", "gemma3_text", "gpt_oss", "mistral", "mixtral", "phi3")
+    more = {"sliding_window": WINDOW} if name in windowed else {}
     configs = {
+        "gemma3_text": transformers.Gemma3TextConfig,
+        "gpt_oss": transformers.GptOssConfig,
+        "granite": transformers.GraniteConfig,
+        "mixtral": transformers.MixtralConfig,
+        "olmo2": transformers.Olmo2Config,
+        "phi3": transformers.Phi3Config,
+        "qwen3_moe": transformers.Qwen3MoeConfig,
+        "smollm3": transformers.SmolLM3Config,
         "llama": transformers.LlamaConfig,
         "mistral": transformers.MistralConfig,
         "qwen2": transformers.Qwen2Config,
@@ -88,6 +97,18 @@ def architecture(name):
     }
     if name == "gemma2":
         more |= {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 8}
+    if name == "gemma3_text":
+        more |= {"layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
+    if name == "smollm3":
+        more |= {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True}
+        more |= {"sliding_window": WINDOW, "no_rope_layers": [1, 0]}
+    if name == "granite":
+        more |= {"logits_scaling": 3.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2}
+        more |= {"embedding_multiplier": 2.0}
+    if name in ("mixtral", "gpt_oss"):
+        more |= {"num_local_experts": 4, "num_experts_per_tok": 2}
+    if name == "qwen3_moe":
+        more |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
     return configs[name], {**SIZES, **more}
 
 

@@ -2,9 +2,8 @@
 
 import json
 import math
-import shutil
+import sys
 
-import numpy as np
 import pytest
 
 from cso_train import load_data, methods, resolve_config
@@ -14,13 +13,24 @@ from cso_train._fit import fit
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
+
 from cso_train._models import ModelSource, load_model, load_tokenizer  # noqa: E402
 from cso_train._trainer import build_trainer, training_settings  # noqa: E402
-from cso_train.methods import Reply, ReplySet  # noqa: E402
+from cso_train.methods import Reply  # noqa: E402
 from cso_train.packing import _attention as attention  # noqa: E402
-from cso_train.packing._attention import PACKABLE, MaskMaker, attention_kernel, seen_parts  # noqa: E402
-from cso_train.packing._forward import add_tree_head, make_pack  # noqa: E402
-from cso_train.packing._rows import Layout  # noqa: E402
+from cso_train.packing._attention import (  # noqa: E402
+    PACKABLE,
+    MaskMaker,
+    attention_kernel,
+    check_exact,
+    seen_parts,
+)
+from cso_train.packing._path import PathWalk  # noqa: E402
+from cso_train.packing._path_attention import TREE_PATH  # noqa: E402
+from cso_train.packing._pieces import cut_into_pieces  # noqa: E402
+from cso_train.packing._trie import token_tree  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # the trainers' own warnings
 
@@ -40,7 +50,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
 
     def make(method, model="llama", on_sft=False, **more):
         values = {"method": method, "max_length": 256, "max_completion_tokens": 64, "batch_size": 64, "packing": "tree"}
-        values |= {"gradient_checkpointing": False, "lora": True, **METHODS[method], **more}
+        values |= {"gradient_checkpointing": False, "lora": True, "packing_memory": "pack", **METHODS[method], **more}
         config = resolve_config(None, None, values).config
         source = ModelSource.of(str(model_folder(model)))
         tokenizer = load_tokenizer(source)
@@ -129,10 +139,9 @@ def packed_step(trainer, number=0):
     """(loss, gradients, rows) of a packed step."""
     trainer.model.eval()  # the same passes, without the trainer's bookkeeping
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer.objective.totals("train", plan)
     whole = 0.0
-    for pack in plan.packs:
-        loss = trainer.objective.part_of_loss("train", trainer.model, pack, totals)
+    for forward in trainer.objective.passes("train", trainer.model, plan):
+        loss = forward()
         loss.backward()
         whole += float(loss)
     rows = [trainer.objective.rows["train"][index] for index in plan.rows]
@@ -156,15 +165,18 @@ def check(trainer):
     return plan
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model", PACKABLE)
-def test_every_method_on_every_architecture(make, method, model):
+# a loss sees log-probabilities alone, whatever model they are of
+CASES = [*((method, "llama") for method in METHODS), *(("dpo", model) for model in PACKABLE if model != "llama")]
+
+
+@pytest.mark.parametrize(("method", "model"), CASES)
+def test_every_method_and_every_architecture(make, method, model):
     plan = check(make(method, model))
     assert len(plan.packs) == 1
     assert math.isclose(sum(map(len, plan.packs)), len(plan.rows))
 
 
-@pytest.mark.parametrize("model", [name for name in PACKABLE if name != "gemma2"])
+@pytest.mark.parametrize("model", ["llama", "mistral", "gemma3_text"])
 def test_attention_over_seen_keys_alone_is_the_same(make, model, monkeypatch):
     monkeypatch.setattr(attention, "_CHUNK", 16)
     trainer = make("dpo", model)
@@ -182,11 +194,110 @@ def test_trees_that_are_cut_and_packs_of_several(make, method):
     assert len(plan.packs) > 1
 
 
+@pytest.mark.parametrize("memory", ["pack", "path"])
 @pytest.mark.parametrize("pack_tokens", [90, 4096])
-def test_a_likelihood_over_the_prompt_too(make, pack_tokens):
-    trainer = make("orpo", prompt_likelihood=True, pack_tokens=pack_tokens)
+def test_a_likelihood_over_the_prompt_too(make, pack_tokens, memory):
+    trainer = make("orpo", prompt_likelihood=True, pack_tokens=pack_tokens, packing_memory=memory)
     assert check(trainer)
     assert trainer.objective.layout.spans == ("sequence",)
+
+
+@pytest.mark.parametrize(("method", "model"), CASES)
+def test_every_method_and_every_architecture_path_by_path(make, method, model):
+    trainer = make(method, model, packing_memory="path", pack_tokens=320)
+    plan = check(trainer)
+    assert plan.by_path
+    rows = [trainer.objective.rows["train"][index] for index in plan.rows]
+    sizes = [each.last - each.first for each in pieces_of(rows, 20)]
+    assert len(plan.packs) == 1
+    assert len(sizes) > 4
+    assert max(sizes) <= 20
+
+
+def pieces_of(rows, size):
+    return cut_into_pieces(token_tree([reply.ids for row in rows for reply in row.replies]), size)
+
+
+def test_what_is_held_is_one_path(make):
+    trainer = make("dpo", packing_memory="path", pack_tokens=320)
+    rows = trainer.objective.rows["train"]
+    walk = PathWalk(rows, trainer.objective.layout, trainer.objective.masks, torch.device("cpu"), 20)
+    longest = max(len(reply.ids) for row in rows for reply in row.replies)
+    assert walk.tokens > 3 * longest
+    trainer.model.eval()
+    held = []
+
+    def note(states):
+        held.extend(each.shape[2] for both in states.values() for each in both)
+
+    sums = walk.sums(trainer.model)
+    note(walk._states)
+    for forward in walk.parts(trainer.model, trainer.model, torch.ones_like(sums)):
+        forward().backward()
+        note(walk._states)
+    assert 20 < max(held) <= longest
+
+
+def test_dropout_is_refused_path_by_path(make):
+    from cso_train.errors import TrainConfigError
+
+    with pytest.raises(TrainConfigError, match="packing_memory: path does not go with dropout"):
+        make("dpo", packing_memory="path", lora_dropout=0.1)
+    assert make("dpo", packing_memory="auto", lora_dropout=0.1).objective.memory == "pack"
+
+
+def test_an_attention_that_is_not_ours_is_noticed(make, monkeypatch):
+    trainer = make("dpo", packing_memory="path", pack_tokens=320)
+    plan = next(iter(trainer.get_train_dataloader()))["plan"]
+    real = ALL_ATTENTION_FUNCTIONS[TREE_PATH]
+
+    def without(*given, path, **named):
+        return real(*given, **named)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, TREE_PATH, without)
+    with pytest.raises(RuntimeError, match="no longer hands on the mask and the path"):
+        trainer.objective.passes("train", trainer.model, plan)
+
+
+@pytest.mark.parametrize("model", PACKABLE)
+def test_the_interface_of_attention_is_what_it_was(small_config, model):
+    """What both modes rely on; where a version of transformers changes it, this test says so."""
+    from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+    from transformers.masking_utils import sdpa_mask
+
+    cls, values = small_config(model)
+    calls = []
+
+    def probe(module, query, key, value, attention_mask, scaling=None, **options):
+        calls.append((module, query, key, value, attention_mask, options))
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask if attention_mask.shape[-1] > 1 else None, scaling=scaling
+        )
+
+    AttentionInterface.register("probe", probe)
+    AttentionMaskInterface.register("probe", sdpa_mask)
+    config = cls(vocab_size=50, **values)
+    network = AutoModelForCausalLM.from_config(config, attn_implementation="probe").eval()
+    windows = MaskMaker(config, torch.float32).windows
+    masks = {kind: torch.ones(1, 1, 1, 1, dtype=torch.bool) for kind in windows}
+    mine = object()
+    given = masks.get(None, masks)
+    network.base_model(
+        input_ids=torch.arange(1, 6)[None],
+        position_ids=torch.tensor([[0, 1, 2, 1, 2]]),
+        attention_mask=given,
+        use_cache=False,
+        path=mine,
+    )
+    assert [call[0].layer_idx for call in calls] == list(range(config.num_hidden_layers))
+    kinds = getattr(config, "layer_types", None) or [None] * len(calls)
+    for kind, (module, query, key, value, mask, options) in zip(kinds, calls, strict=True):
+        assert query.shape == (1, config.num_attention_heads, 5, module.head_dim)
+        assert key.shape == value.shape == (1, config.num_key_value_heads, 5, module.head_dim)
+        assert mask is (masks[kind] if kind in masks else masks[None])
+        assert options["path"] is mine
+        assert not options.get("dropout")
+        assert callable(sys.modules[type(module).__module__].eager_attention_forward)
 
 
 @pytest.mark.parametrize("sampler", ["pairs", "dialogues"])
@@ -195,15 +306,15 @@ def test_a_step_is_the_mean_over_its_own_rows(make, sampler):
     assert len(plan.rows) == 7
 
 
-def test_all_parameters_trained_and_activations_computed_again(make):
-    trainer = make("simpo", lora=False, gradient_checkpointing=True)
+@pytest.mark.parametrize("memory", ["pack", "path"])
+def test_all_parameters_trained_and_activations_computed_again(make, memory):
+    trainer = make("simpo", lora=False, gradient_checkpointing=True, packing_memory=memory, pack_tokens=480)
     trainer.model.gradient_checkpointing_enable()
     loss, ours, rows, _ = packed_step(trainer)
     trainer.model.train()  # checkpointing is a thing of training alone
     plan = next(iter(trainer.get_train_dataloader()))["plan"]
-    totals = trainer.objective.totals("train", plan)
-    for pack in plan.packs:
-        trainer.objective.part_of_loss("train", trainer.model, pack, totals).backward()
+    for forward in trainer.objective.passes("train", trainer.model, plan):
+        forward().backward()
     again = gradients(trainer)
     expected = expected_loss(trainer, rows)
     expected.backward()
@@ -220,8 +331,9 @@ def test_logits_in_small_parts(make, monkeypatch):
     check(make("dpo"))
 
 
-def test_bf16_within_its_rounding(make):
-    trainer = make("simpo", lora=False)
+@pytest.mark.parametrize("memory", ["pack", "path"])
+def test_bf16_within_its_rounding(make, memory):
+    trainer = make("simpo", lora=False, packing_memory=memory, pack_tokens=480)
     trainer.model.to(torch.bfloat16)
     trainer.objective.masks = type(trainer.objective.masks)(trainer.model.config, torch.bfloat16)
     loss, ours, rows, _ = packed_step(trainer)
@@ -233,29 +345,10 @@ def test_bf16_within_its_rounding(make):
     assert float(torch.nn.functional.cosine_similarity(mine, other, dim=0)) > 0.99
 
 
-def test_the_blocks_of_flexattention_are_the_dense_mask():
-    from torch.nn.attention.flex_attention import create_mask
-
-    from cso_train.packing import token_tree, tree_mask
-    from cso_train.packing._attention import block_mask
-
-    draw = np.random.default_rng(0)
-    trunk = draw.integers(0, 9, 150)
-    tree = token_tree([np.concatenate([trunk[:cut], draw.integers(0, 9, 40)]) for cut in (20, 80, 150, 150)])
-    for window in (None, 30):
-        blocks = block_mask(tree, 384, window, torch.device("cpu"))
-        whole = create_mask(blocks.mask_mod, None, None, 384, 384, device="cpu")[0, 0]
-        dense = torch.from_numpy(tree_mask(tree, window))
-        assert torch.equal(whole[: len(tree), : len(tree)], dense)
-        assert torch.equal(whole[len(tree) :].sum(1), torch.ones(384 - len(tree), dtype=torch.long))
-        computed = blocks.to_dense()[0, 0].bool()
-        needed = torch.nn.functional.max_pool2d(whole[None, None].float(), 128)[0, 0].bool()
-        assert torch.equal(computed, needed)
-
-
+@pytest.mark.parametrize("memory", ["pack", "path"])
 @pytest.mark.parametrize("method", ["dpo", "kto", "sft"])
-def test_held_out_rows_have_the_same_mean_loss(make, method):
-    trainer = make(method)
+def test_held_out_rows_have_the_same_mean_loss(make, method, memory):
+    trainer = make(method, packing_memory=memory, pack_tokens=480)
     trainer.objective.rows["eval"] = trainer.objective.rows["train"][:5]
     if trainer.objective.table is not None:
         trainer.objective.table = dict(trainer.objective.table)
@@ -266,6 +359,25 @@ def test_held_out_rows_have_the_same_mean_loss(make, method):
         assert found == pytest.approx(float(expected_loss(trainer, trainer.objective.rows["eval"])), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "max_length 512 or less"),
+        ({"output_router_logits": True}, "output_router_logits"),
+        ({"router_jitter_noise": 0.1}, "router_jitter_noise"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+    ],
+)
+def test_what_depends_on_more_than_a_tokens_own_path_is_refused(small_config, values, reason):
+    from cso_train.errors import TrainConfigError
+
+    cls, sizes = small_config("mixtral")
+    check_exact(cls(**sizes), 4096)
+    with pytest.raises(TrainConfigError, match=reason) as caught:
+        check_exact(cls(**sizes, **values), 4096)
+    assert caught.value.field == "packing"
+
+
 def test_what_takes_no_mask_is_refused():
     from cso_train.errors import TrainConfigError
     from cso_train.packing._attention import check_packable
@@ -274,7 +386,7 @@ def test_what_takes_no_mask_is_refused():
         check_packable("gpt2")
     with pytest.raises(TrainConfigError, match="flash_attention_2 takes no tree's mask"):
         attention_kernel("flash_attention_2", "llama", packed=True, on_gpu=True)
-    assert attention_kernel("auto", "llama", packed=True, on_gpu=True) == "flex_attention"
+    assert attention_kernel("auto", "llama", packed=True, on_gpu=True) == "tree_flex"
     assert attention_kernel("auto", "gemma2", packed=False, on_gpu=False) == "eager"
 
 
@@ -296,27 +408,3 @@ def test_a_template_that_writes_the_last_turn_otherwise_is_exact_and_counted(mak
         )
     finally:
         (folder / "chat_template.jinja").write_text(template, "utf-8")
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled: there is no g++")
-def test_flexattention_gives_what_the_dense_mask_does(small_config):
-    import transformers
-
-    cls, values = small_config("gemma2")
-    torch.manual_seed(0)
-    values |= {"hidden_size": 64, "head_dim": 16}
-    config = cls(vocab_size=300, initializer_range=0.2, **values)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    add_tree_head(model)
-    draw = np.random.default_rng(0)
-    trunk = draw.integers(2, 300, 150)
-    ends = [(cut, np.concatenate([trunk[:cut], draw.integers(2, 300, 20)])) for cut in (30, 80, 150, 150)]
-    replies = [Reply(ids, np.arange(cut, len(ids))) for cut, ids in ends]
-    found = []
-    for kernel in ("eager", "flex_attention"):
-        model.set_attn_implementation(kernel)
-        with torch.no_grad():  # on a CPU it has no backward pass
-            rows = [ReplySet((reply,)) for reply in replies]
-            masks = MaskMaker(model.config, torch.float32)
-            found.append(make_pack(rows, Layout(1), masks, torch.device("cpu")).sums(model))
-    torch.testing.assert_close(*found)

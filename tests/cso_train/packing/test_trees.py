@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cso_train.methods import Reply, ReplySet
+from cso_train.packing._pieces import cut_into_pieces, sees
 from cso_train.packing._plan import Planner
 from cso_train.packing._split import Forest, Unit, split
 from cso_train.packing._trie import common_prefix, segments, token_tree, tree_mask
@@ -58,6 +59,49 @@ def test_a_tree_of_nothing_is_refused():
             token_tree(wrong)
 
 
+@given(sequences, st.integers(1, 9))
+def test_a_piece_sees_itself_and_one_path(given_sequences, size):
+    tree = token_tree(given_sequences)
+    pieces, mask = cut_into_pieces(tree, size), tree_mask(tree)
+    assert [place for piece in pieces for place in piece.tokens] == list(range(len(tree)))
+    for piece in pieces:
+        assert 0 < piece.last - piece.first <= size
+        outside = np.flatnonzero(mask[piece.tokens].any(0))
+        assert set(outside[outside < piece.first]) <= set(piece.path.tolist())
+        assert [*piece.path, piece.first] == np.flatnonzero(mask[piece.first]).tolist()
+        columns = np.concatenate([piece.path, piece.tokens])
+        for window in (None, 2):
+            seen = sees(tree, piece.tokens, columns, window)
+            assert np.array_equal(seen, tree_mask(tree, window)[piece.tokens][:, columns])
+
+
+def test_a_piece_ends_where_the_next_path_is_short():
+    draw = np.random.default_rng(0)
+    system = np.arange(20)
+    tree = token_tree([np.concatenate([system, draw.integers(100, 900, 85)]) for _ in range(4)])
+    assert [piece.first for piece in cut_into_pieces(tree, 110)][1:] == [105, 190, 275]
+    assert all(len(piece.path) == 20 for piece in cut_into_pieces(tree, 110)[1:])
+
+
+def test_paths_are_taken_where_packs_repeat_much_or_do_not_hold_a_row():
+    trunk = np.arange(100)
+    rows = [ReplySet((Reply(np.concatenate([trunk, [200 + n] * 10]), np.arange(100, 110)),)) for n in range(12)]
+
+    def by_path(budget, memory, processes=1):
+        plans = [Planner(rows, 12, budget, "pairs", 0, processes, process, memory) for process in range(processes)]
+        found = [planner.step(planner.order(0), 0) for planner in plans]
+        assert len({plan.by_path for plan in found}) == 1
+        assert all(len(plan.packs) == 1 for plan in found if plan.by_path)
+        return found[0].by_path
+
+    assert not by_path(300, "auto")
+    assert by_path(120, "auto")  # each would repeat the trunk
+    assert by_path(120, "auto", 2)
+    assert by_path(60, "auto")
+    assert by_path(300, "path")
+    assert not by_path(60, "pack")
+
+
 def units_of(many):
     """Pairs of neighbouring sequences."""
     return [Unit(number, (many[number], many[number - 1]), 1) for number in range(len(many))]
@@ -84,7 +128,7 @@ def test_the_cut_keeps_the_budget_and_repeats_least(given_sequences, budget):
 @given(sequences, st.integers(3, 20), st.integers(1, 4))
 def test_every_row_goes_to_one_process_and_all_have_as_many_packs(given_sequences, budget, processes):
     units = units_of(given_sequences)
-    shares = split(units, budget, processes)
+    shares = split(Forest(units), budget, processes)
     assert len(shares) == processes
     assert len({len(packs) for packs in shares}) == 1
     assert sorted(row for packs in shares for pack in packs for row in pack) == list(range(len(units)))
@@ -98,7 +142,7 @@ def test_every_row_goes_to_one_process_and_all_have_as_many_packs(given_sequence
 def test_packs_are_shared_out_evenly():
     trunk = np.arange(100)
     many = [np.concatenate([trunk, [1000 + number] * 50]) for number in range(40)]
-    shares = split([Unit(number, (ids,), 100) for number, ids in enumerate(many)], 10_000, 4)
+    shares = split(Forest([Unit(number, (ids,), 100) for number, ids in enumerate(many)]), 10_000, 4)
     loads = [sum(len(token_tree([many[row] for row in pack])) for pack in packs if pack) for packs in shares]
     assert max(loads) <= 1.2 * min(loads)
     assert max(loads) < 0.5 * (100 + 40 * 50)
