@@ -43,8 +43,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def known_hosts(host: str) -> frozenset[str] | None:
-    """Host names that requests may name: this machine's own; None allows addresses in figures as well.
+def known_hosts(host: str) -> frozenset[str]:
+    """Host names that requests may name: this machine's own, and the one that is listened on.
 
     Another name would be one that somebody else has pointed here (DNS rebinding).
     """
