@@ -19,7 +19,6 @@ from mctsdialog.preferences._extract import Extraction
 from mctsdialog.preferences._prompts import system_prompt
 from mctsdialog.preferences._record import PreferencePair, TreeRecord
 from mctsdialog.preferences._reviews import (
-    BY_REVIEW,
     Review,
     ReviewReport,
     combined,
@@ -58,7 +57,7 @@ class PreferenceReport:
             f"turns on valid paths: {self.counts.get('turns', 0)}, "
             f"{self.counts.get('turns without a rejected sibling', 0)} of them without a rejected sibling"
         )
-        gone = {name: count for name, count in self.counts.items() if name in _REASONS and count}
+        gone = {name: count for name, count in self.counts.items() if name not in _FOUND and count}
         lines.append(f"pairs: {found - sum(gone.values())} of {found} kept")
         lines += [f"  {count} left out: {name}" for name, count in gone.items()]
         if self.closed:
@@ -70,7 +69,8 @@ class PreferenceReport:
         return "\n".join(lines)
 
 
-_REASONS = ("margin too small", "exact duplicates", "over the cap of a turn", "over the cap of a tree", *BY_REVIEW)
+_FOUND = ("turns", "turns without a rejected sibling", "pairs found")
+"""What is counted beside the pairs that are left out."""
 
 
 @checked()

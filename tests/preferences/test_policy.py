@@ -1,6 +1,7 @@
 """Every reply of a turn, what each is worth, and the policy over strategies; data of earlier versions."""
 
 import json
+import re
 from functools import partial
 
 import anyio
@@ -145,3 +146,15 @@ def test_what_is_wrong_there_is_named(plain, change, field):
     with pytest.raises(DataError) as caught:
         TreeRecord.from_dict(data)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "settings", [{"min_confidence": 0.9}, {"min_margin": 0.4}, {"max_per_turn": 1}, {"max_per_tree": 3}, {}]
+)
+def test_the_report_counts_every_pair_that_is_left_out(calibrated, settings):
+    dataset = PreferenceDataset.from_trees([calibrated], PreferenceConfig(**settings))
+    kept, found = re.search(r"pairs: (\d+) of (\d+) kept", str(dataset.report)).groups()
+    assert int(kept) == len(list(dataset.pairs()))
+    gone = [int(each) for each in re.findall(r"(\d+) left out", str(dataset.report))]
+    assert int(kept) + sum(gone) == int(found)
+    assert gone or not settings
