@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from mctsdialog import ScriptedModel, read_dialogues
+from mctsdialog import ScriptedModel, plan, read_dialogues
 from mctsdialog.errors import DataError
 from mctsdialog.studio import ChatDesk, studio_app
 from mctsdialog.worlds import World
@@ -91,10 +91,20 @@ def test_a_person_supports_with_suggestions_and_a_model_is_the_seeker(client, ch
     assert [each["speaker"] for each in post(client, "undo", chat=chat)["turns"]] == ["seeker", "supporter"]
 
 
-def test_the_next_plan_takes_over_what_the_last_one_foresaw(client, chat, tmp_path):
+def test_the_next_plan_takes_over_what_the_last_one_foresaw(client, chat, monkeypatch):
     first = post(client, "suggest", chat=chat)["weighed"]
+    plans = []
+
+    async def noted(*arguments, **options):
+        plans.append((options["previous"], found := await plan(*arguments, **options)))
+        return found
+
+    monkeypatch.setattr("mctsdialog.studio._chat.plan", noted)
     again = post(client, "suggest", chat=chat)["weighed"]
-    assert sum(each["visits"] for each in again) > sum(each["visits"] for each in first)
+    ((previous, found),) = plans
+    assert previous is not None
+    assert found.reused > 0
+    assert sum(each["visits"] for each in again) >= sum(each["visits"] for each in first)
 
 
 def test_chats_are_gold_for_a_search_and_there_after_a_restart(client, chat, tmp_path, kit):
