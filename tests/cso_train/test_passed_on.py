@@ -53,14 +53,14 @@ def logged(result):
 
 def test_fields_of_trls_config_are_passed_on_and_recorded(given, tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text("trainer:\n  optim: adafactor\n  adam_beta2: 0.95\n  label_smoothing: 0.1\n", "utf-8")
+    file.write_text("trainer:\n  optim: adafactor\n  adam_beta2: 0.95\n  ld_alpha: 0.5\n", "utf-8")
     values = given().config.model_dump(exclude_none=True, exclude={"precompute_reference"})
     resolved = resolve_config(None, file, values)
     args = made(resolved, tmp_path).args
-    assert (args.optim, args.adam_beta2, args.label_smoothing) == ("adafactor", 0.95, 0.1)
+    assert (args.optim, args.adam_beta2, args.ld_alpha) == ("adafactor", 0.95, 0.5)
     result, _ = finished(resolved)
     manifest = json.loads((result.folder / "manifest.json").read_text("utf-8"))
-    assert manifest["config"]["trainer"] == {"optim": "adafactor", "adam_beta2": 0.95, "label_smoothing": 0.1}
+    assert manifest["config"]["trainer"] == {"optim": "adafactor", "adam_beta2": 0.95, "ld_alpha": 0.5}
     again = tmp_path / "again.yaml"
     again.write_text(resolved.to_yaml(), "utf-8")
     assert resolve_config(None, again, {}).config == resolved.config
@@ -103,11 +103,11 @@ def test_packages_that_fields_need_are_looked_for_before_a_model_is_loaded(given
 
 
 def test_what_changes_the_loss_is_not_for_trees(given, tmp_path):
-    with pytest.raises(TrainConfigError, match="without label_smoothing; take packing none"):
-        prepare(given(trainer={"label_smoothing": 0.1}, packing="tree").config, lambda line: None)
-    assert prepare(
-        given(trainer={"label_smoothing": 0.1}, packing="auto").config, lambda line: None
-    ).config.packing == ("none")
+    with pytest.raises(TrainConfigError, match="without ld_alpha; take packing none"):
+        prepare(given(trainer={"ld_alpha": 0.5}, packing="tree").config, lambda line: None)
+    assert prepare(given(trainer={"ld_alpha": 0.5}, packing="auto").config, lambda line: None).config.packing == (
+        "none"
+    )
     on_trees = prepare(given(trainer={"optim": "adafactor"}, packing="tree").config, lambda line: None)
     assert on_trees.config.packing == "tree"
 
