@@ -116,12 +116,24 @@ def _differs_in_length(file: Path, identity: Mapping[str, Any]) -> bool:
     return bool(shorter(_json(file)) == shorter(json.loads(json.dumps(identity))))
 
 
+# What later versions added, by the value that leaves a run as it was without them.
+_ADDED = {
+    "nll_weight": 0.0,
+    "label_smoothing": 0.0,
+    "strategy_weight": 1.0,
+    "reply_weight": 1.0,
+    "confidence_weights": False,
+    "packing_memory": "auto",
+}
+
+
 def _used(identity: Any) -> Any:
     """An identity without the settings that the run does not use: another version may not have them."""
     config = identity.get("config") if isinstance(identity, dict) else None
     if not isinstance(config, dict):
         return identity
-    return {**identity, "config": {name: value for name, value in config.items() if value is not None}}
+    used = {name: value for name, value in config.items() if value is not None and value != _ADDED.get(name)}
+    return {**identity, "config": used}
 
 
 def _json(file: Path) -> Any:

@@ -845,7 +845,8 @@
   // The address ends in #12 while node 12 is selected, so that it can be sent to others.
   function showAddress() {
     const wanted = selected < 0 ? "" : `#${selected}`;
-    if (location.hash !== wanted && sized) history.replaceState(null, "", wanted || location.pathname + location.search);
+    if (location.protocol === "about:" || location.hash === wanted || !sized) return;  // the frame of a notebook has no address
+    history.replaceState(null, "", wanted || location.pathname + location.search);
   }
   function followAddress() {
     const found = /^#(\d+)$/.exec(location.hash);
