@@ -316,7 +316,6 @@ runpy.run_module("cso_train", run_name="__main__")
         ("2", "true", {}),
         ("3", "false", {}),
         ("3", "true", TREES),
-        ("none", "true", TREES),
         ("none", "true", BY_PATH),
         ("2", "false", BY_PATH),
     ],
