@@ -12,7 +12,8 @@ from mctsdialog.dialogue import Dialogue
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._policy import policies, searched
 from mctsdialog.preferences._prompts import system_prompt
-from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord, confidence
+from mctsdialog.preferences._record import Polarity, PreferencePair, RecordNode, TreeRecord
+from mctsdialog.preferences._worth import confidence
 from mctsdialog.tree import ExpandedNode, Family, Node, PathRule, SpokenNode, Tree
 
 Pair = tuple[int, int]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from mctsdialog.algorithms import Calibration
 from mctsdialog.errors import ConfigError
-from mctsdialog.preferences._record import RecordPolicy, expected, worths
+from mctsdialog.preferences._record import RecordPolicy
+from mctsdialog.preferences._worth import expected, worths
 from mctsdialog.tree import Family, SpokenNode, StrategyNode, Tree, UnexpandedNode, reward_range
 
 

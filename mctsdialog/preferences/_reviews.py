@@ -19,7 +19,8 @@ from mctsdialog._arguments import checked
 from mctsdialog.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from mctsdialog.errors import DataError
 from mctsdialog.files import dotted, first_fault, open_input, parse_json
-from mctsdialog.preferences._record import PairReview, RecordNode, TreeRecord, confidence
+from mctsdialog.preferences._record import PairReview, RecordNode, TreeRecord
+from mctsdialog.preferences._worth import confidence
 from mctsdialog.text import one_line
 
 Verdict: TypeAlias = Literal["accept", "swap", "tie", "reject", "flag"]

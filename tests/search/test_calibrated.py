@@ -14,7 +14,7 @@ from mctsdialog import SearchConfig
 from mctsdialog.algorithms import Calibration, calibrate, uniform
 from mctsdialog.errors import ConfigError
 from mctsdialog.preferences import PreferenceConfig, tree_record
-from mctsdialog.preferences._record import confidence
+from mctsdialog.preferences._worth import confidence
 from mctsdialog.tree import SpokenNode
 from mctsdialog.worlds import World, strategies_of
 
