@@ -83,9 +83,12 @@ __all__ = [
 
 
 _LAZY = {"RunResult": "cso_train._run.folder", "train": "cso_train._run.training"}  # they import torch
+_PACKAGES = ("arena", "rounds")  # they stand above this one
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"cso_train.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = getattr(import_module(_LAZY[name]), name)
@@ -94,7 +97,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "errors", "evaluation", "methods", "packing", "rounds"]
+    return [*__all__, *_PACKAGES, "errors", "evaluation", "methods", "packing"]
 
 
 publish({**globals(), "__all__": [name for name in __all__ if name not in _LAZY]})
