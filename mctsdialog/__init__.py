@@ -20,6 +20,7 @@ from mctsdialog import export as export
 from mctsdialog import llm as llm
 from mctsdialog import preferences as preferences
 from mctsdialog import roles as roles
+from mctsdialog import seekers as seekers
 from mctsdialog import statistics as statistics
 from mctsdialog import tree as tree
 from mctsdialog import worlds as worlds
