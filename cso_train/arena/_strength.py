@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import correlation, fmean
 
 from mctsdialog._arguments import checked
 from mctsdialog.errors import ConfigError
@@ -53,13 +53,9 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
     """
     if len(one) != len(other):
         raise ConfigError(f"{len(one)} and {len(other)} numbers; there must be as many of each")
-    ranks = [_ranks(each) for each in (one, other)]
-    means = [fmean(each) if each else 0.0 for each in ranks]
-    spread = [math.fsum((rank - mean) ** 2 for rank in each) for each, mean in zip(ranks, means, strict=True)]
-    if not all(spread):
+    if len(set(one)) < 2 or len(set(other)) < 2:
         return None
-    both = math.fsum((a - means[0]) * (b - means[1]) for a, b in zip(*ranks, strict=True))
-    return both / math.sqrt(spread[0] * spread[1])
+    return correlation(_ranks(one), _ranks(other))
 
 
 def _ranks(values: Sequence[float]) -> list[float]:

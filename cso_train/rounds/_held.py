@@ -102,5 +102,4 @@ async def _heard(seeker: Seeker, turns: Sequence[Turn]) -> str | None:
 async def _reward(judge: Judge, turns: Sequence[Turn], domain: Domain) -> float:
     """Weighted mean of the judge's scores of the last turn."""
     scores = checked_judgement(await judge.judge(tuple(turns)), domain)
-    weights = [domain.weights[name] for name in domain.criteria]
-    return math.fsum(weight * score for weight, score in zip(weights, scores, strict=True)) / math.fsum(weights)
+    return domain.mean_score(dict(zip(domain.criteria, scores, strict=True)))

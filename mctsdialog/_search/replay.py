@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mctsdialog._search.run import Tape
-from mctsdialog._search.seeding import Start
+from mctsdialog._search.seeding import GoldPath, Start
 from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._config import SearchConfig
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Turn
@@ -37,7 +37,7 @@ class JournalReplay:
         self._tape: Tape
         self._scores: dict[int, dict[str, float]] = {}
         self._refused: dict[int, str] = {}
-        self._laid = self._end = 0
+        self._gold: GoldPath
         self._known: dict[int, list[dict[str, Any]]] = {}  # of a deterministic search: trials in the order of numbers
         self._next = 0
 
@@ -78,7 +78,8 @@ class JournalReplay:
             scores, refused = self._tape.gold_scores()
             self._scores |= scores
             self._refused |= refused
-            self._lay(self._algorithm)
+            self._gold.lay(self._scores)
+            self._gold.close(self._refused)
         else:
             for each in self._in_order(record):
                 self._tape.add(each)
@@ -109,16 +110,7 @@ class JournalReplay:
         tree = Tree(self._start.scenario, self._domain, opening)
         tree.config, tree.roles = self._config.recorded(), dict(self._roles)
         self._algorithm = self._config.kind(tree, self._config, max_calls=None, can_rejudge=False)
-
-    def _lay(self, algorithm: Algorithm) -> None:
-        """Lay the gold turns that are scored into the tree, as the search has done."""
-        gold = self._start.gold
-        while self._laid in self._scores and self._laid < len(gold):
-            turn = gold[self._laid]
-            self._end = algorithm.seed(self._end, self._scores[self._laid], turn.strategy, turn.exchange).id
-            self._laid += 1
-        if self._laid in self._refused:
-            algorithm.close(self._end, self._refused.pop(self._laid))
+        self._gold = GoldPath(self._algorithm, self._start.gold)
 
     def _in_order(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """The records that can be replayed now: a deterministic search commits its trials in the order of numbers."""

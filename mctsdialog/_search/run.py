@@ -16,7 +16,7 @@ from mctsdialog._search.arguments import check_roles, check_start
 from mctsdialog._search.header import open_journal, roles_for
 from mctsdialog._search.limits import LimitedTrials, check_limits
 from mctsdialog._search.scheduler import PlanningLimits
-from mctsdialog._search.seeding import GoldTurn, Start
+from mctsdialog._search.seeding import GoldPath, GoldTurn, Start
 from mctsdialog._search.simulate import CheckedRoles, History, can_rejudge, read_outcome
 from mctsdialog._settings import lasting
 from mctsdialog.algorithms._base import Algorithm
@@ -177,12 +177,11 @@ async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape:
 
     Where it refuses a turn, the node before it is closed, and the search has the gold turns up to there.
     """
-    gold, end, laid = start.gold, algorithm.tree.root.id, 0
+    gold, path = start.gold, GoldPath(algorithm, start.gold)
     histories = _gold_histories(algorithm.tree.history(algorithm.tree.root), gold)
     scores, refused = tape.gold_scores()
 
     async def score(turn: int) -> None:
-        nonlocal end, laid
         if turn not in scores and turn not in refused and turn < min(refused, default=len(gold)):
             try:
                 scores[turn] = await players.scores(histories[turn])
@@ -190,13 +189,10 @@ async def _seed(algorithm: Algorithm, start: Start, players: CheckedRoles, tape:
             except ModelRefusedError as error:
                 refused[turn] = error.closure
                 tape.write({"type": "gold", "turn": turn, "closed": refused[turn]})
-        while laid in scores and laid < len(gold):
-            end = algorithm.seed(end, scores[laid], gold[laid].strategy, gold[laid].exchange).id
-            laid += 1
+        path.lay(scores)
 
     await for_each(range(len(gold)), score, concurrency=algorithm.config.parallelism)
-    if laid in refused:
-        algorithm.close(end, refused[laid])
+    path.close(refused)
 
 
 def _gold_histories(opening: tuple[Turn, ...], gold: tuple[GoldTurn, ...]) -> list[History]:

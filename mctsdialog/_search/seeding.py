@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._trial import Exchange
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Turn
 from mctsdialog.errors import DialogueError
@@ -45,6 +47,30 @@ class Start:
             for index in range(length, len(turns), 2)
         )
         return cls(source.scenario, turns[:length], gold)
+
+
+class GoldPath:
+    """The gold turns in the tree, laid in their order, whatever order they are scored in.
+
+    :param algorithm: of the tree, which has nothing but its root.
+    :param gold: the turns to lay.
+    """
+
+    def __init__(self, algorithm: Algorithm, gold: tuple[GoldTurn, ...]) -> None:
+        self._algorithm, self._gold = algorithm, gold
+        self._end, self._laid = algorithm.tree.root.id, 0
+
+    def lay(self, scores: Mapping[int, Mapping[str, float]]) -> None:
+        """Lay every turn that is next and has its scores."""
+        while self._laid in scores and self._laid < len(self._gold):
+            turn = self._gold[self._laid]
+            self._end = self._algorithm.seed(self._end, scores[self._laid], turn.strategy, turn.exchange).id
+            self._laid += 1
+
+    def close(self, refused: dict[int, str]) -> None:
+        """Close the node before the next turn where the strategist refused to score it; once."""
+        if self._laid in refused:
+            self._algorithm.close(self._end, refused.pop(self._laid))
 
 
 def _exchange(turns: tuple[Turn, ...], index: int) -> Exchange:

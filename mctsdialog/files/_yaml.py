@@ -126,8 +126,6 @@ class _Reader:
             if name not in self._mappings and not all(isinstance(item, yaml.ScalarNode) for item in items):
                 raise self._refused(f"{name}: a value is a scalar or a list of scalars", value, name)
             found.values[name] = self._value(value, name)
-            if isinstance(found.values[name], int) and abs(found.values[name]) > _MOST_WHOLE:
-                raise self._refused(f"{name}: a whole number has 64 bits at most", value, name)
             found.lines[name] = key.start_mark.line + 1
         return found
 
@@ -143,10 +141,7 @@ class _Reader:
         if id(node) in seen:
             raise self._refused(f"{place}: an alias; write the value out where it is used", node, place)
         if isinstance(node, yaml.ScalarNode):
-            value = self._value(node, place)
-            if isinstance(value, int) and abs(value) > _MOST_WHOLE:
-                raise self._refused(f"{place}: a whole number has 64 bits at most", node, place)
-            return value
+            return self._value(node, place)
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             return [self._built(each, f"{place}.{at}", lines, seen) for at, each in enumerate(node.value)]
@@ -164,11 +159,14 @@ class _Reader:
 
     def _value(self, node: Any, field: str | None = None) -> Any:
         try:
-            return self._loader.construct_object(node, deep=True)
+            value = self._loader.construct_object(node, deep=True)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # whatever PyYAML meets
             raise self._refused(
                 f"the value is no {visible_line(node.tag.rpartition(':')[2])[:40]}", node, field
             ) from error
+        if field is not None and isinstance(value, int) and abs(value) > _MOST_WHOLE:
+            raise self._refused(f"{field}: a whole number has 64 bits at most", node, field)
+        return value
 
     def _refused(self, reason: str, node: Any, field: str | None = None) -> Exception:
         return self._place(reason, node.start_mark.line + 1, field)

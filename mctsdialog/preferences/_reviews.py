@@ -39,8 +39,6 @@ _LEFT_OUT = {
     "flag": "flagged by review",
     _DISAGREED: "reviewers disagreed",
 }
-BY_REVIEW = tuple(_LEFT_OUT.values())
-"""Why pairs are left out by review."""
 
 
 @checked()

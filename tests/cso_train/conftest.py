@@ -11,6 +11,21 @@ TEMPLATE = (
 STRATEGIES = ("Emotional Validation", "Affirmation", "Collaborative Planning", "Share Information")
 
 
+@pytest.fixture(scope="session")
+def perturb():
+    """Moves what is trained: at the start a policy is its own reference, and several losses are constants."""
+    torch = pytest.importorskip("torch")
+
+    def moved(model):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+
+    return moved
+
+
 def write_rows(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path

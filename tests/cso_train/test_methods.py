@@ -40,7 +40,7 @@ def settings(method, **more):
 
 
 @pytest.fixture
-def make(tiny_folder, preference_file, sft_file, tmp_path):
+def make(tiny_folder, preference_file, sft_file, tmp_path, perturb):
     """A trainer of a method over the small model."""
 
     def make(method, perturbed=False, arguments=None, **more):
@@ -55,12 +55,8 @@ def make(tiny_folder, preference_file, sft_file, tmp_path):
         if config.reference_model and not config.lora:
             parts["reference"] = copy.deepcopy(model)
         trainer = build_trainer(config, model, tokenizer, data, **parts)
-        if perturbed:  # at the start a policy is its own reference, and several losses are constants
-            torch.manual_seed(1)
-            with torch.no_grad():
-                for parameter in trainer.model.parameters():
-                    if parameter.requires_grad:
-                        parameter.add_(0.02 * torch.randn_like(parameter))
+        if perturbed:
+            perturb(trainer.model)
         trainer.model.eval()
         return trainer
 

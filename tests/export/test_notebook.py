@@ -2,7 +2,6 @@
 
 import html
 import re
-import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -127,16 +126,11 @@ def test_hostile_texts_leave_neither_the_frame_nor_the_summary(domain):
     assert "<img" not in shown
 
 
-def test_the_frame_works_in_a_browser(tree, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium is installed")
+def test_the_frame_works_in_a_browser(tree, tmp_path, chromium):
     file = tmp_path / "notebook.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body>{tree._repr_html_()}", encoding="utf-8")
     faults, requests = [], []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 960, "height": 800})
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -147,9 +141,10 @@ def test_the_frame_works_in_a_browser(tree, tmp_path):
         inner = page.frames[1]
         inner.evaluate("viewer.select(4)")
         assert "Rest well." in frame.locator("#panel").inner_text()
-        with pytest.raises(playwright.Error, match="SecurityError"):
+        from playwright.sync_api import Error
+
+        with pytest.raises(Error, match="SecurityError"):
             inner.evaluate("parent.document.title")  # the frame cannot reach the notebook
-        browser.close()
     assert faults == []
     assert requests in ([file.as_uri()], [file.as_uri(), "about:srcdoc"])
 

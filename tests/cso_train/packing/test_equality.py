@@ -45,7 +45,7 @@ METHODS = {
 
 
 @pytest.fixture
-def make(model_folder, tree_file, branching_sft_file, tmp_path):
+def make(model_folder, tree_file, branching_sft_file, tmp_path, perturb):
     """A packed trainer over a small model, moved away from its reference."""
 
     def make(method, model="llama", on_sft=False, **more):
@@ -67,11 +67,7 @@ def make(model_folder, tree_file, branching_sft_file, tmp_path):
         )
         trainer.accelerator.prepare_model(trainer.model)
         trainer.objective.ensure_reference()
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for parameter in trainer.model.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.02 * torch.randn_like(parameter))
+        perturb(trainer.model)
         return trainer
 
     return make

@@ -59,7 +59,7 @@ def pair_rows():
 
 
 @pytest.fixture
-def make(model_folder, tmp_path):
+def make(model_folder, tmp_path, perturb):
     """A packed trainer over a small model, moved away from its reference."""
 
     def make(method, rows, **more):
@@ -77,11 +77,7 @@ def make(model_folder, tmp_path):
         trainer = build_trainer(config, model, tokenizer, data, settings=training_settings(config, fixed))
         trainer.accelerator.prepare_model(trainer.model)
         trainer.objective.ensure_reference()
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for parameter in trainer.model.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.02 * torch.randn_like(parameter))
+        perturb(trainer.model)
         trainer.model.eval()
         return trainer
 
