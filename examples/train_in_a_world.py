@@ -56,6 +56,7 @@ class Sizes:
     hidden: int = 64
     layers: int = 2
     tied: bool = True
+    sentences: bool = False
 
 
 SMALL = Sizes(

@@ -15,8 +15,8 @@ import anyio
 
 import mctsdialog
 from cso_train.evaluation import TransformersReplies
-from mctsdialog.dialogue import Turn
-from mctsdialog.preferences import PreferenceConfig, chat_messages, parse_reply, system_prompt
+from cso_train.rounds import hold_dialogues
+from mctsdialog.preferences import PreferenceConfig
 from mctsdialog.worlds import World, strategy_of
 from study_parts.claims import RESAMPLES, mean_of
 from study_parts.searching import SCALE
@@ -51,6 +51,7 @@ CONTROLS = {
     "SFT on gold": Arm("sft", data="gold"),
     "longer SFT on gold": Arm("sft", data="gold", steps=3),
     "SFT": Arm("sft"),
+    "SFT twice": Arm("sft", steps=2),
     "longer SFT": Arm("sft", steps=3),
     "cso trees: SFT": Arm("sft", data="cso"),
     "cso trees: DPO": Arm("dpo", data="cso", rate=3e-4),
@@ -117,23 +118,12 @@ def targets_right(world, turns):
 # -- dialogues held --------------------------------------------------------------------------------------------------
 
 
-async def held(replies, world, scenarios):
-    """The strategies that the seeker heard in a dialogue of each scenario, all held side by side."""
-    seekers = [world.roles().bind(scenario).seeker for scenario in scenarios]
-    domain, heard = world.domain, [[] for _ in scenarios]
-    system = {"role": "system", "content": system_prompt(domain)}
-    histories = [[Turn("seeker", await seeker.reply(()))] for seeker in seekers]
-    for _ in range(world.rounds):
-        said = await replies.answer([[system, *chat_messages(history)] for history in histories])
-        for place, text in enumerate(said):
-            name, words = parse_reply(text, domain.strategies)
-            words = words.strip() or "..."
-            heard[place].append(strategy_of(words))
-            plain = [Turn("supporter", words, heard[place][-1])]
-            answer = await seekers[place].reply([*histories[place], *plain])
-            histories[place] += [Turn("supporter", words, name)]
-            histories[place] += [Turn("seeker", answer)] if answer is not None else []
-    return heard
+async def worth_of_held(replies, world, scenarios):
+    """What the dialogues are truly worth that a model holds with the world's seeker, 0 to 4, one in each scenario."""
+    limits = {"max_turns": world.rounds, "judged": False}
+    held = await hold_dialogues(replies, world.roles(), scenarios, world.domain, **limits)
+    heard = [[strategy_of(turn.text) for turn in each.turns if turn.speaker == "supporter"] for each in held]
+    return [world.value(each.scenario, names) + SCALE for each, names in zip(held, heard, strict=True)]
 
 
 # -- the screen ------------------------------------------------------------------------------------------------------
@@ -147,7 +137,7 @@ class Losses:
 
     def __init__(self, store, preset, *, by_wavering=True):
         self.store, self.own = store, preset.losses
-        sizes = replace(preset.training, **preset.larger, **self.own.sizes)
+        sizes = replace(preset.training, **(preset.larger | self.own.sizes))
         self.training = Training(store, replace(preset, training=sizes, larger={}), by_wavering=by_wavering)
         self.training.prefix = "losses/"
         self.world, self.sizes = World(preset.seed, rounds=preset.rounds), sizes
@@ -211,12 +201,7 @@ class Losses:
         def make():
             replies = self.replies_of(self.model(arm, seed))
             said = anyio.run(replies.answer, [list(case.prompt) for case in self.cases])
-            heard = anyio.run(held, replies, self.world, self.scenarios)
-            worth = [
-                self.world.value(scenario, strategies) + SCALE
-                for scenario, strategies in zip(self.scenarios, heard, strict=True)
-            ]
-            return {"said": said, "worth": worth}
+            return {"said": said, "worth": anyio.run(worth_of_held, replies, self.world, self.scenarios)}
 
         return self.store.kept(f"{self.kind}{arm}/{seed}", make)
 

@@ -11,6 +11,7 @@ class TrainingSizes:
     """Sizes of the training study.
 
     :param base_dialogues: that the base model is trained on.
+    :param base_settings: others of the base's training.
     :param base_temperature: of the softmax over the strategist's scores that the base's dialogues are drawn from.
     :param seed_dialogues: that trees are grown from, other ones for every seed.
     :param iterations: of each tree's search.
@@ -19,15 +20,18 @@ class TrainingSizes:
     :param settings: other settings by method.
     :param volumes: shares of the dialogues in the smaller data sets.
     :param tied: whether tokens have one embedding for reading and saying.
+    :param sentences: whether a token ends where a sentence does, so that a sentence is the same tokens everywhere.
     """
 
     vocabulary: int = 3000
     hidden: int = 64
     layers: int = 2
     tied: bool = True
+    sentences: bool = False
     base_dialogues: int = 2000
     base_epochs: int = 6
     base_rate: float = 8e-3
+    base_settings: dict[str, float] = field(default_factory=dict)
     base_temperature: float = 1.5
     seed_dialogues: int = 40
     iterations: int = 150
@@ -60,6 +64,18 @@ class RealSizes:
     longest_reply: int = 48
 
 
+_READER = {
+    "hidden": 128,
+    "layers": 3,
+    "tied": False,
+    "sentences": True,
+    "base_epochs": 3,
+    "base_rate": 1.5e-3,
+    "base_settings": {"warmup_ratio": 0.1, "pack_tokens": 1024},
+}
+"""A base that reads the seeker: its strategies are within 0.05 nats of the distribution that it was drawn from."""
+
+
 @dataclass(frozen=True)
 class LossSizes:
     """Sizes of the comparison of losses, of the larger model.
@@ -74,7 +90,7 @@ class LossSizes:
     :param arms: ways of training; none of them named, all.
     """
 
-    sizes: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, Any] = field(default_factory=lambda: dict(_READER))
     seeds: tuple[int, ...] = (0, 1)
     more_seeds: tuple[int, ...] = (2, 3, 4)
     steps: int = 300
@@ -124,8 +140,6 @@ class Preset:
     real: RealSizes = field(default_factory=RealSizes)
 
 
-_FEW = {"hidden": 128, "layers": 3, "tied": False, "base_rate": 4e-3}
-
 _ONE_RATE = dict.fromkeys(METHODS, (1e-3,))
 
 _TINY = TrainingSizes(
@@ -161,11 +175,10 @@ PRESETS = {
         training=_SMALL,
         larger={},
         losses=LossSizes(
-            {**_FEW, "base_dialogues": 600, "base_epochs": 5, "seed_dialogues": 30, "test_dialogues": 40},
+            {**_READER, "base_dialogues": 2000, "seed_dialogues": 30, "test_dialogues": 100},
             more_seeds=(),
             steps=60,
             calls=1000,
-            held=80,
             golds=(True,),
         ),
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
@@ -179,7 +192,14 @@ PRESETS = {
         training=_TINY,
         larger={"hidden": 24, "tied": False},
         losses=LossSizes(
-            seeds=(0,), more_seeds=(), steps=2, calls=120, held=2, golds=(True,), arms=("SFT", "distill", "SFT on gold")
+            {},
+            seeds=(0,),
+            more_seeds=(),
+            steps=2,
+            calls=120,
+            held=2,
+            golds=(True,),
+            arms=("SFT", "distill", "SFT on gold"),
         ),
         real=RealSizes(dialogues=0),
     ),

@@ -16,17 +16,21 @@ TEMPLATE = (
 SPECIAL = ["<pad>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
-def make_tokenizer(texts, vocabulary, whole=(), *, phrases=False):
+def make_tokenizer(texts, vocabulary, whole=(), *, phrases=False, sentences=False):
     """A byte-pair tokenizer of the texts with a chat template.
 
     :param whole: texts that are one token each.
     :param phrases: whether a token may go beyond a word.
+    :param sentences: whether a token ends where a sentence does.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not phrases)
+    if sentences:
+        ends = pre_tokenizers.Split(Regex("(?<=[.?!]) "), "isolated")
+        inner.pre_tokenizer = pre_tokenizers.Sequence([ends, inner.pre_tokenizer])
     inner.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
@@ -45,7 +49,7 @@ def make_model(folder, domain, texts, sizes, seed):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     whole = [system_prompt(domain), *(spoken(name, "").strip() for name in domain.strategies.names)]
-    tokenizer = make_tokenizer(texts, sizes.vocabulary, whole, phrases=True)
+    tokenizer = make_tokenizer(texts, sizes.vocabulary, whole, phrases=True, sentences=sizes.sentences)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=sizes.hidden,

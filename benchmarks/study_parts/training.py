@@ -131,7 +131,8 @@ def make_base(folder, world, sizes, seed):
     random_model = make_model(folder / "random", world.domain, texts, sizes, seed)
     data = write_dialogues(folder / "dialogues.jsonl", world.domain, dialogues)
     settings = {"epochs": sizes.base_epochs, "learning_rate": sizes.base_rate, "batch_size": 16, "seed": seed}
-    trained(folder / "run", random_model, data, "sft", **settings, lr_scheduler="cosine")
+    settings |= {"lr_scheduler": "cosine", **sizes.base_settings}
+    trained(folder / "run", random_model, data, "sft", **settings)
     return str(folder / "run" / "model")
 
 

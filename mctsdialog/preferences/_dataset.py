@@ -16,6 +16,8 @@ from mctsdialog.dialogue import Dialogue, Domain
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.preferences._config import PreferenceConfig
 from mctsdialog.preferences._extract import Extraction
+from mctsdialog.preferences._futures import Futures, SearchedTree, searched_tree
+from mctsdialog.preferences._policy import calibration_of
 from mctsdialog.preferences._prompts import system_prompt
 from mctsdialog.preferences._record import PreferencePair, TreeRecord
 from mctsdialog.preferences._reviews import (
@@ -264,6 +266,7 @@ class DatasetBuilder:
     def __init__(self, config: PreferenceConfig) -> None:
         self._config = config
         self._records: list[TreeRecord] = []
+        self._searched: list[SearchedTree] = []
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._without: Counter[str] = Counter()
@@ -292,11 +295,15 @@ class DatasetBuilder:
             self._counts["pairs found"] += len(record.pairs)
         self._closed.update(tree.closed())
         self._records.append(record)
+        self._searched.append(searched_tree(tree, calibration_of(tree)))
         self._health += check_roles(tree)
         return record
 
     def build(self, unreadable: Sequence[str] = ()) -> PreferenceDataset:
         """The dataset of all trees so far.
+
+        With enough turns of calibrated searches, the worth of a turn's strategies (:class:`RecordPolicy`) is fitted to
+        all trees; otherwise it is what the turn's own tree found.
 
         :param unreadable: for the report: files that were skipped, with what was wrong.
         :raises DataError: where there was no tree.
@@ -305,7 +312,19 @@ class DatasetBuilder:
             raise DataError("there are no trees to make a dataset of")
         counts = [dict(each) for each in (self._without, self._counts, self._closed)]
         report = PreferenceReport(len(self._records), counts[0], counts[1], tuple(unreadable), counts[2])
-        return PreferenceDataset(tuple(self._records), self._first[0], self._config, report, self._health)
+        return PreferenceDataset(tuple(self._fitted()), self._first[0], self._config, report, self._health)
+
+    def _fitted(self) -> Iterator[TreeRecord]:
+        if not Futures.enough(self._searched):
+            yield from self._records
+            return
+        futures = Futures(self._searched)
+        for record, searched in zip(self._records, self._searched, strict=True):
+            policies = (
+                futures.policy(policy, searched.turns[policy.parent]) if policy.parent in searched.turns else policy
+                for policy in record.policies
+            )
+            yield replace(record, policies=tuple(policies))
 
     def _check_domain(self, tree: Tree) -> None:
         if self._first is None:

@@ -28,7 +28,7 @@ class _Completer:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._calibration = _calibration(tree)
+        self._calibration = calibration_of(tree)
         self._scale, self._bias = tree.domain.max_score / 4.0, reward_range(tree)[0]
         self._sums: dict[int, float] = {0: 0.0}  # posterior means of the turns down to a node
 
@@ -64,7 +64,7 @@ class _Completer:
         return total
 
 
-def _calibration(tree: Tree) -> Calibration | None:
+def calibration_of(tree: Tree) -> Calibration | None:
     """What the calibrated search learnt; an algorithm of the user's may keep something else there."""
     try:
         return (

@@ -70,9 +70,10 @@ class RecordPolicy:
     """What the search found every strategy of a turn to be worth: the target of a policy over strategies.
 
     :param parent: id of the node before the turn; 0 is the root.
-    :param worths: :func:`worth` by strategy, in the order of the record's strategies. A strategy that was not tried has
-        the worth that the search predicts, else the mean of those that were, by their priors (completed Q); None for
-        one that was refused.
+    :param worths: by strategy, in the order of the record's strategies: its expected reward, and what is expected to
+        follow, fitted to all turns of the dataset. With too few turns, or without the calibrated search, it is
+        :func:`worths` of the turn's own tree, and a strategy that was not tried has the worth that the search predicts,
+        else the mean of those that were, by their priors (completed Q). None for a strategy that was refused.
     """
 
     __pydantic_config__ = _STRICT
@@ -423,8 +424,11 @@ class RecordTurn:
 
     @property
     def worths(self) -> tuple[float, ...] | None:
-        """Worth of each reply; None where one was not searched."""
-        return worths(self.nodes, self.depth)
+        """Worth of each reply, as in the policy where there is one; None where one was not searched."""
+        found = worths(self.nodes, self.depth)
+        known = [(self.policy or {}).get(node.strategy) for node in self.nodes]
+        fitted = tuple(worth for worth in known if worth is not None)
+        return fitted if found is not None and len(fitted) == len(known) else found
 
     @property
     def confidences(self) -> tuple[float, ...] | None:
