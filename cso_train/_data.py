@@ -72,7 +72,7 @@ class TrainingData:
         """(training, evaluation) rows, split by seed dialogue.
 
         :param fraction: of the seed dialogues for evaluation, in (0, 1).
-        :raises TrainDataError: where there are fewer than two seed dialogues.
+        :raises TrainDataError: if there are fewer than two seed dialogues.
         """
         seeds = sorted(set(map(_seed, self.rows)), key=lambda each: _rank(seed, each))
         if len(seeds) < 2:

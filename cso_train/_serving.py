@@ -62,7 +62,7 @@ class TrainedSupporter:
         :param revision: branch, tag or commit on the hub.
         :param trust_remote_code: run code that comes with the model.
         :param dtype: of the weights; "auto" is bf16 on a GPU that has it, else fp32.
-        :raises TrainModelError: where one of them cannot be loaded.
+        :raises TrainModelError: if one of them cannot be loaded.
         """
         about: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
         return cls(*load_for_answers(model, adapter, **about), domain, **options)

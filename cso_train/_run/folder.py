@@ -26,7 +26,7 @@ class RunResult:
 
     :param folder: of the run.
     :param steps: optimiser steps in all.
-    :param loss: mean training loss since the last start; None where nothing was left to train.
+    :param loss: mean training loss since the last start; None if nothing was left to train.
     :param finished: False where it was interrupted; the same command resumes.
     """
 

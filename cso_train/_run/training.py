@@ -52,8 +52,8 @@ def train(
     :raises TrainConfigError: for settings that do not fit each other or the machine.
     :raises TrainDataError: for data that is wrong; :class:`mctsdialog.DataError` for files that cannot be read.
     :raises TrainModelError: for a model that cannot be loaded.
-    :raises MemoryNeedError: where the run cannot fit.
-    :raises RunError: where the folder holds another run, or the result cannot be saved.
+    :raises MemoryNeedError: if the run cannot fit.
+    :raises RunError: if the folder holds another run, or the result cannot be saved.
 
     A finished run is reported and left as it is.
     """

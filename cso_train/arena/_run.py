@@ -41,7 +41,7 @@ class Answer:
     :param judge: its name.
     :param sample: index of the independent judgement.
     :param question: what was asked.
-    :param said: JSON values; None where nothing that can be used came.
+    :param said: JSON values; None if nothing that can be used came.
     """
 
     protocol: str
@@ -102,8 +102,8 @@ async def run_arena(
     :param journal: file that keeps what was paid for; an arena resumes from it. None keeps nothing.
     :param on_progress: called with what is done ("conversations", "judgements"), how many are, and of how many.
     :raises ConfigError: for numbers out of range, equal names, or protocols without a judge that they need.
-    :raises JournalError: where the journal cannot be used.
-    :raises ModelError: where a call fails for good; what was paid for is kept.
+    :raises JournalError: if the journal cannot be used.
+    :raises ModelError: if a call fails for good; what was paid for is kept.
     """
     _check(entrants, cards, protocols, judges, repeats, judge_repeats, rounds)
     if journal is None:

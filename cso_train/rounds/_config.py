@@ -86,7 +86,7 @@ class RoundsConfig(BaseModel):
     def training(self, model: str, data: str, output_dir: str) -> Resolved:
         """The settings of a round's training.
 
-        :raises TrainConfigError: where they do not fit.
+        :raises TrainConfigError: if they do not fit.
         """
         given: dict[str, Any] = {**self.train, "model": model, "data": data, "output_dir": output_dir}
         for name in TrainConfig.model_fields.keys() & given.keys():  # a list of YAML is a tuple of a run

@@ -82,7 +82,7 @@ def run_rounds(
 
     :param roles: seeker and judge of your own, in place of ``config.partners``.
     :param say: takes lines for the user.
-    :raises TrainDataError: where there are too few dialogues, or a round found nothing to train on.
+    :raises TrainDataError: if there are too few dialogues, or a round found nothing to train on.
     :raises RunError: for a folder of rounds with other settings.
     :raises CsoTrainError: and MctsDialogError, as search and training do.
     """

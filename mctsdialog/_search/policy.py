@@ -75,10 +75,10 @@ async def plan(
     :param previous: the plan of an earlier turn of this conversation.
     :raises ConfigError: for limits too small for one trial, or a plan of another domain.
     :raises DialogueError: for a history that does not end with the seeker.
-    :raises ReplyError: where a role's answer stayed unusable.
-    :raises ModelError: where a model call failed for good.
-    :raises ModelRefusedError: where models refuse every reply; a single refused branch is closed.
-    :raises BudgetExceededError: only where the budget was spent before there was a reply.
+    :raises ReplyError: if a role's answer stayed unusable.
+    :raises ModelError: if a model call failed for good.
+    :raises ModelRefusedError: if models refuse every reply; a single refused branch is closed.
+    :raises BudgetExceededError: only if the budget was spent before there was a reply.
     """
     check_roles(roles, config)
     config = config or SearchConfig()

@@ -59,11 +59,11 @@ async def search(
     :raises ConfigError: for a list or path in place of a dialogue, a model in place of roles, or limits too small for
         one trial.
     :raises DialogueError: for a gold turn without a strategy of the domain.
-    :raises ReplyError: where a role's answer stayed unusable.
-    :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
+    :raises ReplyError: if a role's answer stayed unusable.
+    :raises ModelError: if a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
         and the search continues; only if the seeker refuses to speak first is there no tree.
     :raises JournalError: for a journal that cannot be used, or of another search.
-    :raises BudgetExceededError: only where the budget was spent before there was a tree.
+    :raises BudgetExceededError: only if the budget was spent before there was a tree.
 
     After an error, a search with a journal can be called again and resumes.
     """
@@ -220,7 +220,7 @@ class Tape:
     def next(self, kind: str) -> dict[str, Any] | None:
         """The next record, or None at the end of the tape.
 
-        :raises JournalError: where it is of another kind.
+        :raises JournalError: if it is of another kind.
         """
         if not self._records:
             return None
@@ -323,7 +323,7 @@ class Tape:
     def text(self, record: Mapping[str, Any], field: str) -> str:
         """A text of a record.
 
-        :raises JournalError: where it is none.
+        :raises JournalError: if it is none.
         """
         with self._read("the opening"):
             return checked_text(record.get(field))

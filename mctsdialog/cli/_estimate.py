@@ -37,7 +37,7 @@ class PerTree:
 
     :param calls: by role.
     :param usage: tokens of all its calls, by role.
-    :param seconds: of the whole run, for each of its trees; None where nothing was measured.
+    :param seconds: of the whole run, for each of its trees; None if nothing was measured.
     """
 
     calls: Mapping[str, float]

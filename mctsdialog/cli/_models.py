@@ -227,7 +227,7 @@ def bare_model(name: str, options: Mapping[str, Any]) -> ChatModel:
     """A model beside those of the roles, without layers.
 
     :param name: at the main server, or ``NAME@URL``.
-    :raises ConfigError: where the options contradict each other.
+    :raises ConfigError: if the options contradict each other.
     """
     return _at_server(_servers(options), name, options)
 
@@ -280,7 +280,7 @@ class ModelSetup:
         """What the options of :func:`with_model_options` say.
 
         :param cache_folder: where replies are kept unless the options say otherwise.
-        :raises ConfigError: where they contradict each other.
+        :raises ConfigError: if they contradict each other.
         """
         if options["no_cache"] and options["replay"]:
             raise ConfigError("--replay needs a cache; drop --no-cache")

@@ -133,7 +133,7 @@ class _Pages:
 def _pages(files: Sequence[Path], folder: Path, out: Path) -> list[Path]:
     """Where the pages go.
 
-    :raises DataError: where two trees would have the same one.
+    :raises DataError: if two trees would have the same one.
     """
     pages, taken = [], {f"{out.resolve()}/index.html": folder}
     for file in files:

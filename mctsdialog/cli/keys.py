@@ -150,7 +150,7 @@ class Servers:
         :param choice: ``NAME``, ``NAME@URL`` for another server, or where no main server is named ``PROVIDER/NAME``.
         :param silent: whether no call goes out, so that no key is needed.
         :param options: of :class:`~mctsdialog.OpenAIChat`.
-        :raises ConfigError: where a provider's own server is meant and there is no key for it.
+        :raises ConfigError: if a provider's own server is meant and there is no key for it.
         """
         name, server, provider = self._place(choice)
         variable = self.variables.get(origin(server), None if provider is None else provider.key_variable)

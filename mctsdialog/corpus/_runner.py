@@ -124,14 +124,14 @@ async def search_corpus(
     :param executor: where searches run, a Ray cluster for instance.
     :returns: the report, which is written to ``summary.json`` too, in whatever way the run ends.
     :raises TooManyFailuresError: when more dialogues failed than ``max_failures``.
-    :raises ModelAccountError: where the server would refuse every request: a wrong key, no credit, no such model.
-    :raises ModelUnavailableError: where nobody listens at the server's address, after a few attempts.
-    :raises ModelResponseError: where something else than a model answers there, such as a web page.
+    :raises ModelAccountError: if the server would refuse every request: a wrong key, no credit, no such model.
+    :raises ModelUnavailableError: if nobody listens at the server's address, after a few attempts.
+    :raises ModelResponseError: if something else than a model answers there, such as a web page.
     :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` starts over.
-    :raises JournalError: where another run is at work in the folder.
+    :raises JournalError: if another run is at work in the folder.
     :raises DialogueError: for an id that comes again.
     :raises ConfigError: for a value out of range.
-    :raises OSError: where a file cannot be written.
+    :raises OSError: if a file cannot be written.
     """
     check_dialogues(dialogues)
     roles_factory = factory_of(roles_factory)

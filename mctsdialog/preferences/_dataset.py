@@ -84,7 +84,7 @@ class PreferenceDataset:
     :param report: what became of the trees; empty for a split, a subset or data that was read.
     :param health: what the health check of the roles has counted in all trees that the data comes from; a split or
         subset has that of the whole.
-    :param reviews: what people decided about the pairs, of the whole as well; None where nobody reviewed them.
+    :param reviews: what people decided about the pairs, of the whole as well; None if nobody reviewed them.
     """
 
     records: tuple[TreeRecord, ...]
@@ -229,7 +229,7 @@ class PreferenceDataset:
 def check_parts(parts: Mapping[str, float]) -> None:
     """See that the fractions of a split are above 0 and sum to 1.
 
-    :raises ConfigError: where they do not.
+    :raises ConfigError: if they do not.
     """
     if not parts or min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-6:
         shown = ", ".join(f"{name}={fraction:g}" for name, fraction in parts.items())
@@ -299,7 +299,7 @@ class DatasetBuilder:
         """The dataset of all trees so far.
 
         :param unreadable: for the report: files that were skipped, with what was wrong.
-        :raises DataError: where there was no tree.
+        :raises DataError: if there was no tree.
         """
         if self._first is None:
             raise DataError("there are no trees to make a dataset of")
