@@ -170,11 +170,11 @@ def load_for_answers(
     trust_remote_code: bool = False,
     dtype: Precision = "auto",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model that is to answer, on the GPU where there is one, and its tokenizer.
+    """Load a model for inference, on the GPU if there is one, with its tokenizer.
 
-    :param name: hub name, folder or GGUF file; "smollm2" for the embedded one. A folder of adapters is its base with
-        them.
-    :param adapter: folder of an adapter, such as ``run/model``; None for the model as it is.
+    :param name: hub name, folder or GGUF file; "smollm2" is the embedded model. A folder of adapters loads its base
+        model with them.
+    :param adapter: folder of an adapter, such as ``run/model``; None for none.
     :param revision: branch, tag or commit on the hub.
     :param trust_remote_code: run code that comes with the model.
     :param dtype: of the weights.

@@ -25,9 +25,9 @@ from mctsdialog.roles import read_utterance, supporter_labels
 
 
 class TrainedSupporter:
-    """The supporter's role played by a model that was trained on preference data of the domain.
+    """The supporter, played by a model trained on preference data of the domain.
 
-    The model sees what it saw in training, and its reply is made to begin with the strategy that the search asks for.
+    The model gets the same prompts as in training. Its reply has to start with the strategy that the search chose.
 
     :param model: the model.
     :param tokenizer: its tokenizer.

@@ -46,12 +46,12 @@ _OTHER_NAMES = {
 
 
 class TrainConfig(BaseModel):
-    """The settings of one run; defaults are the paper's where it has them (Appendix F.2, Tables 13 and 14).
+    """The settings of a training run. Defaults are the paper's (Appendix F.2, Tables 13 and 14), else TRL's.
 
-    Where the paper is silent they are those of TRL's trainers. A setting that only some methods use, or only LoRA,
-    is None until :meth:`resolve` fills it in; to set one that the run does not use is an error.
+    Settings for LoRA only, or for some methods only, are None until :meth:`resolve` fills them in. Setting one that the
+    run does not use is an error.
 
-    :raises TrainConfigError: for an unknown key, a value out of range or two that contradict, naming the key.
+    :raises TrainConfigError: for an unknown setting, a value out of range or contradicting settings, naming them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -22,7 +22,7 @@ _OURS = ("model", "data", "output_dir", "eval_data")
 
 
 class RoundsConfig(BaseModel):
-    """What is searched, trained and held in every round.
+    """Settings of the rounds: what is searched, trained and evaluated in each.
 
     :raises TrainConfigError: for an unknown key or a value out of range, naming it.
     """
@@ -96,9 +96,9 @@ class RoundsConfig(BaseModel):
 
 @checked()
 def read_rounds_config(path: str | Path) -> RoundsConfig:
-    """The settings of a YAML file.
+    """Read the settings from a YAML file.
 
-    :raises TrainConfigError: for a file that cannot be read, or settings that are wrong, with file and line.
+    :raises TrainConfigError: for a file that cannot be read or wrong settings, with file and line.
     """
     found = read_settings(path, mappings=("search", "preferences", "train"), refusal=refusal_of(path))
     try:

@@ -15,7 +15,7 @@ STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "ma
 
 
 class SearchConfig(Settings):
-    """How one tree is searched.
+    """Settings of a search. The defaults are the paper's.
 
     :raises ConfigError: for a value out of range or an unknown field, naming it.
     """
