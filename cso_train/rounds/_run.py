@@ -77,8 +77,8 @@ def run_rounds(
     """Search with the model, train it on the result, evaluate it in dialogues, and repeat until their worth falls.
 
     The dialogues of the file are divided among the rounds. The trained model plays supporter and strategist, so each
-    search starts from what it has learned. Finished stages are recorded; an interrupted search or training resumes where
-    it stopped.
+    search starts from what it has learned. Finished stages are recorded; an interrupted search or training resumes
+    where it stopped.
 
     :param roles: your own seeker and judge, instead of ``config.partners``.
     :param say: called with lines of progress.

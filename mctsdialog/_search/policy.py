@@ -63,7 +63,8 @@ async def plan(
     same words from the seeker), its subtree is reused; otherwise the search starts over.
 
     :param history: the conversation so far; the last turn is the seeker's. Supporter turns may name strategies.
-        Messages of a chat API work too, ``[{"role": "user", "content": "..."}, ...]``; a leading system message is ignored.
+        Messages of a chat API work too, ``[{"role": "user", "content": "..."}, ...]``; a leading system message is
+        ignored.
     :param roles: seeker, supporter, strategist and judge.
     :param config: the search settings. ``max_iterations`` applies too, and reused visits count towards it.
     :param scenario: what the conversation is about, for the seeker's role. Default: the dialogue's, or an empty one.
