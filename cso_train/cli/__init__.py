@@ -22,6 +22,7 @@ from cso_train._config import (
     resolve_config,
     section_of,
 )
+from cso_train._run.sources import check_sources
 from cso_train.cli._arena import arena_command
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
@@ -122,10 +123,11 @@ def train_command(restart: bool, extend: bool, preset: str | None, config_file: 
     """
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # simpo and orpo are in trl.experimental
-    from cso_train._run.training import train  # noqa: PLC0415  # heavy, and of no use to the other commands
-
     with errors_as_exits():
         resolved = resolve_config(preset, config_file, _given(options))
+        check_sources(resolved.config)
+        from cso_train._run.training import train  # noqa: PLC0415  # heavy: mistakes are told before
+
         first = int(os.environ.get("RANK", "0")) == 0
         try:
             result = train(resolved, say=_Told(resolved), restart=restart, extend=extend)
