@@ -92,5 +92,5 @@ def test_a_mistake_is_told_before_torch_is_imported(folder):
         "try:\n    main(['train', '--data', 'empty'], standalone_mode=True)\n"
         "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=110)
     assert done.stdout.strip() == "2 False False"
