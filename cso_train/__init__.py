@@ -1,8 +1,8 @@
-"""Training with turn-level preference optimisation on conversation trees that mctsdialog searched.
+"""Train dialogue models on preference data and on trees that mctsdialog searched, and evaluate them.
 
-``python -m cso_train train`` is the command; from Python it is :func:`train` with the settings that
-:func:`resolve_config` gives. A training method is one file in :mod:`cso_train.methods`. Importing this package imports
-neither torch nor transformers.
+The command is ``python -m cso_train train``. In Python, call :func:`train` with settings from :func:`resolve_config`.
+Each training method is one file in :mod:`cso_train.methods`. Importing this package imports neither torch nor
+transformers.
 """
 
 from importlib import import_module

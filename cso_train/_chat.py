@@ -104,7 +104,7 @@ class ChatFormat:
     def check_trainable(self) -> None:
         """See that a reply stands in the template where the model is asked for it.
 
-        :raises TrainDataError: where it does not, so that the model would be trained on another context than it gets.
+        :raises TrainDataError: if it does not, so that the model would be trained on another context than it gets.
         """
         self.continued(_PROBE[:-1], _PROBE[-1])
 

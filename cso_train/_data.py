@@ -72,7 +72,7 @@ class TrainingData:
         """(training, evaluation) rows, split by seed dialogue.
 
         :param fraction: of the seed dialogues for evaluation, in (0, 1).
-        :raises TrainDataError: where there are fewer than two seed dialogues.
+        :raises TrainDataError: if there are fewer than two seed dialogues.
         """
         seeds = sorted(set(map(_seed, self.rows)), key=lambda each: _rank(seed, each))
         if len(seeds) < 2:
@@ -153,16 +153,16 @@ def load_data(
     domain: Domain | str | None = None,
     split: str = "train",
 ) -> TrainingData:
-    """Rows for training from whatever the paths hold.
+    """Load rows for training.
 
-    :param paths: one, or several: a dataset's folder, files of rows (JSON lines, a JSON list, or Parquet) in any form,
-        or tree files and folders.
-    :param kind: what the method trains on. Pairs serve as unpaired rows, split in two; tree records serve as all.
+    :param paths: one path or several: a dataset's folder, files of rows (JSON lines, a JSON list, or Parquet) in any
+        known format, or tree files and folders.
+    :param kind: the kind of rows that the method needs. Pairs can be split into unpaired rows; tree records give any.
     :param preferences: how pairs are extracted from trees.
-    :param domain: whose strategies count for rows that do not say; ESC by default.
-    :param split: of a dataset's folder.
-    :raises TrainDataError: for a row that is malformed or of a kind that does not serve, naming file, line and field;
-        and where no row is left.
+    :param domain: the domain of rows that do not name one. Default: ESC.
+    :param split: which split of a dataset's folder.
+    :raises TrainDataError: for a row that is malformed or of an unsuitable kind, naming file, line and field, and if no
+        row is left.
     :raises mctsdialog.DataError: for files that cannot be read.
     """
     reader = _Reader(kind, get_domain(domain) if isinstance(domain, str) else domain or get_domain("esc"))

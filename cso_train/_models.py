@@ -102,7 +102,7 @@ def model_type(source: ModelSource, **options: Any) -> str:
     """The model's architecture, as its configuration names it: "llama", "qwen2" ...
 
     :param options: ``revision`` and ``trust_remote_code``.
-    :raises TrainModelError: where the configuration cannot be read.
+    :raises TrainModelError: if the configuration cannot be read.
     """
     from transformers import AutoConfig  # noqa: PLC0415  # heavy
 
@@ -116,7 +116,7 @@ def load_tokenizer(source: ModelSource, **options: Any) -> PreTrainedTokenizerBa
     """The model's tokenizer, with a padding token. Adapters have theirs beside them, with the template of their run.
 
     :param options: ``revision`` and ``trust_remote_code``.
-    :raises TrainModelError: where it cannot be loaded.
+    :raises TrainModelError: if it cannot be loaded.
     """
     from transformers import AutoTokenizer  # noqa: PLC0415  # heavy
 
@@ -146,7 +146,7 @@ def load_model(
     :param attention: attention kernel; None for the model's own default.
     :param quantization_config: transformers' settings of a quantised model; None for one that is not.
     :param options: ``revision`` and ``trust_remote_code``.
-    :raises TrainModelError: where it cannot be loaded.
+    :raises TrainModelError: if it cannot be loaded.
     """
     from transformers import AutoModelForCausalLM  # noqa: PLC0415  # heavy
 
@@ -170,15 +170,15 @@ def load_for_answers(
     trust_remote_code: bool = False,
     dtype: Precision = "auto",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model that is to answer, on the GPU where there is one, and its tokenizer.
+    """Load a model for inference, on the GPU if there is one, with its tokenizer.
 
-    :param name: hub name, folder or GGUF file; "smollm2" for the embedded one. A folder of adapters is its base with
-        them.
-    :param adapter: folder of an adapter, such as ``run/model``; None for the model as it is.
+    :param name: hub name, folder or GGUF file; "smollm2" is the embedded model. A folder of adapters loads its base
+        model with them.
+    :param adapter: folder of an adapter, such as ``run/model``; None for none.
     :param revision: branch, tag or commit on the hub.
     :param trust_remote_code: run code that comes with the model.
     :param dtype: of the weights.
-    :raises TrainModelError: where one of them cannot be loaded.
+    :raises TrainModelError: if one of them cannot be loaded.
     """
     import torch  # noqa: PLC0415  # heavy
 
@@ -199,7 +199,7 @@ def load_for_answers(
 def trainable_adapters(model: PreTrainedModel, folder: str) -> PreTrainedModel:
     """A model with the adapters of a folder, to be trained on.
 
-    :raises TrainModelError: where they cannot be loaded.
+    :raises TrainModelError: if they cannot be loaded.
     """
     from peft import PeftModel  # noqa: PLC0415  # heavy
 

@@ -25,9 +25,9 @@ from mctsdialog.roles import read_utterance, supporter_labels
 
 
 class TrainedSupporter:
-    """The supporter's role played by a model that was trained on preference data of the domain.
+    """The supporter, played by a model trained on preference data of the domain.
 
-    The model sees what it saw in training, and its reply is made to begin with the strategy that the search asks for.
+    The model gets the same prompts as in training. Its reply has to start with the strategy that the search chose.
 
     :param model: the model.
     :param tokenizer: its tokenizer.
@@ -62,7 +62,7 @@ class TrainedSupporter:
         :param revision: branch, tag or commit on the hub.
         :param trust_remote_code: run code that comes with the model.
         :param dtype: of the weights; "auto" is bf16 on a GPU that has it, else fp32.
-        :raises TrainModelError: where one of them cannot be loaded.
+        :raises TrainModelError: if one of them cannot be loaded.
         """
         about: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
         return cls(*load_for_answers(model, adapter, **about), domain, **options)

@@ -224,7 +224,7 @@ def lora_config(config: TrainConfig) -> Any:
 def quantization(config: TrainConfig) -> Any:
     """How the frozen model of QLoRA is held (Dettmers et al., 2023); None where it is not quantised.
 
-    :raises TrainConfigError: where there is no GPU or no bitsandbytes, and for fields that transformers refuses.
+    :raises TrainConfigError: if there is no GPU or no bitsandbytes, and for fields that transformers refuses.
     """
     given = config.lora.get("quantization") if isinstance(config.lora, dict) else None
     if given is None:

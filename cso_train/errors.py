@@ -100,7 +100,7 @@ class TrainDataError(CsoTrainError, ValueError):
         self.field = field
 
 
-class TrainModelError(CsoTrainError):
+class TrainModelError(CsoTrainError, ValueError):
     """A model cannot be found or loaded. The message begins with its name.
 
     :param model: the model, as it was asked for.

@@ -1,10 +1,10 @@
-"""Monte-Carlo tree search over conversations, driven by four pluggable LLM roles.
+"""Search conversations for better replies, and turn the trees into training data.
 
-The shortest use::
+The shortest program::
 
     tree = await mctsdialog.search(dialogue, mctsdialog.Roles.from_model(mctsdialog.LocalChat()))
 
-The rest is in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``,
+Other names are in ``mctsdialog.dialogue``, ``.llm``, ``.roles``, ``.tree``, ``.algorithms``, ``.preferences``,
 ``.statistics``, ``.export``, ``.corpus``, ``.worlds`` and ``.errors``.
 """
 

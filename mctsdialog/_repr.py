@@ -39,7 +39,7 @@ def html_of(obj: object) -> str | None:
 def plot(obj: object, **settings: Any) -> Any:
     """Draw the object; what comes back is the registered function's.
 
-    :raises ConfigError: where no plot is registered for its class.
+    :raises ConfigError: if no plot is registered for its class.
     """
     for kind in type(obj).__mro__:
         if kind in _PLOT:

@@ -17,13 +17,12 @@ T = TypeVar("T")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of an async call, for scripts: ``tree = mctsdialog.run(mctsdialog.search(dialogue, roles))``.
+    """Run one async call in a script: ``tree = mctsdialog.run(mctsdialog.search(dialogue, roles))``.
 
-    It runs in an event loop of its own. Inside a running loop, as in a notebook or an async function, write
+    It starts a new event loop. Inside a running loop, such as in a notebook or an async function, write
     ``await search(...)`` instead.
 
-    :raises ConfigError: for anything but the call of an async function, for one that has begun, and inside a running
-        event loop.
+    :raises ConfigError: for anything other than a fresh call of an async function, and inside a running event loop.
     """
     if not isinstance(coroutine, Coroutine):
         raise ConfigError(

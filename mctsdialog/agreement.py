@@ -49,7 +49,7 @@ def krippendorff_alpha(ratings: Sequence[Sequence[Hashable]]) -> float:
 
     :param ratings: a row an item, the labels that it was given. Items with fewer than two count for nothing.
     :returns: at most 1; 1 where all give one same label.
-    :raises ConfigError: where no item has two labels.
+    :raises ConfigError: if no item has two labels.
     """
     tables = [Counter(row) for row in ratings if len(row) > 1]
     if not tables:

@@ -63,7 +63,7 @@ COUNTS_LABEL = "% of the row; numbers are counts"
 def matplotlib_module() -> Any:
     """Matplotlib.
 
-    :raises ConfigError: where it is not installed.
+    :raises ConfigError: if it is not installed.
     """
     try:
         import matplotlib  # noqa: PLC0415  # optional
@@ -76,7 +76,7 @@ def matplotlib_module() -> Any:
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, without a window or global state.
 
-    :raises ConfigError: where matplotlib is not installed.
+    :raises ConfigError: if matplotlib is not installed.
     """
     matplotlib_module()
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -93,7 +93,7 @@ def save_figure(figure: Figure, folder: str | Path, name: str, **settings: Any) 
     :param name: the file's; what follows its dot is the format.
     :param settings: as matplotlib's ``savefig`` has them.
     :raises DataError: for a symbolic link of this name.
-    :raises OSError: where the file cannot be written.
+    :raises OSError: if the file cannot be written.
     """
     path = inside(folder, name)
     use_fonts(figure)

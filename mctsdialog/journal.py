@@ -57,8 +57,8 @@ class Journal:
     :param path: the file; made, with its folders, where it is absent.
     :param header: what the run is, JSON values; ``"roles"`` says what is known of its roles.
     :param compare: what differs between a file's header and this one, so that the file is another run's.
-    :raises JournalMismatchError: where anything differs so.
-    :raises JournalError: where it cannot be read or written, is open elsewhere, or is damaged before its end.
+    :raises JournalMismatchError: if anything differs so.
+    :raises JournalError: if it cannot be read or written, is open elsewhere, or is damaged before its end.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Journal:
 
         The disk is synced at once too, beside the search, so that a power cut loses milliseconds at most.
 
-        :raises JournalError: where writing or syncing fails, a full disk for instance; what was written before stays.
+        :raises JournalError: if writing or syncing fails, a full disk for instance; what was written before stays.
         """
         line = _encode(record)
         try:
@@ -113,7 +113,7 @@ class Journal:
     def close(self) -> None:
         """Wait until all is on the disk and close the file. Again: nothing.
 
-        :raises JournalError: where the last record did not reach the disk.
+        :raises JournalError: if the last record did not reach the disk.
         """
         if self._descriptor < 0:
             return
@@ -208,7 +208,7 @@ class _Syncer:
     def request(self) -> None:
         """Have what was written so far synced.
 
-        :raises OSError: where an earlier sync failed.
+        :raises OSError: if an earlier sync failed.
         """
         if self._error is not None:
             raise self._error
@@ -220,7 +220,7 @@ class _Syncer:
     def stop(self) -> None:
         """Wait for the last sync and end the thread.
 
-        :raises OSError: where a sync failed.
+        :raises OSError: if a sync failed.
         """
         self._stopping = True
         self._wanted.set()
@@ -261,7 +261,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
 def read_journal(path: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The header and the records of a journal, up to the first line that is not whole. Nothing is changed.
 
-    :raises JournalError: where it cannot be read, or is no journal.
+    :raises JournalError: if it cannot be read, or is no journal.
     """
     records: list[dict[str, Any]] = []
     try:
@@ -282,7 +282,7 @@ def read_journal_from(path: str | Path, offset: int) -> tuple[list[dict[str, Any
 
     :param offset: where reading ended the last time; 0 at first.
     :returns: the records, and where reading ended now. A line that is being written is left for the next time.
-    :raises JournalError: where it cannot be read.
+    :raises JournalError: if it cannot be read.
     """
     records: list[dict[str, Any]] = []
     try:

@@ -16,7 +16,7 @@ def accumulation_steps(batch_size: int, per_device: int, world_size: int) -> int
     :param batch_size: rows of one optimiser step over all devices, 1 or more.
     :param per_device: rows that one device takes at once, 1 or more.
     :param world_size: number of devices (processes), 1 or more.
-    :raises TrainConfigError: where the batch is no multiple of ``per_device * world_size``, with combinations near
+    :raises TrainConfigError: if the batch is no multiple of ``per_device * world_size``, with combinations near
         it that work, or a number is below 1.
     """
     for field, value in (("batch_size", batch_size), ("per_device_batch_size", per_device), ("world_size", world_size)):
@@ -32,7 +32,7 @@ def device_batch(batch_size: int, world_size: int, *, least: int = 1) -> int:
     """The rows that one device takes at once where nobody said: the most up to 4 that divide its share of the batch.
 
     :param least: fewest rows that the method works with (kto: 2).
-    :raises TrainConfigError: where no number fits, with combinations near it that work.
+    :raises TrainConfigError: if no number fits, with combinations near it that work.
     """
     accumulation_steps(batch_size, 1, world_size)
     fitting = _divisors(batch_size // world_size, least)

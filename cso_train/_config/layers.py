@@ -81,17 +81,17 @@ def resolve_config(
     overrides: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Resolved:
-    """Lay preset, file, command line and settings over the defaults: ``resolve_config("smollm2", max_steps=2)``.
+    """Merge defaults, preset, file, command line and settings: ``resolve_config("smollm2", max_steps=2)``.
 
-    Text is read as the setting's type wants it: "5e-7", which YAML reads as text, is a number for a number's setting,
-    "a,b" a list for a list's, "none" is None where that means something.
+    Later ones win. Text is converted to the type of the setting: "5e-7", which YAML reads as text, becomes a number,
+    "a,b" a list, and "none" None if the setting allows it.
 
-    :param preset: name of a preset; a file may name one too, with the key ``preset``, and this one goes before it.
+    :param preset: name of a preset. It takes precedence over the key ``preset`` of the file.
     :param yaml_file: a flat YAML file of settings.
-    :param overrides: what the command line gives, and nothing that it leaves out.
-    :param settings: of :class:`TrainConfig`, by name; they go before all others.
-    :raises PresetError: for a preset that is not there, or of another model, method or kind of training.
-    :raises TrainConfigError: for anything else that is wrong, with the file and line where they are to blame.
+    :param overrides: the settings given on the command line.
+    :param settings: settings of :class:`TrainConfig`, by name, which take precedence over all others.
+    :raises PresetError: if there is no such preset, or it is for another model, method or kind of training.
+    :raises TrainConfigError: for any other mistake, with file and line if it is in the file.
     """
     if not isinstance(preset, str | None):
         hint = "; settings are given by name: resolve_config(**settings)" if isinstance(preset, Mapping) else ""

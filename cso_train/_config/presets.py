@@ -51,7 +51,7 @@ class Preset:
     def check(self, values: Mapping[str, Any]) -> None:
         """See that settings laid over the preset leave its model, method and kind of training as they are.
 
-        :raises PresetError: where one is another; the message says how to take the preset's values anyway.
+        :raises PresetError: if one is another; the message says how to take the preset's values anyway.
         """
         anyway = (
             "; to take its values anyway, write them to a file (python -m cso_train config show "
@@ -82,7 +82,7 @@ def our_preset_names() -> tuple[str, ...]:
 def load_preset(name: str) -> Preset:
     """The preset of that name.
 
-    :raises PresetError: where there is none, with the nearest names.
+    :raises PresetError: if there is none, with the nearest names.
     """
     presets = _presets()
     if name in presets:

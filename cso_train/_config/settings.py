@@ -46,12 +46,12 @@ _OTHER_NAMES = {
 
 
 class TrainConfig(BaseModel):
-    """The settings of one run; defaults are the paper's where it has them (Appendix F.2, Tables 13 and 14).
+    """The settings of a training run. Defaults are the paper's (Appendix F.2, Tables 13 and 14), else TRL's.
 
-    Where the paper is silent they are those of TRL's trainers. A setting that only some methods use, or only LoRA,
-    is None until :meth:`resolve` fills it in; to set one that the run does not use is an error.
+    Settings for LoRA only, or for some methods only, are None until :meth:`resolve` fills them in. Setting one that the
+    run does not use is an error.
 
-    :raises TrainConfigError: for an unknown key, a value out of range or two that contradict, naming the key.
+    :raises TrainConfigError: for an unknown setting, a value out of range or contradicting settings, naming them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -63,18 +63,18 @@ class TrainConfig(BaseModel):
         description="hub name, local folder or GGUF file; 'smollm2' is the embedded SmolLM2-135M-Instruct",
     )
     revision: str | None = Field(
-        default=None, description="branch, tag or commit of a model on the hub; None is its newest"
+        default=None, description="branch, tag or commit of a model on the hub; default: the newest"
     )
     trust_remote_code: bool = Field(
-        default=False, description="run code that comes with the model; only for one you trust"
+        default=False, description="run code that comes with the model; use only for models you trust"
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="attention kernel; 'auto' is the model's own default"
     )
     chat_template_kwargs: dict[str, JsonValue] | None = Field(
         default=None,
-        description="settings of the model's chat template, such as {enable_thinking: true}; thinking is off where the "
-        "template has it and nothing is said",
+        description="variables of the model's chat template, such as {enable_thinking: true}; thinking is off by "
+        "default",
     )
 
     # the method
@@ -103,24 +103,27 @@ class TrainConfig(BaseModel):
         "keeps small models naming strategies [default: 0]",
     )
     label_smoothing: float | None = Field(
-        default=None, ge=0.0, lt=0.5, description="dpo: share of pairs that are labelled wrongly, 0 to 0.5 [default: 0]"
+        default=None,
+        ge=0.0,
+        lt=0.5,
+        description="dpo: assumed share of wrongly labelled pairs, 0 to below 0.5 [default: 0]",
     )
     offset_weight: float | None = Field(
         default=None,
         ge=0.0,
-        description="odpo: margin for each reward of the judge's scale that the chosen reply is better, 0 or more; 0 "
-        "is dpo [default: 1.0]",
+        description="odpo: margin per unit of reward by which the chosen reply is better, 0 or more; 0 is dpo "
+        "[default: 1.0]",
     )
     value_temperature: float | None = Field(
         default=None,
         gt=0.0,
-        description="infonca, nca, distill: temperature of the target softmax(Q / T), in rewards of the judge's scale, "
+        description="infonca, nca, distill: temperature of the target softmax(Q / T), in units of reward, "
         "above 0 [default: 0.5, distill 0.25]",
     )
     value_scale: float | None = Field(
         default=None,
         gt=0.0,
-        description="refuel: nats of log-ratio for each reward of the judge's scale, above 0 [default: 1.0]",
+        description="refuel: nats of log-ratio per unit of reward, above 0 [default: 1.0]",
     )
     strategy_weight: float | None = Field(
         default=None, ge=0.0, description="weight of a reply's strategy name in the loss, 0 or more [default: 1.0]"
@@ -130,13 +133,13 @@ class TrainConfig(BaseModel):
     )
     confidence_weights: bool | None = Field(
         default=None,
-        description="weigh pairs, or replies, by how sure the search is of them: 2 * confidence - 1; needs trees with "
+        description="weight pairs or replies by the search's confidence, 2 * confidence - 1; needs trees with "
         "posteriors [default: false]",
     )
     precompute_reference: bool | None = Field(
         default=None,
-        description="methods with a reference: compute the reference's probabilities once, before training, so that no "
-        "second model stays in memory [default: false]",
+        description="compute the reference model's probabilities once before training, so that no second model "
+        "stays in memory [default: false]",
     )
 
     packing: Literal["auto", "tree", "none"] = Field(
@@ -162,8 +165,8 @@ class TrainConfig(BaseModel):
     # what is trained
     lora: bool | dict[str, JsonValue] = Field(
         default=True,
-        description="train low-rank adapters instead of all parameters; fields of peft's LoraConfig turn on more, such "
-        "as {use_dora: true} or {use_rslora: true}, and {quantization: {load_in_4bit: true}} is QLoRA (needs a GPU)",
+        description="train low-rank adapters instead of all parameters; takes fields of peft's LoraConfig too, such "
+        "as {use_dora: true}; {quantization: {load_in_4bit: true}} is QLoRA (needs a GPU)",
     )
     lora_rank: int | None = Field(default=None, ge=1, description="rank of the adapters, 1 or more [default: 8]")
     lora_alpha: int | None = Field(
@@ -175,28 +178,28 @@ class TrainConfig(BaseModel):
     lora_targets: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        description="names of the modules with adapters; 'all-linear' is every linear one but the output head "
+        description="names of the modules with adapters; 'all-linear': every linear module except the output head "
         "[default: all-linear]",
     )
     merge_adapter: bool | None = Field(
         default=None,
-        description="save the whole model with the adapters merged in, beside the adapters [default: false]",
+        description="also save the whole model with the adapters merged in [default: false]",
     )
 
     trainer: dict[str, JsonValue] | None = Field(
         default=None,
-        description="further fields of the TRL config of the method, checked by TRL, such as {optim: adafactor}; "
-        "early_stopping_patience and early_stopping_threshold are those of transformers' callback",
+        description="further fields of the method's TRL config, such as {optim: adafactor}; also takes "
+        "early_stopping_patience and early_stopping_threshold of transformers' callback",
     )
 
     # the data
     data: str | tuple[str, ...] | None = Field(
-        default=None, description="file or folder to train on, or several: a list, on the command line with commas"
+        default=None,
+        description="file or folder to train on, or a list of several (comma-separated on the command line)",
     )
     data_weights: tuple[float, ...] | None = Field(
         default=None,
-        description="how often the rows of each of several data sets count, 0 or more: 2 takes every row twice, 0.5 "
-        "draws half of them",
+        description="weight of each data set, 0 or more: 2 uses every row twice, 0.5 draws half of them",
     )
     eval_data: str | None = Field(default=None, description="file or folder to evaluate on during training")
     eval_fraction: float = Field(
@@ -210,7 +213,7 @@ class TrainConfig(BaseModel):
     # the optimisation
     epochs: int = Field(default=3, ge=1, description="passes over the data, 1 or more")
     max_steps: int | None = Field(
-        default=None, ge=1, description="stop after so many optimiser steps; None is after all epochs"
+        default=None, ge=1, description="stop after this many optimiser steps; default: after all epochs"
     )
     batch_size: int = Field(
         default=32, ge=1, description="global batch: rows of one optimiser step over all devices, 1 or more"
@@ -218,17 +221,17 @@ class TrainConfig(BaseModel):
     per_device_batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="rows that one device takes at once; None is the most up to 4 that divides its share of the batch",
+        description="rows per device and forward pass; default: the largest number up to 4 that fits the batch",
     )
     learning_rate: float = Field(default=1e-6, gt=0.0, description="peak learning rate, above 0")
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        default="linear", description="course of the learning rate after warm-up"
+        default="linear", description="schedule of the learning rate after warm-up"
     )
     warmup_ratio: float = Field(
         default=0.0,
         ge=0.0,
         lt=1.0,
-        description="share of the steps in which the learning rate rises, from 0 to below 1",
+        description="share of the steps used for warm-up, from 0 to below 1",
     )
     weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW's weight decay, 0 or more")
     max_grad_norm: float = Field(default=1.0, ge=0.0, description="gradients are clipped to this norm; 0 does not clip")
@@ -236,41 +239,41 @@ class TrainConfig(BaseModel):
 
     # memory and machines
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="number format; 'auto' is bf16 on a GPU that has it, else fp32"
+        default="auto", description="number format; 'auto' is bf16 on GPUs that support it, else fp32"
     )
     gradient_checkpointing: bool = Field(
-        default=True, description="compute activations again in the backward pass: less memory, about 20 % slower"
+        default=True, description="recompute activations in the backward pass: less memory, about 20 % slower"
     )
     zero_stage: Literal["auto", "none", 0, 1, 2, 3] = Field(
         default="auto",
-        description="DeepSpeed's ZeRO stage; 'none' is without DeepSpeed; 'auto' is 2 (3 with offload of parameters) "
-        "on GPUs or in several processes, 'none' in one process on the CPU",
+        description="DeepSpeed's ZeRO stage; 'none' does not use DeepSpeed; 'auto' is 2 (3 with offload of "
+        "parameters) on GPUs or with several processes, 'none' with one process on the CPU",
     )
     offload: Literal["none", "optimizer", "parameters"] = Field(
         default="none",
-        description="what DeepSpeed keeps in the host's memory; 'parameters' (stage 3) is the optimizer's state too",
+        description="what DeepSpeed keeps in host memory; 'parameters' (stage 3) includes the optimizer state",
     )
 
     # what is written
     output_dir: str = Field(
         default="cso-train-output", min_length=1, description="folder for the trained model and its manifest"
     )
-    logging_steps: int = Field(default=10, ge=1, description="optimiser steps between two log lines, 1 or more")
+    logging_steps: int = Field(default=10, ge=1, description="optimiser steps between log lines, 1 or more")
     eval_steps: int | None = Field(
-        default=None, ge=1, description="optimiser steps between two evaluations; None is after each epoch"
+        default=None, ge=1, description="optimiser steps between evaluations; default: after each epoch"
     )
     save_steps: int | None = Field(
-        default=None, ge=1, description="optimiser steps between two checkpoints; None is after each epoch"
+        default=None, ge=1, description="optimiser steps between checkpoints; default: after each epoch"
     )
     save_total_limit: int | None = Field(
-        default=2, ge=1, description="most checkpoints kept, 1 or more; None keeps all"
+        default=2, ge=1, description="number of checkpoints to keep, 1 or more; None keeps all"
     )
-    report_to: tuple[Tracker, ...] = Field(default=(), description="where metrics are sent besides the log")
+    report_to: tuple[Tracker, ...] = Field(default=(), description="trackers that get the metrics, besides the log")
     run_name: str | None = Field(default=None, min_length=1, description="name of the run for the trackers")
     push_to_hub: str | None = Field(
         default=None,
         min_length=1,
-        description="OWNER/NAME on the hub that gets the model and its card at the end; private if it is new",
+        description="upload the model and its card to OWNER/NAME on the hub at the end; private if it is new",
     )
 
     def __init__(self, *unnamed: Never, **values: Any) -> None:

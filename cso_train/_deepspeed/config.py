@@ -25,7 +25,7 @@ def deepspeed_config(config: TrainConfig, plan: Plan) -> dict[str, Any] | None:
 
     The optimiser is the trainer's AdamW. With offload it runs on the host as torch's, which needs no compiler there.
 
-    :raises TrainConfigError: where the numbers or the stage do not fit, or DeepSpeed itself refuses them.
+    :raises TrainConfigError: if the numbers or the stage do not fit, or DeepSpeed itself refuses them.
     """
     if plan.stage is None:
         return None
@@ -69,7 +69,7 @@ def _zero_section(stage: int, offload: str, *, pinned: bool) -> dict[str, Any]:
 def check_deepspeed_config(made: Mapping[str, Any], *, world_size: int) -> None:
     """See that a configuration holds together, by DeepSpeed's own rules too, before a model is loaded.
 
-    :raises TrainConfigError: where the batch's three numbers do not multiply, offload does not fit the stage, or
+    :raises TrainConfigError: if the batch's three numbers do not multiply, offload does not fit the stage, or
         DeepSpeed does not know a setting.
     """
     rows, steps = made["train_micro_batch_size_per_gpu"], made["gradient_accumulation_steps"]
@@ -95,7 +95,7 @@ def import_deepspeed() -> Any:
     DeepSpeed chooses its accelerator once, when it is imported, and warns where it finds none. Without a GPU, and where
     the user has not chosen, the environment variable DS_ACCELERATOR is set to "cpu", for child processes too.
 
-    :raises TrainConfigError: where it is not installed.
+    :raises TrainConfigError: if it is not installed.
     """
     if importlib.util.find_spec("deepspeed") is None:
         raise TrainConfigError("zero_stage: DeepSpeed is not installed; install mctsdialog[train]", field="zero_stage")

@@ -61,8 +61,8 @@ def count_parameters(config: TrainConfig, location: str, **options: Any) -> Para
 
     :param location: hub name or folder.
     :param options: of transformers' ``from_pretrained``: ``gguf_file``, ``revision``, ``trust_remote_code``.
-    :raises TrainModelError: where the model's configuration cannot be read.
-    :raises TrainConfigError: where the adapters' targets are not in the model.
+    :raises TrainModelError: if the model's configuration cannot be read.
+    :raises TrainConfigError: if the adapters' targets are not in the model.
     """
     model = _empty_model(config.model, location, options)
     parameters = {id(parameter): parameter.numel() for parameter in model.parameters()}
@@ -218,7 +218,7 @@ def check_fits(estimate: MemoryEstimate, device_bytes: int | None, host_bytes: i
     :param device_bytes: memory of one GPU, None where unknown.
     :param host_bytes: memory of the host, None where unknown.
     :return: warnings: where they fit, but with little room.
-    :raises MemoryNeedError: where they cannot fit, with what would help.
+    :raises MemoryNeedError: if they cannot fit, with what would help.
     """
     places = (
         ("device", estimate.device_bytes, estimate.device_bytes, device_bytes, _DEVICE_HELP),

@@ -22,12 +22,12 @@ _MAY_DIFFER = ("output_dir", "report_to", "run_name", "logging_steps", "save_tot
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left.
+    """The result of a training run.
 
-    :param folder: of the run.
-    :param steps: optimiser steps in all.
-    :param loss: mean training loss since the last start; None where nothing was left to train.
-    :param finished: False where it was interrupted; the same command resumes.
+    :param folder: the run's folder.
+    :param steps: total number of optimiser steps.
+    :param loss: mean training loss since the last start; None if nothing was left to train.
+    :param finished: False if it was interrupted; the same command resumes.
     """
 
     folder: Path

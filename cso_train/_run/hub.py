@@ -27,7 +27,7 @@ def check_hub(name: str) -> None:
 def push(folder: Path, name: str) -> str:
     """Upload a run's model, private until you make it public, and return its address.
 
-    :raises RunError: where the hub refuses; the model stays in the folder.
+    :raises RunError: if the hub refuses; the model stays in the folder.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415  # heavy
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415

@@ -25,6 +25,7 @@ from cso_train._deepspeed import (
 )
 from cso_train._fit import fit
 from cso_train._models import ModelSource, load_model, load_tokenizer, model_type
+from cso_train._run.sources import check_sources
 from cso_train._trainer import fields_beyond_trees, further_arguments, lora_config, quantization
 from cso_train.errors import TrainConfigError
 from cso_train.methods import METHODS
@@ -51,8 +52,8 @@ class Prepared:
 
 def prepare(config: TrainConfig, say: Callable[[str], object]) -> Prepared:
     """Everything that can go wrong before weights are loaded: data, batch, DeepSpeed, memory, chat template."""
-    if config.data is None:
-        raise TrainConfigError("there is no data to train on; give --data", field="data")
+    check_sources(config)
+    assert config.data is not None
     _check_trackers(config)
     kind = METHODS[config.method].kind
     train_data = load_sets(data_paths(config.data), kind, config.data_weights, config.seed)
@@ -93,8 +94,8 @@ def _packing(config: TrainConfig, architecture: str, machine: Machine) -> tuple[
     if isinstance(config.lora, dict) and "quantization" in config.lora:
         beyond.append("quantization")
     alone = config.build_method().trees_alone
-    if alone is not None and (beyond or config.packing == "none"):
-        reason = f"{config.method} is trained on trees alone, without {', '.join(beyond)}" if beyond else alone
+    if alone is not None and beyond:
+        reason = f"{config.method} is trained on trees alone, without {', '.join(beyond)}"
         raise TrainConfigError(f"packing: {reason}; take packing tree", field="packing")
     if alone is not None:
         config = config.replace(packing="tree")

@@ -42,20 +42,20 @@ def train(
     restart: bool = False,
     extend: bool = False,
 ) -> RunResult:
-    """Train a model by a run's settings. A run that was stopped resumes from its last checkpoint.
+    """Train a model. The same call resumes a stopped run from its last checkpoint.
 
     :param resolved: the settings, from :func:`cso_train.resolve_config`; or a :class:`cso_train.TrainConfig`.
-    :param say: takes lines for the user; called in the first process alone.
-    :param restart: remove what an earlier run left in the folder.
-    :param extend: train a run on that was finished with fewer ``epochs`` or ``max_steps``. From there the learning rate
-        follows the course of the longer run.
-    :raises TrainConfigError: for settings that do not fit each other or the machine.
-    :raises TrainDataError: for data that is wrong; :class:`mctsdialog.DataError` for files that cannot be read.
-    :raises TrainModelError: for a model that cannot be loaded.
-    :raises MemoryNeedError: where the run cannot fit.
-    :raises RunError: where the folder holds another run, or the result cannot be saved.
+    :param say: called with lines of progress, in the first process only.
+    :param restart: remove an earlier run from the folder.
+    :param extend: continue a run that finished with fewer ``epochs`` or ``max_steps``. From there, the learning rate
+        follows the schedule of the longer run.
+    :raises TrainConfigError: if settings contradict each other or do not fit the machine.
+    :raises TrainDataError: for wrong data; :class:`mctsdialog.DataError` for files that cannot be read.
+    :raises TrainModelError: if the model cannot be loaded.
+    :raises MemoryNeedError: if the run does not fit in memory.
+    :raises RunError: if the folder holds another run, or the result cannot be saved.
 
-    A finished run is reported and left as it is.
+    If the run is already finished, this is reported and nothing is done.
     """
     if isinstance(resolved, TrainConfig):
         resolved = Resolved.of(resolved)

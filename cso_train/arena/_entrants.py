@@ -32,7 +32,7 @@ class Speaker(Protocol):
     async def answer(self, history: Sequence[Turn], /) -> Turn:
         """The supporter's next turn.
 
-        :raises ReplyError: where no reply that can be used came.
+        :raises ReplyError: if no reply that can be used came.
         """
         ...
 

@@ -28,7 +28,7 @@ def trajectory_figure(run: ArenaRun, *, resamples: int = 500, seed: int = 0) -> 
     They are over the cards that all systems share. A conversation that ended keeps its last emotion to the last turn,
     so that no turn's mean is of other cards.
 
-    :raises ConfigError: where matplotlib is not installed.
+    :raises ConfigError: if matplotlib is not installed.
     """
     figure = new_figure(9.0, 5.0)
     axes = figure.subplots()
@@ -77,7 +77,7 @@ def _bands(rows: Sequence[Sequence[float]], resamples: int, seed: int) -> list[I
 def win_figure(result: ProtocolResult) -> Figure:
     """The shares that systems win over each other by one protocol.
 
-    :raises ConfigError: where matplotlib is not installed.
+    :raises ConfigError: if matplotlib is not installed.
     """
     systems = list(result.scores)
     side = max(4.5, 0.8 * len(systems) + 2.5)
@@ -105,7 +105,7 @@ def win_figure(result: ProtocolResult) -> Figure:
 def strength_figure(results: Sequence[ProtocolResult]) -> Figure:
     """Bradley-Terry strengths by protocol, with intervals over cards.
 
-    :raises ConfigError: where matplotlib is not installed.
+    :raises ConfigError: if matplotlib is not installed.
     """
     shown = [each for each in results if each.strengths]
     count = max((len(each.strengths) for each in shown), default=1)
@@ -133,8 +133,8 @@ def strength_figure(results: Sequence[ProtocolResult]) -> Figure:
 def write_figures(run: ArenaRun, result: ArenaResult, folder: str | Path, *, seed: int = 0) -> list[Path]:
     """Draw all figures into a folder, as PNG.
 
-    :raises ConfigError: where matplotlib is not installed.
-    :raises OSError: where a file cannot be written.
+    :raises ConfigError: if matplotlib is not installed.
+    :raises OSError: if a file cannot be written.
     """
     made = {"trajectories.png": trajectory_figure(run, seed=seed), "strengths.png": strength_figure(result.protocols)}
     made |= {f"wins-{each.name}.png": win_figure(each) for each in result.protocols}

@@ -36,7 +36,7 @@ class LoadedModel(ClosingModel):
 
         :param base: hub name, folder or GGUF file; "smollm2" for the embedded one.
         :param adapter: folder of an adapter; None for the model as it is.
-        :raises TrainModelError: where one of them cannot be loaded.
+        :raises TrainModelError: if one of them cannot be loaded.
         """
         name = base if adapter is None else f"{base}+{adapter}"
         return cls(*load_for_answers(base, adapter), name=name, identity=f"{name} {_mark(adapter or base)}")

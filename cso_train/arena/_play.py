@@ -80,8 +80,8 @@ async def play(entrant: Entrant, seekers: Seekers, card: RoleCard, repeat: int, 
     """Have one conversation. The seeker opens, and answers the last supporter turn.
 
     :param rounds: most supporter turns, 1 or more.
-    :raises ModelError: where a call fails for good.
-    :raises BudgetExceededError: where a budget is spent.
+    :raises ModelError: if a call fails for good.
+    :raises BudgetExceededError: if a budget is spent.
     """
     speaker, seeker = entrant.open(card, repeat), seekers.open(card, repeat)
     turns: list[Turn] = []

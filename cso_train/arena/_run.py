@@ -35,13 +35,13 @@ PlayerProtocol = EpisodeProtocol | PairProtocol
 
 @dataclass(frozen=True)
 class Answer:
-    """What a judge said of a question.
+    """A judge's answer to a question of a protocol.
 
     :param protocol: its name.
     :param judge: its name.
     :param sample: index of the independent judgement.
     :param question: what was asked.
-    :param said: JSON values; None where nothing that can be used came.
+    :param said: JSON values; None if nothing that can be used came.
     """
 
     protocol: str
@@ -53,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ArenaRun:
-    """All that was said in an arena.
+    """All conversations and judgements of an arena.
 
     :param systems: names, in the order in which they were given.
     :param cards: ids.
@@ -88,22 +88,22 @@ async def run_arena(
     journal: str | Path | None = None,
     on_progress: Callable[[str, int, int], object] = lambda what, done, total: None,
 ) -> ArenaRun:
-    """Have every system talk with every card's seeker, and have the judges judge the conversations.
+    """Let every system talk with the seeker of every card, and let the judges judge the conversations.
 
-    :param entrants: the systems, of different names.
-    :param cards: whom they talk with, of different ids.
-    :param seekers: makes the seekers; the same for all systems.
+    :param entrants: the systems, with unique names.
+    :param cards: the seekers' cards, with unique ids.
+    :param seekers: creates the seekers, the same for all systems.
     :param protocols: how conversations are scored.
-    :param judges: of different names; needed by protocols that ask judges.
-    :param repeats: conversations of a system with each card, 1 or more.
-    :param judge_repeats: how often each judge is asked the same, 1 or more.
-    :param rounds: most supporter turns of a conversation, 1 or more.
-    :param concurrency: conversations, then judgements, at once, 1 or more.
-    :param journal: file that keeps what was paid for; an arena resumes from it. None keeps nothing.
-    :param on_progress: called with what is done ("conversations", "judgements"), how many are, and of how many.
-    :raises ConfigError: for numbers out of range, equal names, or protocols without a judge that they need.
-    :raises JournalError: where the journal cannot be used.
-    :raises ModelError: where a call fails for good; what was paid for is kept.
+    :param judges: judges with unique names, for protocols that need them.
+    :param repeats: conversations per system and card, 1 or more.
+    :param judge_repeats: judgements per judge of the same item, 1 or more.
+    :param rounds: most supporter turns per conversation, 1 or more.
+    :param concurrency: concurrent conversations, then concurrent judgements, 1 or more.
+    :param journal: file to resume from; None keeps nothing.
+    :param on_progress: called with the stage ("conversations" or "judgements"), the number done and the total.
+    :raises ConfigError: for numbers out of range, equal names, or a protocol whose judge is missing.
+    :raises JournalError: if the journal cannot be used.
+    :raises ModelError: if a call fails for good; what was paid for is kept.
     """
     _check(entrants, cards, protocols, judges, repeats, judge_repeats, rounds)
     if journal is None:

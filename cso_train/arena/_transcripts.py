@@ -26,7 +26,7 @@ def write_transcripts(run: ArenaRun, domain: Domain, folder: str | Path) -> list
     systems with one seeker as branches of a tree, in the viewer of trees.
 
     :param domain: of the conversations.
-    :raises OSError: where a file cannot be written.
+    :raises OSError: if a file cannot be written.
     """
     written = []
     for system in run.systems:

@@ -22,6 +22,7 @@ from cso_train._config import (
     resolve_config,
     section_of,
 )
+from cso_train._run.sources import check_sources
 from cso_train.cli._arena import arena_command
 from cso_train.cli._evaluate import evaluate_command, table_command, testset_command
 from cso_train.cli._judge import pairwise_command, rate_command
@@ -47,10 +48,12 @@ def _with_settings(command: F) -> F:
         option = f"--{name.replace('_', '-')}"
         help_text = f"{field.description}{_default(field.default)}"
         command = click.option(option, f"set_{name}", metavar=_metavar(name, field.annotation), help=help_text)(command)
-    command = click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of settings.")(
-        command
-    )
-    return click.option("--preset", metavar="NAME", help="The paper's settings; see 'config presets'.")(command)
+    command = click.option(
+        "--config", "config_file", type=click.Path(path_type=Path), help="Read settings from a YAML file."
+    )(command)
+    return click.option(
+        "--preset", metavar="NAME", help="Use a preset, such as the paper's settings; 'config presets' lists them."
+    )(command)
 
 
 class _InSections(click.Command):
@@ -105,25 +108,26 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 )
 @click.option("--local_rank", type=int, hidden=True, help="What the launcher 'deepspeed' says; it is in LOCAL_RANK.")
 def main(local_rank: int | None) -> None:
-    """Train dialogue models with turn-level preference optimisation on searched conversation trees."""
+    """Train dialogue models on preference data and searched trees, and evaluate them."""
 
 
 @main.command("train", epilog=_EPILOG, cls=_InSections)
-@click.option("--restart", is_flag=True, help="Remove what an earlier run left in the output folder, and start over.")
-@click.option("--extend", is_flag=True, help="Train a finished run on to more --epochs or --max-steps.")
+@click.option("--restart", is_flag=True, help="Remove an earlier run from the output folder, and start over.")
+@click.option("--extend", is_flag=True, help="Continue a finished run to more --epochs or --max-steps.")
 @_with_settings
 def train_command(restart: bool, extend: bool, preset: str | None, config_file: Path | None, **options: Any) -> None:
     """Train a model on preference data or searched trees.
 
-    Settings come in layers: defaults, preset, YAML file, options. A stopped run resumes from its last
-    checkpoint with the same command. Start it with python, torchrun, accelerate launch or deepspeed.
+    Settings are merged from defaults, preset, YAML file and options; later ones win. The same command resumes a stopped
+    run from its last checkpoint. Start it with python, torchrun, accelerate launch or deepspeed.
     """
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # simpo and orpo are in trl.experimental
-    from cso_train._run.training import train  # noqa: PLC0415  # heavy, and of no use to the other commands
-
     with errors_as_exits():
         resolved = resolve_config(preset, config_file, _given(options))
+        check_sources(resolved.config)
+        from cso_train._run.training import train  # noqa: PLC0415  # heavy: mistakes are told before
+
         first = int(os.environ.get("RANK", "0")) == 0
         try:
             result = train(resolved, say=_Told(resolved), restart=restart, extend=extend)
@@ -159,15 +163,15 @@ main.add_command(arena_command)
 main.add_command(rounds_command)
 
 
-@main.group()
+@main.group(cls=Commands)
 def config() -> None:
-    """Look at settings and presets."""
+    """Show settings and presets."""
 
 
 @config.command(cls=_InSections)
 @_with_settings
 def show(preset: str | None, config_file: Path | None, **options: Any) -> None:
-    """Print a run's settings as YAML, each with where it comes from; edit it and train with --config."""
+    """Print all settings as YAML, each with its origin. Edit the file and train with --config."""
     with errors_as_exits():
         echo(resolve_config(preset, config_file, _given(options)).to_yaml(), nl=False)
 

@@ -58,16 +58,16 @@ from mctsdialog.worlds import World
 
 @click.command("arena")
 @click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
-@click.option("--out", default=Path("arena"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the models, up to /v1.")
+@click.option("--out", default=Path("arena"), show_default=True, type=click.Path(path_type=Path), help="Output folder.")
+@click.option("--server", metavar="URL", help="OpenAI-compatible server of the models, up to /v1.")
 @with_server_options
 @max_reply_tokens_option
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
 def arena_command(config_file: Path, **options: Any) -> None:
-    """Score systems in conversations with simulated seekers: models, adapters, searches, baselines (CONFIG: YAML).
+    """Compare systems in conversations with simulated seekers: models, adapters, searches, baselines.
 
-    Every conversation and judgement is kept in the folder's journal and every reply in its cache: the same command
-    resumes, and a system or card that is added later costs its own calls alone.
+    CONFIG is a YAML file. Conversations and judgements are kept in the folder's journal, replies in its cache. The same
+    command resumes; a system or card added later only costs its own calls.
     """
     with errors_as_exits():
         config = read_arena(config_file)

@@ -31,23 +31,25 @@ from mctsdialog.llm.providers import split_provider
 
 @click.command("testset")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The test set, JSON lines.")
-@click.option("--format", "form", default="auto", show_default=True, help="Of FILES: auto, extes, esconv or chat.")
-@click.option("--domain", metavar="NAME|FILE", help="Whose strategies count. By default the format's own.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File for the test set (JSON lines).")
+@click.option(
+    "--format", "form", default="auto", show_default=True, help="Format of FILES, as in 'mctsdialog inspect'."
+)
+@click.option("--domain", metavar="NAME|FILE", help="Domain whose strategies count. Default: the domain of the format.")
 @click.option("--least", default=5, show_default=True, type=click.IntRange(1), help="Fewest utterances of a context.")
 @click.option("--most", default=15, show_default=True, type=click.IntRange(1), help="Most utterances of a context.")
-@click.option("--limit", type=click.IntRange(1), help="Draw at most so many contexts.")
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--limit", type=click.IntRange(1), help="Draw at most this many contexts.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
 @click.option(
     "--exclude",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Data that a model is trained on: leave its dialogues out; again for several.",
+    help="Training data whose dialogues to leave out. Repeatable.",
 )
 @click.option("--lenient", is_flag=True, help="Skip and count malformed dialogues.")
-@click.option("-v", "--verbose", is_flag=True, help="Show everything that was changed or left out on reading.")
+@click.option("-v", "--verbose", is_flag=True, help="Show everything that was changed or skipped while reading.")
 def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any) -> None:
-    """Make a strategy test set of labelled dialogues: contexts that end on the seeker, and the gold turn."""
+    """Make a test set from labelled dialogues: contexts that end with a seeker turn, and the gold turn."""
     with errors_as_exits():
         named, chosen = None if domain is None else named_domain(domain), None
         dialogues = []
@@ -77,45 +79,49 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     multiple=True,
     default=("smollm2",),
     show_default="smollm2",
-    help="Hub name, folder or GGUF file; NAME with --server, NAME@URL, or PROVIDER/NAME of a server (openai/ is the "
-    "hub's); 'local': by llama.cpp. Or several.",
+    help="Model to evaluate: hub name, folder or GGUF file; at a server NAME with --server, NAME@URL or "
+    "PROVIDER/NAME (but openai/NAME is on the hub); 'local' for the embedded model. Repeatable.",
 )
 @click.option(
     "--adapter",
     "adapters",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Also the first model with this adapter; again for several.",
+    help="Also evaluate the first model with this adapter. Repeatable.",
 )
-@click.option("--revision", help="Branch, tag or commit of the models on the hub.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a model; only for one you trust.")
+@click.option("--revision", help="Branch, tag or commit of models on the hub.")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Run code that comes with a model. Use only for models you trust."
+)
 @click.option(
     "--dtype",
     default="auto",
     show_default=True,
     type=click.Choice(get_args(Precision)),
-    help="Format of the weights; auto is bf16 on a GPU that has it, else fp32.",
+    help="Number format of the weights; 'auto' is bf16 on GPUs that support it, else fp32.",
 )
 @click.option(
     "--chat-template-kwargs",
     "template",
     metavar="JSON",
-    help="Settings of the chat template, such as '{\"enable_thinking\": true}'; a server gets them with every call.",
+    help="Variables of the chat template, such as '{\"enable_thinking\": true}'; also sent to servers.",
 )
-@click.option("--server", metavar="URL", help="An OpenAI-compatible server that has the model, up to /v1.")
+@click.option("--server", metavar="URL", help="OpenAI-compatible server of the models, up to /v1.")
 @with_server_options
-@click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once to a server.")
+@click.option(
+    "--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Concurrent calls to a server."
+)
 @click.option(
     "--baseline",
     "baselines",
     multiple=True,
     type=click.Choice([name for name in BASELINES if name != "none"]),
-    help="Also the first model by a decoding baseline (Appendix E); again for several.",
+    help="Also evaluate the first model with a decoding baseline (Appendix E). Repeatable.",
 )
 @click.option("--examples", type=click.Path(path_type=Path), help="Training cases for the baseline 'example'.")
 @domain_option
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many contexts.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Contexts at once.")
+@click.option("--limit", type=click.IntRange(1), help="Use only this many contexts.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Contexts per batch.")
 @click.option(
     "--max-tokens",
     "--max-reply-tokens",
@@ -123,18 +129,36 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     default=128,
     show_default=True,
     type=click.IntRange(1),
-    help="Longest reply in tokens; a model at a server that reasons may take more.",
+    help="Most tokens per reply; a reasoning model at a server may use more.",
 )
-@click.option("--max-length", default=2048, show_default=True, type=click.IntRange(2), help="Longest prompt and reply.")
 @click.option(
-    "--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 takes the likeliest token."
+    "--max-length",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Most tokens of prompt and reply together.",
 )
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap samples.")
-@click.option("--seed", default=0, show_default=True, help="Of every draw.")
+@click.option(
+    "--temperature",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Sampling temperature; 0 takes the most likely token.",
+)
+@click.option(
+    "--resamples",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Bootstrap resamples for the intervals.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
-@click.option("--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option(
+    "--out", default=Path("evaluation"), show_default=True, type=click.Path(path_type=Path), help="Output folder."
+)
 def evaluate_command(**options: Any) -> None:
-    """Score strategies and replies of models on a test set, adapters and baselines beside the first (Table 2)."""
+    """Evaluate strategies and replies of models, adapters and decoding baselines on a test set (Table 2)."""
     warnings.simplefilter("ignore", FutureWarning)  # of names that the libraries use
     models = list(dict.fromkeys(options["models"]))
     options |= {"model": models[0], "others": models[1:]}
@@ -161,9 +185,9 @@ def evaluate_command(**options: Any) -> None:
 @click.command("table")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
-@click.option("--out", default=Path("table"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--out", default=Path("table"), show_default=True, type=click.Path(path_type=Path), help="Output folder.")
 def table_command(files: tuple[Path, ...], figures: bool, out: Path) -> None:
-    """Put the models of several evaluations (their evaluation.json) side by side in one table."""
+    """Join several evaluations (their evaluation.json) in one table."""
     with errors_as_exits():
         evaluations = join_tables(files)
         echo(markdown_table(evaluations))

@@ -64,10 +64,12 @@ _OPTIONS = [
         "models",
         multiple=True,
         metavar="NAME[@URL]",
-        help="A judge: its name at the server, or at another, PROVIDER/NAME, or 'local' for the embedded model; again "
-        "for several.",
+        help="Judge model: its name at the server, NAME@URL, PROVIDER/NAME, or 'local' for the embedded model. "
+        "Repeatable.",
     ),
-    click.option("--server", metavar="URL", help="The judges' OpenAI-compatible server, up to /v1. Default: OpenAI's."),
+    click.option(
+        "--server", metavar="URL", help="OpenAI-compatible server of the judges, up to /v1. Default: OpenAI's."
+    ),
     with_server_options,
     max_reply_tokens_option,
     click.option(
@@ -75,20 +77,30 @@ _OPTIONS = [
         default=1,
         show_default=True,
         type=click.IntRange(1),
-        help="Independent judgements of each judge, at temperature 1 where there are several.",
+        help="Independent judgements per judge; with 2 or more, at temperature 1.",
     ),
-    click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Calls at once."),
-    click.option("--sheet", type=click.Path(path_type=Path), help="No judge: write a sheet for people into a folder."),
+    click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1), help="Concurrent calls."),
+    click.option(
+        "--sheet",
+        type=click.Path(path_type=Path),
+        help="Instead of judging, write a sheet for people into this folder.",
+    ),
     click.option(
         "--sheets",
         multiple=True,
         type=click.Path(path_type=Path),
-        help="No judge: a sheet that a person filled in; again for several.",
+        help="Instead of judging, read a sheet that a person filled in. Repeatable.",
     ),
-    click.option("--key", type=click.Path(path_type=Path), help="The key.json of those sheets."),
-    click.option("--limit", type=click.IntRange(1), help="Only the first so many."),
-    click.option("--resamples", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap samples."),
-    click.option("--seed", default=0, show_default=True, help="Of the sheets' order and the intervals."),
+    click.option("--key", type=click.Path(path_type=Path), help="key.json of those sheets."),
+    click.option("--limit", type=click.IntRange(1), help="Use only this many items."),
+    click.option(
+        "--resamples",
+        default=1000,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Bootstrap resamples for the intervals.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Seed of the sheets' order and the intervals."),
 ]
 
 
@@ -100,23 +112,29 @@ def _with_judges(command: F) -> F:
 
 @click.command("pairwise")
 @click.option(
-    "--replies", type=click.Path(path_type=Path), help="replies.jsonl of 'evaluate'; compares two models in it."
+    "--replies", type=click.Path(path_type=Path), help="replies.jsonl of 'evaluate', to compare two of its models."
 )
 @click.option("--first", help="Name of the first model in the replies.")
 @click.option("--second", help="Name of the second model in the replies.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Pairs instead: chosen against rejected replies (Table 1)."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Preference data instead, to compare chosen with rejected replies (Table 1).",
 )
 @click.option(
-    "--criteria", type=click.Choice(["human", "rubric"]), help="Table 3's, or the judge's rubric (for --data)."
+    "--criteria",
+    type=click.Choice(["human", "rubric"]),
+    help="Criteria: 'human' for Table 3's, or 'rubric' for the search's rubric (with --data).",
 )
 @_with_judges
-@click.option("--out", default=Path("pairwise"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option(
+    "--out", default=Path("pairwise"), show_default=True, type=click.Path(path_type=Path), help="Output folder."
+)
 def pairwise_command(**options: Any) -> None:
-    """Win, lose and tie between two models, or between preferred and rejected replies.
+    """Compare the replies of two models, or chosen with rejected replies: wins, losses, ties.
 
-    Models as judges are asked about every pair in both orders; only a verdict that holds in both is a win. People get a
-    sheet (--sheet), blind and shuffled, which is read back with --sheets and --key.
+    Judge models see every pair in both orders, and only a verdict that holds in both is a win. For people, --sheet
+    writes a blind, shuffled sheet, and --sheets with --key reads the filled-in copies.
     """
     with errors_as_exits():
         way = _way(options)
@@ -145,17 +163,19 @@ def pairwise_command(**options: Any) -> None:
 
 
 @click.command("rate")
-@click.option("--replies", type=click.Path(path_type=Path), help="replies.jsonl of 'evaluate'; rates all models in it.")
+@click.option("--replies", type=click.Path(path_type=Path), help="replies.jsonl of 'evaluate', to rate all its models.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Preference data instead: preferred and non-preferred replies."
+    "--data", type=click.Path(path_type=Path), help="Preference data instead, to rate chosen and rejected replies."
 )
 @_with_judges
-@click.option("--out", default=Path("ratings"), show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option(
+    "--out", default=Path("ratings"), show_default=True, type=click.Path(path_type=Path), help="Output folder."
+)
 def rate_command(**options: Any) -> None:
-    """Acceptance, effectiveness, sensitivity, satisfaction and alignment of single replies, from 1 to 5 (Table 6).
+    """Rate single replies from 1 to 5: acceptance, effectiveness, sensitivity, satisfaction, alignment (Table 6).
 
-    By models as judges, or by people: they get a sheet (--sheet), blind and shuffled, which is read back with --sheets
-    and --key.
+    The judges are models or people. For people, --sheet writes a blind, shuffled sheet, and --sheets with --key reads
+    the filled-in copies.
     """
     with errors_as_exits():
         way = _way(options)

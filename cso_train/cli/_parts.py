@@ -28,7 +28,7 @@ def server_model(
     :param options: of the command.
     :param cache: an open one; by default that of the folder ``out``.
     :param layers: further layers of :func:`~mctsdialog.build_stack`: a budget, a meter.
-    :raises ConfigError: where a provider's own server is meant and there is no key.
+    :raises ConfigError: if a provider's own server is meant and there is no key.
     """
     if settings := options.get("chat_template_kwargs"):
         address = split_choice(choice)[1]

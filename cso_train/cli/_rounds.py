@@ -14,11 +14,11 @@ from mctsdialog.cli.terminal import echo
 @click.command("rounds")
 @click.argument("config", type=click.Path(path_type=Path))
 def rounds_command(config: Path) -> None:
-    """Search with a model, train it on what was found, hold dialogues, and again.
+    """Search with a model, train it on the result, evaluate it in dialogues, and repeat.
 
-    CONFIG is a YAML file: model, dialogues, partners (who plays seeker and judge), rounds, held, search, preferences,
-    train and output_dir. The trained model plays supporter and strategist in the next round's searches. Rounds end
-    early if the dialogues that the model holds become worth less. The same command resumes at every stage.
+    CONFIG is a YAML file with model, dialogues, partners (who play seeker and judge), rounds, held, search,
+    preferences, train and output_dir. In the next round's searches, the trained model plays supporter and
+    strategist. Rounds stop early if the model's dialogues become worth less. The same command resumes at every stage.
     """
     from cso_train.rounds import read_rounds_config, run_rounds  # noqa: PLC0415  # heavy
     from cso_train.rounds._table import rounds_table, write_rounds  # noqa: PLC0415
@@ -28,7 +28,7 @@ def rounds_command(config: Path) -> None:
         try:
             result = run_rounds(settings, say=lambda line: echo(line, err=True))
         except KeyboardInterrupt:
-            echo("\nInterrupted; the same command goes on where it stopped.", err=True)
+            echo("\nInterrupted; the same command resumes.", err=True)
             sys.exit(INTERRUPTED)
         files = write_rounds(result, settings.output_dir)
         echo(rounds_table(result))

@@ -67,7 +67,7 @@ def build_test_set(
     :param max_turns: most utterances of a context.
     :param limit: draw at most so many cases by ``seed``; they keep their order.
     :param exclude: seeds, as :func:`cso_train._data.seed_of` tells them, whose dialogues are left out.
-    :raises TrainDataError: where no turn qualifies.
+    :raises TrainDataError: if no turn qualifies.
     :raises ConfigError: for a negative limit.
     """
     if limit is not None and limit < 0:

@@ -44,13 +44,13 @@ async def evaluate(
     seed: int = 0,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> tuple[Evaluation, list[str]]:
-    """Have a model answer a test set, and score the answers.
+    """Evaluate a model on a test set.
 
     :param replies: the model.
     :param cases: the test set, not empty.
-    :param baseline: how it is asked.
+    :param baseline: the decoding baseline that prompts the model.
     :param examples: training cases for the baseline "example".
-    :param resamples: bootstrap samples of whole dialogues, for the intervals.
+    :param resamples: bootstrap resamples of whole dialogues, for the intervals.
     :returns: the scores, and the replies in the cases' order.
     :raises ConfigError: for the baseline "example" without examples.
     """

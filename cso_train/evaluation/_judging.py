@@ -39,9 +39,9 @@ async def ask_judge(
     :param parse: reads a reply; raises :class:`ValueError` for one that cannot be used.
     :param attempts: most replies asked for, 1 or more.
     :param sample: index of an independent judgement of the same thing.
-    :raises ReplyError: where the replies stay unusable.
-    :raises ModelRefusedError: where the model or its provider refuses every time.
-    :raises ModelError: where a call fails for good.
+    :raises ReplyError: if the replies stay unusable.
+    :raises ModelRefusedError: if the model or its provider refuses every time.
+    :raises ModelError: if a call fails for good.
     """
     messages = (Message("system", system), Message("user", asked))
     sampling = Sampling(temperature=temperature, max_tokens=120)
@@ -88,7 +88,7 @@ async def judge_all(
     :param judges: by name.
     :param concurrency: judgements at once, 1 or more.
     :param on_progress: called with (done, all) judgements.
-    :raises ModelError: where a call fails for good.
+    :raises ModelError: if a call fails for good.
     """
     found: dict[str, list[T | None]] = {name: [None] * len(items) for name in judges}
     todo = [(name, place) for place in range(len(items)) for name in judges]

@@ -67,7 +67,7 @@ class Outcome:
 
     :param dialogue: names its dialogue.
     :param gold: the strategy that it wants.
-    :param named: the strategy that the reply names; None where it names none.
+    :param named: the strategy that the reply names; None if it names none.
     :param lenient: the same by the lenient parse.
     :param rouge_l: ROUGE-L of the reply, from 0 to 1.
     """
@@ -96,7 +96,7 @@ class Evaluation:
     :param preferences: the preferences p behind B.
     :param lenient: the scores by the lenient parse; None for what version 0.1 wrote, as the two after it.
     :param outcomes: what became of each context, for differences to another model.
-    :param dialogues: number of the dialogues that were resampled whole; None where contexts were.
+    :param dialogues: number of the dialogues that were resampled whole; None if contexts were.
     """
 
     count: _Count
@@ -175,7 +175,7 @@ def strategy_scores(
     """Precision, recall and F1 of every strategy of the set, also of those that nobody wants or names (0).
 
     :param gold: the strategy that each context wants.
-    :param predicted: the strategy that each reply names; None where it names none, which is wrong.
+    :param predicted: the strategy that each reply names; None if it names none, which is wrong.
     """
     return tuple(_score(name, gold, predicted) for name in names)
 

@@ -56,7 +56,7 @@ class Judged:
     """What one rater says of one pair.
 
     :param outcomes: for the first system, by criterion; a criterion that was left empty is not there.
-    :param verdicts: by criterion, with the first system's reply first and with the second's first; None where the
+    :param verdicts: by criterion, with the first system's reply first and with the second's first; None if the
         rater saw one order.
     """
 
@@ -69,8 +69,8 @@ class PairwiseResult:
     """Two systems compared.
 
     :param criteria: names.
-    :param raters: by rater, what it says of every pair; None where it says nothing of use.
-    :param dialogues: the dialogue of every pair; None where it is not known.
+    :param raters: by rater, what it says of every pair; None if it says nothing of use.
+    :param dialogues: the dialogue of every pair; None if it is not known.
     """
 
     criteria: tuple[str, ...]
@@ -121,8 +121,8 @@ class PairwiseJudge:
     async def judge(self, history: Sequence[str], one: str, other: str) -> dict[str, Verdict]:
         """The verdict by criterion, ``one`` standing first.
 
-        :raises ReplyError: where the model's replies stay unusable.
-        :raises ModelError: where a call fails for good.
+        :raises ReplyError: if the model's replies stay unusable.
+        :raises ModelError: if a call fails for good.
         """
         answers = [f"Answer A: {one_block(one)}", "", f"Answer B: {one_block(other)}"]
         asked = "\n".join(["The conversation so far:", *map(one_block, history), "", *answers])
@@ -167,7 +167,7 @@ async def compare_replies(
     :param concurrency: judgements at once, 1 or more.
     :param on_progress: called with (done, all) judgements.
     :raises ConfigError: without a judge, or for a concurrency below 1.
-    :raises ModelError: where a call fails for good.
+    :raises ModelError: if a call fails for good.
     """
     if not judges:
         raise ConfigError("judges must be one judge or more, by name", field="judges")

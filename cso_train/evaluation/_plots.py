@@ -28,7 +28,7 @@ def write_plots(evaluations: Mapping[str, Evaluation], folder: str | Path) -> li
     """Draw the confusion matrices, the F1 and the preference of every strategy into a folder, as PNG.
 
     :raises ConfigError: without evaluations, or of different strategies.
-    :raises mctsdialog.errors.ConfigError: where matplotlib is not installed.
+    :raises mctsdialog.errors.ConfigError: if matplotlib is not installed.
     """
     draw = {"confusion": confusion_figure, "strategies": strategy_figure, "preferences": preference_figure}
     settings = {"dpi": 130, "metadata": {"Software": None}}

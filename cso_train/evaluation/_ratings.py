@@ -48,7 +48,7 @@ class ReplyToRate:
     :param group: whose it is: a system, or "preferred".
     :param history: the conversation, a line a turn.
     :param reply: its words, without the strategy.
-    :param strategy: what it was meant to carry out; None where unknown.
+    :param strategy: what it was meant to carry out; None if unknown.
     """
 
     group: str
@@ -74,8 +74,8 @@ class RatingJudge:
     async def rate(self, item: ReplyToRate) -> dict[str, int]:
         """Scores by criterion; alignment only where the strategy is known.
 
-        :raises ReplyError: where the model's replies stay unusable.
-        :raises ModelError: where a call fails for good.
+        :raises ReplyError: if the model's replies stay unusable.
+        :raises ModelError: if a call fails for good.
         """
         criteria = criteria_of(item)
         questions = "\n".join(f"- {name}: {question}" for name, question in criteria.items())
@@ -120,7 +120,7 @@ class RatingResult:
     """Replies and what raters say of them.
 
     :param items: the replies.
-    :param raters: by rater, its scores of every reply; None where it says nothing of use.
+    :param raters: by rater, its scores of every reply; None if it says nothing of use.
     """
 
     items: Sequence[ReplyToRate]
@@ -155,7 +155,7 @@ async def rate_replies(
     :param concurrency: ratings at once, 1 or more.
     :param on_progress: called with (done, all) ratings.
     :raises ConfigError: without a judge, or for a concurrency below 1.
-    :raises ModelError: where a call fails for good.
+    :raises ModelError: if a call fails for good.
     """
     if not judges:
         raise ConfigError("judges must be one judge or more, by name", field="judges")

@@ -110,7 +110,7 @@ class SheetKey:
     def read(cls, path: str | Path, kind: SheetKind) -> Self:
         """The key in a file.
 
-        :raises TrainDataError: where it cannot be read or is of another kind of sheet.
+        :raises TrainDataError: if it cannot be read or is of another kind of sheet.
         """
         try:
             found = _KeyFile.model_validate(parse_json(read_input(path)))
@@ -235,7 +235,7 @@ def items_of(key: SheetKey, dialogues: Sequence[str] | None = None) -> list[Repl
 def sheet_dialogues(path: str | Path, key: SheetKey) -> list[str] | None:
     """The dialogue of every pair or reply, in the order of the list that the sheet was made of.
 
-    :param path: a filled-in sheet. Its conversations tell the dialogues; None where some of them are gone.
+    :param path: a filled-in sheet. Its conversations tell the dialogues; None if some of them are gone.
     :raises TrainDataError: for a sheet that cannot be read.
     """
     header, rows = _table(Path(path))

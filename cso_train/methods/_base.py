@@ -114,7 +114,7 @@ class Scores(Span):
     """All that a loss sees of some turns, a row for each; turns with fewer replies than others are padded.
 
     :param spans: the parts that :attr:`Reply.spans` names.
-    :param values: of :class:`ReplySet`, shape (turns, replies); None where the data does not say.
+    :param values: of :class:`ReplySet`, shape (turns, replies); None if the data does not say.
     :param weights: of :class:`ReplySet`, shape (turns, replies); None is 1 for all.
     :param baseline: the method's :meth:`Method.baseline` of the step, a scalar; None without one.
     """

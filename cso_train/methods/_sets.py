@@ -64,7 +64,7 @@ class ReplySets(Method):
 def values_of(scores: Scores) -> torch.Tensor:
     """The values of the replies, shape (turns, replies).
 
-    :raises ValueError: where the data does not say them.
+    :raises ValueError: if the data does not say them.
     """
     if scores.values is None:
         raise ValueError("the loss needs the values of the replies")

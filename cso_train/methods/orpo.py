@@ -25,7 +25,7 @@ class ORPO(Method):
 
     beta: float = 0.1
     prompt_likelihood: bool = setting(
-        False, "orpo: have the likelihood term over the prompt too, as TRL does, not over the chosen reply alone"
+        False, "orpo: compute the likelihood term over prompt and reply, as TRL does, instead of the chosen reply only"
     )
 
     name = "orpo"

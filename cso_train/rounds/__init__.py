@@ -1,8 +1,7 @@
-"""Search, train on, search again: rounds in which the trained model plays the supporter and the strategist.
+"""Search, train, and search again with the trained model as supporter and strategist.
 
-``python -m cso_train rounds CONFIG`` is the command; :func:`run_rounds` the same from Python. Of the modules,
-``_config`` has the settings, ``_held`` has a model hold whole dialogues, ``_run`` goes through the stages, and
-``_table`` writes what came out.
+The command is ``python -m cso_train rounds CONFIG``; in Python, call :func:`run_rounds`. ``_config`` has the settings,
+``_held`` lets a model hold whole dialogues, ``_run`` runs the stages, and ``_table`` writes the results.
 """
 
 from cso_train.rounds._config import RoundsConfig, read_rounds_config

@@ -22,7 +22,7 @@ _OURS = ("model", "data", "output_dir", "eval_data")
 
 
 class RoundsConfig(BaseModel):
-    """What is searched, trained and held in every round.
+    """Settings of the rounds: what is searched, trained and evaluated in each.
 
     :raises TrainConfigError: for an unknown key or a value out of range, naming it.
     """
@@ -86,7 +86,7 @@ class RoundsConfig(BaseModel):
     def training(self, model: str, data: str, output_dir: str) -> Resolved:
         """The settings of a round's training.
 
-        :raises TrainConfigError: where they do not fit.
+        :raises TrainConfigError: if they do not fit.
         """
         given: dict[str, Any] = {**self.train, "model": model, "data": data, "output_dir": output_dir}
         for name in TrainConfig.model_fields.keys() & given.keys():  # a list of YAML is a tuple of a run
@@ -96,9 +96,9 @@ class RoundsConfig(BaseModel):
 
 @checked()
 def read_rounds_config(path: str | Path) -> RoundsConfig:
-    """The settings of a YAML file.
+    """Read the settings from a YAML file.
 
-    :raises TrainConfigError: for a file that cannot be read, or settings that are wrong, with file and line.
+    :raises TrainConfigError: for a file that cannot be read or wrong settings, with file and line.
     """
     found = read_settings(path, mappings=("search", "preferences", "train"), refusal=refusal_of(path))
     try:

@@ -19,11 +19,12 @@ SILENCE = "..."
 
 @dataclass
 class HeldDialogue:
-    """A dialogue that a model held.
+    """A whole dialogue between a model and a seeker.
 
-    :ivar scenario: what it is about.
-    :ivar turns: all that was said; a supporter turn has the strategy that the model named, or None.
-    :ivar rewards: of each supporter turn, on the judge's scale (eq. 2 without its bias); empty without a judge.
+    :ivar scenario: the scenario.
+    :ivar turns: all turns; a supporter turn has the strategy that the model named, or None.
+    :ivar rewards: the reward of each supporter turn on the judge's scale (eq. 2 without its bias); empty without a
+        judge.
     """
 
     scenario: Scenario
@@ -53,13 +54,13 @@ async def hold_dialogues(
     concurrency: int = 8,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> list[HeldDialogue]:
-    """Have a model hold a dialogue in each scenario; it chooses its strategies itself.
+    """Let a model hold one whole dialogue in each scenario. It chooses its own strategies.
 
     :param replies: the model.
-    :param roles: seeker and judge of it are asked; the seeker hears the words without the strategy's name.
-    :param max_turns: supporter turns after which a dialogue ends, if the seeker did not end it.
-    :param judged: whether the judge is asked about every turn.
-    :param concurrency: calls to roles at once.
+    :param roles: the seeker and the judge. The seeker hears the words without the strategy's name.
+    :param max_turns: most supporter turns of a dialogue.
+    :param judged: whether the judge rates every turn.
+    :param concurrency: concurrent calls to roles.
     :param on_progress: called with (turns done, most turns).
     :raises MctsDialogError: as the roles do.
     """

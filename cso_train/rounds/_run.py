@@ -30,14 +30,14 @@ from mctsdialog.worlds import World
 
 @dataclass(frozen=True)
 class Round:
-    """A round, or with number 0 the model that the first one began with.
+    """One round; number 0 is the model that the first round started from.
 
-    :param number: from 1.
+    :param number: the round's number, from 1.
     :param model: the model after the round.
-    :param worths: of the dialogues that the model held, by the judge, from 0 to the best score.
-    :param unnamed: share of its replies that named no strategy.
-    :param trees: searched in the round.
-    :param pairs: extracted from them.
+    :param worths: the judge's worth of each dialogue that the model held, from 0 to the best score.
+    :param unnamed: share of the model's replies that named no strategy.
+    :param trees: number of trees searched.
+    :param pairs: number of pairs extracted.
     """
 
     number: int
@@ -55,10 +55,10 @@ class Round:
 
 @dataclass(frozen=True)
 class RoundsResult:
-    """What came out.
+    """The result of all rounds.
 
-    :param rounds: number 0 and those that were made.
-    :param fell: whether the last one was worth less than the one before, which ended them early.
+    :param rounds: number 0 and the rounds that were run.
+    :param fell: whether the last round was worth less than the one before, which stopped the run early.
     """
 
     rounds: tuple[Round, ...]
@@ -74,16 +74,16 @@ class RoundsResult:
 def run_rounds(
     config: RoundsConfig, *, roles: Roles | None = None, say: Callable[[str], object] = print
 ) -> RoundsResult:
-    """Search with the model, train it on what was found, hold dialogues, and again; until their worth falls.
+    """Search with the model, train it on the result, evaluate it in dialogues, and repeat until their worth falls.
 
-    The dialogues of the file are shared out among the rounds. The trained model plays supporter and strategist, so that
-    each search starts from what it has learnt. Every stage is written down when it is finished; a search and a training
-    that were stopped resume where they were.
+    The dialogues of the file are divided among the rounds. The trained model plays supporter and strategist, so each
+    search starts from what it has learned. Finished stages are recorded; an interrupted search or training resumes
+    where it stopped.
 
-    :param roles: seeker and judge of your own, in place of ``config.partners``.
-    :param say: takes lines for the user.
-    :raises TrainDataError: where there are too few dialogues, or a round found nothing to train on.
-    :raises RunError: for a folder of rounds with other settings.
+    :param roles: your own seeker and judge, instead of ``config.partners``.
+    :param say: called with lines of progress.
+    :raises TrainDataError: if there are too few dialogues, or a round found nothing to train on.
+    :raises RunError: if the folder holds rounds with other settings.
     :raises CsoTrainError: and MctsDialogError, as search and training do.
     """
     work = _Rounds(config, roles, say)

@@ -49,7 +49,7 @@ class Question:
 def questions_behind(tree: Tree, node: Node, *, opened: bool | None = None) -> list[Question]:
     """The questions to roles that a node comes from. What a gold dialogue has said was asked of nobody.
 
-    :param opened: whether the seeker's role spoke the root's last turn; None where that is not known.
+    :param opened: whether the seeker's role spoke the root's last turn; None if that is not known.
     """
     if isinstance(node, RootNode):
         return [*_opening(tree, node, opened), *_children(tree, node)]

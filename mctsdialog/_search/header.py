@@ -21,7 +21,7 @@ def open_journal(path: str | Path, header: Mapping[str, Any]) -> Journal:
     """The journal of a search or of probes, open for appending.
 
     :param header: ``{"dialogue": ..., "domain": ..., "config": ..., "roles": ..., "prompts": ...}``, JSON values.
-    :raises JournalMismatchError: where the file belongs to another dialogue, domain, config or set of roles. Fields
+    :raises JournalMismatchError: if the file belongs to another dialogue, domain, config or set of roles. Fields
         that only say when to stop may differ; empty roles are not compared. Fields of config and domain that the file
         lacks count as their defaults.
     :raises JournalError: as :class:`~mctsdialog.journal.Journal`.

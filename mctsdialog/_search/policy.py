@@ -57,28 +57,29 @@ async def plan(
     max_calls: int | None = None,
     previous: Plan | None = None,
 ) -> Plan:
-    """Search from a live conversation for the best next strategy and reply: the same engine as :func:`search`.
+    """Choose the next strategy and reply in a live conversation, with the same search as :func:`search`.
 
-    Where the conversation went on as the plan before foresaw it (the same replies, and the seeker answered in the
-    words that the seeker's role had for it), that part of its tree is taken over; else the search starts over.
+    Pass the last plan as ``previous``. If the conversation continued as that plan simulated it (the same reply, and the
+    same words from the seeker), its subtree is reused; otherwise the search starts over.
 
-    :param history: the conversation so far; its last turn is the seeker's. Supporter turns may name strategies.
-        Messages of a chat API will do, ``[{"role": "user", "content": "..."}, ...]``; a system message before them is
-        left out.
+    :param history: the conversation so far; the last turn is the seeker's. Supporter turns may name strategies.
+        Messages of a chat API work too, ``[{"role": "user", "content": "..."}, ...]``; a leading system message is
+        ignored.
     :param roles: seeker, supporter, strategist and judge.
-    :param config: the settings. ``max_iterations`` bounds the search too; visits taken over count.
-    :param scenario: what the conversation is about, for the seeker's role; by default the dialogue's, or an empty one.
-    :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
+    :param config: the search settings. ``max_iterations`` applies too, and reused visits count towards it.
+    :param scenario: what the conversation is about, for the seeker's role. Default: the dialogue's, or an empty one.
+    :param domain: a domain (strategies and rubric) or the name of a built-in one. Default: the roles' domain, else ESC,
         emotional support.
-    :param max_seconds: stop then. Trials in progress are given up, but never the first: there is always a reply.
-    :param max_calls: most calls to roles. No trial is begun that could need more.
+    :param max_seconds: stop after this many seconds. Trials in progress are cancelled, except the first one, so there
+        is always a reply.
+    :param max_calls: most calls to roles. No trial starts that could need more.
     :param previous: the plan of an earlier turn of this conversation.
     :raises ConfigError: for limits too small for one trial, or a plan of another domain.
     :raises DialogueError: for a history that does not end with the seeker.
-    :raises ReplyError: where a role's answer stayed unusable.
-    :raises ModelError: where a model call failed for good.
-    :raises ModelRefusedError: where models refuse every reply; a single refused branch is closed.
-    :raises BudgetExceededError: only where the budget was spent before there was a reply.
+    :raises ReplyError: if a role's reply stays unusable after retries.
+    :raises ModelError: if a model call fails for good.
+    :raises ModelRefusedError: if models refuse every reply; a single refused branch is closed.
+    :raises BudgetExceededError: only if the budget is spent before there is a reply.
     """
     check_roles(roles, config)
     config = config or SearchConfig()

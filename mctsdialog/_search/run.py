@@ -42,30 +42,30 @@ async def search(
     max_calls: int | None = None,
     on_progress: Callable[[Tree], object] | None = None,
 ) -> Tree:
-    """Grow a conversation tree from a gold dialogue or a scenario (paper section 3.1).
+    """Search one dialogue and return its conversation tree (paper section 3.1).
 
-    :param start: a :class:`~mctsdialog.Dialogue` with gold turns, or a :class:`~mctsdialog.Scenario`, from which
+    :param start: a :class:`~mctsdialog.Dialogue` with gold turns, or a :class:`~mctsdialog.Scenario`, in which
         the seeker speaks first.
     :param roles: seeker, supporter, strategist and judge.
-    :param config: the settings; the paper's by default.
-    :param domain: strategies and rubric, or the name of a built-in domain; by default the roles' own, or else ESC,
+    :param config: the search settings. Default: the paper's.
+    :param domain: a domain (strategies and rubric) or the name of a built-in one. Default: the roles' domain, else ESC,
         emotional support.
     :param journal: file of the journal. If it exists, the search resumes from it; finished trials are not repeated.
-    :param max_seconds: stop then, counted from the first trial; trials in progress are given up.
-    :param max_calls: most calls to roles, those for a gold dialogue's turns included. No trial is begun that could need
-        more. Both limits hold for this call alone, and are a clean stop as a spent budget is.
-    :param on_progress: called with the tree after the start and after every iteration; it must not change it.
-    :returns: the tree, with ``stop_reason`` set. A spent budget is a clean stop with everything kept.
-    :raises ConfigError: for a list or path in place of a dialogue, a model in place of roles, or limits too small for
-        one trial.
+    :param max_seconds: stop this many seconds after the first trial started. Trials in progress are cancelled.
+    :param max_calls: most calls to roles, including those for a gold dialogue's turns. No trial starts that could need
+        more. Both limits apply to this call only and stop the search cleanly, like a spent budget.
+    :param on_progress: called with the tree at the start and after every iteration. It must not change the tree.
+    :returns: the tree, with ``stop_reason`` set. A spent budget stops the search cleanly and keeps everything.
+    :raises ConfigError: for a list or path instead of a dialogue, a model instead of roles, or limits too small for one
+        trial.
     :raises DialogueError: for a gold turn without a strategy of the domain.
-    :raises ReplyError: where a role's answer stayed unusable.
-    :raises ModelError: where a model call failed for good. A model that refuses a branch (ModelRefusedError) closes it,
-        and the search continues; only if the seeker refuses to speak first is there no tree.
-    :raises JournalError: for a journal that cannot be used, or of another search.
-    :raises BudgetExceededError: only where the budget was spent before there was a tree.
+    :raises ReplyError: if a role's reply stays unusable after retries.
+    :raises ModelError: if a model call fails for good. If a model refuses a branch (ModelRefusedError), the branch is
+        closed and the search continues; only a seeker that refuses its first words raises.
+    :raises JournalError: if the journal cannot be used or belongs to another search.
+    :raises BudgetExceededError: only if the budget is spent before there is a tree.
 
-    After an error, a search with a journal can be called again and resumes.
+    After an error, call a search with a journal again to resume it.
     """
     tree, _ = await search_within(
         start,
@@ -220,7 +220,7 @@ class Tape:
     def next(self, kind: str) -> dict[str, Any] | None:
         """The next record, or None at the end of the tape.
 
-        :raises JournalError: where it is of another kind.
+        :raises JournalError: if it is of another kind.
         """
         if not self._records:
             return None
@@ -323,7 +323,7 @@ class Tape:
     def text(self, record: Mapping[str, Any], field: str) -> str:
         """A text of a record.
 
-        :raises JournalError: where it is none.
+        :raises JournalError: if it is none.
         """
         with self._read("the opening"):
             return checked_text(record.get(field))

@@ -169,7 +169,7 @@ class Judging:
         """The first judgements in the order they were started, up to one that was refused; once the block is left.
 
         :param most: most judgements.
-        :raises ModelRefusedError: where the very first was refused.
+        :raises ModelRefusedError: if the very first was refused.
         """
         if 0 in self.refused:
             raise self.refused[0]
@@ -194,7 +194,7 @@ class Judging:
 def read_outcome(data: Mapping[str, Any], domain: Domain) -> Simulation | Scored | Opened | Spoken | Judged:
     """What an outcome's ``to_dict`` wrote, where the roles of the domain may have said it.
 
-    :raises ValueError: where they may not.
+    :raises ValueError: if they may not.
     """
     outcome = OUTCOMES[data["type"]].from_dict(data)
     if isinstance(outcome, Scored):
@@ -237,7 +237,7 @@ async def run_trial(
     :param horizon: H, most simulated rounds.
     :param on_growth: called once the leaf can be given its children, before one of them is played.
     :returns: a closure where a model refuses what the evaluated node itself needs.
-    :raises ReplyError: where a role's answer cannot be used; errors of the roles themselves pass through.
+    :raises ReplyError: if a role's answer cannot be used; errors of the roles themselves pass through.
     """
     if trial.kind in OUTCOMES:
         return await _run_step(trial, players)

@@ -80,7 +80,7 @@ class Algorithm(ABC):
         """Commit a trial from a journal.
 
         :param kind: the type of its record; of a closure, the trial's kind.
-        :raises TrialError: where the node cannot have had that outcome.
+        :raises TrialError: if the node cannot have had that outcome.
         """
 
     @abstractmethod

@@ -15,12 +15,12 @@ STOPPING_FIELDS = frozenset({"max_iterations", "min_iterations", "min_ends", "ma
 
 
 class SearchConfig(Settings):
-    """How one tree is searched.
+    """Settings of a search. The defaults are the paper's.
 
     :raises ConfigError: for a value out of range or an unknown field, naming it.
     """
 
-    c: float = Field(default=1.0, ge=0.0, description="weight of exploration in PUCB (eq. 1), no unit, 0 or more")
+    c: float = Field(default=1.0, ge=0.0, description="exploration weight in PUCB (eq. 1), 0 or more")
     prior_temperature: float = Field(
         default=5.0, gt=0.0, description="temperature T of the softmax over strategy scores, above 0"
     )
@@ -28,28 +28,28 @@ class SearchConfig(Settings):
         default=-3.0,
         ge=-1e9,
         le=1e9,
-        description="b, added to the weighted mean of the judge's scores to give the reward (eq. 2)",
+        description="b: reward = weighted mean of the judge's scores + b (eq. 2)",
     )
-    horizon: int = Field(default=4, ge=0, description="H, most simulated rounds after a new node, 0 or more")
+    horizon: int = Field(default=4, ge=0, description="H: most simulated rounds after a new node, 0 or more")
     gold_visits: int = Field(default=100, ge=0, description="N that a gold node starts with, 0 or more")
     gold_prior: float = Field(
         default=0.1, ge=0.0, lt=1.0, description="prior of a gold strategy that the strategist left out, in [0, 1)"
     )
     max_iterations: int = Field(default=200, ge=0, description="stop after this many iterations, 0 or more")
     min_iterations: int = Field(
-        default=100, ge=0, description="with min_ends: may stop after this many iterations, 0 or more"
+        default=100, ge=0, description="may stop after this many iterations if min_ends is reached, 0 or more"
     )
     min_ends: int = Field(
-        default=1, ge=0, description="with min_iterations: may stop with this many end nodes, 0 or more"
+        default=1, ge=0, description="may stop with this many end nodes if min_iterations is reached, 0 or more"
     )
     max_ends: int = Field(default=25, ge=1, description="may stop with this many end nodes, 1 or more")
-    parallelism: int = Field(default=1, ge=1, description="most trials in progress at once in one tree, 1 or more")
+    parallelism: int = Field(default=1, ge=1, description="concurrent trials in one tree, 1 or more")
     deterministic: bool = Field(
         default=False,
-        description="commit trials in the order they started: equal replies produce the same tree at any speed",
+        description="commit trials in the order they started, so equal replies give the same tree at any speed",
     )
 
-    algorithm: str = Field(default="cso", description="name of the algorithm; the paper's search by default")
+    algorithm: str = Field(default="cso", description="name of the algorithm; 'cso' is the paper's search")
     settings: dict[str, Any] = Field(default={}, description="the algorithm's own settings, by name")
 
     def model_post_init(self, context: Any, /) -> None:

@@ -75,7 +75,7 @@ class CSO(Algorithm):
     def ask(self, expected: int | None = None) -> Trial | None:
         """Select a leaf and open a trial on it.
 
-        None where no trial can start now: the search may stop, the iterations left are all under way, or every
+        None if no trial can start now: the search may stop, the iterations left are all under way, or every
         leaf is being played already. A leaf under way is never given twice, but for an end node, which is only judged
         again, as at every visit.
 
@@ -223,7 +223,7 @@ class CSO(Algorithm):
     def replay_growth(self, leaf: int, growth: Growth) -> None:
         """Commit a journalled growth of a leaf.
 
-        :raises TrialError: where it cannot have grown so.
+        :raises TrialError: if it cannot have grown so.
         """
         node = self.tree[leaf]
         if node.children or node.closed is not None:
@@ -266,7 +266,7 @@ class CSO(Algorithm):
     def replay(self, kind: str, leaf: int, outcome: Outcome) -> None:
         """Commit a journalled trial on the leaf it was played on.
 
-        :raises TrialError: where the leaf cannot have had that outcome.
+        :raises TrialError: if the leaf cannot have had that outcome.
         """
         if kind != "trial" or not isinstance(outcome, Simulation | Closure):
             raise TrialError(f"a search by {self.name!r} has no trial of kind {kind!r}")

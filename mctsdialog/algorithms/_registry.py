@@ -19,7 +19,7 @@ def algorithm_names() -> tuple[str, ...]:
 def get_algorithm(name: str) -> type[Any]:
     """The algorithm of that name.
 
-    :raises ConfigError: where there is none.
+    :raises ConfigError: if there is none.
     """
     if name not in ALGORITHMS:
         near = difflib.get_close_matches(name, ALGORITHMS, n=1)

@@ -34,7 +34,7 @@ mctsdialog calibrate trees --out calibration.json
     help="File for the calibration.",
 )
 def calibrate_command(trees: tuple[Path, ...], out: Path) -> None:
-    """Learn from TREES what the strategist's scores are worth to the judge, strategy by strategy.
+    """Learn from TREES how the judge's rewards follow from the strategist's scores, strategy by strategy.
 
     TREES are files or folders of trees, of any algorithm. A search by --algorithm calibrated begins with what was
     learnt here if it is given --setting calibration=@FILE; its trees then stay independent of each other.

@@ -34,7 +34,7 @@ def show_calls(
 
     :param file: the tree's; the run's cache and journal are looked for in the folder above it.
     :param cache_folder: another folder with the cache.
-    :raises Failure: where that folder holds no cache.
+    :raises Failure: if that folder holds no cache.
     """
     run = file.resolve().parent.parent
     folder = cache_folder or run / "cache"

@@ -34,8 +34,8 @@ def with_config_file(command: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_read,
-        help="YAML file with options: 'max_iterations: 50', one a line, and 'files: [...]'. The command line goes "
-        "before it. OUT/config.yaml of an earlier run is one.",
+        help="Read options from a YAML file, one per line as in 'max_iterations: 50', and FILES as 'files: [...]'. The "
+        "command line takes precedence. OUT/config.yaml of an earlier run works.",
     )(command)
 
 

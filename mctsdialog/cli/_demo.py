@@ -39,14 +39,14 @@ _WIDEST = 100
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Folder for the tree and the page that shows it.",
+    help="Output folder for the tree and its HTML page.",
 )
-@click.option("--scenario", type=click.IntRange(0, 99999), default=2, show_default=True, help="Which one to show.")
+@click.option("--scenario", type=click.IntRange(0, 99999), default=2, show_default=True, help="Number of the scenario.")
 def demo_command(out: Path, scenario: int) -> None:
-    """Search a conversation in a simulated world, where the best one is known. Needs no model and no key.
+    """Search a conversation in a simulated world whose best conversation is known. Needs no model and no key.
 
-    The world is a test bed, not people: its seeker has a state that strategies move by known chances, its strategist
-    over-rates two strategies, and its judge errs.
+    The world is a test bed, not people. Its seeker has a state that strategies change with known probabilities, its
+    strategist over-rates two strategies, and its judge makes errors.
     """
     with errors_as_exits():
         world = World(7)

@@ -46,17 +46,17 @@ mctsdialog doctor --model qwen --base-url http://localhost:8000/v1 --judge-pairs
 """,
 )
 @click.option(
-    "--judge-pairs", type=click.IntRange(0), default=8, show_default=True, help="Pairs of turns for the judge to rate."
+    "--judge-pairs", type=click.IntRange(0), default=8, show_default=True, help="Pairs of turns that the judge rates."
 )
 @click.option(
-    "--dialogues", type=click.IntRange(1), default=1, show_default=True, help="Dialogues, for the estimate of a run."
+    "--dialogues", type=click.IntRange(1), default=1, show_default=True, help="Number of dialogues, for the estimate."
 )
 @click.option(
     "--max-iterations",
     type=click.IntRange(0),
     default=_DEFAULTS.max_iterations,
     show_default=True,
-    help="Iterations for each dialogue, for the estimate.",
+    help="Iterations per dialogue, for the estimate.",
 )
 @click.option(
     "--horizon",
@@ -65,14 +65,14 @@ mctsdialog doctor --model qwen --base-url http://localhost:8000/v1 --judge-pairs
     show_default=True,
     help="Simulated rounds, for the estimate.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show prompts and replies whole instead of their beginnings.")
+@click.option("-v", "--verbose", is_flag=True, help="Show prompts and replies in full.")
 @with_model_options
 def doctor_command(**options: Any) -> None:
-    """Try a model: what its server takes, what it replies, what a run would cost.
+    """Check a model: what its server supports, how it plays the roles, what a run would cost.
 
-    Each role is called once in a packaged dialogue, and the judge rates some pairs of turns, one of them real and one
-    from another dialogue. Models are named as for 'search'. Nothing is kept unless --cache names a folder. The exit
-    code is 0 if the model can play all four roles.
+    Calls each role once on a packaged dialogue, and asks the judge to rate pairs of turns: a real one and one from
+    another dialogue. Models are named as in 'search'. Replies are only cached if you pass --cache. The exit code is 0
+    if the model can play all four roles.
     """
     with errors_as_exits():
         if options["cache_folder"] is None and not options["replay"]:

@@ -25,6 +25,7 @@ from mctsdialog.roles import ROLE_NAMES, Roles
 from mctsdialog.text import one_line
 
 SAMPLED = 5  # dialogues whose prompts are made
+_FORM = 2.5  # characters a token of JSON, whose quotes, colons and digits are tokens; 2.3 to 2.9 were counted
 
 
 class _NotAskedError(MctsDialogError):
@@ -37,7 +38,7 @@ class PerTree:
 
     :param calls: by role.
     :param usage: tokens of all its calls, by role.
-    :param seconds: of the whole run, for each of its trees; None where nothing was measured.
+    :param seconds: of the whole run, for each of its trees; None if nothing was measured.
     """
 
     calls: Mapping[str, float]
@@ -145,8 +146,8 @@ class Sizes:
                 dialogue.scenario
             )
             forms = {
-                "strategist": estimate_tokens(json.dumps(dict.fromkeys(domain.strategies.names, 5))),
-                "judge": estimate_tokens(json.dumps(dict.fromkeys(domain.criteria, 3))),
+                "strategist": _form_tokens(dict.fromkeys(domain.strategies.names, 5)),
+                "judge": _form_tokens(dict.fromkeys(domain.criteria, 3)),
             }
             for place, turn in enumerate(dialogue.turns):
                 if turn.speaker != "supporter" or turn.strategy is None:
@@ -192,6 +193,11 @@ async def _sizes(roles: Roles, model: ScriptedModel, before: Sequence[Turn], tur
         except* _NotAskedError:  # several draws of the judge are asked for at once
             found[role] = estimate_prompt_tokens(model.requests[-1])
     return found
+
+
+def _form_tokens(scores: Mapping[str, int]) -> int:
+    """About how many tokens a reply in JSON has."""
+    return round(len(json.dumps(dict(scores))) / _FORM)
 
 
 def _mean(numbers: Sequence[int]) -> int:

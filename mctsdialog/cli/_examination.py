@@ -104,7 +104,7 @@ class Examination:
     :param bare: the same without layers; roles of one bare model share its faults.
     :ivar results: by role, as they come.
     :ivar judged: the judge's scores of all turns that it was shown.
-    :ivar signal: whether it tells real turns from others; None where it was not tried.
+    :ivar signal: whether it tells real turns from others; None if it was not tried.
     """
 
     def __init__(

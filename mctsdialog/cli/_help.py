@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mctsdialog.cli._config_file import key_of
-from mctsdialog.cli.terminal import Commands
+from mctsdialog.cli.terminal import Commands, first_sentence
 
 _OF_OPTION = {
     "Data": "format map domain lenient limit min_turns max_turns verbose",
@@ -79,13 +79,7 @@ class StepwiseCommands(Commands):
         for title, names in steps.items():
             if names:
                 with formatter.section(title):
-                    formatter.write_dl([(name, _first_sentence(self.commands[name])) for name in names])
-
-
-def _first_sentence(command: click.Command) -> str:
-    """What a command does, whole: a cut sentence says less than a second line takes."""
-    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
-    return re.split(r"(?<=\w)[.;] ", paragraph, maxsplit=1)[0].rstrip(".") + "."
+                    formatter.write_dl([(name, first_sentence(self.commands[name])) for name in names])
 
 
 def _short(record: tuple[str, str]) -> tuple[str, str]:

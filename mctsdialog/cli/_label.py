@@ -41,23 +41,23 @@ mctsdialog label labelled.json --check --limit 50 --model gpt-4o-mini
     type=click.Path(path_type=Path),
     default=Path("labelled"),
     show_default=True,
-    help="Folder for dialogues.jsonl, labels.jsonl and the cache of replies.",
+    help="Output folder for dialogues.jsonl, labels.jsonl and the reply cache.",
 )
 @with_reading_options
 @verbose_option
 @click.option("--lenient", is_flag=True, help="Skip and count malformed items instead of stopping at the first one.")
 @click.option("--limit", type=click.IntRange(1), help="Label at most this many dialogues.")
-@click.option("--check", is_flag=True, help="Also ask about turns that have a label, and report the agreement.")
+@click.option("--check", is_flag=True, help="Also label turns that already have a strategy, and report the agreement.")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
-    help="Leave out dialogues with a turn that was labelled with less.",
+    help="Skip dialogues that contain a label below this confidence.",
 )
 @with_model_options
 def label_command(file: Path, **options: Any) -> None:
-    """Give a strategy to every supporter turn of FILE that has none, so that its dialogues can be searched.
+    """Label every supporter turn of FILE that has no strategy, so that its dialogues can be searched.
 
     The strategist's model (--strategist-model, else --model) rates how well each strategy of the domain describes the
     turn; the highest is its label. Labels that are there stay. OUT/dialogues.jsonl has the dialogues for a search,

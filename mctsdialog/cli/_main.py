@@ -44,7 +44,7 @@ from mctsdialog.tree import Tree
 )
 @click.version_option(version("mctsdialog"), prog_name="mctsdialog")
 def main() -> None:
-    """Search conversations with Monte-Carlo tree search, and look at the trees."""
+    """Search conversations with language models, look at the trees, and extract training data."""
 
 
 main.add_command(search_command)
@@ -76,8 +76,8 @@ mctsdialog export trees --format parquet
     help="JSON (upgraded to the newest schema version), GraphML, Graphviz DOT, SVG drawn by Graphviz, or one Parquet "
     "table of all nodes, nodes.parquet (needs pyarrow).",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the files; beside each tree by default.")
-@click.option("--unexpanded/--no-unexpanded", default=True, help="Draw strategies that were not tried (DOT, SVG).")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder. Default: next to each tree.")
+@click.option("--unexpanded/--no-unexpanded", default=True, help="Draw untried strategies (DOT, SVG).")
 def export(trees: tuple[Path, ...], form: str, out: Path | None, unexpanded: bool) -> None:
     """Write TREES (JSON files of a search, or folders of them) in another format."""
     with errors_as_exits():
@@ -116,15 +116,15 @@ mctsdialog show trees/sample-00.json --node 12 --calls --full
 @click.argument("tree_file", metavar="TREE", type=click.Path(path_type=Path))
 @click.option("--node", type=int, default=0, help="Start at this node id instead of the root.")
 @click.option("--depth", type=click.IntRange(0), help="Show at most this many levels below the start.")
-@click.option("--unexpanded", is_flag=True, help="Show strategies that were not tried, too.")
-@click.option("--full", is_flag=True, help="Show whole texts instead of their beginnings.")
+@click.option("--unexpanded", is_flag=True, help="Also show untried strategies.")
+@click.option("--full", is_flag=True, help="Show texts in full.")
 @click.option("--best", is_flag=True, help="Show only the best path, as a whole conversation.")
 @click.option("--calls", is_flag=True, help="Show the prompts, replies and costs behind --node, from the run's cache.")
 @click.option(
     "--cache",
     "cache_folder",
     type=click.Path(path_type=Path),
-    help="With --calls: a cache that is not in the run's folder.",
+    help="With --calls: the cache, if it is not in the run's folder.",
 )
 @click.option(
     "--price", "prices", multiple=True, metavar="MODEL=IN:OUT[:CACHED]", help="With --calls: money per million tokens."
@@ -178,7 +178,7 @@ def sample(file: Path) -> None:
 
 @main.command("domains")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON: a start for a domain file of your own.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as a template for your own domain file.")
 def domains_command(name: str | None, as_json: bool) -> None:
     """List the domains, or show the one called NAME."""
     with errors_as_exits():
@@ -201,7 +201,7 @@ def domains_command(name: str | None, as_json: bool) -> None:
 
 @main.group()
 def cache() -> None:
-    """Look at, or clear, a cache of model replies."""
+    """Show or clear a cache of model replies."""
 
 
 _CACHE_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -224,9 +224,9 @@ def cache_stats(folder: Path) -> None:
 
 @cache.command("clear")
 @_CACHE_FOLDER
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def cache_clear(folder: Path, yes: bool) -> None:
-    """Remove all replies in FOLDER; they must be paid for again."""
+    """Remove all replies in FOLDER. They have to be paid for again."""
     with errors_as_exits(), _existing_cache(folder) as store:
         if not yes:
             question = f"Remove {store.info().entries} replies from {folder}? They must be paid for again."

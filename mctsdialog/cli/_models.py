@@ -48,11 +48,13 @@ _OPTIONS = [
     click.option(
         "--model",
         metavar="NAME",
-        help="Model at an OpenAI-compatible server; without --base-url, PROVIDER/NAME for a known provider: "
+        help="Model name at an OpenAI-compatible server or, without --base-url, PROVIDER/NAME. Providers: "
         f"{', '.join(PROVIDERS)}. Default: the embedded model.",
     ),
     click.option(
-        "--base-url", metavar="URL", help="The server, up to /v1. Default: the provider's, or api.openai.com."
+        "--base-url",
+        metavar="URL",
+        help="Address of the server, up to /v1. Default: the provider's, or api.openai.com.",
     ),
     with_server_options,
     max_reply_tokens_option,
@@ -60,14 +62,14 @@ _OPTIONS = [
         "--local",
         type=click.Path(path_type=Path),
         metavar="GGUF",
-        help="A GGUF file for the embedded model.",
+        help="Use this GGUF file as the embedded model.",
     ),
     *(
         click.option(
             f"--{role}-model",
             f"role_{role}",
             metavar="NAME[@URL]",
-            help=f"Another model for the {role}: a name as for --model, NAME@URL, or 'local'.",
+            help=f"Use another model for the {role}: a name as in --model, NAME@URL, or 'local'.",
         )
         for role in ROLE_NAMES
     ),
@@ -76,43 +78,49 @@ _OPTIONS = [
         type=click.Choice(get_args(JudgeScoring)),
         default="digits",
         show_default=True,
-        help="Scores as the judge writes them, or expected by the log-probabilities of its digits, where the server "
-        "returns them.",
+        help="'digits' reads the scores that the judge writes; 'expected' averages over the log-probabilities of "
+        "its digits, if the server returns them.",
     ),
     click.option(
         "--judge-samples",
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Ask the judge this often about each turn, at temperature 1 where it is several times, and take the mean.",
+        help="Judgements per turn, averaged. With 2 or more, the judge's temperature is 1.",
     ),
-    click.option("--max-calls", type=click.IntRange(0), help="Budget of this command: model calls."),
-    click.option("--max-tokens", type=click.IntRange(0), help="Budget: tokens read and written."),
-    click.option("--max-money", type=click.FloatRange(0), help="Budget: money, by --price."),
+    click.option("--max-calls", type=click.IntRange(0), help="Budget: model calls of this command."),
+    click.option("--max-tokens", type=click.IntRange(0), help="Budget: prompt and reply tokens."),
+    click.option("--max-money", type=click.FloatRange(0), help="Budget: money, at the prices in --price."),
     click.option("--max-seconds", type=click.FloatRange(0), help="Budget: seconds from the first call."),
-    click.option("--price", "prices", multiple=True, metavar="MODEL=IN:OUT[:CACHED]", help="Money per million tokens."),
     click.option(
-        "--concurrency", type=click.IntRange(1), help="Most model calls at once. Default: 8, with the embedded model 4."
+        "--price",
+        "prices",
+        multiple=True,
+        metavar="MODEL=IN:OUT[:CACHED]",
+        help="Price of a model's tokens, per million.",
     ),
     click.option(
-        "--adaptive", is_flag=True, help="Find the number of calls at once that the server takes, up to --concurrency."
+        "--concurrency",
+        type=click.IntRange(1),
+        help="Concurrent model calls. Default: 8, or 4 with the embedded model.",
+    ),
+    click.option(
+        "--adaptive", is_flag=True, help="Adapt the number of concurrent calls to the server, up to --concurrency."
     ),
     click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         default=120.0,
         show_default=True,
-        help="Seconds for one call to a server; after that it is retried.",
+        help="Seconds until a call times out and is retried.",
     ),
-    click.option("--requests-per-minute", type=click.IntRange(1), help="Most model calls a minute."),
-    click.option("--tokens-per-minute", type=click.IntRange(1), help="Most tokens a minute."),
+    click.option("--requests-per-minute", type=click.IntRange(1), help="Limit on model calls per minute."),
+    click.option("--tokens-per-minute", type=click.IntRange(1), help="Limit on tokens per minute."),
     click.option(
-        "--cache", "cache_folder", type=click.Path(path_type=Path), help="Another folder for the cache of replies."
+        "--cache", "cache_folder", type=click.Path(path_type=Path), help="Use another folder for the reply cache."
     ),
-    click.option("--no-cache", is_flag=True, help="Keep no replies."),
-    click.option(
-        "--replay", is_flag=True, help="Take every reply from the cache; a reply that is not there is an error."
-    ),
+    click.option("--no-cache", is_flag=True, help="Do not cache replies."),
+    click.option("--replay", is_flag=True, help="Take every reply from the cache. A missing reply is an error."),
 ]
 
 
@@ -172,7 +180,7 @@ _SETTING = click.option(
     metavar="NAME=VALUE",
     multiple=True,
     callback=_settings_of,
-    help="A setting of the algorithm's own, such as max_rounds=20; NAME=@FILE takes it from a JSON file. Repeatable.",
+    help="A setting of the algorithm, such as max_rounds=20. NAME=@FILE reads it from a JSON file. Repeatable.",
 )
 
 
@@ -219,7 +227,7 @@ def bare_model(name: str, options: Mapping[str, Any]) -> ChatModel:
     """A model beside those of the roles, without layers.
 
     :param name: at the main server, or ``NAME@URL``.
-    :raises ConfigError: where the options contradict each other.
+    :raises ConfigError: if the options contradict each other.
     """
     return _at_server(_servers(options), name, options)
 
@@ -272,7 +280,7 @@ class ModelSetup:
         """What the options of :func:`with_model_options` say.
 
         :param cache_folder: where replies are kept unless the options say otherwise.
-        :raises ConfigError: where they contradict each other.
+        :raises ConfigError: if they contradict each other.
         """
         if options["no_cache"] and options["replay"]:
             raise ConfigError("--replay needs a cache; drop --no-cache")

@@ -63,14 +63,14 @@ mctsdialog preferences trees --siblings 1 --model gpt-4o-mini --max-calls 5000 -
     type=click.Path(path_type=Path),
     default=Path("preferences"),
     show_default=True,
-    help="Folder for the dataset: new, empty, or of an earlier call.",
+    help="Output folder: new, empty, or from an earlier call.",
 )
 @click.option(
     "--format",
     "formats",
     multiple=True,
     type=click.Choice(list(ALL_FORMATS)),
-    help="Form of the data, again for several; by default the first five. "
+    help="Format of the data. Repeatable. Default: the first five. "
     + " ".join(f"{name}: {spec.title}." for name, spec in ALL_FORMATS.items()),
 )
 @click.option(
@@ -86,49 +86,51 @@ mctsdialog preferences trees --siblings 1 --model gpt-4o-mini --max-calls 5000 -
     "subsets",
     multiple=True,
     type=click.IntRange(1),
-    help="Also write the pairs of this many dialogues of the first split, again for several.",
+    help="Also write the pairs of this many dialogues of the first split. Repeatable.",
 )
 @click.option(
     "--reviews",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Apply what people decided in 'mctsdialog studio': its reviews.jsonl; again for several.",
+    help="Apply the decisions made in 'mctsdialog studio': its reviews.jsonl. Repeatable.",
 )
-@click.option("--license", "--licence", metavar="NAME", help="License of the dataset, for its card: cc-by-nc-4.0.")
+@click.option(
+    "--license", "--licence", metavar="NAME", help="License of the dataset, for its card, such as cc-by-nc-4.0."
+)
 @click.option(
     "--push-to-hub",
     "hub",
     metavar="OWNER/NAME",
-    help="Also upload the dataset to the Hugging Face hub, as a private one where it is new (needs huggingface_hub).",
+    help="Also upload the dataset to the Hugging Face hub; new ones are private (needs huggingface_hub).",
 )
 @click.option("--lenient", is_flag=True, help="Skip and count tree files that cannot be read.")
 @click.option(
     "--siblings",
     metavar="N|all",
-    help="Where a turn has no rejected sibling, generate and simulate at most N that were not tried, those of lowest "
-    "prior first. Calls models.",
+    help="For turns without a rejected sibling, generate and simulate up to N untried siblings, lowest prior "
+    "first. Calls models.",
 )
 @click.option(
-    "--horizon", type=click.IntRange(0), help="Most simulated rounds after such a sibling. Default: as searched."
+    "--horizon", type=click.IntRange(0), help="With --siblings: most simulated rounds. Default: as in the search."
 )
 @click.option(
     "--random",
     "at_random",
     is_flag=True,
-    help="ESC-Pro-Random: pair every preferred reply with one by a random non-preferred strategy. Calls the supporter.",
+    help="ESC-Pro-Random: pair each preferred reply with one from a random non-preferred strategy. Calls a model.",
 )
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
-    help="Folder for what models wrote: journals, cache, trees with new siblings. Default: OUT-work.",
+    help="Folder for journals, cache and trees with new siblings. Default: OUT-work.",
 )
 @with_config_options(PreferenceConfig)
 @with_model_options
 def preferences_command(trees: tuple[Path, ...], **options: Any) -> None:
     """Extract a preference dataset from TREES: tree files, or folders of them.
 
-    Writes OUT/FORM/SPLIT.jsonl for every form, a card (OUT/README.md) and a manifest (OUT/dataset.json). Calls no
-    model unless --siblings or --random ask for it; then the same command resumes.
+    Writes OUT/FORMAT/SPLIT.jsonl for every format, a card (OUT/README.md) and a manifest (OUT/dataset.json). Calls no
+    model unless you use --siblings or --random; those runs can be resumed with the same command.
     """
     with errors_as_exits():
         run = _prepare(trees, options)

@@ -30,7 +30,7 @@ class LiveProgress:
     Neither line is ever longer than the terminal is wide: of the second, what comes last is left out first.
 
     :param what: what the items are ("trees").
-    :param total: how many there are; None where that is not known.
+    :param total: how many there are; None if that is not known.
     :param spent: what was spent so far, in parts, the most important first.
     """
 

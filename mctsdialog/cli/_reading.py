@@ -22,22 +22,22 @@ _OPTIONS = (
         "form",
         type=click.Choice(["auto", *READERS]),
         default="auto",
-        show_default="by the content",
+        show_default="detected from the content",
         metavar="NAME",
-        help=f"Form of FILES: {', '.join(READERS)}. 'mctsdialog inspect' says which one it takes a file for.",
+        help=f"Format of FILES: {', '.join(READERS)}. 'mctsdialog inspect' shows which one it detects.",
     ),
     click.option(
         "--map",
         "keys",
         metavar="PART=KEY,...",
-        help="Which key holds what, for files of no known form: turns=dialog,speaker=role,text=content. "
-        "Names of speakers: seeker=client,supporter=counselor.",
+        help="Keys of a file in an unknown format: turns=dialog,speaker=role,text=content. "
+        "Names of the speakers: seeker=client,supporter=counselor.",
     ),
     click.option(
         "--domain",
         "domain_name",
         metavar="NAME|FILE",
-        help=f"Domain: {', '.join(domains())}, or a JSON file. By default the format's own.",
+        help=f"Domain: {', '.join(domains())}, or a JSON file. Default: the domain of the format.",
     ),
 )
 
@@ -60,7 +60,7 @@ def reading(options: dict[str, Any]) -> dict[str, Any]:
 
 
 verbose_option = click.option(
-    "-v", "--verbose", is_flag=True, help="Show everything that was changed or left out on reading."
+    "-v", "--verbose", is_flag=True, help="Show everything that was changed or skipped while reading."
 )
 
 
@@ -81,7 +81,7 @@ mctsdialog inspect mine.csv --map turns=dialog,speaker=role,text=content,strateg
 @click.argument("files", nargs=-1, required=True)
 @with_reading_options
 def inspect_command(files: tuple[str, ...], **options: Any) -> None:
-    """Say what FILES look like, what a search would read of them and leave out, and show three conversations.
+    """Show the format of FILES, what a search would read and skip, and three conversations.
 
     A file may also be hf:NAME, a data set of the Hugging Face hub (needs the package datasets).
     """

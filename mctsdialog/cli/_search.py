@@ -92,36 +92,40 @@ mctsdialog search --config mctsdialog-output/config.yaml
     type=click.Path(path_type=Path),
     default=Path("mctsdialog-output"),
     show_default=True,
-    help="Folder for trees, journals, settings and the cache of replies.",
+    help="Output folder for trees, journals, settings and the reply cache.",
 )
 @with_reading_options
 @verbose_option
 @click.option("--lenient", is_flag=True, help="Skip and count malformed items instead of stopping at the first one.")
 @click.option("--limit", type=click.IntRange(1), help="Search at most this many dialogues.")
-@click.option("--shard", metavar="I/N", help="Search the I-th of N parts, told apart by the dialogues' ids.")
+@click.option("--shard", metavar="I/N", help="Search only the I-th of N parts, divided by the dialogues' ids.")
 @click.option(
     "--max-failures",
     type=click.IntRange(0),
     default=20,
     show_default=True,
-    help="Give up when more dialogues have failed.",
+    help="Stop when more dialogues than this have failed.",
 )
-@click.option("--max-calls-per-tree", type=click.IntRange(1), help="Most calls to roles in one tree; it is then done.")
+@click.option("--max-calls-per-tree", type=click.IntRange(1), help="Finish each tree after this many calls to roles.")
 @click.option(
-    "--ray", metavar="ADDRESS", help="Search on a Ray cluster: its address, 'auto' for this machine's, or 'local'."
+    "--ray",
+    metavar="ADDRESS",
+    help="Search on a Ray cluster: its address, 'auto' for the one this machine belongs to, or 'local'.",
 )
 @click.option("--ray-workers", type=click.IntRange(1), help="Worker processes on the cluster. Default: its CPUs.")
 @with_model_options
-@click.option("--dry-run", is_flag=True, help="Only estimate calls, tokens, money and time; call and write nothing.")
-@click.option("--restart", is_flag=True, help="Start every search over; replies in the cache are still used.")
+@click.option(
+    "--dry-run", is_flag=True, help="Estimate calls, tokens, money and time, then exit without calling a model."
+)
+@click.option("--restart", is_flag=True, help="Start every search over. Cached replies are still used.")
 @with_config_options(SearchConfig)
 @click.pass_context
 def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: Any) -> None:  # fmt: skip
-    """Search every dialogue of FILES and write a conversation tree of each.
+    """Search every dialogue of FILES and write a conversation tree for each.
 
-    FILES hold gold dialogues in any form that 'mctsdialog inspect' knows: JSON, JSON lines, CSV or Parquet. A tree is
-    written as JSON and GraphML. Trees are searched at the same time, as many as keep --concurrency model calls in
-    progress. If you stop a search, the same command resumes it.
+    FILES contain gold dialogues in any format that 'mctsdialog inspect' recognises: JSON, JSON lines, CSV or Parquet.
+    Each tree is written as JSON and GraphML. Enough trees are searched at once to keep --concurrency model calls in
+    flight. If you stop a search, the same command resumes it.
     """
     with errors_as_exits():
         if options["dry_run"]:
@@ -136,7 +140,7 @@ def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: An
 
 
 def _estimate_command(files: tuple[Path, ...], seconds_per_call: float, **options: Any) -> None:
-    """Estimate what a search of FILES takes: calls, tokens, money, time. It calls no model and writes nothing.
+    """Estimate the calls, tokens, money and time of a search of FILES. Calls no model and writes nothing.
 
     The options are those of 'search'. The number of calls is an upper bound. The tokens come from the prompts for some
     of the dialogues. If --out contains an earlier run, its measured costs are shown too: they are the better estimate.
@@ -155,7 +159,7 @@ estimate_command = GroupedCommand(
             type=click.FloatRange(0),
             default=1.0,
             show_default=True,
-            help="Time of one call, for the estimated time; 'mctsdialog doctor' measures it.",
+            help="Duration of one call, for the estimated time. 'mctsdialog doctor' measures it.",
         ),
     ],
     help=_estimate_command.__doc__,

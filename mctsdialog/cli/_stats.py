@@ -48,7 +48,7 @@ mctsdialog stats esc-pro --toxicity local --toxicity-model unitary/toxic-bert
     type=click.Path(path_type=Path),
     default=Path("statistics"),
     show_default=True,
-    help="Folder for statistics.md, statistics.json and the figures.",
+    help="Output folder for statistics.md, statistics.json and the figures.",
 )
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
 @click.option(
@@ -56,21 +56,21 @@ mctsdialog stats esc-pro --toxicity local --toxicity-model unitary/toxic-bert
     type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of the figures.",
+    help="File format of the figures.",
 )
 @click.option(
     "--toxicity",
     type=_Scorers(["local"]),
-    help="Also rate toxicity, by a classifier on this machine.",
+    help="Also rate toxicity, with a classifier on this machine.",
 )
 @click.option("--toxicity-model", metavar="NAME", help="Classifier for --toxicity local: a hub name or a folder.")
 @click.option("--lenient", is_flag=True, help="Skip and count tree files that cannot be read.")
 @with_config_options(PreferenceConfig)
 def stats_command(data: tuple[Path, ...], **options: Any) -> None:
-    """Statistics of DATA: tree files, folders of them, or one folder that 'mctsdialog preferences' wrote.
+    """Compute statistics of DATA: tree files, folders of them, or one folder written by 'mctsdialog preferences'.
 
-    The paper's Table 5, strategies over six stages, transitions, diversity, Q, N and margins, near duplicates and
-    toxicity; seed dialogues beside expanded data throughout.
+    Includes the paper's Table 5, strategies over six stages, transitions, diversity, Q, N and margins, near duplicates
+    and toxicity. Seed dialogues are compared with the expanded data throughout.
     """
     with errors_as_exits():
         dataset = _dataset(data, options)

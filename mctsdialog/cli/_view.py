@@ -37,23 +37,27 @@ mctsdialog view mctsdialog-output --open
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The HTML file, of a FOLDER the folder for all pages. By default beside TREE, or FOLDER itself.",
+    help="The HTML file or, for a FOLDER, the folder for all pages. Default: next to TREE, or FOLDER itself.",
 )
-@click.option("--theta", type=float, default=0.5, show_default=True, help="Theta that valid paths are first shown at.")
-@click.option("--min-visits", type=click.IntRange(0), default=2, show_default=True, help="Least N of their end nodes.")
+@click.option(
+    "--theta", type=float, default=0.5, show_default=True, help="Theta with which valid paths are shown at first."
+)
+@click.option(
+    "--min-visits", type=click.IntRange(0), default=2, show_default=True, help="Least N of a valid path's end node."
+)
 @click.option(
     "--path-rule",
     type=click.Choice(["all", "end"]),
     default="all",
     show_default=True,
-    help="Theta holds for all nodes of a path, or the end alone.",
+    help="Apply theta to 'all' nodes of a path, or to the 'end' node only.",
 )
 @click.option("--calls", is_flag=True, help="Add the model calls behind each node, from the run's cache.")
 @click.option(
     "--cache",
     "cache_folder",
     type=click.Path(path_type=Path),
-    help="With --calls: a cache that is not in the run's folder.",
+    help="With --calls: the cache, if it is not in the run's folder.",
 )
 @click.option("--open", "open_it", is_flag=True, help="Open the page in the browser.")
 def view_command(
@@ -66,9 +70,9 @@ def view_command(
     cache_folder: Path | None,
     open_it: bool,
 ) -> None:
-    """Write a tree as one HTML file to look at in a browser; it needs no network.
+    """Write a tree as one HTML file that opens in any browser without a network.
 
-    Of a FOLDER, such as the output of a search, every tree is written, and index.html lists them.
+    For a FOLDER, such as the output of a search, it writes a page for every tree and an index.html that lists them.
     """
     with errors_as_exits(), ExitStack() as closing:
         settings = PreferenceConfig(theta=theta, min_visits=min_visits, path_rule=path_rule)
@@ -129,7 +133,7 @@ class _Pages:
 def _pages(files: Sequence[Path], folder: Path, out: Path) -> list[Path]:
     """Where the pages go.
 
-    :raises DataError: where two trees would have the same one.
+    :raises DataError: if two trees would have the same one.
     """
     pages, taken = [], {f"{out.resolve()}/index.html": folder}
     for file in files:

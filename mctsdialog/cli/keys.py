@@ -27,34 +27,34 @@ _OPTIONS = [
         "--api-key-env",
         metavar="[URL=]NAME",
         multiple=True,
-        help="Environment variable with a key: NAME for the main server (default: the provider's own, or "
-        f"{KEY_VARIABLE}), URL=NAME for another; again for several. Other servers are called without a key.",
+        help="Environment variable that holds a key: NAME for the main server (default: the provider's own, or "
+        f"{KEY_VARIABLE}), URL=NAME for another server. Repeatable. Servers without an entry are called without a key.",
     ),
     click.option(
         "--header",
         "headers",
         metavar="[URL=]NAME=VARIABLE",
         multiple=True,
-        help="A header to send, its value in an environment variable; to the main server, or to URL. Or several.",
+        help="Send a header whose value is in an environment variable, to the main server or to URL. Repeatable.",
     ),
     click.option(
         "--extra",
         "extras",
         metavar="[URL=]JSON",
         multiple=True,
-        help="Parameters to add to every call to the main server, or to URL: '{\"top_k\": 40}'.",
+        help="Add these parameters to every call to the main server, or to URL: '{\"top_k\": 40}'.",
     ),
     click.option(
         "--reasoning-effort",
         type=click.Choice(get_args(ReasoningEffort)),
-        help="How much a reasoning model thinks before it answers. Default: the server's.",
+        help="How much a reasoning model thinks. Default: the server's.",
     ),
 ]
 
 max_reply_tokens_option = click.option(
     "--max-reply-tokens",
     type=click.IntRange(1),
-    help="Most tokens of a reply, reasoning included. Default: by role, and more for models that reason.",
+    help="Most tokens per reply, reasoning included. Default: by role, with more for reasoning models.",
 )
 
 
@@ -150,7 +150,7 @@ class Servers:
         :param choice: ``NAME``, ``NAME@URL`` for another server, or where no main server is named ``PROVIDER/NAME``.
         :param silent: whether no call goes out, so that no key is needed.
         :param options: of :class:`~mctsdialog.OpenAIChat`.
-        :raises ConfigError: where a provider's own server is meant and there is no key for it.
+        :raises ConfigError: if a provider's own server is meant and there is no key for it.
         """
         name, server, provider = self._place(choice)
         variable = self.variables.get(origin(server), None if provider is None else provider.key_variable)

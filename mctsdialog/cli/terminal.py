@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -78,6 +79,17 @@ class Commands(click.Group):
         """Run the command."""
         with _clean_errors(), _clean_messages():
             return super().invoke(ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does: a whole sentence, which says more than the cut one that click writes."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, first_sentence(self.commands[name])) for name in self.list_commands(ctx)])
+
+
+def first_sentence(command: click.Command) -> str:
+    """The first sentence of a command's help."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\w)[.;] ", paragraph, maxsplit=1)[0].rstrip(".") + "."
 
 
 @contextmanager

@@ -48,8 +48,8 @@ class FinishedIndex:
 
     Only one process may have an index open. While it is opened, what killed runs left half-written is removed.
 
-    :raises JournalError: where it is open in another run, or cannot be read or written.
-    :raises DataError: where it is a symbolic link.
+    :raises JournalError: if it is open in another run, or cannot be read or written.
+    :raises DataError: if it is a symbolic link.
     """
 
     def __init__(self, output: Output) -> None:
@@ -85,8 +85,8 @@ class FinishedIndex:
 
         A file that is not whole is added to :attr:`damaged`. A damaged GraphML file is written again from the tree.
 
-        :raises JournalError: where the index cannot be written.
-        :raises OSError: where a file cannot be read or written.
+        :raises JournalError: if the index cannot be written.
+        :raises OSError: if a file cannot be read or written.
         """
         line = self._known.get(dialogue_id)
         if line is None or line.fingerprint != fingerprint:
@@ -109,7 +109,7 @@ class FinishedIndex:
     def add(self, record: TreeRecord, fingerprint: str) -> None:
         """Append a finished tree, with the marks of its files; it is on the disk when this returns.
 
-        :raises JournalError: where a file cannot be read, or writing fails.
+        :raises JournalError: if a file cannot be read, or writing fails.
         """
         assert self._file is not None
         try:
@@ -180,7 +180,7 @@ class FinishedIndex:
 def finished_ids(folder: Path) -> set[str]:
     """Ids of the dialogues whose trees an index of the folder calls finished; nothing is opened for writing.
 
-    :raises OSError: where an index cannot be read.
+    :raises OSError: if an index cannot be read.
     """
     found: set[str] = set()
     for path in sorted(folder.glob("finished*.jsonl")):

@@ -131,7 +131,7 @@ class Output:
 
         :param restart: start over, without the journal.
         :raises MctsDialogError: as :func:`mctsdialog.search` does.
-        :raises OSError: where a file cannot be written.
+        :raises OSError: if a file cannot be written.
         """
         began = time.monotonic()
         journal, file = self.files(start.id)

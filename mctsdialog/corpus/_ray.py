@@ -89,7 +89,7 @@ class RayExecutor:
     :param workers: worker processes, each on one CPU; None for as many as the cluster has CPUs.
     :param max_workers: never more than this; the smallest of the numbers that workers share, so that each has a part.
     :param address: of the cluster, "auto" for the one that this machine belongs to, or "local" to start one here.
-    :raises ConfigError: where Ray is not installed, there is no such cluster, it has no room for the workers, or the
+    :raises ConfigError: if Ray is not installed, there is no such cluster, it has no room for the workers, or the
         event loop is not asyncio's.
     """
 
@@ -133,7 +133,7 @@ class RayExecutor:
         """Search one dialogue in the worker that has least to do.
 
         :raises MctsDialogError: what the search raises.
-        :raises ModelUnavailableError: where workers are lost again and again.
+        :raises ModelUnavailableError: if workers are lost again and again.
         """
         ray = _import_ray()
         worker = min(self._workers, key=lambda each: each.open)
@@ -268,7 +268,7 @@ class _Worker:
 def _import_algorithm(name: str, module: str) -> None:
     """See that a worker knows the algorithm, one of the user's own too: its module registers it.
 
-    :raises ConfigError: where the module is not on the worker's path.
+    :raises ConfigError: if the module is not on the worker's path.
     """
     if name not in algorithm_names() and module != "__main__":
         try:

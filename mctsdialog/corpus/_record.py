@@ -19,7 +19,7 @@ class TreeRecord:
     :param id: the dialogue's.
     :param status: see :data:`Status`.
     :param nodes: nodes of its tree, and ``ends`` and ``iterations``; 0 without a tree.
-    :param best: mean Q of the best path; None where no path has reached an end.
+    :param best: mean Q of the best path; None if no path has reached an end.
     :param stop_reason: why its search stopped.
     :param error: what it failed with.
     :param seconds: of its search.

@@ -100,7 +100,7 @@ class Counts:
 class CorpusProgress:
     """How far a run is.
 
-    :param total: dialogues of this run; None where it is not known.
+    :param total: dialogues of this run; None if it is not known.
     :param done: trees finished in this run; ``skipped``, finished before; ``failed``; ``open``, in progress.
     :param seconds: since its beginning.
     :param calls_per_second: of the last seconds.
@@ -123,7 +123,7 @@ class CorpusProgress:
     def write(self, path: Path) -> Path:
         """Write it as JSON, with the time, for others to see how far the run is.
 
-        :raises OSError: where that fails.
+        :raises OSError: if that fails.
         """
         values = {
             "schema": "mctsdialog.corpus_progress",
@@ -156,7 +156,7 @@ class CorpusReport:
         beginning was refused.
     :param best: the tree with the best path.
     :param health: what the health check of the roles has counted in these trees.
-    :param stop_reason: why it ended before all was done; None where it did not.
+    :param stop_reason: why it ended before all was done; None if it did not.
     :param counts: what model calls have cost in this run.
     :param seconds: of this run.
     :param prices: money per million tokens, by model.
@@ -258,6 +258,6 @@ class CorpusReport:
     def write(self, path: Path) -> Path:
         """Write it as JSON.
 
-        :raises OSError: where that fails; an older file is then left as it is.
+        :raises OSError: if that fails; an older file is then left as it is.
         """
         return write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")

@@ -94,44 +94,45 @@ async def search_corpus(
     on_tree: Callable[[str, Tree], object] | None = None,
     executor: Executor | None = None,
 ) -> CorpusReport:
-    """Search many dialogues into one folder; the same call again resumes.
+    """Search many dialogues into one folder. Call it again to resume.
 
-    Dialogues are read only as trees are opened. A tree that is finished with the same dialogue, domain, settings
-    and roles is skipped; one that was started resumes from its journal. As many trees are open as fill the models'
-    calls, ``concurrency`` over ``config.parallelism``; models that share :class:`~mctsdialog.llm.Limits` serve calls in
-    the order they came, so that every open tree moves on.
+    Dialogues are read one by one as trees are opened. A tree that is finished with the same dialogue, domain, settings
+    and roles is skipped, and an unfinished one resumes from its journal. ``concurrency`` divided by
+    ``config.parallelism`` trees are open at a time. Models that share :class:`~mctsdialog.llm.Limits` serve calls in
+    the order they arrive, so every open tree makes progress.
 
-    While it runs, ``progress.json`` says about every second how far it is, and a file named ``stop`` in the folder ends
-    it cleanly, whoever makes it: what was searched is kept, and the same call goes on.
+    While it runs, ``progress.json`` is updated about every second. To stop the run cleanly from outside, create a file
+    named ``stop`` in the folder: finished work is kept, and the same call resumes.
 
-    :param dialogues: dialogues or scenarios with different ids; :func:`~mctsdialog.dialogue.stream_dialogues` reads a
+    :param dialogues: dialogues or scenarios with unique ids; :func:`~mctsdialog.dialogue.stream_dialogues` reads a
         file of any size.
-    :param roles_factory: the four roles for a dialogue, whose ``domain`` is the dialogue's; or the same roles for all.
+    :param roles_factory: a function that returns the roles for a dialogue, with the dialogue's ``domain``; or one set
+        of roles for all.
     :param config: the settings of every search.
-    :param out: the folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
-    :param concurrency: model calls to keep in flight over all trees, 1 or more; or the limits that the models share,
-        whose number is followed as it changes.
-    :param shard: (i, n) searches the i-th of n parts, divided by id; several machines may share ``out``.
-    :param max_failures: dialogues that may fail before the run is given up; None for any number. Those that models
-        refuse to begin do not count.
-    :param max_calls_per_tree: most calls to roles for a tree, as ``max_calls`` of :func:`~mctsdialog.search`; None for
-        any number. A tree that reaches it is finished. Calls of an earlier, interrupted run are not counted.
+    :param out: the output folder: ``trees``, ``journals``, ``finished.jsonl`` and ``summary.json``.
+    :param concurrency: model calls to keep in flight over all trees, 1 or more; or the models' shared limits, whose
+        current number is used.
+    :param shard: (i, n) searches only the i-th of n parts, divided by id. Several machines may share ``out``.
+    :param max_failures: stop if more dialogues than this fail; None for no limit. Dialogues that models refuse to begin
+        do not count.
+    :param max_calls_per_tree: finish each tree after this many calls to roles, as ``max_calls`` of
+        :func:`~mctsdialog.search`; None for no limit. Calls of an earlier, interrupted run do not count.
     :param restart: start every search over.
-    :param meter: counts the models' calls for progress and summary, as ``build_stack(meter=)`` has it.
-    :param budget: whose money is shown. One that is spent ends the run cleanly, with everything kept.
+    :param meter: the meter passed to ``build_stack(meter=)``, for progress and summary.
+    :param budget: the models' budget, for progress. A spent budget ends the run cleanly and keeps everything.
     :param on_progress: called about every second, and whenever a tree ends.
-    :param on_tree: called with the dialogue's id and the tree after each iteration, where searches run in this loop.
-    :param executor: where searches run, a Ray cluster for instance.
-    :returns: the report, which is written to ``summary.json`` too, in whatever way the run ends.
-    :raises TooManyFailuresError: when more dialogues failed than ``max_failures``.
-    :raises ModelAccountError: where the server would refuse every request: a wrong key, no credit, no such model.
-    :raises ModelUnavailableError: where nobody listens at the server's address, after a few attempts.
-    :raises ModelResponseError: where something else than a model answers there, such as a web page.
-    :raises JournalMismatchError: for a journal of other settings, roles or domain; ``restart`` starts over.
-    :raises JournalError: where another run is at work in the folder.
-    :raises DialogueError: for an id that comes again.
+    :param on_tree: called with the dialogue's id and the tree after each iteration, if searches run in this loop.
+    :param executor: runs the searches elsewhere, such as on a Ray cluster.
+    :returns: the report, which is also written to ``summary.json`` however the run ends.
+    :raises TooManyFailuresError: if more dialogues than ``max_failures`` failed.
+    :raises ModelAccountError: if the server would reject every request: a wrong key, no credit, no such model.
+    :raises ModelUnavailableError: if nothing listens at the server's address, after a few attempts.
+    :raises ModelResponseError: if something other than a model answers there, such as a web page.
+    :raises JournalMismatchError: if a journal has other settings, roles or another domain; ``restart`` starts over.
+    :raises JournalError: if another run is using the folder.
+    :raises DialogueError: for a repeated id.
     :raises ConfigError: for a value out of range.
-    :raises OSError: where a file cannot be written.
+    :raises OSError: if a file cannot be written.
     """
     check_dialogues(dialogues)
     roles_factory = factory_of(roles_factory)

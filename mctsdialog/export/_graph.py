@@ -146,8 +146,8 @@ def to_svg(tree: Tree, *, unexpanded: bool = True, timeout: float = 120.0) -> st
     """The tree drawn by Graphviz as SVG.
 
     :param timeout: seconds that Graphviz may take, above 0.
-    :raises ConfigError: where the program ``dot`` is not installed.
-    :raises MctsDialogError: where it fails or takes too long.
+    :raises ConfigError: if the program ``dot`` is not installed.
+    :raises MctsDialogError: if it fails or takes too long.
     """
     program = shutil.which("dot")
     if program is None:

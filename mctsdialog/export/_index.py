@@ -20,7 +20,7 @@ class Listed:
     """A tree in the list.
 
     :param link: path of its page, relative to the list, with ``/`` between its parts.
-    :param best: mean Q of its best path; None where no path has ended.
+    :param best: mean Q of its best path; None if no path has ended.
     """
 
     link: str

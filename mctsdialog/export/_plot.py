@@ -63,7 +63,7 @@ def plot_tree(
     :param path_rule: "all" nodes of a path must reach theta, or its "end" alone.
     :param legend: whether the legend and the colour bar of Q are drawn.
     :returns: the axes.
-    :raises ConfigError: where matplotlib is not installed, or for a setting out of range.
+    :raises ConfigError: if matplotlib is not installed, or for a setting out of range.
     """
     try:
         from matplotlib import pyplot  # noqa: PLC0415  # optional and slow to import

@@ -72,8 +72,8 @@ def save_parquet(trees: Tree | Iterable[Tree], path: str | Path) -> Path:
     """Write the nodes of one or many trees as one Parquet file, a row a node, in one step.
 
     :param trees: read one after another.
-    :raises ConfigError: where pyarrow is not installed.
-    :raises OSError: where the file cannot be written.
+    :raises ConfigError: if pyarrow is not installed.
+    :raises OSError: if the file cannot be written.
     """
     each = [trees] if isinstance(trees, Tree) else trees
     with atomic_file(path) as file:

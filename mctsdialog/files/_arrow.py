@@ -18,7 +18,7 @@ def write_parquet(file: BinaryIO, rows: Iterator[dict[str, Any]], types: Mapping
     """Write rows as Parquet, a thousand at a time; how many there were.
 
     :param types: type by column: "string", "int64", "float64" or "bool", a list of one type, or a dict of fields.
-    :raises ConfigError: where pyarrow is not installed.
+    :raises ConfigError: if pyarrow is not installed.
     """
     pa, pq = arrow()
     schema, count = arrow_schema(types), 0
@@ -32,7 +32,7 @@ def write_parquet(file: BinaryIO, rows: Iterator[dict[str, Any]], types: Mapping
 def arrow() -> tuple[Any, Any]:
     """The modules of pyarrow.
 
-    :raises ConfigError: where it is not installed.
+    :raises ConfigError: if it is not installed.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415  # optional
@@ -46,7 +46,7 @@ def arrow() -> tuple[Any, Any]:
 def arrow_schema(types: Mapping[str, Any]) -> pyarrow.Schema:
     """The Arrow schema of a form's types.
 
-    :raises ConfigError: where pyarrow is not installed.
+    :raises ConfigError: if pyarrow is not installed.
     """
     pa, _ = arrow()
 

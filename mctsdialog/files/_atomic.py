@@ -81,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 def sync_files(folder: Path) -> None:
     """Bring all files below a folder to the disk, as they were written by somebody else.
 
-    :raises OSError: where that fails.
+    :raises OSError: if that fails.
     """
     if os.name != "posix":
         return
@@ -155,7 +155,7 @@ def lock_file(descriptor: int) -> bool:
 
     On Windows files are not locked, and this is True.
 
-    :raises OSError: where the file system has no locks.
+    :raises OSError: if the file system has no locks.
     """
     if fcntl is None:
         return True

@@ -42,7 +42,7 @@ def remove_file(folder: str | Path, name: str) -> None:
     """Remove a file inside ``folder``, if there is one.
 
     :raises DataError: as :func:`inside`, and for a folder of this name.
-    :raises OSError: where it cannot be removed.
+    :raises OSError: if it cannot be removed.
     """
     path = inside(folder, name)
     if path.is_dir():
@@ -54,7 +54,7 @@ def remove_folder(folder: str | Path, name: str) -> None:
     """Remove a folder inside ``folder`` with all that is in it, if there is one. Links in it are removed as links.
 
     :raises DataError: as :func:`inside`.
-    :raises OSError: where it cannot be removed.
+    :raises OSError: if it cannot be removed.
     """
     path = inside(folder, name)
     if path.is_dir():

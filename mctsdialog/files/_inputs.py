@@ -38,7 +38,7 @@ _BOM = b"\xef\xbb\xbf"
 def open_input(path: str | Path) -> BinaryIO:
     """Open a regular file for reading, ``/dev/stdin`` too where it is redirected from one.
 
-    :raises OSError: where it cannot be opened, or is a folder, a pipe, a device or a socket, which may never end.
+    :raises OSError: if it cannot be opened, or is a folder, a pipe, a device or a socket, which may never end.
     """
     try:
         descriptor = os.open(path, _FLAGS)  # a pipe without a writer would wait for one
@@ -119,7 +119,7 @@ def parse_foreign_json(text: str) -> Any:
 def check_width(value: Any) -> None:
     """See that no object in a value has more than :data:`MAX_KEYS` keys.
 
-    :raises ValueError: where one has.
+    :raises ValueError: if one has.
     """
     for each in _containers(value):
         if type(each) is dict and len(each) > MAX_KEYS:

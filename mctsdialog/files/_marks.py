@@ -17,7 +17,7 @@ _SEAL = re.compile(r', "crc": "([0-9a-f]{8})"\}$')
 def mark_of(path: Path) -> Mark | None:
     """The mark of a file; None if there is none.
 
-    :raises OSError: where it cannot be read.
+    :raises OSError: if it cannot be read.
     """
     if not path.is_file():
         return None

@@ -31,8 +31,8 @@ def parquet_rows(path: Path, left_out: list[str] | None = None) -> Iterator[dict
         bytes), which are then not read. None to raise for them.
 
     :raises DataError: for a file that is damaged, has columns of a type that JSON has not, or unfolds to too much.
-    :raises ConfigError: where pyarrow is not installed.
-    :raises OSError: where it cannot be opened.
+    :raises ConfigError: if pyarrow is not installed.
+    :raises OSError: if it cannot be opened.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415  # optional
@@ -108,7 +108,7 @@ def _type_fault(field: Any) -> tuple[str, Any] | None:
 def _rows_at_once(chunks: Iterable[Chunk], size: int, path: Path) -> int:
     """So many rows that a batch stays small, though every value in it were the largest.
 
-    :raises DataError: where the file says that it holds more than it may.
+    :raises DataError: if the file says that it holds more than it may.
     """
     largest = 1
     for chunk in chunks:

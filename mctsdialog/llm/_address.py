@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(
 def server_address(base_url: str) -> tuple[httpx.URL, tuple[SecretStr, ...]]:
     """A server's address without user and password, and the two where they stood in it.
 
-    :raises ConfigError: where it is no address, or carries a secret in its query; the message shows none of it.
+    :raises ConfigError: if it is no address, or carries a secret in its query; the message shows none of it.
     """
     try:
         url = httpx.URL(base_url.strip())

@@ -64,7 +64,7 @@ class RecordedModel(ClosingModel):
     async def complete(self, request: ChatRequest) -> Completion:
         """The reply to a request.
 
-        :raises CacheMissError: where the cache has none.
+        :raises CacheMissError: if the cache has none.
         """
         key = request_key(self.identity, request)
         keys = [] if self._cache is None else [key, *former_keys(self.name, request)]

@@ -94,7 +94,7 @@ class LostConnectionError(Exception):
     """A connection failed before a response was whole.
 
     :param cause: the fault; it may carry the request, its headers included, and so is not chained.
-    :param status: of HTTP; None where the response had not begun.
+    :param status: of HTTP; None if the response had not begun.
     :ivar kind: why no connection came about, where that can be told.
     """
 

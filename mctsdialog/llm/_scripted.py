@@ -26,14 +26,14 @@ Replies: TypeAlias = Sequence[Reply] | Callable[[ChatRequest], Reply | Awaitable
 
 @checked()
 class ScriptedModel(ClosingModel):
-    """A test double: answers from a list or a function, and remembers what it was asked.
+    """A model for tests that replies from a list or a function and records its requests.
 
-    A str becomes a whole reply whose usage is estimated from the texts' lengths; an exception is raised.
+    A str becomes a complete reply, with usage estimated from the lengths of the texts. An exception is raised.
 
     :param replies: the replies in order, or a function (plain or async) from request to reply.
     :param name: name of the model.
-    :param latency: seconds that each call takes.
-    :param identity: what the cache knows it by; by default its name.
+    :param latency: duration of each call in seconds.
+    :param identity: its identity in the cache. Default: the name.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ def parse_completion(data: object, *, model: str, latency: float = 0.0) -> Compl
     and of finish reason "length" where the model ran out of tokens.
 
     :param latency: seconds the call took.
-    :raises ModelResponseError: where the reply holds no completion, or one that broke off; with the tokens billed.
+    :raises ModelResponseError: if the reply holds no completion, or one that broke off; with the tokens billed.
     """
     usage = parse_usage(data.get("usage") if isinstance(data, dict) else None)
     choice = _first_choice(data, model, usage)

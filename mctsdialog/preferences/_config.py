@@ -17,12 +17,12 @@ class PreferenceConfig(Settings):
     """
 
     theta: float = Field(
-        default=0.5, description="least Q of a node on a valid path; a rejected sibling is below it (eq. 5 and 6)"
+        default=0.5, description="least Q of a node on a valid path; rejected siblings are below it (eqs. 5 and 6)"
     )
     min_visits: int = Field(default=2, ge=0, description="least N of a valid path's end node, 0 or more")
     path_rule: PathRule = Field(
         default="all",
-        description="nodes that theta holds for: 'all' on the path, root and end included, or the 'end' alone",
+        description="nodes that must reach theta: 'all' on the path including the root, or only its 'end'",
     )
     min_margin: float | None = Field(
         default=None, description="keep only pairs whose Q(chosen) - Q(rejected) is above this"
@@ -30,17 +30,17 @@ class PreferenceConfig(Settings):
     max_paths: int = Field(
         default=MAX_PATHS,
         ge=1,
-        description="of a tree with posteriors: how many whole paths, the best, are valid; 1 or more",
+        description="for trees with posteriors: number of best whole paths that are valid, 1 or more",
     )
     min_confidence: float = Field(
         default=0.6,
         ge=0.0,
         lt=1.0,
-        description="of a tree with posteriors: keep only pairs whose chosen reply is better with this probability",
+        description="for trees with posteriors: least probability that the chosen reply is better",
     )
-    max_per_turn: int | None = Field(default=None, ge=1, description="most pairs of one turn, drawn by seed, 1 or more")
-    max_per_tree: int | None = Field(default=None, ge=1, description="most pairs of one tree, drawn by seed, 1 or more")
-    seed: int = Field(default=0, description="of every draw: caps, splits, subsets, random strategies")
+    max_per_turn: int | None = Field(default=None, ge=1, description="most pairs per turn, drawn at random, 1 or more")
+    max_per_tree: int | None = Field(default=None, ge=1, description="most pairs per tree, drawn at random, 1 or more")
+    seed: int = Field(default=0, description="seed of all random draws: caps, splits, subsets, random strategies")
 
     def valid_paths(self, tree: Tree) -> ValidPaths:
         """The valid paths of a tree by these settings.

@@ -78,15 +78,15 @@ _FOUND = ("turns", "turns without a rejected sibling", "pairs found")
 @checked()
 @dataclass(frozen=True)
 class PreferenceDataset:
-    """Records of many trees of one domain.
+    """Preference data extracted from trees of one domain; create it with :meth:`from_trees`.
 
-    :param records: one a tree; trees without a valid path have a record without nodes.
+    :param records: one record per tree; a tree without a valid path has a record without nodes.
     :param domain: the trees' domain.
-    :param config: what counted as a valid path and as a pair.
-    :param report: what became of the trees; empty for a split, a subset or data that was read.
-    :param health: what the health check of the roles has counted in all trees that the data comes from; a split or
-        subset has that of the whole.
-    :param reviews: what people decided about the pairs, of the whole as well; None where nobody reviewed them.
+    :param config: the rules for valid paths and pairs.
+    :param report: counts of trees, paths and pairs; empty for splits, subsets and loaded data.
+    :param health: counts of the roles' health check over all trees of the data; splits and subsets keep those of the
+        whole.
+    :param reviews: people's decisions about the pairs, also of the whole data; None if nobody reviewed them.
     """
 
     records: tuple[TreeRecord, ...]
@@ -99,11 +99,11 @@ class PreferenceDataset:
     @classmethod
     @checked()
     def from_trees(cls, trees: Iterable[Tree], config: PreferenceConfig | None = None) -> PreferenceDataset:
-        """Extract the pairs of all trees; exact duplicates of earlier trees' pairs go.
+        """Extract the pairs of all trees, without exact duplicates.
 
-        :param trees: read one after another; only records are kept.
-        :raises DataError: without any tree, or for trees of different domains.
-        :raises ConfigError: for a theta that is no reward of the trees' judge.
+        :param trees: any iterable, read one by one; only records are kept in memory.
+        :raises DataError: if there is no tree, or the trees have different domains.
+        :raises ConfigError: if theta is outside the range of the judge's rewards.
         """
         builder = DatasetBuilder(config or PreferenceConfig())
         for tree in trees:
@@ -116,7 +116,7 @@ class PreferenceDataset:
             yield from record.expand()
 
     def paths(self) -> Iterator[tuple[TreeRecord, int]]:
-        """The valid paths as (record, id of the end node). Equal conversations are there once."""
+        """The valid paths as (record, id of the end node), without duplicate conversations."""
         seen: set[bytes] = set()
         for record in self.records:
             digests = record.digests()
@@ -126,11 +126,11 @@ class PreferenceDataset:
                     yield record, end
 
     def dialogues(self) -> Iterator[Dialogue]:
-        """The valid paths as dialogues: ESC-Pro-SFT (paper section 5.1). Equal conversations are there once."""
+        """The valid paths as dialogues, without duplicates: ESC-Pro-SFT (paper section 5.1)."""
         return (record.dialogue(end) for record, end in self.paths())
 
     def seeds(self) -> list[Dialogue]:
-        """The gold dialogues that the trees grew from, each once."""
+        """The gold dialogues that the trees started from, each once."""
         seeds: dict[tuple[object, ...], Dialogue] = {}
         for record in self.records:
             dialogue = record.seed_dialogue()
@@ -140,21 +140,20 @@ class PreferenceDataset:
 
     @checked()
     def replace(self, records: Sequence[TreeRecord]) -> PreferenceDataset:
-        """Other records under the same domain and config."""
+        """A dataset with other records and the same domain and config."""
         return PreferenceDataset(tuple(records), self.domain, self.config, health=self.health, reviews=self.reviews)
 
     @checked()
     def with_reviews(self, reviews: Iterable[Review]) -> PreferenceDataset:
-        """The data as people decided about its pairs; pairs that nobody reviewed stay as they are.
+        """Apply people's decisions about the pairs; pairs without a review stay unchanged.
 
-        The last decision of each reviewer counts, and of several reviewers the one of more than half. Accepted pairs
-        stay; swapped ones have their replies the other way round; edited ones have the edited words, keep the original
-        in their provenance, and lose confidence, Q and N. Pairs that are a tie, were rejected or flagged, or that
-        reviewers disagree about, are left out; a dialogue through a rejected or flagged pair's chosen reply is left out
-        of ``dialogues()``.
+        The last decision of each reviewer counts; with several reviewers, the decision of more than half. Accepted
+        pairs stay, and swapped pairs exchange their replies. Edited pairs get the edited words, keep the original in
+        their provenance, and lose confidence, Q and N. Pairs that are a tie, rejected, flagged or disputed are left
+        out. A dialogue through the chosen reply of a rejected or flagged pair is left out of ``dialogues()``.
 
-        :param reviews: of :func:`read_reviews`, and of several files one after another.
-        :returns: the data with :attr:`reviews`, and with the pairs left out counted in its report.
+        :param reviews: the result of :func:`read_reviews`, or several of them joined.
+        :returns: the data with :attr:`reviews`; its report counts the pairs left out.
         """
         decided = standing(reviews)
         together = {pair: combined(list(each.values())) for pair, each in decided.items()}
@@ -170,9 +169,9 @@ class PreferenceDataset:
 
     @checked()
     def subset(self, dialogues: int) -> PreferenceDataset:
-        """That many of the valid paths, drawn by the config's seed, and their pairs (paper section 5.4).
+        """Draw this many valid paths by the config's seed, with their pairs (paper section 5.4).
 
-        A smaller subset is part of every larger one of the same seed.
+        Smaller subsets are contained in larger ones of the same seed.
 
         :raises ConfigError: if there are fewer.
         """
@@ -187,12 +186,12 @@ class PreferenceDataset:
 
     @checked()
     def split(self, parts: Mapping[str, float]) -> dict[str, PreferenceDataset]:
-        """Split by seed dialogue: all trees of a seed fall into one part, drawn by the config's seed.
+        """Split by seed dialogue, at random by the config's seed: all trees of a seed dialogue go to the same part.
 
-        Trees share a seed where they have the same id, or begin alike (scene, description and opening).
+        Trees share a seed dialogue if they have the same id, or the same scene, description and opening.
 
-        :param parts: fraction by name, above 0; they sum to 1. They are of the seeds with a valid path, and every
-            part gets at least one of these; seeds without one go to the first part.
+        :param parts: fractions by name, above 0, which sum to 1. They apply to the seeds with a valid path, and every
+            part gets at least one of them; seeds without a valid path go to the first part.
         :raises ConfigError: for other fractions, or with fewer seeds than parts.
         """
         check_parts(parts)
@@ -231,7 +230,7 @@ class PreferenceDataset:
 def check_parts(parts: Mapping[str, float]) -> None:
     """See that the fractions of a split are above 0 and sum to 1.
 
-    :raises ConfigError: where they do not.
+    :raises ConfigError: if they do not.
     """
     if not parts or min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-6:
         shown = ", ".join(f"{name}={fraction:g}" for name, fraction in parts.items())
@@ -306,7 +305,7 @@ class DatasetBuilder:
         all trees; otherwise it is what the turn's own tree found.
 
         :param unreadable: for the report: files that were skipped, with what was wrong.
-        :raises DataError: where there was no tree.
+        :raises DataError: if there was no tree.
         """
         if self._first is None:
             raise DataError("there are no trees to make a dataset of")

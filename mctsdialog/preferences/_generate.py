@@ -40,7 +40,7 @@ class Generated:
     :param done: of them, those that are there now.
     :param closed: of them, those that models or their providers refused for good: there is no such reply.
     :param replayed: of those that are there, taken from the journal.
-    :param stop_reason: why it stopped early ("budget: calls"); None where it did not.
+    :param stop_reason: why it stopped early ("budget: calls"); None if it did not.
     """
 
     asked: int
@@ -90,8 +90,8 @@ async def probe_siblings(
     :param concurrency: probes under way at once, 1 or more.
     :param journal: file of a journal; what is on it is not asked for again.
     :param on_progress: called with (done, asked) at the start and after every probe.
-    :raises ReplyError: where a role's answer stayed unusable; finished probes are kept, here and in the journal.
-    :raises ModelError: where a model call failed for good, likewise.
+    :raises ReplyError: if a role's answer stayed unusable; finished probes are kept, here and in the journal.
+    :raises ModelError: if a model call failed for good, likewise.
     :raises JournalError: for a journal that cannot be used, or of something else.
 
     A spent budget is a clean stop.

@@ -42,8 +42,8 @@ class RecordNode:
     :param parent: id of the node before it; 0 is the root, which holds the opening turns.
     :param strategy: name of the strategy.
     :param supporter: the supporter's words.
-    :param seeker: the seeker's answer; None where the dialogue ended, and for rejected turns.
-    :param value: Q; None where it was not searched (a random reply, paper section 5.3).
+    :param seeker: the seeker's answer; None if the dialogue ended, and for rejected turns.
+    :param value: Q; None if it was not searched (a random reply, paper section 5.3).
     :param visits: N.
     :param gold: whether the turn is the gold dialogue's.
     :param polarity: "chosen" on a valid path, "rejected" beside one and in a pair, "other" beside one and in none.
@@ -90,7 +90,7 @@ class PairReview:
     :param verdict: "accept" where they agree with the search, "swap" where they prefer what it rejected.
     :param reviewers: names of those whose verdict this is.
     :param others: how many decided otherwise.
-    :param original_chosen: the chosen reply's words before a person edited them; None where nobody did.
+    :param original_chosen: the chosen reply's words before a person edited them; None if nobody did.
     :param original_rejected: likewise of the rejected reply.
     :param confidence: the confidence that the search had in its own order; the pair itself loses it when it is swapped
         or edited.
@@ -413,7 +413,7 @@ class RecordTurn:
     :param parent: id of the node before the turn.
     :param depth: edges between the root and the replies, from 1.
     :param nodes: the replies, the chosen and the rejected ones first; one or more.
-    :param policy: worth by strategy, tried or not (:class:`RecordPolicy`); None where the record does not say.
+    :param policy: worth by strategy, tried or not (:class:`RecordPolicy`); None if the record does not say.
     """
 
     record: TreeRecord = field(repr=False, compare=False)

@@ -53,10 +53,10 @@ class Review:
         "reject" (neither should be used), "flag" (somebody should look into it), or "undo", which takes back this
         reviewer's last decision about the pair.
     :param reason: why, in the reviewer's words.
-    :param chosen: the chosen reply's words as the reviewer edited them; None where they are left as they were.
+    :param chosen: the chosen reply's words as the reviewer edited them; None if they are left as they were.
     :param rejected: likewise of the rejected reply.
     :param blind: whether the reviewer did not see which reply is which.
-    :param seconds: how long the pair was looked at; None where that is not known.
+    :param seconds: how long the pair was looked at; None if that is not known.
     :param time: when, in ISO 8601.
     """
 
@@ -243,7 +243,7 @@ class Combined:
     :param verdict: that of more than half of them, or "disagreed"; "flag" where one flagged it.
     :param reviewers: those whose verdict it is.
     :param others: how many decided otherwise.
-    :param chosen: the chosen reply as the last of them edited it; None where none did.
+    :param chosen: the chosen reply as the last of them edited it; None if none did.
     :param rejected: likewise the rejected one.
     """
 

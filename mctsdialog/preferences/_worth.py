@@ -30,7 +30,7 @@ def confidence(chosen: _Believed, rejected: _Believed, depth: int) -> float | No
     tried below them. The constants are fitted in simulated worlds, where it is known which reply is better.
 
     :param depth: supporter turns from the root to the replies, from 1.
-    :returns: 0 to 1; None where the search has no belief of one of them, or is certain of both.
+    :returns: 0 to 1; None if the search has no belief of one of them, or is certain of both.
     """
     if chosen.posterior is None or rejected.posterior is None or chosen.value is None or rejected.value is None:
         return None

@@ -61,7 +61,7 @@ def write_dataset(
         without pyarrow.
     :raises DataError: for a folder that holds something else, a symbolic link in it, a manifest that names other files
         than a dataset has, or a text that UTF-8 cannot hold.
-    :raises OSError: where a file cannot be written.
+    :raises OSError: if a file cannot be written.
     """
     if not splits:
         raise ConfigError("there are no splits to write", field="splits")
@@ -217,7 +217,7 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
     :param private: whether a new one can be seen by its owner alone. One that is there stays as it is.
     :returns: its address.
     :raises DataError: for a folder that holds no complete dataset, and where the hub refuses it.
-    :raises ConfigError: where the package ``huggingface_hub`` is not installed.
+    :raises ConfigError: if the package ``huggingface_hub`` is not installed.
     """
     manifest = read_manifest(folder)
     if not manifest.get("complete", True):

@@ -35,9 +35,9 @@ async def ask(
     :param attempts: most replies asked for, 1 or more.
     :param correct: makes the messages that follow the request's own.
     :param step: distance of another draw's sample index from the last one's.
-    :raises ReplyError: where the replies stay unusable.
-    :raises ModelRefusedError: where the model or its provider refuses every time.
-    :raises ModelError: where a call fails for good.
+    :raises ReplyError: if the replies stay unusable.
+    :raises ModelRefusedError: if the model or its provider refuses every time.
+    :raises ModelError: if a call fails for good.
     """
     parsed: dict[str, T] = {}
 

@@ -60,16 +60,16 @@ class _Prompted(Protocol):
 @checked(*ROLE_NAMES)
 @dataclass(frozen=True)
 class Roles:
-    """Seeker, supporter, strategist and judge: any objects with the right async methods.
+    """The four roles of a search: any objects with the right async methods.
 
     :param seeker: has ``reply(history) -> str | None``.
     :param supporter: has ``reply(history, strategy) -> str``.
     :param strategist: has ``score(history) -> Mapping[str, float]``.
     :param judge: has ``judge(history) -> JudgeScores`` or a mapping by criterion.
-    :param domain: the domain they were made for; None leaves it to the search.
-    :param provenance: what decides their replies, for journals and exports: JSON values by role. A role of your own
-        that it does not name is known by the name of its class.
-    :raises ConfigError: for an object without the method its role needs.
+    :param domain: the domain that the roles are for; None leaves it to the search.
+    :param provenance: what determines the replies, as JSON values by role, for journals and exports. Roles without an
+        entry are identified by their class names.
+    :raises ConfigError: if an object lacks the method that its role needs.
     """
 
     seeker: Seeker
@@ -100,24 +100,23 @@ class Roles:
         judge_samples: int = 1,
         judge: JudgeScoring = "digits",
     ) -> Self:
-        """LLM roles on one model, or on several.
+        """Create LLM roles on one model, or on several.
 
-        The client of a server, given by name or as an :class:`~mctsdialog.OpenAIChat`, gets retries and adaptive limits
-        of its own. A stack of :func:`~mctsdialog.build_stack` and any other model is used as it is.
+        If you pass a model's name or an :class:`~mctsdialog.OpenAIChat`, retries and adaptive limits are added. A stack
+        from :func:`~mctsdialog.build_stack` and any other model are used as they are.
 
-        :param model: plays every role that ``models`` does not name: a model, or the name of one, as
-            :func:`~mctsdialog.llm.chat_model` takes it ("gpt-4o-mini", "groq/llama-3.3-70b-versatile").
+        :param model: plays every role that ``models`` does not list: a model, or a name that
+            :func:`~mctsdialog.llm.chat_model` accepts ("gpt-4o-mini", "groq/llama-3.3-70b-versatile").
         :param domain: strategies, rubric, names and prompt templates; or the name of a built-in domain.
-        :param scenario: what the conversation is about; the search binds the roles to its own scenario.
-        :param models: another model for some roles, by role name.
-        :param sampling: other sampling for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
-        :param attempts: most replies a role asks for before :class:`~mctsdialog.ReplyError`.
-        :param judge_samples: how often the judge is asked about each turn; its scores are the mean. Above 1 the judge's
-            default temperature is 1.
-        :param judge: "digits", the scores that the judge writes; or "expected", their mean by the log-probabilities of
-            the digits, for servers that return these.
-        :raises ConfigError: for an unknown role name, a value out of range, what is no model, or a name whose key is
-            not set.
+        :param scenario: what the conversation is about. A search sets its own scenario.
+        :param models: different models for some roles, by role name.
+        :param sampling: sampling settings for some roles, by role name; see :func:`~mctsdialog.roles.role_sampling`.
+        :param attempts: most replies requested before :class:`~mctsdialog.ReplyError` is raised.
+        :param judge_samples: judgements per turn, which are averaged. Above 1, the judge's default temperature is 1.
+        :param judge: "digits" reads the scores that the judge writes; "expected" averages over the log-probabilities of
+            the digits, for servers that return them.
+        :raises ConfigError: for an unknown role name, a value out of range, an object that is not a model, or a
+            provider whose key is not set.
         """
         domain = get_domain(domain) if isinstance(domain, str) else domain
         if not isinstance(judge, str):
@@ -147,7 +146,7 @@ class Roles:
 
     @checked()
     def bind(self, scenario: Scenario) -> Self:
-        """These roles in a scenario: those with a method ``for_scenario`` are asked for their like in it."""
+        """Return the roles for a scenario, using ``for_scenario`` of the roles that have it."""
         bound = {
             name: role.for_scenario(scenario)
             for name in ROLE_NAMES
@@ -157,9 +156,9 @@ class Roles:
 
     @checked()
     def with_prompts(self, version: int) -> Self:
-        """These roles with prompts of another version: those with a method ``for_prompts`` are asked for their like.
+        """Return the roles with another version of the prompts, using ``for_prompts`` of the roles that have it.
 
-        :param version: 1 asks as version 0.1 did, so that what it began is resumed with its own prompts.
+        :param version: 1 for the prompts of version 0.1, so that its searches resume with their own prompts.
         """
         changed: dict[str, Any] = {}
         provenance = dict(self.provenance)
@@ -179,7 +178,7 @@ class Roles:
 
     @property
     def removed(self) -> dict[str, Counter[str]]:
-        """By role, what was taken out of its utterances beside labels, and how often; only where something was."""
+        """Counts of what was removed from utterances, except labels, by role and kind."""
         counts = {name: getattr(getattr(self, name), "removed", None) for name in ROLE_NAMES}
         return {name: kinds for name, kinds in counts.items() if isinstance(kinds, Counter) and kinds}
 

@@ -26,7 +26,7 @@ def expected_scores(
     :param tokens: of the whole reply.
     :param said: the part of it that holds the scores.
     :param scores: as they were read out of ``said``.
-    :raises ValueError: where the place of a score cannot be told.
+    :raises ValueError: if the place of a score cannot be told.
     """
     start = "".join(token.text for token in tokens).rfind(said)
     if start < 0:

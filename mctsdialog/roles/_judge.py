@@ -87,7 +87,7 @@ class LLMJudge(LLMRole):
 
         Several draws give their mean as :class:`~mctsdialog.roles.AveragedScores`.
 
-        :raises ReplyError: where no whole set of scores came.
+        :raises ReplyError: if no whole set of scores came.
         :raises ConfigError: for expected scores, where the server returns no log-probabilities.
         """
         if self.samples == 1:

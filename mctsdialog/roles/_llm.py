@@ -149,8 +149,8 @@ class LLMSeeker(LLMRole):
     async def reply(self, history: Sequence[Turn], /) -> str | None:
         """The next seeker utterance, or None where the model ends the dialogue.
 
-        :raises ReplyError: where no utterance came.
-        :raises ModelRefusedError: where the model or its provider refuses every time.
+        :raises ReplyError: if no utterance came.
+        :raises ModelRefusedError: if the model or its provider refuses every time.
         """
         said = await self._say(self.prompt.chat(history, "seeker"), self._labels, self.prompt.echoes())
         return None if said.ended else said.text
@@ -170,8 +170,8 @@ class LLMSupporter(LLMRole):
     async def reply(self, history: Sequence[Turn], strategy: str, /) -> str:
         """The supporter's next utterance, carrying out ``strategy``.
 
-        :raises ReplyError: where no utterance came.
-        :raises ModelRefusedError: where the model or its provider refuses every time.
+        :raises ReplyError: if no utterance came.
+        :raises ModelRefusedError: if the model or its provider refuses every time.
         """
         if strategy not in self.domain.strategies.names:
             known = ", ".join(self.domain.strategies.names)
@@ -216,8 +216,8 @@ class LLMStrategist(LLMRole):
     async def score(self, history: Sequence[Turn], /) -> Mapping[str, float]:
         """Raw scores by strategy, in the set's order.
 
-        :raises ReplyError: where no whole set of scores came.
-        :raises ModelRefusedError: where the model or its provider refuses every time.
+        :raises ReplyError: if no whole set of scores came.
+        :raises ModelRefusedError: if the model or its provider refuses every time.
         """
         return await self._ask(
             self.prompt.transcript(history),

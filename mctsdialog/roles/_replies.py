@@ -44,7 +44,7 @@ def parse_utterance(text: str, names: Iterable[str], *, cut: bool = False) -> st
 
     :param names: names of either side and of strategies, as they may stand in front.
     :param cut: whether a length limit cut the reply; it is then taken up to its last whole sentence.
-    :raises ValueError: where nothing is left.
+    :raises ValueError: if nothing is left.
     """
     names = tuple(names)
     return checked_text(read_utterance(text, Labels(own=names, other=names), cut=cut).text)

@@ -154,7 +154,7 @@ def _check_ids(cards: Sequence[RoleCard], path: str | Path) -> None:
 def write_cards(cards: Sequence[RoleCard], path: str | Path) -> Path:
     """Write role cards to a file, an object a line, whole or not at all.
 
-    :raises OSError: where the file cannot be written.
+    :raises OSError: if the file cannot be written.
     """
     return write_atomically(path, "".join(card.model_dump_json() + "\n" for card in cards))
 

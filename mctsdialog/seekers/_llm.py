@@ -99,8 +99,8 @@ class CardSeeker:
     async def reply(self, history: Sequence[Turn], /) -> str | None:
         """The next utterance, or None where the seeker ends the conversation.
 
-        :raises ReplyError: where no utterance with a state came.
-        :raises ModelRefusedError: where the model or its provider refuses every time.
+        :raises ReplyError: if no utterance with a state came.
+        :raises ModelRefusedError: if the model or its provider refuses every time.
         """
         return (await self.respond(history)).text
 
@@ -109,8 +109,8 @@ class CardSeeker:
 
         :param history: the conversation so far; strategy names are not shown.
         :param states: at the seeker's earlier turns, where they are known; the last one is shown to the model.
-        :raises ReplyError: where no utterance with a state came.
-        :raises ModelRefusedError: where the model or its provider refuses every time.
+        :raises ReplyError: if no utterance with a state came.
+        :raises ModelRefusedError: if the model or its provider refuses every time.
         """
         messages = (Message("system", self._system), Message("user", self._asked(history, states)))
         request = ChatRequest(messages, self.sampling, _SCHEMA, role=self.role)

@@ -36,7 +36,7 @@ class InnerState:
 class Response:
     """What a seeker does after a supporter's turn, or at the beginning.
 
-    :param text: what it says; None where it ends the conversation.
+    :param text: what it says; None if it ends the conversation.
     :param state: its inner state at that moment.
     """
 

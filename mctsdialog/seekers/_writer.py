@@ -55,8 +55,8 @@ async def card_of_dialogue(dialogue: Dialogue, model: ChatModel, domain: Domain,
     :param model: writes.
     :param domain: of the dialogue.
     :param attempts: most replies asked for before :class:`~mctsdialog.ReplyError`, 1 or more.
-    :raises ReplyError: where no whole card came.
-    :raises ModelRefusedError: where the model or its provider refuses every time.
+    :raises ReplyError: if no whole card came.
+    :raises ModelRefusedError: if the model or its provider refuses every time.
     :raises ConfigError: for a number out of range, or a dialogue without turns.
     """
     if attempts < 1 or not dialogue.turns:

@@ -44,9 +44,9 @@ def write_plots(statistics: StatisticsData, folder: str | Path, *, format: Figur
 
     :param format: "png", "svg" or "pdf".
     :returns: the files.
-    :raises ConfigError: where matplotlib is not installed.
+    :raises ConfigError: if matplotlib is not installed.
     :raises DataError: for a symbolic link in a file's place.
-    :raises OSError: where a file cannot be written.
+    :raises OSError: if a file cannot be written.
     """
     matplotlib = matplotlib_module()
     files = []

@@ -178,7 +178,7 @@ class SpokenNode(StrategyNode):
 
     :ivar supporter: the supporter's utterance.
     :ivar gold: whether the utterance comes from the gold dialogue.
-    :ivar rollout: what was judged on the node's first own visit; None where it had none (a gold node, or a node
+    :ivar rollout: what was judged on the node's first own visit; None if it had none (a gold node, or a node
         whose first reward came from a child).
     :ivar probe: whether the node was generated and simulated apart from the search, to see how a strategy does that
         selection did not reach. The reward of a probe is its own visit; its ancestors' Q and N know nothing of it.

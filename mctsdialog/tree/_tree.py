@@ -146,7 +146,7 @@ class Tree:
     def best_child(self, node: Node | int | None = None) -> SpokenNode | None:
         """The child that the search visited most, of the root by default; the higher Q decides between equals.
 
-        None where no child was visited: Q and N of an unexpanded node are 0 and mean nothing.
+        None if no child was visited: Q and N of an unexpanded node are 0 and mean nothing.
         """
         visited = [each for each in self.children(self.root if node is None else node) if each.visits]
         spoken = [each for each in visited if isinstance(each, SpokenNode) and each.closed is None]
@@ -255,7 +255,7 @@ class Tree:
 
         :param ax: matplotlib axes to draw on; a new figure by default.
         :returns: the axes.
-        :raises ConfigError: where matplotlib is not installed, or for a setting out of range.
+        :raises ConfigError: if matplotlib is not installed, or for a setting out of range.
         """
         return _repr.plot(self, ax=ax, **settings)
 

@@ -102,7 +102,7 @@ class ConversationJudge(Interface):
         """Scores of the last supporter turn by the domain's criteria.
 
         :param sample: index of an independent judgement.
-        :raises ReplyError: where no judgement that can be used came.
+        :raises ReplyError: if no judgement that can be used came.
         """
         ...
 
@@ -113,7 +113,7 @@ class ConversationJudge(Interface):
 
         :param criteria: question by criterion.
         :param sample: index of an independent judgement.
-        :raises ReplyError: where no judgement that can be used came.
+        :raises ReplyError: if no judgement that can be used came.
         """
         ...
 
@@ -148,7 +148,7 @@ class ArenaProtocol(ABC):
     async def ask(self, judge: ConversationJudge, question: Question, sample: int) -> Any:
         """A judge's answer, as JSON values.
 
-        :raises ReplyError: where no answer that can be used came.
+        :raises ReplyError: if no answer that can be used came.
         """
         raise NotImplementedError
 

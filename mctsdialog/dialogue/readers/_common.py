@@ -127,7 +127,7 @@ class Reader:
     :param name: what ``format=`` calls it.
     :param read: one item of a file, as its dialogue in draft.
     :param recognises: whether an item is of this form, by its keys.
-    :param domain: the one that its labels belong to; None where the items may name one.
+    :param domain: the one that its labels belong to; None if the items may name one.
     :param title: what a person calls such a file ("an ESConv file").
     """
 

@@ -115,7 +115,7 @@ class _Again:
 class _Folder:
     """The items of all files of a folder, in the order of their names, as data sets come in parts.
 
-    :raises DialogueError: where it holds none.
+    :raises DialogueError: if it holds none.
     """
 
     path: Path

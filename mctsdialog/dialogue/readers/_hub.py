@@ -16,7 +16,7 @@ class HubItems:
     """The rows of a data set, read as a stream each time they are gone through.
 
     :param name: of the data set or of a folder of one, with ``@SPLIT`` behind it for another split than "train".
-    :raises ConfigError: where ``datasets`` is not installed.
+    :raises ConfigError: if ``datasets`` is not installed.
     """
 
     name: str

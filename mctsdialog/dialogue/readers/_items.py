@@ -102,7 +102,7 @@ class Reading:
     :param name: of the file, for errors.
     :param stem: what the ids of dialogues without one begin with.
     :param source: what dialogues without a source get.
-    :raises DialogueError: where no form can be told, or the items are broken.
+    :raises DialogueError: if no form can be told, or the items are broken.
     """
 
     def __init__(self, items: Items, name: str, stem: str, source: str, options: Options) -> None:

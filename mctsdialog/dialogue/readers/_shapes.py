@@ -49,7 +49,7 @@ class Items:
     def of(cls, path: Path, *, lenient: bool, map: KeyMap | None = None) -> Items:
         """The items of a file.
 
-        :raises DialogueError: where it cannot be read; some faults show only on going through the items.
+        :raises DialogueError: if it cannot be read; some faults show only on going through the items.
         """
         raw = open_items(path, lenient=lenient)
         if isinstance(raw, list):

@@ -39,7 +39,7 @@ def is_sheet(path: Path) -> bool:
 def sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """The rows of the first sheet below its head, with their numbers, as objects by column; an empty cell is null.
 
-    :raises ConfigError: where openpyxl is not installed.
+    :raises ConfigError: if openpyxl is not installed.
     :raises DialogueError: for a damaged sheet.
     """
     try:

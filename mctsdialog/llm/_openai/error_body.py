@@ -46,7 +46,7 @@ class ErrorBody:
     :param codes: codes and types, in lower case, with spaces between.
     :param param: the parameter that is to blame, where a field says so.
     :param fields: of a list of faults.
-    :param data: the decoded body; None where it is no JSON.
+    :param data: the decoded body; None if it is no JSON.
     :param page: whether the body is a web page.
     """
 

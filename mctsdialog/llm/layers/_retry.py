@@ -102,7 +102,7 @@ class RetryingModel(ModelLayer):
 
         :raises ModelUnavailableError: the last attempt's, or at once when the server asks for too long a wait.
         :raises ModelResponseError: the last attempt's.
-        :raises ModelAccountError: where the server limits every call for as long as is waited.
+        :raises ModelAccountError: if the server limits every call for as long as is waited.
         """
         await self._pause()
         failed = _Failures()

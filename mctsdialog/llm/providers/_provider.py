@@ -18,7 +18,7 @@ class Provider:
 
     :param name: stands in front of a model's name: ``groq/llama-3.3-70b-versatile``.
     :param address: of the server; "" where it is not fixed.
-    :param key_variable: the environment variable that holds its key; None where it wants none.
+    :param key_variable: the environment variable that holds its key; None if it wants none.
     :param tokens: what it calls the most tokens of a reply, to begin with.
     :param key_header: the header that carries the key; None for ``Authorization: Bearer``.
     """
@@ -32,7 +32,7 @@ class Provider:
     def address_of(self, model: str) -> str:
         """The address of a model's server.
 
-        :raises ConfigError: where the environment has to name it, and does not.
+        :raises ConfigError: if the environment has to name it, and does not.
         """
         return self.address
 
