@@ -274,7 +274,12 @@ def questions_of(protocol: PlayerProtocol, episodes: Sequence[Episode]) -> list[
     scored = [each for each in episodes if each.counts]
     if isinstance(protocol, EpisodeProtocol):
         return [question for each in scored for question in protocol.questions(each)]
+    return [Question(pair) for pair in pairs_of(scored)]
+
+
+def pairs_of(episodes: Sequence[Episode]) -> list[tuple[Episode, Episode]]:
+    """Each two conversations with the same seeker."""
     shared: dict[tuple[str, int], list[Episode]] = {}
-    for each in scored:
+    for each in episodes:
         shared.setdefault((each.card, each.repeat), []).append(each)
-    return [Question(pair) for group in shared.values() for pair in combinations(group, 2)]
+    return [pair for group in shared.values() for pair in combinations(group, 2)]

@@ -73,8 +73,8 @@ _WARNING = (
 def studio_command(folders: tuple[Path, ...], **options: Any) -> None:
     """Open a page on FOLDERS: review pairs, fill in sheets, watch searches; with --chat, talk to the policy.
 
-    FOLDERS are outputs of 'search' or 'preferences', folders of trees, or sheets of 'python -m cso_train pairwise' or
-    'rate'.
+    FOLDERS are outputs of 'search' or 'preferences', folders of trees, sheets of 'python -m cso_train pairwise' or
+    'rate', or outputs of 'python -m cso_train arena'.
 
     Everybody who has the printed address can use it; it holds a token that is new each time. What people decide is kept
     at once; 'mctsdialog preferences --reviews' applies it.

@@ -19,6 +19,7 @@ from mctsdialog.studio._judge import Sheet
 from mctsdialog.studio._runs import Run
 
 SHEET = "sheet.csv"
+ARENA = "arena.journal"
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Sources:
     """What a studio shows.
 
     :param datasets: pairs to review.
-    :param sheets: sheets to fill in.
+    :param sheets: sheets to fill in; of an arena the newest first.
     :param runs: output folders of searches.
     """
 
@@ -52,6 +53,12 @@ class Sources:
             self.datasets += load_preferences(folder).values()
         elif (folder / SHEET).is_file():
             self.sheets.append(Sheet(folder))
+        elif found := list((folder / "sheets").glob(f"*/{SHEET}")):
+            found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            self.sheets += [Sheet(path.parent) for path in found]
+        elif (folder / ARENA).is_file():
+            message = "this arena has no sheets yet; run its command once more, to its end: it asks no model twice"
+            raise DataError(message, file=folder)
         elif (folder / "journals").is_dir() or (folder / "trees").is_dir():
             self.runs.append(Run(folder))
             if any((folder / "trees").glob("*.json")):
@@ -59,7 +66,10 @@ class Sources:
         elif folder.is_file() or any(folder.glob("*.json")):
             self.datasets += _of_trees(folder)
         else:
-            wanted = "the output of 'mctsdialog search' or 'preferences', trees, or a sheet of 'pairwise' or 'rate'"
+            wanted = (
+                "the output of 'mctsdialog search' or 'preferences', trees, a sheet of 'pairwise' or 'rate', or the "
+                "output of an arena"
+            )
             raise DataError(f"holds nothing that the studio shows: {wanted}", file=folder)
 
 
