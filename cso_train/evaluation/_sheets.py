@@ -251,8 +251,9 @@ def items_of(key: SheetKey, dialogues: Sequence[str] | None = None) -> list[Repl
 
 
 def sheet_dialogues(path: str | Path, key: SheetKey) -> list[str] | None:
-    """The dialogue of every pair or reply, in the order of the list that the sheet was made of; of whole conversations
-    the card.
+    """The dialogue of every pair or reply, in the order of the list that the sheet was made of.
+
+    Of whole conversations it is the card.
 
     :param path: a filled-in sheet. Its conversations tell the dialogues; None where some of them are gone.
     :raises TrainDataError: for a sheet that cannot be read.

@@ -1,4 +1,4 @@
-"""Sheets that people fill in: those of ``cso_train pairwise --sheet`` and ``rate --sheet``, and of an arena's transcripts.
+"""Sheets that people fill in: of ``cso_train pairwise --sheet``, ``rate --sheet``, and of an arena's conversations.
 
 A sheet holds no names of systems, and its key is never read here. What a rater says goes into ``sheet-NAME.csv`` beside
 it, which is read back as a copy that was filled in with a spreadsheet.

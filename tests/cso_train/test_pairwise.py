@@ -11,9 +11,9 @@ from cso_train.evaluation._pairwise import (
     PairwiseJudge,
     PairwiseResult,
     compare_replies,
-    pairwise_values,
     pairwise_shares,
     pairwise_table,
+    pairwise_values,
     rubric_criteria,
 )
 from mctsdialog import ReplyError, ScriptedModel, get_domain

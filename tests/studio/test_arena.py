@@ -181,7 +181,7 @@ def test_an_arena_without_sheets_says_how_to_get_them(arena):
         Sources.of([arena])
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(240)
 def test_keys_a_kill_and_hostile_texts_in_the_browser(studios, visit, tmp_path, kit):
     arena = play(tmp_path, {**config(f"Well.\nSeeker: {kit.HOSTILE}"), "cards": 2})
     studio = studios(arena, "--port", 0)
@@ -233,7 +233,8 @@ def test_keys_a_kill_and_hostile_texts_in_the_browser(studios, visit, tmp_path, 
         shown = page.inner_text("#answers")
         for value in "355":
             page.keyboard.press(value)
-        kit.until(page, "text => document.getElementById('answers').innerText !== text || !document.getElementById('empty').hidden", shown)  # fmt: skip
+        changed = "text => document.getElementById('answers').innerText !== text"
+        kit.until(page, f"{changed} || !document.getElementById('empty').hidden", shown)
     saved()
     rated = read_rating_sheet(ratings.folder / "sheet-ana.csv", SheetKey.read(ratings.folder / "key.json", "rate"))
     assert rated == [{"acceptance": 3, "effectiveness": 5, "sensitivity": 5}] * 6
