@@ -14,7 +14,7 @@ from cso_train.arena._run import Answer, ArenaRun, PlayerProtocol
 from cso_train.arena._strength import bradley_terry, spearman
 from cso_train.evaluation._agreement import compare, label_kappa, mean_weighted_kappa, raters_agreement
 from cso_train.evaluation._intervals import Interval, draw_samples, percentile_intervals, pooled_mean
-from cso_train.evaluation.protocols import Episode, EpisodeProtocol, Metric
+from cso_train.evaluation.protocols import Episode, EpisodeProtocol, JudgedProtocol, Metric
 from mctsdialog._arguments import checked
 
 Truth = Callable[[Episode], float | None]
@@ -221,7 +221,7 @@ class _Scoring:
             wins=wins,
             strengths=strengths,
             longer_wins=self._agreeing(outcomes, lambda key: float(self._games[key].words)),
-            judges=self._judges() if protocol.judged else None,
+            judges=self._judges() if isinstance(protocol, JudgedProtocol) else None,
             accuracy=self._agreeing(outcomes, self._truths.get) if self._truths else None,
             rank_correlation=correlation,
         )
@@ -245,7 +245,7 @@ class _Scoring:
             asked = protocol.questions(episode)
             rated = [
                 protocol.values(episode, [said.get((id(episode), question.turn)) for question in asked])
-                for said in (list(raters.values()) if protocol.judged else [{}])
+                for said in (list(raters.values()) if isinstance(protocol, JudgedProtocol) else [{}])
             ]
             names = {name for each in rated for name in each}
             values[key] = {name: fmean(each[name] for each in rated if name in each) for name in names}

@@ -49,7 +49,7 @@ def studio_app(
     :param ending: whether the server is about to close: pages that are kept up to date are then let go.
     """
     routes = [
-        Route("/", page("home.html")),
+        Route("/", page("home")),
         Route("/static/{name}", _static),
     ]
     pages: dict[str, dict[str, Any]] = {}
@@ -134,7 +134,7 @@ def _review_routes(desk: ReviewDesk) -> list[Route]:
         return JSONResponse(await to_thread.run_sync(desk.undo, await body_of(request, UndoAsked)))
 
     return [
-        Route("/review", page("review.html")),
+        Route("/review", page("review")),
         Route("/api/review/state", state),
         Route("/api/review/queue", queue, methods=["POST"]),
         Route("/api/review/decide", decide, methods=["POST"]),
@@ -166,7 +166,7 @@ def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
         return JSONResponse({"saved": True})
 
     return [
-        Route("/judge", page("judge.html")),
+        Route("/judge", page("judge")),
         Route("/api/judge/sheets", every),
         Route("/api/judge/items", items, methods=["POST"]),
         Route("/api/judge/answer", answer, methods=["POST"]),
@@ -202,7 +202,7 @@ def _chat_routes(desk: ChatDesk) -> list[Route]:
         "undo": asking(ChatAsked, desk.undo),
     }
     return [
-        Route("/chat", page("chat.html")),
+        Route("/chat", page("chat")),
         Route("/api/chat/about", about),
         *(Route(f"/api/chat/{name}", each, methods=["POST"]) for name, each in posts.items()),
     ]
