@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -103,6 +103,7 @@ class ArenaResult:
     :param conversations: how many were had, those that failed included.
     :param protocols: what each says.
     :param oddities: by system, what is odd about its conversations, counted.
+    :param failures: why conversations failed, in the words of the error, with how often; the most frequent first.
     :param truth: true worth by system with intervals over cards, in a simulated world; None elsewhere.
     :param stop_reason: as of the run.
     """
@@ -114,6 +115,7 @@ class ArenaResult:
     oddities: Mapping[str, Mapping[str, int]]
     truth: Mapping[str, Interval] | None = None
     stop_reason: str | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @checked()
@@ -141,6 +143,7 @@ def arena_result(run: ArenaRun, *, truth: Truth | None = None, resamples: int = 
         oddities(run.episodes),
         None if worth is None else {system: each["worth"] for system, each in worth.items()},
         run.stop_reason,
+        dict(Counter(each.failure for each in run.episodes if each.failure is not None).most_common()),
     )
 
 

@@ -43,8 +43,7 @@ def runs_routes(runs: list[Run], ending: Callable[[], bool]) -> list[Route]:
         last: dict[str, Any] = {}
 
         def look() -> str | None:
-            run.refresh()
-            found = run.version(stem)
+            found = run.follow(stem)
             if found == last:
                 return None
             last.update(found)

@@ -37,7 +37,7 @@ class TreeWatch:
             try:
                 found += datasets_of([path])
                 self.unread.pop(path, None)
-            except MctsDialogError as error:
+            except (MctsDialogError, OSError) as error:
                 self.unread[path] = str(error)
         return found
 
