@@ -183,8 +183,8 @@ def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
     async def answer(request: Request) -> Response:
         given = await body_of(request, Answered)
         # An answer that waited in a browser knows the sheet's number from before the studio was started again.
-        found = next((each for each in sheets if given.item in each), sheet(given.sheet))
-        await to_thread.run_sync(found.answer, given)
+        found = next((each for each in sheets if given.item in each), None)
+        await to_thread.run_sync((found or sheet(given.sheet)).answer, given)
         return JSONResponse({"saved": True})
 
     return [

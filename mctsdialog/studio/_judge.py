@@ -186,7 +186,7 @@ class Sheet:
 
     def _item(self, item: str, said: Mapping[str, Mapping[str, str]], place: int) -> dict[str, Any]:
         _, context, *shown = map(without_apostrophes, self._rows[self._places[item]][: self._shown])
-        known = {"item": item, "place": place, "asked": self._asked(item), "own": said.get(item, {})}
+        known: dict[str, Any] = {"item": item, "place": place, "asked": self._asked(item), "own": said.get(item, {})}
         if self.whole:
             return {**known, "about": context, "conversations": [_blocks(each) for each in shown]}
         return {
