@@ -57,6 +57,7 @@ class Journal:
     :param path: the file; made, with its folders, where it is absent.
     :param header: what the run is, JSON values; ``"roles"`` says what is known of its roles.
     :param compare: what differs between a file's header and this one, so that the file is another run's.
+    :param what: what the run is, in messages: "search", "arena".
     :raises JournalMismatchError: if anything differs so.
     :raises JournalError: if it cannot be read or written, is open elsewhere, or is damaged before its end.
     """
@@ -67,8 +68,9 @@ class Journal:
         header: Mapping[str, Any],
         *,
         compare: Callable[[Mapping[str, Any], Mapping[str, Any]], Differences],
+        what: str = "search",
     ) -> None:
-        self.path = Path(path)
+        self.path, self._what = Path(path), what
         self.roles: Mapping[str, Any] = header.get("roles") or {}
         """What is known of the roles that the journal was begun with."""
         self._header = {"format": FORMAT, "version": VERSION, **header}
@@ -138,7 +140,7 @@ class Journal:
 
     def _lock(self) -> None:
         if not lock_file(self._descriptor):
-            raise JournalError("is open in another search; wait for it or stop it", file=self.path)
+            raise JournalError(f"is open in another {self._what}; wait for it or stop it", file=self.path)
 
     def _recover(self) -> None:
         """Read what is whole, cut off a torn end, and check or write the header."""
@@ -151,7 +153,7 @@ class Journal:
                         raise JournalError("is not a journal; choose another file", file=self.path)
                     if file.read(1):
                         raise JournalError(
-                            "is damaged, and not only at its end; move the file away to start this search over",
+                            f"is damaged, and not only at its end; move the file away to start this {self._what} over",
                             file=self.path,
                             item=f"line {number}",
                         )
@@ -171,7 +173,7 @@ class Journal:
     def _compare(self, found: Mapping[str, Any]) -> None:
         roles = found.get("roles") or self.roles
         if not isinstance(roles, Mapping):
-            message = "its header says its roles in another form; move the file away to start this search over"
+            message = f"its header says its roles in another form; move the file away to start this {self._what} over"
             raise JournalError(message, file=self.path, item="line 1", field="roles")
         self.roles = roles
         differences = self._differences(found, json.loads(json.dumps(self._header)))
@@ -180,7 +182,7 @@ class Journal:
         lines = [_said(field, was, now) for field, (was, now) in differences.items()]
         shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
         raise JournalMismatchError(
-            f"belongs to another search: {shown}",
+            f"belongs to another {self._what}: {shown}",
             file=self.path,
             differences=differences,
         )

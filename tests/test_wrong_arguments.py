@@ -153,7 +153,8 @@ FUNCTIONS = [
     seekers.write_cards, arena.ModelEntrant, arena.ModelSeekers, arena.PlanEntrant, arena.PolicyEntrant,
     arena.ScriptEntrant, arena.WorldSeekers, arena.arena_json, arena.arena_latex, arena.arena_markdown,
     arena.arena_result, arena.bradley_terry, arena.run_arena, arena.spearman, arena.strength_figure,
-    arena.trajectory_figure, arena.win_figure, arena.world_planner, arena.write_figures, arena.write_transcripts,
+    arena.trajectory_figure, arena.win_figure, arena.world_planner, arena.write_figures, arena.write_sheets,
+    arena.write_transcripts,
     protocols.ModelJudge, protocols.WorldJudge, protocols.world_value,
 ]  # fmt: skip
 

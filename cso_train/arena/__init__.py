@@ -14,6 +14,7 @@ from cso_train.arena._play import ModelSeekers, Seekers, WorldSeekers
 from cso_train.arena._report import arena_json, arena_latex, arena_markdown
 from cso_train.arena._result import ArenaResult, JudgeReport, PairedDifference, ProtocolResult, arena_result
 from cso_train.arena._run import Answer, ArenaRun, run_arena
+from cso_train.arena._sheets import write_sheets
 from cso_train.arena._strength import bradley_terry, spearman
 from cso_train.arena._transcripts import conversation_tree, write_transcripts
 from cso_train.arena._worlds import world_planner
@@ -49,6 +50,7 @@ __all__ = [
     "win_figure",
     "world_planner",
     "write_figures",
+    "write_sheets",
     "write_transcripts",
 ]
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cso_train._config.layers import refusal_of
 from cso_train.arena._entrants import Prompting
 from cso_train.errors import TrainConfigError
-from cso_train.evaluation.protocols import PROTOCOLS
+from cso_train.evaluation.protocols import PROTOCOLS, JudgedProtocol
 from mctsdialog.errors import shown
 from mctsdialog.files import dotted, first_fault, read_document
 from mctsdialog.seekers import SeekerSetting
@@ -155,7 +155,7 @@ class ArenaConfig(_Part):
             return "seeker is missing: the model that plays the seekers, or a world"
         if isinstance(self.cards, int):
             return "cards is a file, or 'sample'; use limit for how many"
-        asking = [name for name in self.protocols if PROTOCOLS[name].judged]
+        asking = [name for name in self.protocols if issubclass(PROTOCOLS[name], JudgedProtocol)]
         return f"the protocol {asking[0]} needs judges" if asking and not self.judges else None
 
 

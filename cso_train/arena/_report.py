@@ -15,6 +15,7 @@ from cso_train.evaluation._table import latex_text
 from mctsdialog._arguments import checked
 from mctsdialog.text import markdown_line
 
+_MOST_REASONS = 8
 NOTICE = (
     "Seekers are simulated: they are no people, and a high score is no evidence that a system is safe or helps anybody."
 )
@@ -37,7 +38,7 @@ def arena_markdown(result: ArenaResult) -> str:
         lines += [f"| {markdown_line(name)} | {_cell(each)} |" for name, each in _ranked(result.truth)]
         lines += ["", "The mean reward of a conversation's supporter turns without noise, 0 to 4.", ""]
     for each in result.protocols:
-        lines += _protocol_lines(each)
+        lines += _protocol_lines(each, result.cards)
     return "\n".join([*lines, *_oddity_lines(result)]).rstrip("\n") + "\n"
 
 
@@ -45,7 +46,7 @@ def _ranked(scores: Mapping[str, Interval]) -> list[tuple[str, Interval]]:
     return sorted(scores.items(), key=lambda item: -item[1].value)
 
 
-def _protocol_lines(found: ProtocolResult) -> list[str]:
+def _protocol_lines(found: ProtocolResult, cards: int) -> list[str]:
     names = list(found.metrics)
     arrows = {name: "↑" if metric.higher else "↓" for name, metric in found.metrics.items()}
     lines = [f"## {markdown_line(found.title)}", "", f"Source: {markdown_line(found.source)}.", ""]
@@ -61,7 +62,7 @@ def _protocol_lines(found: ProtocolResult) -> list[str]:
     lines += [
         f"- `strength`: Bradley-Terry, log-odds with mean 0, of comparisons by `{found.headline}` on the same card"
     ]
-    lines += ["", f"Cards: {len(found.cards)}, those that every system has a score for.", ""]
+    lines += ["", f"Cards: {len(found.cards)} of {cards}, those that every system has a score for.", ""]
     lines += _difference_lines(found) + _win_lines(found)
     if found.judges is not None:
         lines += _judge_lines(found.judges)
@@ -118,7 +119,17 @@ def _oddity_lines(result: ArenaResult) -> list[str]:
         f"| {markdown_line(system)} | {' | '.join(str(count.get(name, 0)) for name in ODDITIES)} |"
         for system, count in rows.items()
     ]
-    return [*lines, "", *(f"- {name}: {meaning}" for name, meaning in ODDITIES.items()), ""]
+    lines += ["", *(f"- {name}: {meaning}" for name, meaning in ODDITIES.items()), ""]
+    return lines + _failure_lines(result)
+
+
+def _failure_lines(result: ArenaResult) -> list[str]:
+    if not result.failures:
+        return []
+    shown = list(result.failures.items())[:_MOST_REASONS]
+    lines = ["Why conversations failed:", "", *(f"- {count} × {markdown_line(reason)}" for reason, count in shown)]
+    rest = sum(result.failures.values()) - sum(count for _, count in shown)
+    return [*lines, *([f"- {rest} × other reasons, in `transcripts/states.jsonl`"] if rest else []), ""]
 
 
 def _cell(interval: Interval | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -14,7 +14,7 @@ from cso_train.arena._run import Answer, ArenaRun, PlayerProtocol
 from cso_train.arena._strength import bradley_terry, spearman
 from cso_train.evaluation._agreement import compare, label_kappa, mean_weighted_kappa, raters_agreement
 from cso_train.evaluation._intervals import Interval, draw_samples, percentile_intervals, pooled_mean
-from cso_train.evaluation.protocols import Episode, EpisodeProtocol, Metric
+from cso_train.evaluation.protocols import Episode, EpisodeProtocol, JudgedProtocol, Metric
 from mctsdialog._arguments import checked
 
 Truth = Callable[[Episode], float | None]
@@ -103,6 +103,7 @@ class ArenaResult:
     :param conversations: how many were had, those that failed included.
     :param protocols: what each says.
     :param oddities: by system, what is odd about its conversations, counted.
+    :param failures: why conversations failed, in the words of the error, with how often; the most frequent first.
     :param truth: true worth by system with intervals over cards, in a simulated world; None elsewhere.
     :param stop_reason: as of the run.
     """
@@ -114,6 +115,7 @@ class ArenaResult:
     oddities: Mapping[str, Mapping[str, int]]
     truth: Mapping[str, Interval] | None = None
     stop_reason: str | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @checked()
@@ -141,6 +143,7 @@ def arena_result(run: ArenaRun, *, truth: Truth | None = None, resamples: int = 
         oddities(run.episodes),
         None if worth is None else {system: each["worth"] for system, each in worth.items()},
         run.stop_reason,
+        dict(Counter(each.failure for each in run.episodes if each.failure is not None).most_common()),
     )
 
 
@@ -221,7 +224,7 @@ class _Scoring:
             wins=wins,
             strengths=strengths,
             longer_wins=self._agreeing(outcomes, lambda key: float(self._games[key].words)),
-            judges=self._judges() if protocol.judged else None,
+            judges=self._judges() if isinstance(protocol, JudgedProtocol) else None,
             accuracy=self._agreeing(outcomes, self._truths.get) if self._truths else None,
             rank_correlation=correlation,
         )
@@ -245,7 +248,7 @@ class _Scoring:
             asked = protocol.questions(episode)
             rated = [
                 protocol.values(episode, [said.get((id(episode), question.turn)) for question in asked])
-                for said in (list(raters.values()) if protocol.judged else [{}])
+                for said in (list(raters.values()) if isinstance(protocol, JudgedProtocol) else [{}])
             ]
             names = {name for each in rated for name in each}
             values[key] = {name: fmean(each[name] for each in rated if name in each) for name in names}

@@ -16,7 +16,14 @@ from typing import Any
 
 from cso_train.arena._entrants import Entrant
 from cso_train.arena._play import Seekers, episode_of, episode_record, play
-from cso_train.evaluation.protocols import ConversationJudge, Episode, EpisodeProtocol, PairProtocol, Question
+from cso_train.evaluation.protocols import (
+    ConversationJudge,
+    Episode,
+    EpisodeProtocol,
+    JudgedProtocol,
+    PairProtocol,
+    Question,
+)
 from mctsdialog._arguments import checked
 from mctsdialog.concurrency import for_each
 from mctsdialog.errors import (
@@ -109,7 +116,7 @@ async def run_arena(
     if journal is None:
         run = _Run(None, on_progress, concurrency)
         return await run.all(entrants, cards, seekers, protocols, judges, repeats, judge_repeats, rounds)
-    with Journal(journal, {"kind": "arena", "version": 1}, compare=_differences) as kept:
+    with Journal(journal, {"kind": "arena", "version": 1}, compare=_differences, what="arena") as kept:
         run = _Run(kept, on_progress, concurrency)
         return await run.all(entrants, cards, seekers, protocols, judges, repeats, judge_repeats, rounds)
 
@@ -133,7 +140,7 @@ def _check(
     for field_name, number in zip(("repeats", "judge_repeats", "rounds"), numbers, strict=True):
         if number < 1:
             raise ConfigError(f"{field_name} must be 1 or more, not {number}", field=field_name)
-    asking = [each.name for each in protocols if each.judged]
+    asking = [each.name for each in protocols if isinstance(each, JudgedProtocol)]
     if asking and not judges:
         raise ConfigError(f"the protocol {asking[0]} needs a judge", field="judges")
 
@@ -191,7 +198,7 @@ class _Run:
         asked = [
             (protocol, judge, sample, question)
             for protocol in protocols
-            if protocol.judged
+            if isinstance(protocol, JudgedProtocol)
             for question in questions_of(protocol, had)
             for judge in judges
             for sample in range(judge_repeats)
@@ -234,7 +241,7 @@ class _Run:
 
     def _foreign(self, record: Mapping[str, Any]) -> JournalError:
         file = None if self._journal is None else self._journal.path
-        reason = "is no record of an arena; move the file away to begin anew"
+        reason = "is no record of an arena; move the file away to start this arena over"
         return JournalError(reason, file=file, item=f"record {str(record.get('key'))[:12]}")
 
     async def _each(self, what: str, count: int, work: Callable[[int], Awaitable[None]]) -> None:
@@ -274,7 +281,12 @@ def questions_of(protocol: PlayerProtocol, episodes: Sequence[Episode]) -> list[
     scored = [each for each in episodes if each.counts]
     if isinstance(protocol, EpisodeProtocol):
         return [question for each in scored for question in protocol.questions(each)]
+    return [Question(pair) for pair in pairs_of(scored)]
+
+
+def pairs_of(episodes: Sequence[Episode]) -> list[tuple[Episode, Episode]]:
+    """Each two conversations with the same seeker."""
     shared: dict[tuple[str, int], list[Episode]] = {}
-    for each in scored:
+    for each in episodes:
         shared.setdefault((each.card, each.repeat), []).append(each)
-    return [Question(pair) for group in shared.values() for pair in combinations(group, 2)]
+    return [pair for group in shared.values() for pair in combinations(group, 2)]

@@ -30,6 +30,7 @@ from cso_train.arena import (
     run_arena,
     world_planner,
     write_figures,
+    write_sheets,
     write_transcripts,
 )
 from cso_train.arena._config import (
@@ -89,6 +90,8 @@ def arena_command(config_file: Path, **options: Any) -> None:
         for path in written:
             echo(path)
         echo(f"{out / 'transcripts'}: {len(transcripts)} files of dialogues, states, and pages to look at")
+        if not run.stop_reason and write_sheets(run, inside(out, "sheets"), seed=config.seed):
+            echo(f"{out / 'sheets'}: for people who judge blind; mctsdialog studio {out} shows them")
         echo(f"{parts.meter.calls} calls; {run.resumed} conversations and judgements were there already", err=True)
         if run.stop_reason:
             raise Failure(f"stopped ({run.stop_reason}): raise the budget, and the same command resumes", FAILED)

@@ -21,9 +21,9 @@ from cso_train.evaluation._pairwise import (
     PairwiseJudge,
     PairwiseResult,
     compare_replies,
-    pairwise_json,
     pairwise_shares,
     pairwise_table,
+    pairwise_values,
     rubric_criteria,
 )
 from cso_train.evaluation._ratings import (
@@ -141,9 +141,10 @@ def pairwise_command(**options: Any) -> None:
         if way == "read":
             key = SheetKey.read(options["key"], "pairwise")
             raters = {str(path): read_pair_sheet(path, key) for path in options["sheets"]}
-            names = (str(key.about["first"]), str(key.about["second"]))
-            dialogues = sheet_dialogues(options["sheets"][0], key)
-            _write_pairwise(PairwiseResult(tuple(key.criteria), raters, dialogues), names, options)
+            result = PairwiseResult(
+                tuple(key.criteria), raters, sheet_dialogues(options["sheets"][0], key), whole=key.whole
+            )
+            _write_pairwise(result, key.systems, options)
             return
         domain = named_domain(options["domain"])
         pairs, first, second = _pairs(options, domain)
@@ -159,7 +160,7 @@ def pairwise_command(**options: Any) -> None:
             lambda model, settings: PairwiseJudge(model, criteria, **settings),
             lambda judges, show: compare_replies(judges, pairs, concurrency=options["concurrency"], on_progress=show),
         )
-        _write_pairwise(result, (first, second), options)
+        _write_pairwise(result, [(first, second)] * len(pairs), options)
 
 
 @click.command("rate")
@@ -182,7 +183,8 @@ def rate_command(**options: Any) -> None:
         if way == "read":
             key = SheetKey.read(options["key"], "rate")
             raters = {str(path): read_rating_sheet(path, key) for path in options["sheets"]}
-            _write_ratings(RatingResult(items_of(key, sheet_dialogues(options["sheets"][0], key)), raters), options)
+            items = items_of(key, sheet_dialogues(options["sheets"][0], key))
+            _write_ratings(RatingResult(items, raters, whole=key.whole), options)
             return
         items = _items(options, named_domain(options["domain"]))
         if way == "write":
@@ -324,15 +326,25 @@ def _judged(
 # -- what comes out ------------------------------------------------------------------------------------------------
 
 
-def _write_pairwise(result: PairwiseResult, names: tuple[str, str], options: Mapping[str, Any]) -> None:
-    shares = pairwise_shares(result, resamples=options["resamples"], seed=options["seed"])
-    table, out = pairwise_table(shares, result, *names), options["out"]
+def _write_pairwise(result: PairwiseResult, systems: Sequence[tuple[str, str]], options: Mapping[str, Any]) -> None:
+    """Print and write the comparison of each two systems.
+
+    :param systems: the first and the second of every pair.
+    """
+    tables, values = [], []
+    for names in dict.fromkeys(systems):
+        own = result.only([at for at, each in enumerate(systems) if each == names])
+        shares = pairwise_shares(own, resamples=options["resamples"], seed=options["seed"])
+        tables.append(pairwise_table(shares, own, *names))
+        values.append(pairwise_values(shares, own, *names))
+    table, out = "\n".join(tables), options["out"]
+    made = values[0] if len(values) == 1 else {"comparisons": values}
     lines = _lines(result.raters, lambda each: None if each is None else asdict(each))
     echo(table)
     _print_files(
         [
             write_atomically(inside(out, "pairwise.md"), table),
-            write_atomically(inside(out, "pairwise.json"), pairwise_json(shares, result, *names)),
+            write_atomically(inside(out, "pairwise.json"), json.dumps(made, ensure_ascii=False, indent=1) + "\n"),
             write_atomically(inside(out, "verdicts.jsonl"), lines),
         ]
     )

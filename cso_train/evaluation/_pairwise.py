@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cso_train.evaluation._agreement import Outcome, Verdict, compare, label_kappa, outcome, raters_agreement
@@ -70,16 +70,24 @@ class PairwiseResult:
 
     :param criteria: names.
     :param raters: by rater, what it says of every pair; None if it says nothing of use.
-    :param dialogues: the dialogue of every pair; None if it is not known.
+    :param dialogues: the dialogue of every pair; None if it is not known. For whole conversations, the card.
+    :param whole: whether whole conversations are compared, and not replies.
     """
 
     criteria: tuple[str, ...]
     raters: Mapping[str, Sequence[Judged | None]]
     dialogues: Sequence[str] | None = None
+    whole: bool = False
 
     def failed(self) -> dict[str, int]:
         """By rater, how many pairs it says nothing of use about."""
         return {name: sum(each is None for each in judged) for name, judged in self.raters.items()}
+
+    def only(self, places: Sequence[int]) -> PairwiseResult:
+        """The comparison of some of the pairs, by their places."""
+        raters = {name: [judged[at] for at in places] for name, judged in self.raters.items()}
+        dialogues = None if self.dialogues is None else [self.dialogues[at] for at in places]
+        return replace(self, raters=raters, dialogues=dialogues)
 
 
 def _verdict(said: Any) -> Verdict | None:
@@ -245,7 +253,7 @@ def pairwise_table(shares: Mapping[str, CriterionShares], result: PairwiseResult
         cells += ["–" if number is None else f"{100 * number:.2f}" for number in (each.flipped, each.first_place)]
         lines.append(f"| {markdown_line(name)} | {' | '.join([*cells, plain_interval(each.kappa)])} |")
     pairs = len(next(iter(result.raters.values())))
-    drawn = "pairs" if result.dialogues is None else "dialogues"
+    drawn = "cards" if result.whole else "pairs" if result.dialogues is None else "dialogues"
     lines += [
         "",
         f"{pairs} pairs; percent of the outcomes of all raters, in brackets 95 % bootstrap intervals over {drawn}.",
@@ -254,16 +262,17 @@ def pairwise_table(shares: Mapping[str, CriterionShares], result: PairwiseResult
     return "\n".join(lines) + "\n"
 
 
-def pairwise_json(shares: Mapping[str, CriterionShares], result: PairwiseResult, first: str, second: str) -> str:
-    """All of it as JSON."""
-    made = {
+def pairwise_values(
+    shares: Mapping[str, CriterionShares], result: PairwiseResult, first: str, second: str
+) -> dict[str, Any]:
+    """All of it as JSON values."""
+    return {
         "first": first,
         "second": second,
         "pairs": len(next(iter(result.raters.values()))),
         "unusable": result.failed(),
         "criteria": {name: asdict(each) for name, each in shares.items()},
     }
-    return json.dumps(made, ensure_ascii=False, indent=1) + "\n"
 
 
 def percent(share: Interval | None) -> str:

@@ -27,6 +27,13 @@ RATED: dict[str, str] = {
 }
 """What is asked about every reply; satisfaction is the mean of the three."""
 
+RATED_WHOLE: dict[str, str] = {
+    "acceptance": "How acceptable is what the supporter says to the seeker, in content and tone?",
+    "effectiveness": "How well does the supporter take up what the seeker needs, and help with it?",
+    "sensitivity": "How well does the supporter perceive the seeker's feelings and respond to them?",
+}
+"""The same about a whole conversation."""
+
 ALIGNMENT = "alignment"
 ALIGNED = "How well does the answer carry out the strategy that was intended?"
 """What is asked about a reply whose intended strategy is known."""
@@ -121,10 +128,12 @@ class RatingResult:
 
     :param items: the replies.
     :param raters: by rater, its scores of every reply; None if it says nothing of use.
+    :param whole: whether whole conversations are rated, and not replies; each item's history then tells the card.
     """
 
     items: Sequence[ReplyToRate]
     raters: Mapping[str, Sequence[Rating | None]]
+    whole: bool = False
 
     @property
     def dialogues(self) -> Sequence[Hashable]:
@@ -238,14 +247,18 @@ def rating_table(summaries: Mapping[str, RatingSummary], result: RatingResult) -
     groups = result.groups
     lines = [f"| | {' | '.join(map(markdown_line, groups))} | κ |", f"|---|{'---:|' * (len(groups) + 1)}"]
     for criterion, each in summaries.items():
+        if result.whole and criterion == ALIGNMENT:
+            continue  # is asked of single replies
         cells = [plain_interval(each.means[group]) for group in groups]
         lines.append(f"| {ROWS[criterion]} | {' | '.join(cells)} | {plain_interval(each.kappa)} |")
     sizes = ", ".join(f"{markdown_line(group)} {sum(item.group == group for item in result.items)}" for group in groups)
     unknown = sum(item.strategy is None for item in result.items)
-    drawn = "dialogues" if all(item.history for item in result.items) else "the replies"
+    drawn = "cards" if result.whole else "dialogues" if all(item.history for item in result.items) else "the replies"
     lines += [
         "",
-        f"Replies: {sizes}; {unknown} name no strategy and have no alignment.",
+        f"Conversations: {sizes}."
+        if result.whole
+        else f"Replies: {sizes}; {unknown} name no strategy and have no alignment.",
         f"Means of scores from 1 to 5, in brackets 95 % bootstrap intervals over {drawn}. Sat is the mean of Acc,",
         "Eff and Sen; κ is quadratically weighted, of several raters the mean over their pairs.",
         raters_note(result.failed()),

@@ -65,13 +65,15 @@ class _KeyFile(_Part):
 
 
 class _PairsAbout(_Part):
-    first: str
-    second: str
+    first: str | list[str]
+    second: str | list[str]
+    cards: list[str] | None = None
 
 
 class _RatingsAbout(_Part):
     groups: Annotated[list[str], FailFast()]
     strategies: Annotated[list[str | None], FailFast()]
+    cards: list[str] | None = None
 
 
 _ABOUT: dict[SheetKind, type[_PairsAbout | _RatingsAbout]] = {"pairwise": _PairsAbout, "rate": _RatingsAbout}
@@ -86,7 +88,8 @@ class SheetKey:
     :param criteria: question by criterion.
     :param places: by row, the place of its pair or reply in the list that the sheet was made of.
     :param swapped: by row, whether the second system's reply stands first; all False for replies to rate.
-    :param about: what else reading back needs: the systems' names, or each reply's group and strategy.
+    :param about: what else reading back needs: the systems' names, or each reply's group and strategy. Of whole
+        conversations also ``cards``, and two systems for each pair.
     """
 
     kind: SheetKind
@@ -127,15 +130,30 @@ class SheetKey:
         except ValueError as error:
             raise TrainDataError(f"this is no key of a sheet: {error}", file=path) from error
         places = tuple(each.place for each in found.items)
-        sizes = [len(about.groups), len(about.strategies)] if isinstance(about, _RatingsAbout) else []
+        known = {name: value for name, value in about if value is not None}
+        sizes = [len(value) for value in known.values() if isinstance(value, list)]
         if sorted(places) != list(range(len(places))) or any(size != len(places) for size in sizes):
             raise TrainDataError("this is no key of a sheet: its items are not complete", file=path, field="items")
         swapped = tuple(each.swapped for each in found.items)
-        return cls(kind, found.code, found.criteria, places, swapped, about.model_dump())
+        return cls(kind, found.code, found.criteria, places, swapped, known)
 
     def name(self, row: int) -> str:
         """The item number that stands in a row."""
         return f"{self.code}-{row + 1}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether whole conversations are judged, and not replies."""
+        return "cards" in self.about
+
+    @property
+    def systems(self) -> list[tuple[str, str]]:
+        """Of pairs: the first and the second system of each, in the order of the list that the sheet was made of."""
+        first, second = (
+            [each] * len(self.places) if isinstance(each, str) else each
+            for each in (self.about["first"], self.about["second"])
+        )
+        return list(zip(first, second, strict=True))
 
 
 @checked()
@@ -153,7 +171,7 @@ def write_pair_sheet(
     texts = [[*each.history, each.first, each.second] for each in pairs]
     key = SheetKey(
         "pairwise",
-        _code(texts, seed),
+        sheet_code(texts, seed),
         criteria,
         tuple(order),
         swapped,
@@ -165,7 +183,7 @@ def write_pair_sheet(
         one, other = (pair.second, pair.first) if turned else (pair.first, pair.second)
         rows.append([key.name(row), "\n".join(pair.history), one, other])
     allowed = 'Write into every column "A" or "B", whichever answer is better, or "tie" where neither is.'
-    return _write(Path(folder), key, [_CONVERSATION, "answer A", "answer B"], rows, allowed)
+    return write_sheet(Path(folder), key, [_CONVERSATION, "answer A", "answer B"], rows, allowed)
 
 
 @checked()
@@ -179,7 +197,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
     texts = [[*each.history, each.reply, each.strategy or ""] for each in items]
     about = {"groups": [each.group for each in items], "strategies": [each.strategy for each in items]}
     criteria = {**RATED, ALIGNMENT: ALIGNED}
-    key = SheetKey("rate", _code(texts, seed), criteria, tuple(order), (False,) * len(order), about)
+    key = SheetKey("rate", sheet_code(texts, seed), criteria, tuple(order), (False,) * len(order), about)
     rows = []
     for row, place in enumerate(order):
         item = items[place]
@@ -188,7 +206,7 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
         "Write into every column a whole number from 1 (very poor) to 5 (very good). Leave 'alignment' empty where no "
         "strategy is named."
     )
-    return _write(Path(folder), key, [_CONVERSATION, "answer", "intended strategy"], rows, allowed)
+    return write_sheet(Path(folder), key, [_CONVERSATION, "answer", "intended strategy"], rows, allowed)
 
 
 @checked()
@@ -235,9 +253,13 @@ def items_of(key: SheetKey, dialogues: Sequence[str] | None = None) -> list[Repl
 def sheet_dialogues(path: str | Path, key: SheetKey) -> list[str] | None:
     """The dialogue of every pair or reply, in the order of the list that the sheet was made of.
 
+    For whole conversations it is the card.
+
     :param path: a filled-in sheet. Its conversations tell the dialogues; None if some of them are gone.
     :raises TrainDataError: for a sheet that cannot be read.
     """
+    if key.whole:
+        return list(key.about["cards"])
     header, rows = _table(Path(path))
     cells = [dict(zip(header, row, strict=False)) for row in rows]
     shown = {each.get(_ITEM, "").strip(): each.get(_CONVERSATION, "").strip() for each in cells}
@@ -250,14 +272,20 @@ def sheet_dialogues(path: str | Path, key: SheetKey) -> list[str] | None:
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-def _code(texts: Sequence[Sequence[str]], seed: int) -> str:
+def sheet_code(texts: Sequence[Sequence[str]], seed: int) -> str:
     """Six letters that depend on what is in the sheet."""
     return hashlib.sha256(json.dumps([seed, texts]).encode()).hexdigest()[:6]
 
 
-def _write(
+def write_sheet(
     folder: Path, key: SheetKey, shown: Sequence[str], rows: Sequence[Sequence[str]], allowed: str
 ) -> list[Path]:
+    """Write a sheet with its instructions and its key.
+
+    :param shown: names of the columns after the item number; those to be filled in follow.
+    :param rows: item number and shown cells, in the sheet's order.
+    :param allowed: what may be written into a cell.
+    """
     table = [[_ITEM, *shown, *map(_safe, key.criteria)]]
     table += [[*map(_safe, row), *([""] * len(key.criteria))] for row in rows]
     questions = "".join(f"- {name}: {question}\n" for name, question in key.criteria.items())

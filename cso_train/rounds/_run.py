@@ -124,7 +124,7 @@ class _Rounds:
     def journal(self) -> Journal:
         header = {"rounds": self.config.model_dump(mode="json", exclude={"output_dir", "concurrency"})}
         try:
-            return Journal(self.folder / "rounds.jsonl", header, compare=_differences)
+            return Journal(self.folder / "rounds.jsonl", header, compare=_differences, what="run")
         except JournalMismatchError as error:
             message = "holds rounds of other settings; choose another output_dir, or remove it"
             raise RunError(message, folder=self.folder) from error

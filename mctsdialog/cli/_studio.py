@@ -73,8 +73,8 @@ _WARNING = (
 def studio_command(folders: tuple[Path, ...], **options: Any) -> None:
     """Open a page on FOLDERS: review pairs, fill in sheets, watch searches; with --chat, talk to the policy.
 
-    FOLDERS are outputs of 'search' or 'preferences', folders of trees, or sheets of 'python -m cso_train pairwise' or
-    'rate'.
+    FOLDERS are outputs of 'search' or 'preferences', folders of trees, sheets of 'python -m cso_train pairwise' or
+    'rate', or outputs of 'python -m cso_train arena'.
 
     Everybody who has the printed address can use it; it holds a token that is new each time. What people decide is kept
     at once; 'mctsdialog preferences --reviews' applies it.
@@ -106,11 +106,18 @@ def _serve(folders: tuple[Path, ...], options: dict[str, Any]) -> None:
     gc.freeze()  # what was read stays: no collection has to go through it
     token = secrets.token_urlsafe(24)
     with _listening(host, options["port"]) as listener:
-        address = _tell(listener, token, desk, host)
+        address = _tell(listener, token, desk, host, watched=any(run.refresh()["running"] for run in sources.runs))
         if options["open_it"]:
             click.launch(address)
         app = studio_app(
-            desk, sources.sheets, sources.runs, chat, token=token, host=host, ending=lambda: server.should_exit
+            desk,
+            sources.sheets,
+            sources.runs,
+            chat,
+            watch=sources.watch if sources.runs else None,
+            token=token,
+            host=host,
+            ending=lambda: server.should_exit,
         )
         config = uvicorn.Config(
             app,
@@ -126,7 +133,7 @@ def _serve(folders: tuple[Path, ...], options: dict[str, Any]) -> None:
 def _desk(sources: Sources, folders: tuple[Path, ...], options: dict[str, Any]) -> ReviewDesk | None:
     from mctsdialog.studio import ReviewDesk  # noqa: PLC0415
 
-    if not any(record.pairs for dataset in sources.datasets for record in dataset.records):
+    if not sources.runs and not any(record.pairs for dataset in sources.datasets for record in dataset.records):
         return None
     first = folders[0] if folders[0].is_dir() else folders[0].parent
     file = options["reviews"] or inside(first, "reviews.jsonl")
@@ -154,8 +161,11 @@ def _chat(options: dict[str, Any]) -> ChatDesk | None:
     )
 
 
-def _tell(listener: socket.socket, token: str, desk: ReviewDesk | None, host: str) -> str:
-    """Print where the studio is; the address."""
+def _tell(listener: socket.socket, token: str, desk: ReviewDesk | None, host: str, *, watched: bool) -> str:
+    """Print where the studio is; the address.
+
+    :param watched: whether a search is running in one of the folders.
+    """
     from mctsdialog.studio._guard import is_loopback  # noqa: PLC0415
 
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # not bound to, but shown
@@ -164,7 +174,8 @@ def _tell(listener: socket.socket, token: str, desk: ReviewDesk | None, host: st
     if not is_loopback(host):
         echo(_WARNING, err=True)
     if desk is not None:
-        echo(f"{len(desk)} pairs to review; decisions go to {desk.path}")
+        more = "; those of trees that a search still finishes are added" if watched else ""
+        echo(f"{len(desk)} pairs to review{more}; decisions go to {desk.path}")
     echo(f"Studio: {address}")
     echo("Ctrl-C ends it.")
     return address

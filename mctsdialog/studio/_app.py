@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,11 +21,14 @@ from mctsdialog.studio._chat import ChatAsked, ChatDesk, NewAsked, ReplyAsked, S
 from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
 from mctsdialog.studio._judge import Answered, ItemsAsked, Sheet
 from mctsdialog.studio._requests import M, asset, body_of, page
-from mctsdialog.studio._review import Decided, QueueAsked, ReviewDesk, UndoAsked
+from mctsdialog.studio._review import ReviewDesk
+from mctsdialog.studio._review_asked import Decided, QueueAsked, UndoAsked
 from mctsdialog.studio._runs import Run
 from mctsdialog.studio._runs_routes import runs_routes
+from mctsdialog.studio._watch import TreeWatch
 from mctsdialog.text import visible_line
 
+_WATCH: Final = 2.0  # seconds between two looks for new trees
 _KINDS: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
@@ -34,6 +38,7 @@ def studio_app(
     runs: Sequence[Run] = (),
     chat: ChatDesk | None = None,
     *,
+    watch: TreeWatch | None = None,
     token: str,
     host: str = "127.0.0.1",
     ending: Callable[[], bool] = lambda: False,
@@ -44,18 +49,19 @@ def studio_app(
     :param sheets: sheets to fill in.
     :param runs: folders of searches to watch.
     :param chat: the chats, and who answers in them; None for none.
+    :param watch: reads the trees that runs finish; their pairs go to the desk.
     :param token: whoever sends it is let in.
     :param host: that the server listens on.
     :param ending: whether the server is about to close: pages that are kept up to date are then let go.
     """
     routes = [
-        Route("/", page("home.html")),
+        Route("/", page("home")),
         Route("/static/{name}", _static),
     ]
     pages: dict[str, dict[str, Any]] = {}
     if review is not None:
         routes += _review_routes(review)
-        pages["review"] = {"pairs": len(review)}
+        pages["review"] = {}
     if sheets:
         routes += _judge_routes(sheets)
         pages["judge"] = {"sheets": len(sheets)}
@@ -65,7 +71,7 @@ def studio_app(
     if chat is not None:
         routes += _chat_routes(chat)
         pages["chat"] = {}
-    routes.append(Route("/api/home", functools.partial(_home, pages)))
+    routes.append(Route("/api/home", functools.partial(_home, pages, review)))
     guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
 
     @asynccontextmanager
@@ -73,6 +79,10 @@ def studio_app(
         async with AsyncExitStack() as closing:
             if chat is not None:
                 chat.open(closing)
+            if review is not None and watch is not None:
+                group = await closing.enter_async_context(anyio.create_task_group())
+                group.start_soon(_watching, watch, review)
+                closing.callback(group.cancel_scope.cancel)
             yield
         if review is not None:
             review.close()
@@ -110,9 +120,21 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code)
 
 
-async def _home(pages: Mapping[str, Mapping[str, Any]], request: Request) -> Response:
+async def _home(pages: Mapping[str, Mapping[str, Any]], review: ReviewDesk | None, request: Request) -> Response:
     counts = {name: count for each in pages.values() for name, count in each.items()}
+    if review is not None:
+        counts["pairs"] = len(review)
     return JSONResponse({"pages": list(pages), **counts})
+
+
+async def _watching(watch: TreeWatch, desk: ReviewDesk) -> None:
+    """Bring the pairs of new trees to the desk."""
+    desk.unread = watch.unread
+    while True:
+        found = await to_thread.run_sync(watch.look)
+        if found:
+            await to_thread.run_sync(desk.add, found)
+        await anyio.sleep(_WATCH)
 
 
 # -- review ---------------------------------------------------------------------------------------------------------
@@ -134,7 +156,7 @@ def _review_routes(desk: ReviewDesk) -> list[Route]:
         return JSONResponse(await to_thread.run_sync(desk.undo, await body_of(request, UndoAsked)))
 
     return [
-        Route("/review", page("review.html")),
+        Route("/review", page("review")),
         Route("/api/review/state", state),
         Route("/api/review/queue", queue, methods=["POST"]),
         Route("/api/review/decide", decide, methods=["POST"]),
@@ -160,11 +182,13 @@ def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
 
     async def answer(request: Request) -> Response:
         given = await body_of(request, Answered)
-        await to_thread.run_sync(sheet(given.sheet).answer, given)
+        # An answer that waited in a browser knows the sheet's number from before the studio was started again.
+        found = next((each for each in sheets if given.item in each), None)
+        await to_thread.run_sync((found or sheet(given.sheet)).answer, given)
         return JSONResponse({"saved": True})
 
     return [
-        Route("/judge", page("judge.html")),
+        Route("/judge", page("judge")),
         Route("/api/judge/sheets", every),
         Route("/api/judge/items", items, methods=["POST"]),
         Route("/api/judge/answer", answer, methods=["POST"]),
@@ -200,7 +224,7 @@ def _chat_routes(desk: ChatDesk) -> list[Route]:
         "undo": asking(ChatAsked, desk.undo),
     }
     return [
-        Route("/chat", page("chat.html")),
+        Route("/chat", page("chat")),
         Route("/api/chat/about", about),
         *(Route(f"/api/chat/{name}", each, methods=["POST"]) for name, each in posts.items()),
     ]

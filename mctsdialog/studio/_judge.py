@@ -1,4 +1,4 @@
-"""Sheets that people fill in: the files of ``cso_train pairwise --sheet`` and ``rate --sheet``, one copy a rater.
+"""Sheets that people fill in: of ``cso_train pairwise --sheet``, ``rate --sheet``, and of an arena's conversations.
 
 A sheet holds no names of systems, and its key is never read here. What a rater says goes into ``sheet-NAME.csv`` beside
 it, which is read back as a copy that was filled in with a spreadsheet.
@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,11 +26,22 @@ from mctsdialog.files import (
     write_atomically,
 )
 
-_KINDS: Final[Mapping[tuple[str, ...], Literal["pairwise", "rate"]]] = {
-    ("item", "conversation", "answer A", "answer B"): "pairwise",
-    ("item", "conversation", "answer", "intended strategy"): "rate",
+
+class _Form(NamedTuple):
+    """What a sheet asks, and whether about whole conversations or about replies."""
+
+    kind: Literal["pairwise", "rate"]
+    whole: bool
+
+
+_FORMS: Final[Mapping[tuple[str, ...], _Form]] = {
+    ("item", "conversation", "answer A", "answer B"): _Form("pairwise", whole=False),
+    ("item", "conversation", "answer", "intended strategy"): _Form("rate", whole=False),
+    ("item", "card", "conversation A", "conversation B"): _Form("pairwise", whole=True),
+    ("item", "card", "conversation"): _Form("rate", whole=True),
 }
-_SHOWN: Final = 4  # columns before those that are filled in
+"""By the columns before those that are filled in."""
+
 _ALIGNMENT: Final = "alignment"  # is asked of replies that were to carry out a strategy
 _VALUES: Final = {"pairwise": ("A", "B", "tie"), "rate": ("1", "2", "3", "4", "5")}
 _ITEMS_AT_ONCE: Final = 3
@@ -73,17 +84,21 @@ class Sheet:
         self.folder = folder
         self._lock = threading.Lock()
         header, *self._rows = _table(folder / "sheet.csv")
-        kind = _KINDS.get(tuple(header[:_SHOWN]))
-        if kind is None or len(header) == _SHOWN:
-            wanted = " or ".join(", ".join(each) for each in _KINDS)
+        shown = next((each for each in _FORMS if each == tuple(header[: len(each)])), None)
+        if shown is None or len(header) == len(shown):
+            wanted = " or ".join(", ".join(each) for each in _FORMS)
             raise DataError(f"is no sheet to fill in: its columns begin with {wanted}", file=folder / "sheet.csv")
-        self.kind = kind
+        self.kind, self.whole = _FORMS[shown]
+        self._shown = len(shown)
         self._header = header
-        self.criteria = _questions(folder, header[_SHOWN:])
+        self.criteria = _questions(folder, header[self._shown :])
         self._places = {row[0]: place for place, row in enumerate(self._rows)}
         if len(self._places) < len(self._rows):
             raise DataError("an item is there twice", file=folder / "sheet.csv")
         self._raters: dict[str, dict[str, dict[str, str]]] = {}
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._places
 
     def about(self) -> dict[str, Any]:
         """What a page shows of the sheet before it is begun."""
@@ -92,6 +107,7 @@ class Sheet:
         return {
             "folder": str(self.folder),
             "kind": self.kind,
+            "whole": self.whole,
             "items": len(self._rows),
             "criteria": self.criteria,
             "values": _VALUES[self.kind],
@@ -127,10 +143,12 @@ class Sheet:
                 raise DataError(message, item=given.item, field=name)
         with self._lock:
             said = {**self._said(given.rater), given.item: given.values}
-            table = [self._header]
+            # The key of whole conversations knows the cards: they are not written again with every answer.
+            kept = 1 if self.whole else self._shown
+            table = [[*self._header[:kept], *self.criteria]]
             for row in self._rows:
                 cells = said.get(row[0], {})
-                table.append([*row[:_SHOWN], *(cells.get(name, "") for name in self.criteria)])
+                table.append([*row[:kept], *(cells.get(name, "") for name in self.criteria)])
             write_atomically(self._copy(given.rater), sheet_text(table))
             self._raters[given.rater] = said
 
@@ -146,9 +164,11 @@ class Sheet:
 
     def _read(self, path: Path) -> dict[str, dict[str, str]]:
         header, *rows = _table(path)
-        if header != self._header or {row[0] for row in rows} - self._places.keys():
+        shown = len(header) - len(self.criteria)
+        same = shown in (1, self._shown) and header == [*self._header[:shown], *self.criteria]
+        if not same or {row[0] for row in rows} - self._places.keys():
             raise DataError("is a copy of another sheet; move it away, or judge under another name", file=path)
-        said = {row[0]: dict(zip(self.criteria, row[_SHOWN:], strict=False)) for row in rows}
+        said = {row[0]: dict(zip(self.criteria, row[shown:], strict=False)) for row in rows}
         named = {value.lower(): value for value in _VALUES[self.kind]}
         return {
             item: {name: named[cell.strip().lower()] for name, cell in cells.items() if cell.strip().lower() in named}
@@ -158,22 +178,22 @@ class Sheet:
     def _asked(self, item: str) -> list[str]:
         """The criteria that are asked of an item."""
         row = self._rows[self._places[item]]
-        unnamed = self.kind == "rate" and not row[3].strip()
+        unnamed = self.kind == "rate" and not self.whole and not row[3].strip()
         return [name for name in self.criteria if not (unnamed and name == _ALIGNMENT)]
 
     def _is_full(self, item: str, said: Mapping[str, Mapping[str, str]]) -> bool:
         return set(self._asked(item)) <= said.get(item, {}).keys()
 
     def _item(self, item: str, said: Mapping[str, Mapping[str, str]], place: int) -> dict[str, Any]:
-        _, conversation, first, second = map(without_apostrophes, self._rows[self._places[item]][:_SHOWN])
+        _, context, *shown = map(without_apostrophes, self._rows[self._places[item]][: self._shown])
+        known: dict[str, Any] = {"item": item, "place": place, "asked": self._asked(item), "own": said.get(item, {})}
+        if self.whole:
+            return {**known, "about": context, "conversations": [_blocks(each) for each in shown]}
         return {
-            "item": item,
-            "place": place,
-            "history": _turns(conversation),
-            "answers": [first, second] if self.kind == "pairwise" else [first],
-            "strategy": second if self.kind == "rate" else None,
-            "asked": self._asked(item),
-            "own": said.get(item, {}),
+            **known,
+            "history": _turns(context),
+            "answers": shown if self.kind == "pairwise" else shown[:1],
+            "strategy": shown[1] if self.kind == "rate" else None,
         }
 
 
@@ -203,6 +223,11 @@ def _turns(conversation: str) -> list[tuple[str, str]]:
     pieces = _SPOKEN.split(conversation)
     turns = [(who.lower(), text.removesuffix("\n")) for who, text in zip(pieces[1::2], pieces[2::2], strict=True)]
     return [("", pieces[0]), *turns] if pieces[0].strip() else turns
+
+
+def _blocks(conversation: str) -> list[tuple[str, str]]:
+    """The turns of a whole conversation: further lines of a turn are indented, so that none is taken for a turn."""
+    return [(who, text.replace("\n  ", "\n")) for who, text in _turns(conversation)]
 
 
 def _rank(item: str, rater: str) -> bytes:

@@ -24,10 +24,13 @@ def asset(name: str) -> bytes:
 
 
 def page(name: str) -> Callable[[Request], Any]:
-    """An endpoint that gives a page."""
+    """An endpoint that gives a page: the shell of all pages, with the content and the script of this one."""
+    title = "Studio" if name == "home" else f"{name.capitalize()} · Studio"
+    shell, content = (asset(f"{each}.html").decode() for each in ("shell", name))
+    text = shell.format(title=title, name=name, content=content)
 
     async def given(request: Request) -> Response:
-        return Response(asset(name), media_type="text/html")
+        return Response(text, media_type="text/html")
 
     return given
 

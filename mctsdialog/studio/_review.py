@@ -12,85 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, cast
 
 from mctsdialog.errors import DataError
 from mctsdialog.preferences import PreferenceDataset, PreferencePair, RecordNode, Review
-from mctsdialog.preferences._reviews import MAX_TEXT, Verdict, combined, pair_keys, report_of, reviews_of
+from mctsdialog.preferences._reviews import Verdict, combined, pair_keys, report_of, reviews_of
 from mctsdialog.studio._file import LineFile
-
-Shown: TypeAlias = Literal["open", "mine", "flagged", "disagreed"]
-Answer: TypeAlias = Literal["left", "right", "tie", "reject", "flag"]
+from mctsdialog.studio._review_asked import Decided, Filters, QueueAsked, Shown, UndoAsked
+from mctsdialog.text import visible_line
 
 _LEASE = 900.0  # seconds that a pair which is shown to somebody is kept from others
 _FILTERS_KEPT = 16
 _SIDES = ("chosen", "rejected")
-
-
-class _Asked(BaseModel):
-    """What a page sends; nothing in it is trusted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    reviewer: str = Field(min_length=1, max_length=60, pattern=r"\S")
-
-
-class Filters(BaseModel):
-    """Which pairs a reviewer wants to see.
-
-    :param shown: those that are still to be reviewed, that the reviewer has decided, that somebody flagged, or that
-        reviewers disagree about.
-    :param strategy: of one of the two replies; None for any.
-    :param confidence: least and most; pairs without one are left out where one of the two is given.
-    :param margin: least and most difference of Q, likewise.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-    shown: Shown = "open"
-    strategy: str | None = Field(default=None, max_length=200)
-    confidence: tuple[float | None, float | None] = (None, None)
-    margin: tuple[float | None, float | None] = (None, None)
-
-
-class QueueAsked(_Asked):
-    """A page wants pairs.
-
-    :param have: keys of those that it holds already, and of those whose decision is still on its way.
-    :param count: how many it wants.
-    :param after: index of the last pair that it was given; the search goes on from there, and round.
-    """
-
-    filters: Filters = Filters()
-    have: list[str] = Field(default_factory=list, max_length=500)
-    count: int = Field(default=3, ge=0, le=10)
-    after: int = Field(default=-1, ge=-1)
-    blind: bool = False
-
-
-class Decided(_Asked):
-    """A reviewer has decided about a pair.
-
-    :param left: the left reply as edited; None where it is left as it was. And ``right``.
-    """
-
-    id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
-    key: str = Field(pattern=r"^[0-9a-f]{32}$")
-    answer: Answer
-    reason: str | None = Field(default=None, max_length=MAX_TEXT)
-    left: str | None = Field(default=None, max_length=MAX_TEXT)
-    right: str | None = Field(default=None, max_length=MAX_TEXT)
-    blind: bool = False
-    seconds: float | None = Field(default=None, ge=0, le=1e7)
-
-
-class UndoAsked(_Asked):
-    """A reviewer takes the last decision back."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
-    blind: bool = False
 
 
 @dataclass
@@ -159,16 +92,9 @@ class ReviewDesk:
         self._twice = twice
         self._lock = threading.Lock()
         self._items: dict[str, _Item] = {}
-        for dataset in datasets:
-            for record in dataset.records:
-                keys = [key for _, key in pair_keys(record)]
-                for key, pair in zip(keys, record.expand(), strict=True):
-                    if key not in self._items:
-                        needed = 2 if int(key[:8], 16) < twice * 2**32 else 1
-                        self._items[key] = _Item(key, pair, len(self._items), pair.margin, pair.confidence, needed)
-        self._list = list(self._items.values())
-        names = {name for dataset in datasets for name in dataset.domain.strategies.names}
-        self.strategies = sorted(names)
+        self._list: list[_Item] = []
+        self.strategies: list[str] = []
+        self._put(datasets)
         self._file = LineFile(file)
         try:
             known = reviews_of(self._file.lines, str(file))
@@ -183,12 +109,30 @@ class ReviewDesk:
         self._fit: dict[Filters, _Fitting] = {}
         self._half: dict[str, set[str]] = {}  # by reviewer, what is decided and waits for somebody else
         self._report: tuple[int, dict[str, Any]] = (-1, {})
+        self.unread: Mapping[Path, str] = {}
+        """What is wrong with trees whose pairs are not here."""
         for review in known:
             self._take_in(review)
         self._fitting(Filters())  # before anybody waits for it
 
     def __len__(self) -> int:
         return len(self._list)
+
+    def add(self, datasets: Sequence[PreferenceDataset]) -> int:
+        """Add the pairs of more trees behind those that are there; how many are new.
+
+        Decisions about them that the file has already count.
+        """
+        with self._lock:
+            new = self._put(datasets)
+            keys = {item.key for item in new}
+            if keys:
+                self._fit.clear()
+                self._report = (-1, {})
+                if any(review.pair in keys for review in self._ids.values()):
+                    self._count_all()
+                self._fitting(Filters())
+            return len(new)
 
     @property
     def path(self) -> Path:
@@ -214,6 +158,7 @@ class ReviewDesk:
             "has_confidence": any(item.confidence is not None for item in self._list),
             "twice_share": self._twice,
             "file": str(self._file.path),
+            "unread": [visible_line(each) for each in self.unread.values()],
             "seconds": seconds[len(seconds) // 2] if seconds else None,
             "report": self._report[1],
         }
@@ -235,6 +180,7 @@ class ReviewDesk:
                 "cards": [self._card(item, name, blind=asked.blind) for item in chosen],
                 "left": left,
                 "of": len(fit.items),
+                "pairs": len(self._list),
             }
 
     def decide(self, given: Decided) -> None:
@@ -294,6 +240,23 @@ class ReviewDesk:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _put(self, datasets: Sequence[PreferenceDataset]) -> list[_Item]:
+        """Take pairs in; those that are new."""
+        new: dict[str, _Item] = {}
+        for dataset in datasets:
+            for record in dataset.records:
+                keys = [key for _, key in pair_keys(record)]
+                for key, pair in zip(keys, record.expand(), strict=True):
+                    if key not in self._items and key not in new:
+                        needed = 2 if int(key[:8], 16) < self._twice * 2**32 else 1
+                        index = len(self._items) + len(new)
+                        new[key] = _Item(key, pair, index, pair.margin, pair.confidence, needed)
+        names = {name for dataset in datasets for name in dataset.domain.strategies.names}
+        self.strategies = sorted({*self.strategies, *names})
+        self._items |= new
+        self._list += new.values()
+        return list(new.values())
+
     def _item(self, key: str) -> _Item:
         if key not in self._items:
             raise DataError("there is no such pair here; was the studio started with other folders?", field="key")
@@ -308,10 +271,23 @@ class ReviewDesk:
 
     def _take_in(self, review: Review) -> None:
         self._ids[review.id] = review
-        name, item = review.reviewer, self._items.get(review.pair)
-        self._leases.get(name, {}).pop(review.pair, None)
-        if item is None:  # of other folders
-            return
+        self._leases.get(review.reviewer, {}).pop(review.pair, None)
+        if review.pair in self._items:  # and of no other folders
+            self._count(review)
+
+    def _count_all(self) -> None:
+        """All decisions from the first one on: those about pairs that have come since stand in their place."""
+        for item in self._list:
+            item.stacks, item.standing = {}, {}
+        for known in (self._by_reviewer, self._seconds, self._half):
+            known.clear()
+        for review in self._ids.values():
+            if review.pair in self._items:
+                self._count(review)
+
+    def _count(self, review: Review) -> None:
+        """What a decision changes for its pair."""
+        name, item = review.reviewer, self._items[review.pair]
         was_closed = item.is_closed
         if not item.take_in(review):
             return

@@ -173,6 +173,20 @@ class Run:
             version = f"{int(live)}-{tree.iterations}-{len(tree)}"
             return {"version": version, "live": live, "iterations": tree.iterations}
 
+    def follow(self, stem: str) -> dict[str, Any]:
+        """The same after a look at what is new of this tree alone: cheaper than a look at the whole run.
+
+        :raises DataError: for a tree that is not there.
+        """
+        with self._lock:
+            if stem in self.rows:
+                for path in sorted(self.folder.glob("finished*.jsonl")):
+                    self._read_index(path)
+                journal = self.folder / "journals" / f"{stem}.jsonl"
+                if journal.is_file():
+                    self._look_at(journal)
+        return self.version(stem)
+
     def page(self, stem: str) -> str:
         """The page that shows a tree: the stand-alone one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,8 +18,10 @@ from mctsdialog.export._viewer import page_policy
 from mctsdialog.studio._requests import body_of, page
 from mctsdialog.studio._runs import Changes, Run, StopAsked, run_at
 
-_EVERY = 1.0  # seconds between two looks
-_ALIVE = 15  # looks without news, after which something is sent that a dead connection shows by
+_EVERY = 0.25  # seconds between two looks
+_SHARE = 0.2  # of the time, at most, that looking takes: folders of very many trees are looked at less often
+_SLOWEST = 1.5  # seconds between two looks, at most
+_ALIVE = 15.0  # seconds without news, after which something is sent that a dead connection shows by
 
 
 def runs_routes(runs: list[Run], ending: Callable[[], bool]) -> list[Route]:
@@ -40,8 +43,7 @@ def runs_routes(runs: list[Run], ending: Callable[[], bool]) -> list[Route]:
         last: dict[str, Any] = {}
 
         def look() -> str | None:
-            run.refresh()
-            found = run.version(stem)
+            found = run.follow(stem)
             if found == last:
                 return None
             last.update(found)
@@ -64,8 +66,8 @@ def runs_routes(runs: list[Run], ending: Callable[[], bool]) -> list[Route]:
         return run_at(runs, int(number)), request.query_params.get("stem", "")
 
     return [
-        Route("/runs", page("runs.html")),
-        Route("/tree", page("tree.html")),
+        Route("/runs", page("runs")),
+        Route("/tree", page("tree")),
         Route("/api/runs/events", events),
         Route("/api/runs/stop", stop, methods=["POST"]),
         Route("/api/tree/events", tree_events),
@@ -74,23 +76,24 @@ def runs_routes(runs: list[Run], ending: Callable[[], bool]) -> list[Route]:
 
 
 def _stream(look: Callable[[], str | None], ending: Callable[[], bool]) -> Response:
-    """Server-sent events: what is found, about every second."""
+    """Server-sent events: what is found, some times a second."""
 
     async def sent() -> AsyncIterator[str]:
-        quiet = 0
+        said = time.monotonic()
         while not ending():
+            began = time.monotonic()
             try:
                 news = await to_thread.run_sync(look)
             except (MctsDialogError, OSError) as error:
                 yield f"event: wrong\ndata: {json.dumps(str(error))}\n\n"
                 return
-            quiet = 0 if news else quiet + 1
-            if news:
-                yield f"data: {news}\n\n"
-            elif quiet % _ALIVE == 0:
-                yield ":\n\n"
-            for _ in range(4):
+            now = time.monotonic()
+            if news or now - said > _ALIVE:
+                yield f"data: {news}\n\n" if news else ":\n\n"
+                said = now
+            pause = min(_SLOWEST, max(_EVERY, (now - began) / _SHARE))
+            for _ in range(round(pause / _EVERY)):
                 if not ending():
-                    await anyio.sleep(_EVERY / 4)
+                    await anyio.sleep(_EVERY)
 
     return StreamingResponse(sent(), media_type="text/event-stream")

@@ -129,6 +129,8 @@ def test_seekers_of_no_use_fail_the_command_after_the_report(arena, stub_server)
     assert done.exit_code == 1
     assert "no conversation can be scored" in done.output
     assert "failed: seeker" in done.output
+    assert "Why conversations failed:" in done.output
+    assert re.search(r"- 6 × seeker: .*JSON", done.output)  # 3 systems with 2 cards
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from cso_train.evaluation._pairwise import (
     PairwiseJudge,
     PairwiseResult,
     compare_replies,
-    pairwise_json,
     pairwise_shares,
     pairwise_table,
+    pairwise_values,
     rubric_criteria,
 )
 from mctsdialog import ReplyError, ScriptedModel, get_domain
@@ -90,7 +90,7 @@ async def test_replies_that_stay_unusable_are_counted_and_never_become_a_tie():
     shares = pairwise_shares(made)
     assert all(each.count == 5 and each.win.value == 1 for each in shares.values())
     assert "judge (1 unusable)" in pairwise_table(shares, made, "new", "old")
-    assert json.loads(pairwise_json(shares, made, "new", "old"))["unusable"] == {"judge": 1}
+    assert pairwise_values(shares, made, "new", "old")["unusable"] == {"judge": 1}
     with pytest.raises(ReplyError, match="after 2 attempts"):
         await PairwiseJudge(ScriptedModel(["no"] * 2), attempts=2).judge([], "a", "b")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, runtime_checkable
@@ -129,53 +129,55 @@ class ArenaProtocol(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
-    judged: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def __init__(self, domain: Domain, *, success: float = 80.0, failure: float = 10.0) -> None:
         self.domain, self.success, self.failure = domain, success, failure
 
     @property
+    @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
         """What it gives, by name; the first is its headline."""
-        raise NotImplementedError
 
     @property
     def headline(self) -> str:
         """The metric that systems are ranked by."""
         return next(iter(self.metrics))
 
+
+class JudgedProtocol(ArenaProtocol):
+    """A protocol that asks a judge."""
+
+    @abstractmethod
     async def ask(self, judge: ConversationJudge, question: Question, sample: int) -> Any:
         """A judge's answer, as JSON values.
 
         :raises ReplyError: if no answer that can be used came.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def is_answer(self, said: Any) -> bool:
         """Whether JSON values out of a journal are an answer of :meth:`ask`."""
-        raise NotImplementedError
 
 
 class EpisodeProtocol(ArenaProtocol):
-    """A protocol that gives numbers for each conversation."""
+    """A protocol that gives numbers for each conversation. One that asks a judge is a :class:`JudgedProtocol`, too."""
 
     def questions(self, episode: Episode) -> list[Question]:
         """What a judge is asked about a conversation; nothing by default."""
         return []
 
+    @abstractmethod
     def values(self, episode: Episode, answers: Sequence[Any]) -> dict[str, float]:
         """The metrics of a conversation; one that it has none of is left out.
 
         :param answers: of one judge, as many as questions; None for one that cannot be used.
         """
-        raise NotImplementedError
 
 
-class PairProtocol(ArenaProtocol):
+class PairProtocol(JudgedProtocol):
     """A protocol that compares two systems' conversations with the same seeker, in both orders."""
 
-    judged = True
     criteria: ClassVar[Mapping[str, str]]
 
     @property

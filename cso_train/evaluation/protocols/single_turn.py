@@ -10,16 +10,22 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from cso_train.evaluation.protocols._base import ConversationJudge, Episode, EpisodeProtocol, Metric, Question
+from cso_train.evaluation.protocols._base import (
+    ConversationJudge,
+    Episode,
+    EpisodeProtocol,
+    JudgedProtocol,
+    Metric,
+    Question,
+)
 
 
-class SingleTurn(EpisodeProtocol):
+class SingleTurn(EpisodeProtocol, JudgedProtocol):
     """The weighted mean of the judge's scores, averaged over turns, and each criterion."""
 
     name = "single_turn"
     title = "Single turns"
     source = "the paper's judge (Table 12) and reward (eq. 2) on each supporter turn"
-    judged = True
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

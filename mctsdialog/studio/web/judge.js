@@ -1,6 +1,7 @@
 import { ask, askName, byId, el, flush, head, note, onSaved, reviewer, send, store, stored, turnBubble, uuid } from "/static/studio.js";
 
 const KEYS = { pairwise: { a: "A", 1: "A", b: "B", 2: "B", t: "tie", 3: "tie" }, rate: { 1: "1", 2: "2", 3: "3", 4: "4", 5: "5" } };
+const SCROLL = { j: true, PageDown: true, k: false, PageUp: false };
 const SCALE = { 1: "very poor", 5: "very good" };
 
 let sheets = [];
@@ -9,6 +10,7 @@ let total = { done: 0, of: 0 };
 let values = {};
 let row = 0; // of the criterion that the next key answers
 
+const label = (each) => `${each.kind === "rate" ? "rate" : "compare"} ${each.whole ? "conversations" : "replies"}: ${each.folder.split(/[\\/]/).at(-1)}`;
 const sheet = () => sheets[Number(byId("sheet").value)];
 const item = () => items[0];
 
@@ -26,6 +28,7 @@ async function load(first) {
 
 function empty(text, more = []) {
   byId("work").hidden = true;
+  document.body.classList.remove("reading");
   byId("empty").hidden = false;
   byId("empty").replaceChildren(el("p", {}, text), ...more);
 }
@@ -40,15 +43,41 @@ function show() {
   }
   byId("empty").hidden = true;
   byId("work").hidden = false;
+  document.body.classList.toggle("reading", sheet().whole);
   values = { ...item().own };
   row = Math.max(0, item().asked.findIndex((name) => !(name in values)));
-  byId("context").replaceChildren(el("div", { class: "bubbles" }, item().history.map((turn) => turnBubble(...turn))));
-  byId("context").scrollTop = byId("context").scrollHeight;
-  byId("answers").classList.toggle("one", item().answers.length === 1);
-  byId("answers").replaceChildren(...item().answers.map((text, at) => el("section", { class: "panel reply" },
-    el("h2", {}, item().answers.length === 1 ? "Answer" : `Answer ${"AB"[at]}`, item().strategy ? el("span", { class: "tag" }, `intended: ${item().strategy}`) : null),
-    el("div", { class: "text", dir: "auto" }, text))));
+  if (sheet().whole) conversations();
+  else replies();
   questions();
+}
+
+function replies() {
+  const { history, answers, strategy } = item();
+  byId("context").hidden = false;
+  byId("context").replaceChildren(bubbles(history));
+  byId("context").scrollTop = byId("context").scrollHeight;
+  byId("answers").classList.toggle("one", answers.length === 1);
+  byId("answers").replaceChildren(...answers.map((text, at) => el("section", { class: "panel reply" },
+    el("h2", {}, answers.length === 1 ? "Answer" : `Answer ${"AB"[at]}`, strategy ? el("span", { class: "tag" }, `intended: ${strategy}`) : null),
+    el("div", { class: "text", dir: "auto" }, text))));
+}
+
+/** Whole conversations side by side, each of which scrolls by itself, or both by keys. */
+function conversations() {
+  const { about, conversations: said } = item();
+  byId("context").hidden = !about;
+  byId("context").replaceChildren(el("p", { class: "about", dir: "auto" }, about));
+  byId("answers").classList.toggle("one", said.length === 1);
+  byId("answers").replaceChildren(...said.map((turns, at) => {
+    const title = said.length === 1 ? "Conversation" : `Conversation ${"AB"[at]}`;
+    return el("section", { class: "panel reply said", tabindex: "0", "aria-label": title }, el("h2", {}, title), bubbles(turns));
+  }));
+}
+
+const bubbles = (turns) => el("div", { class: "bubbles" }, turns.map((turn) => turnBubble(...turn)));
+
+function scrollBoth(down) {
+  for (const each of document.querySelectorAll(".said")) each.scrollBy(0, (down ? 0.8 : -0.8) * each.clientHeight);
 }
 
 function questions() {
@@ -93,11 +122,12 @@ function back() {
 
 function help() {
   const rows = sheet().kind === "pairwise"
-    ? [["A 1", "answer A is better"], ["B 2", "answer B is better"], ["T 3", "neither is better"]]
+    ? [["A 1", "A is better"], ["B 2", "B is better"], ["T 3", "neither is better"]]
     : [["1 … 5", "from very poor to very good"]];
+  if (sheet().whole) rows.push(["J K", "scroll the conversations down and up"]);
   rows.push(["↑ ↓", "another question"], ["N Space", "the next item"], ["U", "the item before"]);
   byId("help-rows").replaceChildren(...rows.map(([keys, what]) => el("tr", {}, el("td", {}, keys.split(" ").map((key) => [el("kbd", {}, key), " "]).flat()), el("td", {}, what))));
-  byId("files").textContent = `Every item has an order of your own. What you say goes into a copy of the sheet in ${sheet().folder}. Whoever evaluates reads it with: ${sheet().command}`;
+  byId("files").textContent = `Items come in an order of your own. What you say goes into a copy of the sheet in ${sheet().folder}. Whoever evaluates reads it with: ${sheet().command}`;
   byId("help").showModal();
 }
 
@@ -111,6 +141,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "n" || key === " ") next();
   else if (key === "u") back();
   else if (key === "?") help();
+  else if (sheet().whole && SCROLL[key] !== undefined) scrollBoth(SCROLL[key]);
   else if ((key === "ArrowDown" || key === "ArrowUp") && item()) {
     row = Math.max(0, Math.min(item().asked.length - 1, row + (key === "ArrowDown" ? 1 : -1)));
     questions();
@@ -127,10 +158,11 @@ async function begin() {
     empty(error.message);
     return;
   }
-  byId("sheet").append(...sheets.map((each, at) => el("option", { value: String(at) }, `${each.folder} (${each.kind})`)));
+  byId("sheet").append(...sheets.map((each, at) => el("option", { value: String(at) }, label(each))));
   const kept = sheets.findIndex((each) => each.folder === stored("sheet", ""));
   if (kept >= 0) byId("sheet").value = String(kept);
-  byId("sheet").addEventListener("change", () => { store("sheet", sheet().folder); load(null); });
+  byId("sheet").title = sheet().folder;
+  byId("sheet").addEventListener("change", () => { byId("sheet").title = sheet().folder; store("sheet", sheet().folder); load(null); });
   byId("help-open").addEventListener("click", help);
   onSaved(() => { byId("count").textContent = `${total.done} of ${total.of} done`; });
   load(null);

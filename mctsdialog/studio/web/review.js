@@ -22,6 +22,7 @@ const HELP = {
 };
 const SAID = { left: "Accepted", right: "Swapped", tie: "A tie", reject: "Neither", flag: "Flagged" };
 
+const EVERY = 4000; // milliseconds until it is asked anew whether there are more pairs
 const READY = 3; // pairs held ready, so that the next one is there at once
 
 let cards = [];
@@ -77,6 +78,7 @@ async function more() {
     cards.push(...fresh);
     count = got;
     if (wasEmpty) show(); else figures();
+    if (state.pairs !== undefined && got.pairs !== state.pairs) await refresh(); // a search has finished more trees
   } catch (error) {
     if (!cards.length) empty(error.message);
   }
@@ -282,12 +284,17 @@ async function openFigures() {
       Object.entries(report.reviewers).map(([name, value]) => row(`Decisions of ${name}`, value)),
       row("Reviewed by several", report.twice), row("Kappa", share(report.kappa)), row("Krippendorff's alpha", share(report.alpha)),
       row("Your time for a pair", state.seconds === null ? "–" : `${state.seconds} s`))),
+    ...state.unread.map((text) => el("p", { class: "error" }, `A tree cannot be read: ${text}`)),
     el("p", { class: "muted" }, `Decisions are kept in ${state.file}. Apply them: mctsdialog preferences ... --reviews ${state.file}`));
   if (!byId("figures").open) byId("figures").showModal();
 }
 
 async function refresh() {
   state = await ask(`/api/review/state?reviewer=${encodeURIComponent(reviewer())}`);
+  const kept = byId("strategy").value;
+  byId("strategy").replaceChildren(el("option", { value: "" }, "any"), ...state.strategies.map((name) => el("option", { value: name }, name)));
+  byId("strategy").value = kept;
+  byId("confidence-filter").hidden = !state.has_confidence;
 }
 
 async function begin() {
@@ -300,8 +307,6 @@ async function begin() {
     empty(error.message);
     return;
   }
-  byId("strategy").append(...state.strategies.map((name) => el("option", { value: name }, name)));
-  byId("confidence-filter").hidden = !state.has_confidence;
   const kept = stored("filters", {});
   byId("shown").value = "open";
   byId("blind").checked = Boolean(kept.blind);
@@ -316,6 +321,7 @@ async function begin() {
   byId("help-open").addEventListener("click", help);
   byId("figures-open").addEventListener("click", openFigures);
   onSaved(fill);
+  setInterval(() => { if (document.visibilityState === "visible") fill(); }, EVERY);
   await fill();
   if (!cards.length && byId("empty").hidden) show();
 }

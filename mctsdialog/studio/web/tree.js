@@ -20,10 +20,10 @@ async function draw() {
       const frame = el("iframe", { title: "Tree", src: `/api/tree/page?${named}&version=${encodeURIComponent(version)}` });
       byId("stage").append(frame);
       for (let tries = 0; !frame.contentWindow?.viewer?.ready; tries += 1) {
-        if (tries > 600) throw new Error("The tree could not be shown.");
-        await wait(50);
+        if (tries > 1500) throw new Error("The tree could not be shown.");
+        await wait(20);
       }
-      while (shown?.contentWindow.viewer.state().busy) await wait(100);
+      while (shown?.contentWindow.viewer.state().busy) await wait(50);
       frame.contentWindow.viewer.restore(shown ? shown.contentWindow.viewer.state() : { theme: document.documentElement.dataset.theme });
       const focused = shown !== null && document.activeElement === shown;
       frame.classList.add("shown");
