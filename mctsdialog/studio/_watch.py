@@ -43,7 +43,7 @@ class TreeWatch:
 
     def _new(self, folder: Path, most: int | None = None) -> list[Path]:
         """Trees that are new, or other than they were, by time and size."""
-        found = []
+        found: list[Path] = []
         for path in sorted((folder / "trees").glob("*.json")):
             if path.name.startswith(".") or len(found) == most:
                 continue
