@@ -1,6 +1,7 @@
 """One measurement of packing.py, in a process of its own: train some steps, and write down how long they took."""
 
 import contextlib
+import gc
 import json
 import resource
 import sys
@@ -36,7 +37,9 @@ def worker(file):
     trainer, _ = cso_train._run.training.make_trainer(prepared, file.parent / "run")  # the very trainer that a run has
     trainer.args.save_strategy = "no"  # a checkpoint is not what is measured
     watch.over(trainer)
+    gc.collect()
     forget_peak()
+    before = peak()
     trainer.train()
     rows, log = len(prepared.train.rows), trainer.state.log_history
     if not watch.tokens:
@@ -49,6 +52,7 @@ def worker(file):
         "reference": watch.reference / rows,
         "tokens": watch.tokens / pairs,
         "memory": peak(),
+        "memory_before": before,
         "steps": watch.steps,
         "compilations": compilations(),
         "kernel": kernel(trainer),
