@@ -49,7 +49,7 @@ LOSSES = {
     "refuel": ("refuel", {"method": "refuel"}, packing_data.turns_of),
     "distill": ("distill", {"method": "distill"}, packing_data.turns_of),
 }
-PER_PAIR = ("train", "processor", "reference", "tokens")
+PER_PAIR = ("train", "processor", "reference", "reference_processor", "tokens")
 
 
 class WorkerError(SystemExit):
@@ -116,6 +116,8 @@ def compare(arguments):
             apart = arguments.trl_pairs if name.startswith("trl") else count if name == "pairs" else None
             chosen = together if apart is None else packing_data.sample(rows, apart, size)
             figures = measure(arguments, chosen, settings)
+        if arguments.cpu_seconds:
+            figures |= {"train": figures["processor"], "reference": figures["reference_processor"]}
         found.append({"what": what, "name": name, "updates": len(figures["steps"]), **figures})
         print(f"{what}: {found[-1]}", file=sys.stderr, flush=True)
     by_name = {row["name"]: row for row in found}
@@ -201,6 +203,8 @@ def main():
     parser.add_argument(
         "--variants", nargs="+", default=list(VARIANTS), choices=names, metavar="VARIANT", help=", ".join(names)
     )
+    words = "time by the process's seconds on the CPU: for one thread on a machine that does other work"
+    parser.add_argument("--cpu-seconds", action="store_true", help=words)
     parser.add_argument("--turns", type=int, nargs="*", default=[2, 4, 8, 12])
     parser.add_argument("--rejected", type=int, nargs="*", default=[1, 2, 4, 7])
     parser.add_argument("--budgets", type=int, nargs="*", default=[], help="pack sizes to compare")
