@@ -125,7 +125,7 @@ class Part:
         """The same on a small model, quick on a CPU."""
         small = [replace(each, settings=_at_most(each.settings, "per_device_batch_size", 2)) for each in self.variants]
         batch = None if self.batch is None else 2
-        title = f"{self.title} (here: tiny)"
+        title = f"{self.title} (a tiny one in its place)"
         fewer = {"pairs": 8, "batch": batch, "epochs": min(self.epochs, 3)}
         return replace(self, title=title, model=TINY, variants=tuple(small), **fewer)
 
@@ -409,9 +409,16 @@ print(json.dumps(found))
 """
 
 
+LOOK_LIMIT = 120  # seconds
+
+
 def look(arguments, report):
     """Name the GPU. This process never touches it itself."""
-    done = common.run([sys.executable, "-c", LOOK], 120)
+    done = common.run([sys.executable, "-c", LOOK], LOOK_LIMIT)
+    if done.returncode in TIMED_OUT:
+        raise SystemExit(
+            f"PyTorch was not imported within {LOOK_LIMIT} s: the disk is slow, or other work keeps it busy"
+        )
     if done.returncode:
         raise SystemExit(f"PyTorch does not work here: {done.stderr[-2000:]}")
     about = json.loads(done.stdout)
@@ -458,6 +465,10 @@ def run(arguments):
             else:
                 measure_part(name, arguments, report)
         report.found["ended"] = "whole"
+    except SystemExit as stopped:
+        if isinstance(stopped.code, str):  # an exit status means that the run was stopped from outside
+            report.found["ended"] = stopped.code
+        raise
     finally:
         report.write()
     print("\n" + report.markdown())

@@ -70,7 +70,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=1, help="of each; the quickest counts")
     parser.add_argument("--long", type=int, nargs="*", default=[1], help="numbers of long dialogues in a tree")
     parser.add_argument("--paper", type=int, nargs="*", default=[11], help="numbers of dialogues of the paper's shape")
-    parser.add_argument("--large", type=int, nargs="*", default=[42], help="as --paper, for path mode alone")
+    parser.add_argument("--large", type=int, nargs="*", default=[55], help="as --paper, for path mode alone")
     arguments = parser.parse_args()
     rows = [row for shape in SHAPES for count in getattr(arguments, shape) for row in compared(arguments, shape, count)]
     rows += [measured(arguments, "paper", count, "path") for count in arguments.large]
