@@ -194,9 +194,9 @@ COLUMNS = {
     "compilations": ("compilations", "d"),
     "kernel": ("kernel", ""),
     "last loss": ("loss", ".5f"),
-    "losses differ by": ("gap", ".1e"),
-    "log-probabilities, relative": ("apart", ".1e"),
-    "at most": ("tolerance", ".0e"),
+    "largest difference of losses": ("gap", ".1e"),
+    "of log-probabilities, relative": ("apart", ".1e"),
+    "allowed": ("tolerance", ".0e"),
 }
 
 
@@ -390,7 +390,7 @@ def run_tests(arguments, report):
     outcomes = re.findall(r"\b(PASSED|FAILED|SKIPPED|ERROR)\b", done.stdout.partition("short test summary")[0])
     counted = ", ".join(f"{outcomes.count(each)} {each.lower()}" for each in dict.fromkeys(outcomes)) or "none ran"
     printed = re.findall(r"lora \w+, packing \w+: .*", done.stdout)
-    row = {"what": title, "outcomes": counted, "printed": printed}
+    row = {"what": title, "outcomes": counted + (" (they need a GPU)" if arguments.cpu else ""), "printed": printed}
     if done.returncode:
         ended = "its time was up" if done.returncode in TIMED_OUT else f"pytest ended with {done.returncode}"
         row["error"] = "\n".join([f"{counted}; {ended}", *printed, (done.stdout + done.stderr)[-1200:]])
