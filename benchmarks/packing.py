@@ -87,7 +87,7 @@ def measure(arguments, rows, settings, *, limit=None, **given):
         words = [*shlex.split(arguments.launcher), sys.executable, str(WORKER), str(file)]
         done = common.run(words, limit, env=environment)
         if done.returncode:
-            raise WorkerError(f"{settings}: {done.stderr[-3000:]}", done.returncode)
+            raise WorkerError(f"{settings}: {done.stderr[-3000:] or 'it printed no error'}", done.returncode)
         return json.loads(file.with_name("figures.json").read_bytes())
 
 
