@@ -125,7 +125,7 @@ class Part:
         """The same on a small model, quick on a CPU."""
         small = [replace(each, settings=_at_most(each.settings, "per_device_batch_size", 2)) for each in self.variants]
         batch = None if self.batch is None else 2
-        title = f"{self.title} (here: tiny)"
+        title = f"{self.title} (a tiny one in its place)"
         fewer = {"pairs": 8, "batch": batch, "epochs": min(self.epochs, 3)}
         return replace(self, title=title, model=TINY, variants=tuple(small), **fewer)
 
@@ -194,9 +194,9 @@ COLUMNS = {
     "compilations": ("compilations", "d"),
     "kernel": ("kernel", ""),
     "last loss": ("loss", ".5f"),
-    "losses differ by": ("gap", ".1e"),
-    "log-probabilities, relative": ("apart", ".1e"),
-    "at most": ("tolerance", ".0e"),
+    "largest difference of losses": ("gap", ".1e"),
+    "of log-probabilities, relative": ("apart", ".1e"),
+    "allowed": ("tolerance", ".0e"),
 }
 
 
@@ -390,7 +390,7 @@ def run_tests(arguments, report):
     outcomes = re.findall(r"\b(PASSED|FAILED|SKIPPED|ERROR)\b", done.stdout.partition("short test summary")[0])
     counted = ", ".join(f"{outcomes.count(each)} {each.lower()}" for each in dict.fromkeys(outcomes)) or "none ran"
     printed = re.findall(r"lora \w+, packing \w+: .*", done.stdout)
-    row = {"what": title, "outcomes": counted, "printed": printed}
+    row = {"what": title, "outcomes": counted + (" (they need a GPU)" if arguments.cpu else ""), "printed": printed}
     if done.returncode:
         ended = "its time was up" if done.returncode in TIMED_OUT else f"pytest ended with {done.returncode}"
         row["error"] = "\n".join([f"{counted}; {ended}", *printed, (done.stdout + done.stderr)[-1200:]])
@@ -409,9 +409,16 @@ print(json.dumps(found))
 """
 
 
+LOOK_LIMIT = 120  # seconds
+
+
 def look(arguments, report):
     """Name the GPU. This process never touches it itself."""
-    done = common.run([sys.executable, "-c", LOOK], 120)
+    done = common.run([sys.executable, "-c", LOOK], LOOK_LIMIT)
+    if done.returncode in TIMED_OUT:
+        raise SystemExit(
+            f"PyTorch was not imported within {LOOK_LIMIT} s: the disk is slow, or other work keeps it busy"
+        )
     if done.returncode:
         raise SystemExit(f"PyTorch does not work here: {done.stderr[-2000:]}")
     about = json.loads(done.stdout)
@@ -458,6 +465,10 @@ def run(arguments):
             else:
                 measure_part(name, arguments, report)
         report.found["ended"] = "whole"
+    except SystemExit as stopped:
+        if isinstance(stopped.code, str):  # an exit status means that the run was stopped from outside
+            report.found["ended"] = stopped.code
+        raise
     finally:
         report.write()
     print("\n" + report.markdown())

@@ -1,7 +1,9 @@
 """Training on trees against TRL's DPOTrainer: pairs a second, tokens and memory, on data of the paper's shape.
 
 Each figure is of a process of its own: the same rows' shape, model, adapters and global batch, the time of whole
-optimiser steps, and of the reference's log-probabilities. Run: python benchmarks/packing.py [--out FILE]
+optimiser steps, and of the reference's log-probabilities. --variants losses compares the losses that use more than
+pairs: on the same dialogues as "dialogues", in steps of as many turns as its pairs come from. Pairs a second are then
+those pairs: one for each rejected reply. Run: python benchmarks/packing.py [--out FILE]
 """
 
 import argparse
@@ -18,6 +20,8 @@ import packing_data
 
 COLUMNS = {
     "what": ("what", ""),
+    "pairs": ("pairs", ".0f"),
+    "steps": ("updates", "d"),
     "pairs/s": ("rate", ".3f"),
     "times TRL": ("speedup", ".1f"),
     "step: s a pair": ("train", ".3f"),
@@ -36,6 +40,16 @@ VARIANTS = {
     "dialogues": ("trees, dialogues", {**TREE, "sampler": "dialogues"}),
     "checkpointed": ("trees, dialogues, checkpointing", {"packing": "tree", "sampler": "dialogues"}),
 }
+# loss -> (what it is, settings, what its rows are made of the pairs)
+LOSSES = {
+    "dpo-nll": ("dpo, nll_weight 1", {"method": "dpo", "nll_weight": 1.0}, list),
+    "odpo": ("odpo", {"method": "odpo"}, packing_data.valued),
+    "infonca": ("infonca", {"method": "infonca"}, packing_data.turns_of),
+    "nca": ("nca", {"method": "nca"}, packing_data.turns_of),
+    "refuel": ("refuel", {"method": "refuel"}, packing_data.turns_of),
+    "distill": ("distill", {"method": "distill"}, packing_data.turns_of),
+}
+PER_PAIR = ("train", "processor", "reference", "reference_processor", "tokens")
 
 
 class WorkerError(SystemExit):
@@ -73,7 +87,7 @@ def measure(arguments, rows, settings, *, limit=None, **given):
         words = [*shlex.split(arguments.launcher), sys.executable, str(WORKER), str(file)]
         done = common.run(words, limit, env=environment)
         if done.returncode:
-            raise WorkerError(f"{settings}: {done.stderr[-3000:]}", done.returncode)
+            raise WorkerError(f"{settings}: {done.stderr[-3000:] or 'it printed no error'}", done.returncode)
         return json.loads(file.with_name("figures.json").read_bytes())
 
 
@@ -90,22 +104,41 @@ def compare(arguments):
     rows = [row for tree in trees for row in tree]
     generator = random.Random(1)
     generator.shuffle(rows)
+    count = arguments.batch * arguments.steps
+    few = packing_data.sample(trees, max(1, round(count * len(trees) / len(rows))), len)
+    together = [row for tree in few for row in tree]
     found = []
-    for name in arguments.variants:
-        what, settings = VARIANTS[name]
-        count = arguments.trl_pairs if name.startswith("trl") else arguments.batch * arguments.steps
-        if name in ("trl", "trl-best", "pairs"):
-            chosen = packing_data.sample(rows, count, size)
+    for name in chosen_variants(arguments.variants):
+        if name in LOSSES:
+            what, figures = f"trees, {LOSSES[name][0]}", measured_loss(arguments, together, name)
         else:
-            mean = len(rows) / len(trees)
-            few = packing_data.sample(trees, max(1, round(count / mean)), len)
-            chosen = [row for tree in few for row in tree]
-        found.append({"what": what, "name": name, **measure(arguments, chosen, settings)})
+            what, settings = VARIANTS[name]
+            apart = arguments.trl_pairs if name.startswith("trl") else count if name == "pairs" else None
+            chosen = together if apart is None else packing_data.sample(rows, apart, size)
+            figures = measure(arguments, chosen, settings)
+        if arguments.cpu_seconds:
+            figures |= {"train": figures["processor"], "reference": figures["reference_processor"]}
+        found.append({"what": what, "name": name, "updates": len(figures["steps"]), **figures})
         print(f"{what}: {found[-1]}", file=sys.stderr, flush=True)
     by_name = {row["name"]: row for row in found}
     if "pairs" in by_name and "dialogues" in by_name:  # the table is made dialogue by dialogue with either sampler
         by_name["pairs"]["reference"] = by_name["dialogues"]["reference"]
     return with_ratios(found)
+
+
+def chosen_variants(names):
+    """The variants, with each loss for "losses"."""
+    return [each for name in names for each in (LOSSES if name == "losses" else (name,))]
+
+
+def measured_loss(arguments, pairs, name):
+    """A loss's figures for each pair of the data that its rows are made of."""
+    _, settings, made_of = LOSSES[name]
+    rows = made_of(pairs)
+    share = len(rows) / len(pairs)
+    told = argparse.Namespace(**{**vars(arguments), "batch": max(1, round(arguments.batch * share))})
+    figures = measure(told, rows, {**VARIANTS["dialogues"][1], **settings})
+    return {**figures, **{key: figures[key] * share for key in PER_PAIR}, "pairs": figures["pairs"] / share}
 
 
 def with_ratios(rows):
@@ -145,19 +178,33 @@ def sizes(arguments):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command(description, pack_tokens):
+    """The options that every benchmark of packing has.
+
+    :param pack_tokens: what the setting means there.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--model", default="smollm2", help="as cso_train's --model")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of a measured process")
     parser.add_argument("--launcher", default="", help="words before a measured process, such as 'taskset -c 0,1'")
+    parser.add_argument("--pack-tokens", type=int, default=4096, help=pack_tokens)
+    return parser
+
+
+def main():
+    parser = command(__doc__, "most tokens of a pack")
     parser.add_argument("--dialogues", type=int, default=packing_data.DIALOGUES, help="in the data that pairs are of")
     parser.add_argument("--batch", type=int, default=32, help="pairs of an optimiser step")
     parser.add_argument("--steps", type=int, default=4, help="optimiser steps on trees")
     parser.add_argument("--trl-pairs", type=int, default=32, help="pairs that TRL is timed on, one step where no more")
-    parser.add_argument("--pack-tokens", type=int, default=4096)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    names = [*VARIANTS, *LOSSES, "losses"]
+    parser.add_argument(
+        "--variants", nargs="+", default=list(VARIANTS), choices=names, metavar="VARIANT", help=", ".join(names)
+    )
+    words = "time by the process's seconds on the CPU: for one thread on a machine that does other work"
+    parser.add_argument("--cpu-seconds", action="store_true", help=words)
     parser.add_argument("--turns", type=int, nargs="*", default=[2, 4, 8, 12])
     parser.add_argument("--rejected", type=int, nargs="*", default=[1, 2, 4, 7])
     parser.add_argument("--budgets", type=int, nargs="*", default=[], help="pack sizes to compare")

@@ -1,12 +1,14 @@
 """Preference rows of the paper's shape, made by chance: what counts for speed is how long they are and what they share.
 
+Losses that use more than which reply is better get values and policies: any will do, for they cost the same.
 ESC-Pro has 423 dialogues of 7.36 supporter turns with 2.62 rejected replies each; utterances here have 17 to 29 words.
 """
 
+import json
 import random
 
 import mctsdialog
-from mctsdialog.preferences import spoken, system_prompt
+from mctsdialog.preferences import parse_reply, spoken, system_prompt
 
 DIALOGUES, TURNS, REJECTED, WORDS = 423, 7.36, 2.62, (17, 29)
 
@@ -34,6 +36,26 @@ def dialogues(count=DIALOGUES, turns=TURNS, rejected=REJECTED, seed=0):
         return rows
 
     return [one() for _ in range(count)]
+
+
+def valued(rows):
+    """The pairs, with the worth of both replies."""
+    return [{**row, "provenance": {"chosen_worth": 0.5, "rejected_worth": -0.1}} for row in rows]
+
+
+def turns_of(rows):
+    """The pairs' turns: the chosen reply and all rejected ones, their values, and a value for every strategy."""
+    strategies, found = mctsdialog.get_domain("esc").strategies, {}
+    for row in rows:
+        turn = found.setdefault(json.dumps(row["prompt"]), {"prompt": row["prompt"], "replies": [row["chosen"]]})
+        turn["replies"].append(row["rejected"])
+    for turn in found.values():
+        said = [parse_reply(reply[0]["content"], strategies)[0] for reply in turn["replies"]]
+        ranked = [*dict.fromkeys(said), *(name for name in strategies.names if name not in said)]
+        worth = {name: 0.5 - 0.2 * place for place, name in enumerate(ranked)}
+        turn["values"] = [worth[name] for name in said]
+        turn["policy"] = [{"strategy": name, "value": value} for name, value in worth.items()]
+    return list(found.values())
 
 
 def around(mean, most, generator):

@@ -8,9 +8,7 @@ Run: python benchmarks/packing_memory.py [--out FILE]
 """
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
 import common
 import packing
@@ -29,6 +27,7 @@ COLUMNS = {
     "step, s": ("step", ".0f"),
     "on the CPU, s": ("processor", ".0f"),
     "times pack's": ("slower", ".2f"),
+    "before the step, GB": ("memory_before", ".2f"),
     "peak memory, GB": ("memory", ".2f"),
     "of pack's": ("share", ".2f"),
 }
@@ -66,21 +65,15 @@ def compared(arguments, shape, count):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    parser.add_argument("--model", default="smollm2", help="as cso_train's --model")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of a measured process")
-    parser.add_argument("--launcher", default="", help="words before a measured process, such as 'taskset -c 0,1'")
-    parser.add_argument("--pack-tokens", type=int, default=4096, help="of path mode: a piece has a sixteenth of them")
+    parser = packing.command(__doc__, "of path mode: a piece has a sixteenth of them")
     parser.add_argument("--modes", nargs="+", choices=("pack", "path"), default=["pack", "path"])
     parser.add_argument("--repeats", type=int, default=1, help="of each; the quickest counts")
     parser.add_argument("--long", type=int, nargs="*", default=[1], help="numbers of long dialogues in a tree")
     parser.add_argument("--paper", type=int, nargs="*", default=[11], help="numbers of dialogues of the paper's shape")
-    parser.add_argument("--large", type=int, nargs="*", default=[4], help="long dialogues in trees for path mode alone")
+    parser.add_argument("--large", type=int, nargs="*", default=[55], help="as --paper, for path mode alone")
     arguments = parser.parse_args()
     rows = [row for shape in SHAPES for count in getattr(arguments, shape) for row in compared(arguments, shape, count)]
-    rows += [measured(arguments, "long", count, "path") for count in arguments.large]
+    rows += [measured(arguments, "paper", count, "path") for count in arguments.large]
     print(common.table(rows, COLUMNS), flush=True)
     common.write(arguments.out, model=arguments.model, device=arguments.device, rows=rows)
 

@@ -1,6 +1,7 @@
 """One measurement of packing.py, in a process of its own: train some steps, and write down how long they took."""
 
 import contextlib
+import gc
 import json
 import resource
 import sys
@@ -36,7 +37,9 @@ def worker(file):
     trainer, _ = cso_train._run.training.make_trainer(prepared, file.parent / "run")  # the very trainer that a run has
     trainer.args.save_strategy = "no"  # a checkpoint is not what is measured
     watch.over(trainer)
+    gc.collect()
     forget_peak()
+    before = peak()
     trainer.train()
     rows, log = len(prepared.train.rows), trainer.state.log_history
     if not watch.tokens:
@@ -47,8 +50,10 @@ def worker(file):
         "train": sum(watch.steps) / pairs,
         "processor": watch.processor / pairs,
         "reference": watch.reference / rows,
+        "reference_processor": watch.reference_processor / rows,
         "tokens": watch.tokens / pairs,
         "memory": peak(),
+        "memory_before": before,
         "steps": watch.steps,
         "compilations": compilations(),
         "kernel": kernel(trainer),
@@ -95,7 +100,8 @@ class Watch:
     """What whole optimiser steps and the reference take in seconds, and the tokens of the passes that train."""
 
     def __init__(self):
-        self.steps, self.reference, self.tokens, self.processor = [], 0.0, 0, 0.0
+        self.steps, self.reference, self.tokens = [], 0.0, 0
+        self.processor = self.reference_processor = 0.0  # the same in seconds on the CPU
 
     def over_trl(self):
         """Time the reference that TRL computes while a trainer is made."""
@@ -108,11 +114,11 @@ class Watch:
         class Steps(TrainerCallback):
             def on_step_begin(self, args, state, control, **kwargs):
                 self.began = now() - watch.reference
-                self.worked = time.process_time()
+                self.worked = time.process_time() - watch.reference_processor
 
             def on_step_end(self, args, state, control, **kwargs):
                 watch.steps.append(now() - watch.reference - self.began)
-                watch.processor += time.process_time() - self.worked
+                watch.processor += time.process_time() - watch.reference_processor - self.worked
 
         trainer.add_callback(Steps())
         if objective := getattr(trainer, "objective", None):
@@ -122,9 +128,10 @@ class Watch:
 
     def timed(self, function):
         def timed(*args, **kwargs):
-            began = now()
+            began, worked = now(), time.process_time()
             result = function(*args, **kwargs)
             self.reference += now() - began
+            self.reference_processor += time.process_time() - worked
             return result
 
         return timed

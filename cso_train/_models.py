@@ -236,6 +236,7 @@ def _plain(model: Any, dtype: torch.dtype) -> Any:
     config = type(model.config)(
         **{key: value for key, value in model.config.to_dict().items() if key not in _QUANTISED}
     )
+    config._attn_implementation = model.config._attn_implementation  # is no part of the dictionary
     plain = type(model)(config).to(dtype)
     plain.load_state_dict(model.state_dict())
     plain.tie_weights()

@@ -18,7 +18,7 @@ import torch
 from cso_train.methods import ReplySet
 from cso_train.packing._attention import MaskMaker
 from cso_train.packing._forward import TreeInputs, lay_rows, summed, to_device
-from cso_train.packing._path_attention import PathPass, States
+from cso_train.packing._path_attention import Back, PathPass, PathStates
 from cso_train.packing._pieces import Piece, cut_into_pieces, sees
 from cso_train.packing._rows import Layout
 from cso_train.packing._trie import IntArray
@@ -43,8 +43,7 @@ class PathWalk:
         self._picks, self._owners, self.counts = map(self._to, (self._laid.picks, self._laid.owners, self._laid.counts))
         self.pieces = cut_into_pieces(self._laid.tree, size)
         self._parents = self._laid.tree.parents[self._laid.targets]
-        self._held: IntArray = np.empty(0, np.int64)
-        self._states: States = {}  # keys and values of the tokens that are held
+        self._states = PathStates(max(len(piece.path) + piece.last - piece.first for piece in self.pieces))
 
     @property
     def tokens(self) -> int:
@@ -74,42 +73,30 @@ class PathWalk:
         """
         by_target = torch.zeros(len(self._laid.targets), dtype=weights.dtype, device=weights.device)
         by_target.index_add_(0, self._picks, weights.flatten()[self._owners])
-        sent = _Sent()
         for piece in reversed(self.pieces):
-            yield partial(self._part, model, bare, piece, by_target, sent)
+            yield partial(self._part, model, bare, piece, by_target)
 
-    def _part(self, model: Any, bare: Any, piece: Piece, weights: torch.Tensor, sent: _Sent) -> torch.Tensor:
-        sent.collect()
+    def _part(self, model: Any, bare: Any, piece: Piece, weights: torch.Tensor) -> torch.Tensor:
+        states = self._states
         self._restore(bare, piece.path)
-        before = {
-            layer: (key.detach().requires_grad_(), value.detach().requires_grad_())
-            for layer, (key, value) in self._states.items()
-        }
-        own, below = sent.split(piece.first)
-        places = self._to(own - piece.first) if len(own) else None
+        shared = int(np.searchsorted(states.sent, piece.first))  # these are on this piece's path, the others in it
+        back = Back(piece.last - piece.first, shared, self._to(states.sent[shared:] - piece.first))
+        states.sent = piece.path
         targets = self._targets(piece)
         given = weights[targets]
         if not len(given):  # every parameter gets a gradient, if only 0: DDP waits for it
             targets, given = slice(0, 1), weights[:1] * 0.0
-        found = self._pass(model, piece.tokens, None, targets, before=before, places=places, sent=below)
-        sent.expect(piece.path, before)
-        return (found * given).sum()
+        return (self._pass(model, piece.tokens, None, targets, back) * given).sum()
 
     def _restore(self, bare: Any, path: IntArray) -> None:
         """Have the keys and values of a path, of which the upper part may be there."""
-        shared = int(np.isin(path, self._held, assume_unique=True).sum())
-        self._keep(shared)
+        held = self._states.held
+        shared = int(np.isin(path, held, assume_unique=True).sum())
+        self._states.held = held[:shared]
         with torch.no_grad():
             for first in range(shared, len(path), self._size):
                 last = min(first + self._size, len(path))
                 self._pass(bare, path[first:last], path[:last], slice(0, 0))
-
-    def _keep(self, count: int) -> None:
-        """Forget what is held beyond so many tokens."""
-        if count < len(self._held):
-            self._held = self._held[:count]
-            cut = {layer: (key[:, :, :count], value[:, :, :count]) for layer, (key, value) in self._states.items()}
-            self._states = {layer: (key.clone(), value.clone()) for layer, (key, value) in cut.items()} if count else {}
 
     def _targets(self, piece: Piece) -> slice:
         """The targets that the states of a piece predict."""
@@ -122,26 +109,19 @@ class PathWalk:
         tokens: IntArray,
         kept: IntArray | None,
         targets: slice,
-        *,
-        before: States | None = None,
-        places: torch.Tensor | None = None,
-        sent: States | None = None,
+        back: Back | None = None,
     ) -> torch.Tensor:
         """The log-probabilities of targets that some tokens predict, after the path that is held.
 
         :param kept: tokens whose keys and values are held from then on; None leaves them as they are.
         """
         tree = self._laid.tree
-        columns = np.concatenate([self._held, tokens])
+        columns = np.concatenate([self._states.held, tokens])
         masks = {
             kind: (self._to(np.zeros((1, 1, 1, 1), np.bool_)), self._to(sees(tree, tokens, columns, window)))
             for kind, window in self._masks.windows.items()
         }
-        wanted = None if kept is None else self._to(np.searchsorted(columns, kept))
-        seen = {id(mask): each for mask, each in masks.values()}
-        path = PathPass(
-            self._states if before is None else before, seen, wanted, places, sent or {}, self._masks.own_scores
-        )
+        path = PathPass(self._states, {id(mask): each for mask, each in masks.values()}, back, self._masks.own_scores)
         parents = self._parents[targets]
         heads, head = np.unique(np.where(np.isin(parents, tokens), parents, tokens[-1]), return_inverse=True)
         found: torch.Tensor = model(
@@ -158,46 +138,5 @@ class PathWalk:
         if len(path.layers) != (layers := self._masks.config.num_hidden_layers):
             raise RuntimeError(f"{len(path.layers)} of {layers} layers computed attention as was asked for")
         if kept is not None:
-            self._held, self._states = kept, path.after
+            self._states.keep(columns, kept)
         return found
-
-
-class _Sent:
-    """The gradients that pieces send to the keys and values of the path before them, in fp32 or better."""
-
-    def __init__(self) -> None:
-        self._tokens = self._path = np.empty(0, np.int64)
-        self._gradients: States = {}
-        self._leaves: States = {}
-
-    def expect(self, path: IntArray, leaves: States) -> None:
-        """Gradients come to these keys and values of a path."""
-        self._path, self._leaves = path, leaves
-
-    def collect(self) -> None:
-        """Add those that came to those that are there for the upper part of the path."""
-        shared = len(self._tokens)
-        for layer, leaves in self._leaves.items():
-            came = [_taken(each) for each in leaves]
-            if shared:
-                for new, old in zip(came, self._gradients[layer], strict=True):
-                    new[:, :, :shared] += old
-            self._gradients[layer] = (came[0], came[1])
-        self._tokens, self._path, self._leaves = self._path, self._path[:0], {}
-
-    def split(self, first: int) -> tuple[IntArray, States]:
-        """Take what is sent to the tokens from ``first`` on: (tokens, gradients)."""
-        count = int(np.searchsorted(self._tokens, first))
-        own = self._tokens[count:]
-        taken = {layer: (key[:, :, count:], value[:, :, count:]) for layer, (key, value) in self._gradients.items()}
-        rest = {layer: (key[:, :, :count], value[:, :, :count]) for layer, (key, value) in self._gradients.items()}
-        self._tokens, self._gradients = self._tokens[:count], rest if count else {}
-        return own, taken if len(own) else {}
-
-
-def _taken(leaf: torch.Tensor) -> torch.Tensor:
-    """The gradient that came to a leaf, in fp32 or better; the leaf has it no longer."""
-    gradient, leaf.grad = leaf.grad, None
-    if gradient is None:
-        raise RuntimeError("a piece sent no gradient to the path before it")
-    return gradient.to(torch.promote_types(gradient.dtype, torch.float32))

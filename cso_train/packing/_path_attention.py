@@ -7,59 +7,124 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
+from cso_train.packing._trie import IntArray
+
 TREE_PATH = "tree_path"
 """The name that transformers knows this attention by."""
 
-States: TypeAlias = "dict[int, tuple[torch.Tensor, torch.Tensor]]"
-"""Keys and values of tokens by layer, or gradients of both, each of shape (1, heads, tokens, width)."""
-
 _CHUNK = 256  # tokens whose attention is computed together
+
+
+class PathStates:
+    """Keys and values of a path by layer, with room behind them for a piece, and the gradients sent to them.
+
+    Memory is taken once and written over: what is joined is never copied, and no pass leaves holes behind.
+
+    :param room: most tokens of a path and the piece after it.
+    :ivar held: tokens of the path.
+    :ivar sent: tokens that gradients were sent to, the path of the piece that was sent backward last.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.held = self.sent = np.empty(0, np.int64)
+        self._room = room
+        self._states: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._gradients: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def join(self, layer: int, own: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+        """Keys and values of the path and, behind them, of a piece; valid until the next piece is joined."""
+        first, last = len(self.held), len(self.held) + own[0].shape[2]
+        if layer not in self._states:
+            self._states[layer] = (self._empty(own[0]), self._empty(own[1]))
+        for state, new in zip(self._states[layer], own, strict=True):
+            state[:, :, first:last] = new
+        return [state[:, :, :last].detach() for state in self._states[layer]]
+
+    def keep(self, tokens: IntArray, kept: IntArray) -> None:
+        """Hold some of the path's and the piece's tokens from now on.
+
+        :param tokens: of the path and the piece that was joined last.
+        :param kept: those of them that are held, in their order.
+        """
+        places = np.searchsorted(tokens, kept)
+        there = int((places == np.arange(len(places))).sum())
+        if there < len(places):
+            for state in (each for pair in self._states.values() for each in pair):
+                moved = torch.from_numpy(places[there:]).to(state.device)
+                state[:, :, there : len(places)] = state.index_select(2, moved)
+        self.held = kept
+
+    def send(self, layer: int, back: Back, gradients: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+        """Keep what a piece sends to the path, and give what its own tokens get from it and from later pieces.
+
+        :param gradients: of what :meth:`join` gave.
+        """
+        path = gradients[0].shape[2] - back.tokens
+        if layer not in self._gradients:
+            wide = [each.to(torch.promote_types(each.dtype, torch.float32))[:, :, :1] for each in gradients]
+            self._gradients[layer] = (self._empty(wide[0]), self._empty(wide[1]))
+        found = []
+        for sent, gradient in zip(self._gradients[layer], gradients, strict=True):
+            own = gradient[:, :, path:].to(sent.dtype)
+            if len(back.places):
+                own = own.index_add(2, back.places, sent[:, :, back.shared : back.shared + len(back.places)])
+            sent[:, :, : back.shared] += gradient[:, :, : back.shared]
+            sent[:, :, back.shared : path] = gradient[:, :, back.shared : path]
+            found.append(own.to(gradient.dtype))
+        return found
+
+    def _empty(self, like: torch.Tensor) -> torch.Tensor:
+        _, heads, _, width = like.shape
+        return like.new_empty(1, heads, self._room, width)
+
+
+@dataclass(frozen=True)
+class Back:
+    """What becomes of the gradients of a piece.
+
+    :param tokens: of the piece.
+    :param shared: tokens of the path, from the root on, that the path of the piece before has in common with it, in
+        the order in which pieces are sent backward: their gradients are added up.
+    :param places: places in the piece of the other tokens of that path: they get the gradients that are there.
+    """
+
+    tokens: int
+    shared: int
+    places: torch.Tensor
 
 
 @dataclass
 class PathPass:
     """What the attention of one forward pass needs beside queries, keys and values of a piece.
 
-    :param before: keys and values of the path before the piece; empty without one.
+    :param states: keys and values of the path before the piece.
     :param seen: who attends to whom, by the identity of the mask that the model is given; rows are the piece's tokens,
         columns the path's and then the piece's.
-    :param kept: places, among path and piece, of the tokens whose keys and values are wanted; None for no token.
-    :param places: places in the piece of the tokens that later pieces saw; None for no token.
-    :param sent: gradients of these tokens' keys and values.
+    :param back: for a pass with gradients.
     :param eager: whether scores are computed by the model's own code, for soft-capping or attention sinks.
-    :ivar after: keys and values of ``kept``.
     :ivar layers: that were computed.
     """
 
-    before: States
+    states: PathStates
     seen: dict[int, torch.Tensor]
-    kept: torch.Tensor | None = None
-    places: torch.Tensor | None = None
-    sent: States = field(default_factory=dict)
+    back: Back | None = None
     eager: bool = False
-    after: States = field(default_factory=dict)
     layers: set[int] = field(default_factory=set)
     _additive: dict[tuple[int, int], list[tuple[int, torch.Tensor]]] = field(default_factory=dict)
 
     def joined(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of the path and the piece in a layer."""
         self.layers.add(layer)
-        if self.places is not None:
-            sent_key, sent_value = self.sent[layer]
-            send: Any = _Sent.apply
-            key, value = send(key, self.places, sent_key), send(value, self.places, sent_value)
-        if layer in self.before:
-            old_key, old_value = self.before[layer]
-            key, value = torch.cat([old_key, key], 2), torch.cat([old_value, value], 2)
-        if self.kept is not None:
-            self.after[layer] = (key.index_select(2, self.kept), value.index_select(2, self.kept))
-        return key, value
+        join: Any = _Join.apply
+        found: tuple[torch.Tensor, torch.Tensor] = join(key, value, self, layer)
+        return found
 
     def chunks(self, mask: torch.Tensor, groups: int, dtype: torch.dtype) -> list[tuple[int, torch.Tensor]]:
         """The mask for chunks of queries: (first query, additive mask of shape (1, 1, groups * queries, keys)).
@@ -88,20 +153,23 @@ def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-class _Sent(torch.autograd.Function):
-    """Nothing on the way forward; on the way back, adds the gradients that later pieces send."""
+class _Join(torch.autograd.Function):
+    """Puts the states of a piece behind those of the path."""
 
     @staticmethod
-    def forward(context: Any, states: torch.Tensor, places: torch.Tensor, sent: torch.Tensor) -> torch.Tensor:
-        context.save_for_backward(places, sent)
-        return states.view_as(states)
+    def forward(
+        context: Any, key: torch.Tensor, value: torch.Tensor, path: PathPass, layer: int
+    ) -> tuple[torch.Tensor, ...]:
+        context.path, context.layer = path, layer
+        return tuple(path.states.join(layer, (key, value)))
 
     @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = gradients
-        places, sent = context.saved_tensors
-        wide = gradient.to(sent.dtype).index_add(2, places, sent)
-        return wide.to(gradient.dtype), None, None
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        key, value = gradients
+        path: PathPass = context.path
+        if path.back is None:
+            raise RuntimeError("a pass without gradients is sent backward")
+        return (*path.states.send(context.layer, path.back, (key, value)), None, None)
 
 
 def _path_attention(

@@ -16,7 +16,7 @@ pytest.importorskip("trl")
 from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: E402
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # noqa: E402
 
-from cso_train._models import ModelSource, load_model, load_tokenizer  # noqa: E402
+from cso_train._models import ModelSource, _plain, load_model, load_tokenizer  # noqa: E402
 from cso_train._trainer import build_trainer, training_settings  # noqa: E402
 from cso_train.methods import Reply  # noqa: E402
 from cso_train.packing import _attention as attention  # noqa: E402
@@ -184,6 +184,14 @@ def test_attention_over_seen_keys_alone_is_the_same(make, model, monkeypatch):
     assert cut
 
 
+def test_a_dequantised_model_has_the_attention_that_it_was_loaded_with(model_folder):
+    asked = attention_kernel("auto", "llama", packed=True, on_gpu=False)
+    model = load_model(ModelSource.of(str(model_folder("llama"))), dtype=torch.float32, attention=asked)
+    plain = _plain(model, torch.float32)
+    assert plain.config._attn_implementation == attention.TREE_SDPA
+    assert all(module.config is plain.config for module in plain.modules() if hasattr(module, "config"))
+
+
 @pytest.mark.parametrize("method", ["dpo", "orpo", "kto", "sft"])
 def test_trees_that_are_cut_and_packs_of_several(make, method):
     plan = check(make(method, pack_tokens=90))
@@ -214,24 +222,20 @@ def pieces_of(rows, size):
     return cut_into_pieces(token_tree([reply.ids for row in rows for reply in row.replies]), size)
 
 
-def test_what_is_held_is_one_path(make):
+def test_what_is_held_is_one_path_and_a_piece(make):
     trainer = make("dpo", packing_memory="path", pack_tokens=320)
     rows = trainer.objective.rows["train"]
     walk = PathWalk(rows, trainer.objective.layout, trainer.objective.masks, torch.device("cpu"), 20)
     longest = max(len(reply.ids) for row in rows for reply in row.replies)
     assert walk.tokens > 3 * longest
     trainer.model.eval()
-    held = []
-
-    def note(states):
-        held.extend(each.shape[2] for both in states.values() for each in both)
-
     sums = walk.sums(trainer.model)
-    note(walk._states)
     for forward in walk.parts(trainer.model, trainer.model, torch.ones_like(sums)):
         forward().backward()
-        note(walk._states)
-    assert 20 < max(held) <= longest
+    layers = trainer.model.config.num_hidden_layers
+    for held in (walk._states._states, walk._states._gradients):
+        assert len(held) == layers
+        assert all(each.shape[2] <= longest + 20 for both in held.values() for each in both)
 
 
 def test_dropout_is_refused_path_by_path(make):
