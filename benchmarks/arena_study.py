@@ -7,10 +7,10 @@ against:
 *worth*, the mean true reward of the supporter's turns (eq. 2), and *relief*, the seeker's true emotion at the end.
 
 Then searches with 0, 8, 32 and 128 calls a turn talk with seekers whose future they do not know, beside a table of what
-the search with the most calls chose on other cards: what training could keep of it at best. For all policies, the
-single-turn score in gold contexts, as the paper has it, is held against their worth in conversation.
+the search with the most calls chose on other cards, and models trained in the world: what training keeps of it. For all
+policies, the single-turn score in gold contexts, as the paper has it, is held against their worth in conversation.
 
-Run: python benchmarks/arena_study.py [--out FILE] [--figures FOLDER] [--quick]
+Run: python benchmarks/arena_study.py [--out FILE] [--figures FOLDER] [--models NAME=FOLDER ...] [--quick]
 """
 
 import argparse
@@ -26,7 +26,8 @@ from pathlib import Path
 import anyio
 import common
 
-from cso_train.arena import PolicyEntrant, WorldSeekers, run_arena, spearman, world_planner
+from cso_train.arena import ModelEntrant, PolicyEntrant, WorldSeekers, run_arena, spearman, world_planner
+from cso_train.arena._local import LoadedModel
 from cso_train.arena._result import card_scores
 from cso_train.evaluation._intervals import bootstrap_interval, pooled_mean
 from cso_train.evaluation.protocols import PROTOCOLS, WorldJudge, world_value
@@ -207,7 +208,7 @@ class _TableSpeaker:
         return Turn("supporter", await supporter.reply(history, strategy), strategy)
 
 
-async def search_rows(sizes, calls):
+async def search_rows(sizes, calls, models):
     world = World(SEED)
     searches = [world_planner(f"search, {each} calls a turn", world, calls=each) for each in calls]
     taught = await conversations(searches[-1:], world, range(BEYOND, BEYOND + sizes["taught"]), 0.0)
@@ -219,6 +220,7 @@ async def search_rows(sizes, calls):
             choices.setdefault(state, Counter())[strategy] += 1
     systems = [*searches, TableEntrant(f"table of the search with {calls[-1]}", world, choices), *entrants(world)[:1]]
     systems += entrants(world)[4:5]
+    systems += [trained(world, *given.split("=", 1)) for given in models]
     numbers = range(sizes["search_cards"])
     run = await conversations(systems, world, numbers, 0.0)
     found = truths(run, world) | {GOLD: await gold_scores(systems, world, numbers, WorldJudge(world))}
@@ -230,19 +232,28 @@ async def search_rows(sizes, calls):
             intervals[name] = pooled_mean(values, [1] * len(values), resamples=1000, seed=0)
         rows.append({"system": system, **{name: vars(each) for name, each in intervals.items()}})
     table = f"table of the search with {calls[-1]}"
-    kept = {name: kept_share(found[name], searches[0].name, searches[-1].name, table) for name in TRUTHS}
+    kept = {
+        f"{name}, {each}": kept_share(found[name], searches[0].name, searches[-1].name, each)
+        for each in (table, *(given.split("=", 1)[0] for given in models))
+        for name in TRUTHS
+    }
     names = [each.name for each in systems]
     predicts = {name: prediction(found[GOLD], found[name], names) for name in TRUTHS}
     return rows, kept, predicts
 
 
-def kept_share(worth, none, most, table):
-    """The share of the search's gain over no search that the table keeps, with its interval over cards."""
+def trained(world, name, folder):
+    """A model that was trained in the world."""
+    return ModelEntrant(name, LoadedModel.load(folder), world.domain, max_tokens=48, temperature=0.0)
+
+
+def kept_share(worth, none, most, other):
+    """The share of the search's gain over no search that a policy keeps, with its interval over cards."""
     cards = list(worth[none])
 
     def share(places):
         drawn = [cards[at] for at in places]
-        base, top, got = (statistics.fmean(worth[each][card] for card in drawn) for each in (none, most, table))
+        base, top, got = (statistics.fmean(worth[each][card] for card in drawn) for each in (none, most, other))
         return (got - base) / (top - base) if top != base else 0.0
 
     return vars(bootstrap_interval(len(cards), share, resamples=1000))
@@ -265,8 +276,8 @@ def prediction(single, worth, systems):
 # -- figures and tables -----------------------------------------------------------------------------------------------
 
 
-def draw(rows, search, folder):
-    from mctsdialog.figures import new_figure, save_figure, wrapped  # noqa: PLC0415
+def draw_truth(rows, folder):
+    from mctsdialog.figures import new_figure, save_figure  # noqa: PLC0415
 
     inks = {
         "interactive": "#0072B2",
@@ -298,6 +309,11 @@ def draw(rows, search, folder):
     if panels[0][-1].lines[:-1]:
         panels[0][-1].legend(fontsize=8)
     save_figure(figure, folder, "arena-truth.png", dpi=120)
+
+
+def draw_search(search, folder):
+    from mctsdialog.figures import new_figure, save_figure, wrapped  # noqa: PLC0415
+
     figure = new_figure(9.0, 0.5 * len(search) + 1.6)
     panels = figure.subplots(1, 3, sharey=True)
     titles = {
@@ -346,6 +362,7 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--figures", type=Path, help="folder for the drawings")
     parser.add_argument("--quick", action="store_true", help="few cards, to see that it runs")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME=FOLDER", help="trained in the world of seed 7")
     parser.add_argument("--part", choices=["all", "truth", "search"], default="all")
     arguments = parser.parse_args()
     sizes = {"truth": 300, "cards": 120, "pairs": 60, "draws": 300, "taught": 60, "search_cards": 80}
@@ -359,21 +376,21 @@ def main():
             rows += anyio.run(cell_rows, cell, sizes)
         print(common.table(list(map(shown, rows)), COLUMNS), flush=True)
     if arguments.part != "truth":
-        search, kept, predicts = anyio.run(partial(search_rows, sizes, calls))
+        search, kept, predicts = anyio.run(partial(search_rows, sizes, calls, arguments.models))
         columns = {"system": ("system", "")} | {name: (name, "") for name in (*TRUTHS, GOLD)}
         form = "{value:.2f} ({low:.2f} to {high:.2f})"
         cells_of = [each | {name: form.format(**each[name]) for name in (*TRUTHS, GOLD)} for each in search]
         print(common.table(cells_of, columns))
         for name, each in kept.items():
-            print(
-                f"of the gain in {name}, kept by the table: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each)
-            )
+            print(f"of the search's gain in {name}: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each))
         for name, each in predicts.items():
             print(
                 f"single turns in gold contexts and {name}: " + "{value:.2f} ({low:.2f} to {high:.2f})".format(**each)
             )
-    if arguments.figures and rows and search:
-        draw(rows, search, arguments.figures)
+    if arguments.figures and rows:
+        draw_truth(rows, arguments.figures)
+    if arguments.figures and search:
+        draw_search(search, arguments.figures)
     finite = [{name: None if value == math.inf else value for name, value in row.items()} for row in rows]
     common.write(arguments.out, rows=finite, search=search, kept=kept, predicts=predicts)
 

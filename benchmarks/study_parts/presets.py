@@ -1,6 +1,6 @@
 """How large a study is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 METHODS = ("sft", "dpo", "ipo", "simpo", "kto", "orpo")
@@ -167,20 +167,24 @@ _SMALL = TrainingSizes(
     test_dialogues=40,
 )
 
+_LOSSES = LossSizes(
+    {**_READER, "base_dialogues": 2000, "seed_dialogues": 30, "test_dialogues": 100},
+    steps=60,
+    calls=1000,
+    golds=(True,),
+)
+
+_FEW_ARMS = ("SFT", "SFT on gold", "longer SFT on gold", "distill", "dpo, likelihood", "nca")
+
 PRESETS = {
     "full": Preset(),
+    "losses": Preset(training=_SMALL, larger={}, losses=_LOSSES),
     "small": Preset(
         calls=(250, 1000),
         effect_calls=1000,
         training=_SMALL,
         larger={},
-        losses=LossSizes(
-            {**_READER, "base_dialogues": 2000, "seed_dialogues": 30, "test_dialogues": 100},
-            more_seeds=(),
-            steps=60,
-            calls=1000,
-            golds=(True,),
-        ),
+        losses=replace(_LOSSES, more_seeds=(), arms=_FEW_ARMS),
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
     ),
     "tiny": Preset(
@@ -204,5 +208,5 @@ PRESETS = {
         real=RealSizes(dialogues=0),
     ),
 }
-"""``full``: what the documentation shows, an hour on two new cores, three on older ones; ``small``: every night;
-``tiny``: tests."""
+"""``full``: what the documentation shows, an hour on two new cores, three on older ones; ``losses``: its comparison of
+losses; ``small``: every night; ``tiny``: tests."""
