@@ -28,7 +28,7 @@ SMALL = {
     "parallel_quality.py": ["--seeds", "2", "--iterations", "20", "--calls", "100", "--rounds", "2", "--at-once", "4"],
 }
 if shutil.which("chromium"):
-    SMALL["studio.py"] = ["--trees", "2", "--pairs", "30", "--reviewed", "4"]
+    SMALL["studio.py"] = ["--trees", "2", "--pairs", "30", "--reviewed", "4", "--live", "4", "--nodes", "30"]
 
 
 @pytest.mark.timeout(120)
