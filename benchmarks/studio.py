@@ -166,9 +166,8 @@ class Slow:
         return call
 world = World(7)
 roles = world.roles()
-if pause:
-    names = ("seeker", "supporter", "strategist", "judge")
-    roles = dataclasses.replace(roles, **{name: Slow(getattr(roles, name)) for name in names})
+names = ("seeker", "supporter", "strategist", "judge")
+roles = dataclasses.replace(roles, **{name: Slow(getattr(roles, name)) for name in names})
 config = SearchConfig(max_iterations=trials, min_iterations=trials, max_ends=trials, algorithm="calibrated")
 starts = [world.scenario(number) for number in range(3)]
 anyio.run(lambda: search_corpus(starts, roles, config, out=folder, concurrency=3))
@@ -277,8 +276,8 @@ def live(folder, browser, seconds, nodes):
                 "page": page,
                 "iterations": written.iterations[-1][1],
                 "changes": len(found),
-                "median": statistics.median(found),
-                "worst": max(found),
+                "median": statistics.median(found) if found else None,
+                "worst": max(found, default=None),
             }
         )
     return rows
