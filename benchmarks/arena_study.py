@@ -220,7 +220,7 @@ async def search_rows(sizes, calls, models):
             choices.setdefault(state, Counter())[strategy] += 1
     systems = [*searches, TableEntrant(f"table of the search with {calls[-1]}", world, choices), *entrants(world)[:1]]
     systems += entrants(world)[4:5]
-    systems += [trained(world, *given.split("=", 1)) for given in models]
+    systems += [trained(world, name, folder) for name, folder in models.items()]
     numbers = range(sizes["search_cards"])
     run = await conversations(systems, world, numbers, 0.0)
     found = truths(run, world) | {GOLD: await gold_scores(systems, world, numbers, WorldJudge(world))}
@@ -234,7 +234,7 @@ async def search_rows(sizes, calls, models):
     table = f"table of the search with {calls[-1]}"
     kept = {
         f"{name}, {each}": kept_share(found[name], searches[0].name, searches[-1].name, each)
-        for each in (table, *(given.split("=", 1)[0] for given in models))
+        for each in (table, *models)
         for name in TRUTHS
     }
     names = [each.name for each in systems]
@@ -376,7 +376,8 @@ def main():
             rows += anyio.run(cell_rows, cell, sizes)
         print(common.table(list(map(shown, rows)), COLUMNS), flush=True)
     if arguments.part != "truth":
-        search, kept, predicts = anyio.run(partial(search_rows, sizes, calls, arguments.models))
+        models = dict(given.split("=", 1) for given in arguments.models)
+        search, kept, predicts = anyio.run(partial(search_rows, sizes, calls, models))
         columns = {"system": ("system", "")} | {name: (name, "") for name in (*TRUTHS, GOLD)}
         form = "{value:.2f} ({low:.2f} to {high:.2f})"
         cells_of = [each | {name: form.format(**each[name]) for name in (*TRUTHS, GOLD)} for each in search]

@@ -1,4 +1,4 @@
-"""What a run names is looked for before torch is imported, so that a typing mistake is told in a second."""
+"""Check that the model and the data of a run exist before torch is imported, so that a typo is reported at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _check_data(path: Path) -> None:
 
 
 def _check_hub(source: ModelSource, revision: str | None) -> None:
-    """Ask the hub once whether it has the model, unless it is in the cache. What else it may answer is told later."""
+    """Ask the hub once whether it has the model, unless it is cached. Other errors are reported when it is loaded."""
     import httpx  # noqa: PLC0415  # as the hub's client, which raises its errors
     from huggingface_hub import HfApi, try_to_load_from_cache  # noqa: PLC0415  # of the extra train
     from huggingface_hub.errors import (  # noqa: PLC0415

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cso_train.arena._run import ArenaRun, pairs_of
 from cso_train.evaluation._ratings import RATED_WHOLE
-from cso_train.evaluation._sheets import SheetKey, SheetKind, sheet_code, write_sheet
+from cso_train.evaluation._sheets import SheetKey, SheetKind, drawn_order, sheet_code, write_sheet
 from cso_train.evaluation.protocols import Episode, ExplorationInsightAction, PairProtocol
 from mctsdialog._arguments import checked
 from mctsdialog.files import inside
@@ -52,8 +51,7 @@ def _criteria(run: ArenaRun) -> Mapping[str, str]:
 def _pair_sheet(
     folder: Path, pairs: Sequence[tuple[Episode, Episode]], criteria: Mapping[str, str], seed: int
 ) -> list[Path]:
-    order, draw = _order(len(pairs), seed)
-    swapped = tuple(draw.random() < 0.5 for _ in order)
+    order, swapped = drawn_order(len(pairs), seed)
     texts = [[_card(one), _text(one), _text(other)] for one, other in pairs]
     about: dict[str, Any] = {
         "first": [one.system for one, _ in pairs],
@@ -69,7 +67,7 @@ def _pair_sheet(
 
 
 def _rating_sheet(folder: Path, episodes: Sequence[Episode], seed: int) -> list[Path]:
-    order, _ = _order(len(episodes), seed)
+    order, _ = drawn_order(len(episodes), seed)
     texts = [[_card(each), _text(each)] for each in episodes]
     about: dict[str, Any] = {
         "groups": [each.system for each in episodes],
@@ -79,11 +77,6 @@ def _rating_sheet(folder: Path, episodes: Sequence[Episode], seed: int) -> list[
     key = SheetKey("rate", sheet_code(texts, seed), RATED_WHOLE, order, (False,) * len(order), about)
     rows = [[key.name(row), *texts[place]] for row, place in enumerate(order)]
     return _written(folder, key, [_CARD, "conversation"], rows, _RATED)
-
-
-def _order(count: int, seed: int) -> tuple[tuple[int, ...], random.Random]:
-    draw = random.Random(seed)  # noqa: S311  # no secret
-    return tuple(draw.sample(range(count), count)), draw
 
 
 def _written(

@@ -11,7 +11,7 @@ import click
 from cso_train._data import trained_seeds
 from cso_train._models import Precision, adapted, load_for_answers
 from cso_train._progress import progress_bar
-from cso_train.cli._parts import domain_option, server_model
+from cso_train.cli._parts import domain_option, resamples_option, server_model
 from cso_train.errors import TrainConfigError
 from cso_train.evaluation._contexts import TestCase, build_test_set, read_test_set, write_test_set
 from cso_train.evaluation._evaluate import BASELINES, Baseline, evaluate, join_tables, write_report, write_tables
@@ -145,13 +145,7 @@ def testset_command(files: tuple[Path, ...], domain: str | None, **options: Any)
     type=click.FloatRange(0),
     help="Sampling temperature; 0 takes the most likely token.",
 )
-@click.option(
-    "--resamples",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Bootstrap resamples for the intervals.",
-)
+@resamples_option
 @click.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--figures/--no-figures", default=True, help="Draw the figures (needs matplotlib).")
 @click.option(

@@ -13,7 +13,7 @@ import click
 
 from cso_train._data import checked_prompt, load_data
 from cso_train._progress import progress_bar
-from cso_train.cli._parts import domain_option, server_model
+from cso_train.cli._parts import domain_option, resamples_option, server_model
 from cso_train.errors import TrainConfigError, TrainDataError
 from cso_train.evaluation._pairwise import (
     HUMAN_CRITERIA,
@@ -93,13 +93,7 @@ _OPTIONS = [
     ),
     click.option("--key", type=click.Path(path_type=Path), help="key.json of those sheets."),
     click.option("--limit", type=click.IntRange(1), help="Use only this many items."),
-    click.option(
-        "--resamples",
-        default=1000,
-        show_default=True,
-        type=click.IntRange(0),
-        help="Bootstrap resamples for the intervals.",
-    ),
+    resamples_option,
     click.option("--seed", default=0, show_default=True, help="Seed of the sheets' order and the intervals."),
 ]
 

@@ -18,6 +18,15 @@ domain_option = click.option(
 )
 
 
+resamples_option = click.option(
+    "--resamples",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Bootstrap resamples for the intervals.",
+)
+
+
 def server_model(
     choice: str, options: Mapping[str, Any], *, limits: Limits, cache: ResponseCache | None = None, **layers: Any
 ) -> Any:

@@ -156,6 +156,13 @@ class SheetKey:
         return list(zip(first, second, strict=True))
 
 
+def drawn_order(count: int, seed: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """By row of a sheet: the place of its item, and whether the second of a pair stands first."""
+    draw = random.Random(seed)  # noqa: S311  # no secret
+    order = tuple(draw.sample(range(count), count))
+    return order, tuple(draw.random() < 0.5 for _ in order)
+
+
 @checked()
 def write_pair_sheet(
     folder: str | Path, pairs: Sequence[PairToJudge], criteria: Mapping[str, str], *, names: tuple[str, str], seed: int
@@ -165,15 +172,13 @@ def write_pair_sheet(
     :param names: the first and the second system.
     :returns: sheet, instructions and key.
     """
-    draw = random.Random(seed)  # noqa: S311  # no secret
-    order = draw.sample(range(len(pairs)), len(pairs))
-    swapped = tuple(draw.random() < 0.5 for _ in order)
+    order, swapped = drawn_order(len(pairs), seed)
     texts = [[*each.history, each.first, each.second] for each in pairs]
     key = SheetKey(
         "pairwise",
         sheet_code(texts, seed),
         criteria,
-        tuple(order),
+        order,
         swapped,
         {"first": names[0], "second": names[1]},
     )
@@ -192,12 +197,11 @@ def write_rating_sheet(folder: str | Path, items: Sequence[ReplyToRate], *, seed
 
     :returns: sheet, instructions and key.
     """
-    draw = random.Random(seed)  # noqa: S311  # no secret
-    order = draw.sample(range(len(items)), len(items))
+    order, _ = drawn_order(len(items), seed)
     texts = [[*each.history, each.reply, each.strategy or ""] for each in items]
     about = {"groups": [each.group for each in items], "strategies": [each.strategy for each in items]}
     criteria = {**RATED, ALIGNMENT: ALIGNED}
-    key = SheetKey("rate", sheet_code(texts, seed), criteria, tuple(order), (False,) * len(order), about)
+    key = SheetKey("rate", sheet_code(texts, seed), criteria, order, (False,) * len(order), about)
     rows = []
     for row, place in enumerate(order):
         item = items[place]

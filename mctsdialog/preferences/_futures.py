@@ -6,18 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import TypeAlias
 
 from mctsdialog.algorithms import Calibration
+from mctsdialog.preferences._policy import predicted_reward
 from mctsdialog.preferences._record import RecordPolicy
-from mctsdialog.tree import SpokenNode, StrategyNode, Tree, reward_range
+from mctsdialog.tree import Node, SpokenNode, StrategyNode, Tree
 
 _TURNS = 25  # transitions for each strategy, on average, below which nothing is fitted
 _MOST_TURNS = 20_000  # transitions that are used; more would only take time
 _SCENES = 16  # kinds of scenario that are told apart, if there are no more
 _RIDGE = 3.0  # weight of the prior that a strategy is followed by what follows any
-
-_Matrix: TypeAlias = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,12 @@ def searched_tree(tree: Tree, calibration: Calibration | None) -> SearchedTree:
     """What a tree tells of what follows a strategy; nothing where its search believed nothing."""
     if calibration is None:
         return SearchedTree({}, ())
-    longest = max((tree.depth(node) for node in tree), default=0)
-    made = ((node.id, _turn(tree, node.id, calibration, longest)) for node in tree)
+    depths = {-1: -1}
+    for node in tree:
+        depths[node.id] = depths[node.parent] + 1
+    longest, names = max(depths.values()), tree.domain.strategies.names
+    made = ((node.id, _turn(tree, node, calibration, longest - depths[node.id])) for node in tree)
     turns = {place: turn for place, turn in made if turn is not None}
-    names = tree.domain.strategies.names
     steps = tuple(
         (node.parent, names.index(node.strategy), node.id)
         for node in tree
@@ -62,16 +62,16 @@ def searched_tree(tree: Tree, calibration: Calibration | None) -> SearchedTree:
     return SearchedTree(turns, steps)
 
 
-def _turn(tree: Tree, place: int, calibration: Calibration, longest: int) -> SearchedTurn | None:
-    children = {child.strategy: child for child in tree.children(tree[place])}
-    names, scale, bias = tree.domain.strategies.names, tree.domain.max_score / 4.0, reward_range(tree)[0]
+def _turn(tree: Tree, place: Node, calibration: Calibration, left: int) -> SearchedTurn | None:
+    children = {child.strategy: child for child in tree.children(place)}
+    names = tree.domain.strategies.names
     if set(children) != set(names):
         return None
     ordered = [children[name] for name in names]
-    predicted = tuple(calibration.predict(child.strategy, child.score) * scale + bias for child in ordered)
+    predicted = tuple(predicted_reward(tree, calibration, child) for child in ordered)
     means = tuple(starmap(_mean, zip(ordered, predicted, strict=True)))
     scores = tuple(child.score / 10.0 for child in ordered)
-    return SearchedTurn(tree.scenario.scene, scores, predicted, means, longest - tree.depth(tree[place]))
+    return SearchedTurn(tree.scenario.scene, scores, predicted, means, left)
 
 
 def _mean(child: StrategyNode, predicted: float) -> float | None:
@@ -119,22 +119,19 @@ class Futures:
     def _fit(self, steps: Sequence[tuple[SearchedTurn, int, SearchedTurn]]) -> None:
         rows, acts = [self._row(before) for before, _, _ in steps], [act for _, act, _ in steps]
         after = [(self._row(turn), turn.predicted) for *_, turn in steps]
-        strategies = len(steps[0][0].scores)
+        strategies, size = len(steps[0][0].scores), len(rows[0])
         places = [[at for at, act in enumerate(acts) if act == each] for each in range(strategies)]
-        common = _inverse(rows)
-        own = [_inverse([rows[at] for at in each], len(rows[0])) for each in places]
-        weights = [[0.0] * len(rows[0])] * strategies
+        common = _Ridge(rows, size)
+        own = [_Ridge([rows[at] for at in each], size) for each in places]
+        weights = [[0.0] * size] * strategies
         self._weights.append(weights)
         for _ in range(1, max(turn.left for turn, *_ in steps)):
             values = [
                 max(mean + _dot(row, each) for mean, each in zip(means, weights, strict=True)) for row, means in after
             ]
-            shared = _solved(common, rows, values)
+            shared = common.weights(values)
             rest = [value - _dot(row, shared) for row, value in zip(rows, values, strict=True)]
-            fitted = (
-                _solved(inverse, [rows[at] for at in each], [rest[at] for at in each])
-                for inverse, each in zip(own, places, strict=True)
-            )
+            fitted = (ridge.weights([rest[at] for at in each]) for ridge, each in zip(own, places, strict=True))
             weights = [[one + two for one, two in zip(shared, each, strict=True)] for each in fitted]
             self._weights.append(weights)
 
@@ -143,29 +140,35 @@ def _dot(row: Sequence[float], weights: Sequence[float]) -> float:
     return sum(map(float.__mul__, row, weights))
 
 
-def _solved(inverse: _Matrix, rows: _Matrix, values: Sequence[float]) -> list[float]:
-    """Weights of the ridge regression of values on rows."""
-    sums = [_dot(column, values) for column in zip(*rows, strict=True)] if rows else [0.0] * len(inverse)
-    return [_dot(line, sums) for line in inverse]
+class _Ridge:
+    """Ridge regression on the same rows, again and again.
 
-
-def _inverse(rows: _Matrix, size: int = 0) -> list[list[float]]:
-    """The inverse of ``rows^T rows`` and the ridge, by Gauss and Jordan; the ridge keeps its pivots above 0.
-
-    :param size: columns, where there are no rows.
+    :param size: columns of the rows, of which there may be none.
     """
-    columns = list(zip(*rows, strict=True)) or [()] * size
-    lines = [
-        [*(_dot(one, two) + _RIDGE * (at == place) for at, two in enumerate(columns)), *_unit(place, len(columns))]
-        for place, one in enumerate(columns)
-    ]
-    for place in range(len(lines)):
-        pivot = [each / lines[place][place] for each in lines[place]]
+
+    def __init__(self, rows: Sequence[Sequence[float]], size: int) -> None:
+        self._columns: list[tuple[float, ...]] = list(zip(*rows, strict=True)) or [()] * size
+        self._inverse = self._inverted()
+
+    def weights(self, values: Sequence[float]) -> list[float]:
+        """The weights by column for these values of the rows."""
+        sums = [_dot(column, values) for column in self._columns]
+        return [_dot(line, sums) for line in self._inverse]
+
+    def _inverted(self) -> list[list[float]]:
+        """The inverse of ``rows^T rows`` and the ridge, by Gauss and Jordan; the ridge keeps its pivots above 0."""
+        size = len(self._columns)
         lines = [
-            [one - line[place] * two for one, two in zip(line, pivot, strict=True)] if at != place else pivot
-            for at, line in enumerate(lines)
+            [*(_dot(one, two) + _RIDGE * (at == place) for at, two in enumerate(self._columns)), *_unit(place, size)]
+            for place, one in enumerate(self._columns)
         ]
-    return [line[len(columns) :] for line in lines]
+        for place in range(size):
+            pivot = [each / lines[place][place] for each in lines[place]]
+            lines = [
+                [one - line[place] * two for one, two in zip(line, pivot, strict=True)] if at != place else pivot
+                for at, line in enumerate(lines)
+            ]
+        return [line[size:] for line in lines]
 
 
 def _unit(place: int, size: int) -> Iterator[float]:

@@ -29,7 +29,6 @@ class _Completer:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._calibration = calibration_of(tree)
-        self._scale, self._bias = tree.domain.max_score / 4.0, reward_range(tree)[0]
         self._sums: dict[int, float] = {0: 0.0}  # posterior means of the turns down to a node
 
     def policy(self, family: Family) -> RecordPolicy | None:
@@ -51,7 +50,7 @@ class _Completer:
         above = self._sum(family)
         if self._calibration is None or above is None:
             return None
-        mean = self._calibration.predict(child.strategy, child.score) * self._scale + self._bias
+        mean = predicted_reward(self._tree, self._calibration, child)
         return expected(mean, (above + mean) / depth, depth)
 
     def _sum(self, family: Family) -> float | None:
@@ -62,6 +61,11 @@ class _Completer:
                 return None
             total += node.posterior[0]
         return total
+
+
+def predicted_reward(tree: Tree, calibration: Calibration, child: StrategyNode) -> float:
+    """The reward that a strategy is expected to have before it is said, on the judge's scale."""
+    return calibration.predict(child.strategy, child.score) * (tree.domain.max_score / 4.0) + reward_range(tree)[0]
 
 
 def calibration_of(tree: Tree) -> Calibration | None:

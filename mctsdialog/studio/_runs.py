@@ -60,8 +60,7 @@ class Run:
     def refresh(self) -> dict[str, Any]:
         """How far the run is; the rows of its trees are brought up to date."""
         with self._lock:
-            for path in sorted(self.folder.glob("finished*.jsonl")):
-                self._read_index(path)
+            self._read_indexes()
             for path in (self.folder / "journals").glob("*.jsonl"):
                 self._look_at(path)
             for path in (self.folder / "trees").glob("*.json"):
@@ -100,6 +99,10 @@ class Run:
 
     def _row(self, stem: str) -> dict[str, Any]:
         return self.rows.setdefault(stem, {"stem": stem, "id": stem, "state": "tree"})
+
+    def _read_indexes(self) -> None:
+        for path in sorted(self.folder.glob("finished*.jsonl")):
+            self._read_index(path)
 
     def _read_index(self, path: Path) -> None:
         """The trees that were finished since the last time."""
@@ -180,8 +183,7 @@ class Run:
         """
         with self._lock:
             if stem in self.rows:
-                for path in sorted(self.folder.glob("finished*.jsonl")):
-                    self._read_index(path)
+                self._read_indexes()
                 journal = self.folder / "journals" / f"{stem}.jsonl"
                 if journal.is_file():
                     self._look_at(journal)
