@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mctsdialog._search.replay import JournalReplay
 from mctsdialog.corpus import Output
 from mctsdialog.corpus._output import owner_of_journal
-from mctsdialog.errors import DataError, MctsDialogError
+from mctsdialog.errors import DataError, JournalError, MctsDialogError
 from mctsdialog.export import load_tree, to_html
 from mctsdialog.files import open_input, parse_json, read_input, write_atomically
 from mctsdialog.roles import RoleHealth
@@ -53,6 +53,7 @@ class Run:
         self._names: dict[str, str] = {}
         self._replays: OrderedDict[str, JournalReplay] = OrderedDict()
         self._bad_lines = 0
+        self._done: set[str] = set()  # stems of the trees that the index has
         self.rows: dict[str, dict[str, Any]] = {}
 
     # -- the whole run ------------------------------------------------------------------------------------------------
@@ -132,6 +133,7 @@ class Run:
             return
         if name not in self._names:
             self._names[name] = self._output.tree(name).stem
+        self._done.add(self._names[name])
         known = {field: content.get(field) for field in _FIELDS}
         closed = content.get("closed")
         self._row(self._names[name]).update(
@@ -139,7 +141,7 @@ class Run:
         )
 
     def _look_at(self, journal: Path) -> None:
-        """How many steps a journal has, a line each."""
+        """How many steps a journal has, a line each, and whether a search goes on with it."""
         row = self._row(journal.stem)
         try:
             size, changed = journal.stat().st_size, journal.stat().st_mtime
@@ -155,12 +157,20 @@ class Run:
         except OSError:
             return
         row["steps"] = max(0, lines - 1)
-        if row["state"] == "done":
-            return
         if row["state"] == "tree":
             row["id"] = owner_of_journal(journal) or journal.stem
-        recent = time.time() - changed < _RECENT
-        row["state"] = "searching" if recent else "begun"
+        done = journal.stem in self._done
+        if time.time() - changed < _RECENT and not (done and self._saved(journal)):
+            row["state"] = "searching"
+        else:
+            row["state"] = "done" if done else "begun"
+
+    def _saved(self, journal: Path) -> bool:
+        """Whether the tree's file is as new as its journal: a longer search goes on with a finished tree."""
+        try:
+            return (self.folder / "trees" / f"{journal.stem}.json").stat().st_mtime >= journal.stat().st_mtime
+        except OSError:
+            return False
 
     # -- one tree -----------------------------------------------------------------------------------------------------
 
@@ -170,11 +180,12 @@ class Run:
         :raises DataError: for a tree that is not there.
         """
         with self._lock:
-            tree, live = self._tree(stem)
+            tree, journalled = self._tree(stem)
+            state = self.rows[stem]["state"]
             if tree is None:
-                return {"version": "", "live": True, "iterations": 0}
-            version = f"{int(live)}-{tree.iterations}-{len(tree)}"
-            return {"version": version, "live": live, "iterations": tree.iterations}
+                return {"version": "", "state": state, "iterations": 0}
+            version = f"{int(journalled)}-{tree.iterations}-{len(tree)}"
+            return {"version": version, "state": state, "iterations": tree.iterations}
 
     def follow(self, stem: str) -> dict[str, Any]:
         """The same after a look at what is new of this tree alone: cheaper than a look at the whole run.
@@ -206,13 +217,21 @@ class Run:
         if row is None:
             raise DataError("there is no such tree in this folder", file=self.folder, item=stem[:100])
         file, journal = self.folder / "trees" / f"{stem}.json", self.folder / "journals" / f"{stem}.jsonl"
-        if row["state"] != "done" and journal.is_file():
-            tree = self._replayed(stem, journal)
-            if tree is not None:
+        done = file.is_file() and stem in self._done
+        if journal.is_file() and not (done and self._saved(journal)):
+            try:
+                tree = self._replayed(stem, journal)
+            except JournalError:
+                if not done:
+                    raise
+                tree = None
+            # in a copied folder a finished tree's journal may be newer than its file, and hold nothing more
+            if tree is not None and (
+                not done or row["state"] == "searching" or tree.iterations > _number(row.get("iterations"))
+            ):
                 return tree, True
         if not file.is_file():
             return None, True
-        self._replays.pop(stem, None)
         return load_tree(file), False
 
     def _replayed(self, stem: str, journal: Path) -> Tree | None:

@@ -1,6 +1,8 @@
 """Runs and trees watched from outside: what is shown is what the search has, and nothing of the search changes."""
 
 import json
+import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -91,7 +93,7 @@ def test_a_finished_run_with_its_trees_and_what_it_cost(tmp_path):
     assert sum(row["nodes"] for row in run.rows.values()) == report.nodes
     assert state["warnings"] == list(report.health.warnings)
     stem = next(iter(run.rows))
-    assert run.version(stem)["live"] is False
+    assert run.version(stem)["state"] == "done"
     assert '<script type="application/json" id="data">' in run.page(stem)
 
 
@@ -117,6 +119,57 @@ def test_a_running_search_is_followed_and_its_trees_are_those_of_an_unwatched_on
     for stem in run.rows:
         watched, alone = (load_tree(tmp_path / name / "trees" / f"{stem}.json") for name in ("watched", "alone"))
         assert content(watched) == content(alone)
+
+
+@pytest.mark.parametrize("algorithm", ["cso", "calibrated"])
+def test_a_longer_search_that_goes_on_with_finished_trees_is_followed(tmp_path, algorithm):
+    settings = {"dialogues": 1, "algorithm": algorithm}
+    searched(tmp_path, iterations=8, **settings)
+    run = Run(tmp_path)
+    run.refresh()
+    stem = next(iter(run.rows))
+    before = run.version(stem)
+    assert (before["state"], before["iterations"]) == ("done", 8)
+    background, seen = Background(tmp_path, iterations=20, seconds=0.02, **settings), []
+
+    def looked():
+        found = run.follow(stem)
+        seen.append((found["state"], found["iterations"]))
+        assert run.page(stem)
+        return found["state"] == "done" and found["iterations"] == 20
+
+    until(looked)
+    background.join()
+    assert len({iterations for state, iterations in seen if state == "searching"}) > 3
+    assert [iterations for _, iterations in seen] == sorted(iterations for _, iterations in seen)
+    assert run.refresh()["finished"] == 1
+
+
+def test_a_longer_search_that_was_cut_off_shows_what_it_has_and_a_copied_folder_the_finished_tree(tmp_path):
+    searched(tmp_path / "run", dialogues=1, iterations=8)
+    stem = next((tmp_path / "run" / "trees").glob("*.json")).stem
+    tree = tmp_path / "run" / "trees" / f"{stem}.json"
+    shutil.copytree(tmp_path / "run", tmp_path / "copied")
+    old = tree.read_bytes()
+    searched(tmp_path / "run", dialogues=1, iterations=14)
+    write = time.time() - 60
+    tree.write_bytes(old)  # as a search leaves it that was killed before it saved its tree
+    index = tmp_path / "run" / "finished.jsonl"
+    index.write_bytes(index.read_bytes().splitlines(keepends=True)[0])
+    for folder in ("run", "copied"):
+        os.utime(tmp_path / folder / "journals" / f"{stem}.jsonl", (write, write))
+        os.utime(tmp_path / folder / "trees" / f"{stem}.json", (write - 60, write - 60))
+    found = {}
+    for folder in ("run", "copied"):
+        run = Run(tmp_path / folder)
+        run.refresh()
+        found[folder] = run.version(stem)
+    assert (found["run"]["iterations"], found["run"]["version"][0]) == (14, "1")
+    assert (found["copied"]["iterations"], found["copied"]["version"][0]) == (8, "0")
+    with (tmp_path / "copied" / "journals" / f"{stem}.jsonl").open("ab") as file:
+        file.write(b"not a record\n")
+    os.utime(tmp_path / "copied" / "journals" / f"{stem}.jsonl", (write, write))
+    assert run.version(stem) == found["copied"]
 
 
 def test_a_run_says_how_far_it_is_and_is_stopped_from_the_page(tmp_path, kit):

@@ -44,7 +44,8 @@ byId("back").href = `/runs?run=${encodeURIComponent(where.get("run") ?? "")}`;
 const source = new EventSource(`/api/tree/events?${named}`);
 source.addEventListener("message", (event) => {
   const news = JSON.parse(event.data);
-  byId("state").textContent = news.live ? `searching · ${news.iterations.toLocaleString("en")} iterations` : "finished";
+  const state = { searching: "searching", begun: "begun, and not finished" }[news.state] ?? "finished";
+  byId("state").textContent = `${state} · ${news.iterations.toLocaleString("en")} iterations`;
   if (!news.version) { byId("state").textContent = "The search has not begun this tree yet."; return; }
   wanted = news.version;
   draw();
