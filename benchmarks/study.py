@@ -2,7 +2,7 @@
 
 A simulated world is a test bed, not people. Every finished part is kept in the output folder, so that the same command
 goes on where it was stopped. Writes report.md, study.json and figures.
-Run: python benchmarks/study.py --preset small [--out FOLDER] [--parts search training losses real] [--esconv FILE]
+Run: python benchmarks/study.py --preset small [--out FOLDER] [--parts PART...] [--esconv FILE]
 """
 
 import argparse
@@ -15,7 +15,7 @@ from study_parts import report, searching
 from study_parts.presets import PRESETS
 from study_parts.store import Store
 
-PARTS = ("search", "training", "losses", "real")
+PARTS = ("search", "training", "losses", "rounds", "real")
 ESCONV = Path(__file__).resolve().parents[2] / "shared" / "data" / "esconv" / "FailedESConv.json"
 
 
@@ -63,6 +63,14 @@ def main():
             text, found = loss_report.losses_part(losses, loss_report.run(losses))
             parts += text
             numbers["losses" if by_wavering else "losses, best policy's gold"] = found
+    if "rounds" in wanted and preset.losses.round_seeds:
+        from study_parts import loss_report
+        from study_parts.losses import Losses
+        from study_parts.rounds import Rounds
+
+        rounds = Rounds(Losses(store, preset))
+        text, numbers["rounds"] = loss_report.rounds_part(rounds, rounds.run())
+        parts += text
     if "real" in wanted:
         from study_parts.real_text import real_part
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mctsdialog import read_dialogues
 from mctsdialog.llm import Completion, ScriptedModel, TokenLogprobs
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -278,6 +279,30 @@ def test_the_study_runs_and_goes_on_where_it_was(tmp_path):
     refused = subprocess.run(other, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode != 0
     assert "other sizes" in refused.stderr
+
+
+def test_two_rounds_and_one_take_the_same_dialogues_and_steps(parts, tmp_path, monkeypatch):
+    pytest.importorskip("trl")
+    from types import SimpleNamespace
+
+    presets, losses, rounds = parts("presets"), parts("losses"), parts("rounds")
+    preset, runs = presets.PRESETS["losses"], []
+
+    def run_rounds(config, say):
+        dialogues = len(list(read_dialogues(config.dialogues))) - config.held
+        runs.append((config.rounds, dialogues, config.train["max_steps"] * config.rounds))
+        return SimpleNamespace(
+            rounds=[SimpleNamespace(model=f"{config.rounds}-{number}") for number in range(config.rounds + 1)]
+        )
+
+    monkeypatch.setattr(rounds, "run_rounds", run_rounds)
+    monkeypatch.setattr(losses.Losses, "model", lambda self, arm, seed: tmp_path / arm)
+    monkeypatch.setattr(losses.Losses, "measured", lambda self, folder: {"said": [], "worth": [str(folder)]})
+    found = rounds.Rounds(losses.Losses(parts("store").Store(tmp_path, preset), preset)).run()
+    assert set(runs) == {(1, 30, 60), (2, 30, 60)}
+    shown = {arm: [each["worth"][0] for each in seeds] for arm, seeds in found.items()}
+    assert shown.pop("base") == [str(tmp_path / "base")] * 5
+    assert shown == {"one round, half the data": ["2-1"] * 5, "one round": ["1-1"] * 5, "two rounds": ["2-2"] * 5}
 
 
 @pytest.mark.anyio

@@ -16,6 +16,14 @@ to 4, of {held} whole dialogues that the model holds with the world's seeker, by
 are worth {best:.2f}. Seeds: {seeds}, each with a base and data of its own; Q, B, Q_W and R-L in {cases} contexts.
 """
 
+ROUNDS = """
+## Rounds
+
+{dialogues} gold dialogues a seed, each searched with {iterations} trials; the trained model itself plays supporter and
+strategist. Training is by `distill`, {steps} optimiser steps in all. "Two rounds" search and train on half of the
+dialogues, then on the other half; "one round" takes all of them at once. Seeds: {seeds}, each with a base of its own.
+"""
+
 COLUMNS = {"arm": ("name", "s"), "seeds": ("seeds", "d"), "worth": ("worth", "s")} | {
     name: about for name, about in ARM_COLUMNS.items() if name not in ("arm", "favourites named")
 }
@@ -44,6 +52,22 @@ def losses_part(losses, found):
         seeds=max(map(len, found.values())),
     )  # fmt: skip
     about = [losses.about(seed) | {"name": f"seed {seed}"} for seed in range(len(found["base"]))]
+    parts, numbers = compared(losses, found, ("SFT", "longer SFT on gold"))
+    return [text, common.table(about, DATA), "", *parts, NOTE], numbers | {"data": about}
+
+
+def rounds_part(rounds, found):
+    """Text and numbers of the comparison of rounds."""
+    sizes, own = rounds.losses.sizes, rounds.own
+    text = ROUNDS.format(
+        dialogues=sizes.seed_dialogues, iterations=own.calls // 4, steps=own.steps, seeds=len(found["base"])
+    )
+    parts, numbers = compared(rounds.losses, found, ("one round", "one round, half the data"))
+    return [text, *parts, NOTE], numbers
+
+
+def compared(losses, found, others):
+    """Tables and numbers: how each arm did, and what it is more than the others named."""
     said = {arm: [each["said"] for each in seeds] for arm, seeds in found.items()}
     measures = measured(losses.cases, said, losses.world.domain)
     rows = []
@@ -52,12 +76,11 @@ def losses_part(losses, found):
         worth = spread([mean_of(each["worth"]) for each in seeds], ".2f")
         rows.append(row | {"seeds": len(seeds), "worth": worth})
     comparer = Comparer(losses.cases, said, losses.world.domain)
-    tables = {other: differences(comparer, found, other) for other in ("SFT", "longer SFT on gold") if other in found}
-    parts = [text, common.table(about, DATA), "", common.table(rows, COLUMNS), ""]
+    tables = {other: differences(comparer, found, other) for other in others if other in found}
+    parts = [common.table(rows, COLUMNS), ""]
     for other, table in tables.items():
         parts += [f"Less {other}:", "", common.table(table, CLAIMS), ""]
-    numbers = {"arms": rows, "differences": tables, "data": about}
-    return [*parts, NOTE], numbers
+    return parts, {"arms": rows, "differences": tables}
 
 
 def differences(comparer, found, other):

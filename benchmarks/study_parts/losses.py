@@ -198,12 +198,13 @@ class Losses:
     def found(self, arm, seed):
         """What an arm's model says in the test contexts, and the dialogues that it holds."""
 
-        def make():
-            replies = self.replies_of(self.model(arm, seed))
-            said = anyio.run(replies.answer, [list(case.prompt) for case in self.cases])
-            return {"said": said, "worth": anyio.run(worth_of_held, replies, self.world, self.scenarios)}
+        return self.store.kept(f"{self.kind}{arm}/{seed}", lambda: self.measured(self.model(arm, seed)))
 
-        return self.store.kept(f"{self.kind}{arm}/{seed}", make)
+    def measured(self, folder):
+        """What the model in a folder says in the test contexts, and the dialogues that it holds."""
+        replies = self.replies_of(folder)
+        said = anyio.run(replies.answer, [list(case.prompt) for case in self.cases])
+        return {"said": said, "worth": anyio.run(worth_of_held, replies, self.world, self.scenarios)}
 
     def replies_of(self, folder):
         import torch

@@ -88,6 +88,8 @@ class LossSizes:
     :param held: dialogues that each model holds with the world's seeker.
     :param golds: whose gold: True for a supporter who wavers, False for the best policy.
     :param arms: ways of training; none of them named, all.
+    :param round_seeds: that two rounds and one are compared at; none leaves the comparison out.
+    :param checked: dialogues that a round checks its model in.
     """
 
     sizes: dict[str, Any] = field(default_factory=lambda: dict(_READER))
@@ -98,6 +100,8 @@ class LossSizes:
     held: int = 200
     golds: tuple[bool, ...] = (True, False)
     arms: tuple[str, ...] = ()
+    round_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    checked: int = 20
 
 
 _LARGER = {
@@ -184,7 +188,7 @@ PRESETS = {
         effect_calls=1000,
         training=_SMALL,
         larger={},
-        losses=replace(_LOSSES, more_seeds=(), arms=_FEW_ARMS),
+        losses=replace(_LOSSES, more_seeds=(), arms=_FEW_ARMS, round_seeds=()),
         real=RealSizes(dialogues=1, iterations=2, steps=2, contexts=4),
     ),
     "tiny": Preset(
@@ -204,6 +208,7 @@ PRESETS = {
             held=2,
             golds=(True,),
             arms=("SFT", "distill", "SFT on gold"),
+            round_seeds=(),  # a base this small never ends its replies
         ),
         real=RealSizes(dialogues=0),
     ),

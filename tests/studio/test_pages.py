@@ -111,6 +111,37 @@ def test_two_reviewers_at_once_and_a_kill_in_the_middle_lose_nothing(studios, vi
     assert len({each.pair for each in reviews}) == 6
 
 
+def test_a_decision_that_this_studio_has_no_place_for_is_kept_until_another_takes_it(
+    studios, visit, folder, kit, tmp_path, domain_maker
+):
+    studio = studios(folder, "--port", 0, "--twice", 0)
+    page = visit(studio, "/review")
+    shows(page, kit, "Good reply 0.")
+    studio.kill()
+    page.keyboard.press("a")
+    shows(page, kit, "One decision waits")
+    other = tmp_path / "other"
+    searched = kit.made_dataset(domain_maker(("Comfort", "Plan", "Question")), hostile=True)
+    write_dataset({"train": searched}, other)
+    elsewhere = studios(other, "--port", studio.port)
+    page.goto(elsewhere.address)
+    shows(page, kit, "One decision was refused")
+    shows(page, kit, "there is no such pair here")
+    assert page.evaluate("JSON.parse(localStorage['studio-refused']).length") == 1
+    elsewhere.kill()
+    studio.start("--port", studio.port)
+    page.goto(studio.address)
+    assert decided(page, kit, folder, 1)[0].verdict == "accept"
+    assert page.evaluate("localStorage['studio-refused']") == "[]"
+    assert not (other / "reviews.jsonl").read_bytes().strip()
+    page.evaluate("localStorage['studio-refused'] = JSON.stringify([{path: '/api/review', body: {id: 'x'}}])")
+    page.goto(studio.root + "/review")
+    shows(page, kit, "One decision was refused")
+    page.click("text=Discard")
+    kit.until(page, "document.getElementById('unsaved').hidden")
+    assert page.evaluate("localStorage['studio-refused']") == "[]"
+
+
 def test_hostile_texts_are_shown_and_do_nothing(studios, visit, domain_maker, tmp_path, kit):
     folder = tmp_path / "data"
     write_dataset(

@@ -326,7 +326,7 @@
   const LEFT = 24, RIGHT = LABEL + 70, EDGE = 30; // what is left free around a tree
   const levelsThatFit = () => Math.max(1, 1 + Math.floor((W - LEFT - RIGHT - FIRST) / COLUMN));
   function fit() {
-    const left = Math.min(LEFT, W * 0.035), right = Math.min(RIGHT, W * 0.6), edge = EDGE;
+    const left = Math.min(LEFT, W * 0.035), right = Math.min(RIGHT, W * 0.68), edge = EDGE;
     const wide = Math.max(across(deepest), 1), tall = Math.max(bottom - top, 1);
     const sx = Math.min(1, Math.max(W - left - right, 40) / wide), sy = Math.min(1, Math.max(H - 2 * edge, 40) / tall);
     view.lx = -Math.log(sx);
@@ -597,7 +597,8 @@
   const pillText = (id) => `+${(showUntried ? below[id] : spokenBelow[id]).toLocaleString("en")}`;
 
   function labelRoom(item, frame) {
-    const id = itemNode[item], room = (id === 0 ? FIRST * frame.sx : frame.column) - radius(id, frame.s) - 10;
+    const id = itemNode[item], last = itemDepth[item] === deepest; // nothing stands beside the last column
+    const room = (id === 0 ? FIRST * frame.sx : last ? Math.max(frame.column, RIGHT) : frame.column) - radius(id, frame.s) - 10;
     if (!isFolded(id)) return room - (itemKids[item] && id ? turnOf(frame) : 12);
     context.font = `600 11px ${FONT}`;
     return room - context.measureText(pillText(id)).width - 32;
@@ -636,7 +637,7 @@
       context.font = `${on[id] || id === selected ? "600 " : ""}12px ${FONT}`;
       px += shorten(nameOf(id), room)[1] + 8;
     }
-    return { x: px, y: yOf(item) - (frame.labels && frame.twoLines ? 17 : 8), w: width, h: 16 }; // above the numbers
+    return { x: px, y: yOf(item) - (frame.labels && frame.twoLines ? 16 : 7), w: width, h: 14 }; // above the numbers
   }
   function drawPill(item, frame) {
     const box = pillBox(item, frame);
@@ -650,7 +651,7 @@
     context.stroke();
     context.font = `600 11px ${FONT}`;
     context.fillStyle = ink.accent;
-    context.fillText(pillText(itemNode[item]), box.x + 6, box.y + 12);
+    context.fillText(pillText(itemNode[item]), box.x + 6, box.y + 11);
   }
 
   function drawMarks(frame) {

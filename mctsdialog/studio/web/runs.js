@@ -8,6 +8,7 @@ const COLUMNS = [
   ["closed", "Closed"],
   ["seconds", "Seconds", (row) => (row.seconds ? row.seconds.toFixed(0) : "–")],
 ];
+const SAVED = ["iterations", "nodes", "ends", "best", "closed", "seconds"]; // known of a tree that was saved
 const MOST = 500;
 
 let runs = [];
@@ -64,7 +65,7 @@ function showRows() {
     return (order.down ? -by : by) || String(a.id).localeCompare(String(b.id), "en", { numeric: true });
   });
   byId("rows").replaceChildren(...mine.slice(0, MOST).map((row) => el("tr", {}, COLUMNS.map(([name, , show]) =>
-    el("td", { class: ["id", "state"].includes(name) ? name : "number" }, show ? show(row) : number(row[name]))))));
+    el("td", { class: ["id", "state"].includes(name) ? name : "number" }, row.state === "searching" && SAVED.includes(name) ? "–" : show ? show(row) : number(row[name]))))));
   byId("more").textContent = mine.length > MOST ? `… and ${number(mine.length - MOST)} more: find them by name` : mine.length ? "" : "There are no trees yet.";
 }
 

@@ -104,7 +104,7 @@ async function sendAll() {
         showUnsaved(error.message);
         return;
       }
-      note(`Not saved: ${error.message}`);
+      store("refused", [...stored("refused", []), { ...first, reason: error.message }]);
     }
     store("outbox", stored("outbox", []).filter((each) => each.body.id !== first.body.id));
     saved.dispatchEvent(new Event("saved"));
@@ -112,11 +112,24 @@ async function sendAll() {
   showUnsaved("");
 }
 
+/** Another studio may take what this one has no place for: a new page sends it again. */
+function sendRefusedAgain() {
+  store("outbox", [...stored("refused", []).map(({ path, body }) => ({ path, body })), ...stored("outbox", [])]);
+  store("refused", []);
+}
+
 function showUnsaved(reason) {
   const place = byId("unsaved");
   const count = waiting();
-  place.hidden = !count || !reason;
-  place.textContent = `${reason} ${count === 1 ? "One decision waits" : `${count} decisions wait`} in this browser and will be saved as soon as the studio answers.`;
+  const refused = stored("refused", []);
+  const many = (number, one, more) => (number === 1 ? `One decision ${one}` : `${number} decisions ${more}`);
+  const waits = count && reason ? `${reason} ${many(count, "waits", "wait")} in this browser and will be saved as soon as the studio answers. ` : "";
+  const kept = refused.length
+    ? `${many(refused.length, "was", "were")} refused: ${refused.at(-1).reason} Kept in this browser, and sent again when a page is opened. `
+    : "";
+  const discard = el("button", { type: "button", onclick: () => { store("refused", []); showUnsaved(reason); } }, "Discard");
+  place.replaceChildren(...[waits, kept].filter(Boolean), ...(kept ? [discard] : []));
+  place.hidden = !place.childNodes.length;
 }
 
 setInterval(() => { if (waiting()) flush(); }, 2000);
@@ -128,6 +141,7 @@ function theme() {
   const chosen = stored("theme", dark ? "dark" : "light");
   document.documentElement.dataset.theme = chosen;
   byId("theme").textContent = chosen === "dark" ? "Light" : "Dark";
+  document.dispatchEvent(new Event("theme"));
 }
 
 export function reviewer() { return stored("reviewer", ""); }
@@ -161,6 +175,7 @@ export function head() {
   });
   byId("who").addEventListener("click", async () => { const before = reviewer(); if ((await askName()) !== before) location.reload(); });
   theme();
+  sendRefusedAgain();
   flush();
   return ask("/api/home").then((home) => {
     for (const link of document.querySelectorAll("[data-page]")) link.hidden = !home.pages.includes(link.dataset.page);

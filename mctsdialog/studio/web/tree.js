@@ -6,6 +6,8 @@ const where = new URLSearchParams(location.search);
 const named = `run=${encodeURIComponent(where.get("run") ?? "")}&stem=${encodeURIComponent(where.get("stem") ?? "")}`;
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+const theme = () => ({ theme: document.documentElement.dataset.theme });
+
 let shown = null;
 let wanted = "";
 let drawn = "";
@@ -24,7 +26,8 @@ async function draw() {
         await wait(20);
       }
       while (shown?.contentWindow.viewer.state().busy) await wait(50);
-      frame.contentWindow.viewer.restore(shown ? shown.contentWindow.viewer.state() : { theme: document.documentElement.dataset.theme });
+      frame.contentWindow.viewer.restore({ ...shown?.contentWindow.viewer.state(), ...theme() });
+      frame.contentWindow.document.getElementById("theme").hidden = true; // the studio's own button is for both
       const focused = shown !== null && document.activeElement === shown;
       frame.classList.add("shown");
       shown?.remove();
@@ -39,6 +42,7 @@ async function draw() {
   }
 }
 
+document.addEventListener("theme", () => shown?.contentWindow.viewer.restore(theme()));
 head().catch(() => {});
 byId("back").href = `/runs?run=${encodeURIComponent(where.get("run") ?? "")}`;
 const source = new EventSource(`/api/tree/events?${named}`);
