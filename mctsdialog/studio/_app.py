@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mctsdialog.errors import DataError, MctsDialogError
+from mctsdialog.errors import DataError, MctsDialogError, first_error
 from mctsdialog.studio._chat import ChatAsked, ChatDesk, NewAsked, ReplyAsked, SayAsked
 from mctsdialog.studio._guard import Guard, is_loopback, known_hosts
 from mctsdialog.studio._judge import Answered, ItemsAsked, Sheet
@@ -52,7 +52,8 @@ def studio_app(
     :param watch: reads the trees that runs finish; their pairs go to the desk.
     :param token: whoever sends it is let in.
     :param host: that the server listens on.
-    :param ending: whether the server is about to close: pages that are kept up to date are then let go.
+    :param ending: whether the server is about to close: pages that are kept up to date are then let go, and replies
+        that are searched for are given up.
     """
     routes = [
         Route("/", page("home")),
@@ -69,7 +70,7 @@ def studio_app(
         routes += runs_routes(list(runs), ending)
         pages["runs"] = {"runs": len(runs)}
     if chat is not None:
-        routes += _chat_routes(chat)
+        routes += _chat_routes(chat, ending)
         pages["chat"] = {}
     routes.append(Route("/api/home", functools.partial(_home, pages, review)))
     guard = Middleware(Guard, token=token, hosts=known_hosts(host), any_address=not is_loopback(host))
@@ -195,13 +196,29 @@ def _judge_routes(sheets: Sequence[Sheet]) -> list[Route]:
     ]
 
 
+async def _cancel_at_end(scope: anyio.CancelScope, ending: Callable[[], bool]) -> None:
+    """End work that takes long, as a reply that is searched for, when the server closes."""
+    while not ending():  # noqa: ASYNC110  # a signal sets it, outside the loop
+        await anyio.sleep(0.1)
+    scope.cancel()
+
+
 # -- chat -----------------------------------------------------------------------------------------------------------
 
 
-def _chat_routes(desk: ChatDesk) -> list[Route]:
+def _chat_routes(desk: ChatDesk, ending: Callable[[], bool]) -> list[Route]:
     def asking(model: type[M], answer: Callable[[M], Awaitable[dict[str, Any]]]) -> Callable[[Request], Any]:
         async def asked(request: Request) -> Response:
-            return JSONResponse(await answer(await body_of(request, model)))
+            given = await body_of(request, model)
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(_cancel_at_end, group.cancel_scope, ending)
+                    found = await answer(given)
+                    group.cancel_scope.cancel()
+                    return JSONResponse(found)
+            except BaseExceptionGroup as error:
+                raise first_error(error) from None
+            return JSONResponse({"error": "the studio is closing"}, status_code=503)
 
         return asked
 

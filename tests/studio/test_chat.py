@@ -1,8 +1,11 @@
 """Chats: the supporter by search, by a trained model or by a person; each turn kept, all of them gold for a search."""
 
 import json
+import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
+import anyio
 import pytest
 
 from mctsdialog import ScriptedModel, plan, read_dialogues
@@ -27,6 +30,18 @@ def desk_of(folder, reply=spoken_by_trained, roles=None):
         return roles or WORLD.roles(), trained
 
     return ChatDesk(folder, WORLD.domain, models, seconds=0.3, has_trained=trained is not None)
+
+
+class Waiting:
+    """A judge that thinks for ever."""
+
+    draws_differ = False
+
+    def for_scenario(self, scenario):
+        return self
+
+    async def judge(self, turns):
+        await anyio.sleep_forever()
 
 
 @pytest.fixture
@@ -78,6 +93,20 @@ def test_without_a_trained_model_it_is_said(tmp_path, kit):
         post(client, "say", chat=chat, speaker="seeker", text="I failed.")
         assert "--trained" in post(client, "reply", status=400, chat=chat, by="trained")["error"]
         assert client.get("/api/chat/about").json()["trained"] is False
+
+
+def test_a_reply_that_is_searched_for_is_given_up_when_the_studio_closes(tmp_path, kit):
+    asked = []
+    never = replace(WORLD.roles(), judge=Waiting())
+    desk = ChatDesk(tmp_path, WORLD.domain, lambda closing: (never, None), seconds=1, has_trained=False)
+    app = studio_app(None, chat=desk, token=kit.TOKEN, ending=lambda: bool(asked) and time.monotonic() > asked[0] + 0.5)
+    with kit.client_of(app) as client:
+        chat = post(client, "new", scene="exam", description="An exam.")["id"]
+        post(client, "say", chat=chat, speaker="seeker", text="I failed.")
+        asked.append(time.monotonic())
+        answer = client.post("/api/chat/reply", json={"chat": chat, "by": "plan"})
+        assert (answer.status_code, answer.json()) == (503, {"error": "the studio is closing"})
+    assert len(desk.chat(chat)["turns"]) == 1
 
 
 def test_a_person_supports_with_suggestions_and_a_model_is_the_seeker(client, chat):
