@@ -80,6 +80,8 @@ run() {
     timeout 120 "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile \
       --no-cache-dir --target "$scratch/site" "$folder"/*.whl
     echo "installed in $SECONDS s"
+  elif ! "$python" -c 'import anyio, pydantic, networkx, torch, transformers, trl, peft' 2>/dev/null; then
+    fail "$(command -v "$python" || echo "$python") lacks the packages; name another with PYTHON=..., or a folder of wheels"
   fi
   # the code that is measured is this checkout's; its wheel says what is installed
   export PYTHONPATH="$root:$scratch/site${PYTHONPATH:+:$PYTHONPATH}"
