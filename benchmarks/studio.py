@@ -127,7 +127,7 @@ def opened(browser, studio, name):
 
 def measure(studio, browser, reviewed):
     people = [opened(browser, studio, name) for name in ("Ana", "Ben")]
-    keys = [people[number % 2][0].evaluate(NEXT, 150) for number in range(reviewed)]
+    keys = [people[number % 2][0].evaluate(NEXT, 350) for number in range(reviewed)]
     decides, queues = [], []
     for number in range(reviewed):
         got, took = studio.ask("/api/review/queue", {"reviewer": "Cy", "count": 1})
@@ -330,7 +330,7 @@ def main():
                 watched += live(Path(folder) / f"run-{nodes}", browser, arguments.live, nodes)
         version = browser.version
         browser.close()
-    print(f"Chromium {version}, headless, 1366 x 768; {arguments.reviewed} pairs by key, 150 ms to think.\n")
+    print(f"Chromium {version}, headless, 1366 x 768; {arguments.reviewed} pairs by key, 350 ms to think.\n")
     for rows, columns in (([row] if row else [], COLUMNS), (watched, LIVE_COLUMNS)):
         if rows:
             print(common.table(rows, columns) + "\n")

@@ -11,6 +11,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,6 +74,16 @@ class _Fitting:
     items: list[_Item]
     indexes: list[int]
     open: int
+
+    @cached_property
+    def mixed(self) -> list[_Item]:
+        """The same pairs mixed: pairs of a turn one after the other would give the chosen reply away."""
+        return sorted(self.items, key=attrgetter("key"))
+
+    def mixed_after(self, key: str) -> Iterator[_Item]:
+        """The mixed pairs behind the one with that key, and then those up to it."""
+        at = bisect_right(self.mixed, key, key=attrgetter("key"))
+        return itertools.chain(itertools.islice(self.mixed, at, None), itertools.islice(self.mixed, at))
 
     def after(self, index: int) -> Iterator[_Item]:
         """The pairs behind that one, and then those up to it."""
@@ -186,7 +198,8 @@ class ReviewDesk:
     def decide(self, given: Decided) -> None:
         """Keep a decision. One that is sent again is kept once.
 
-        :raises DataError: for a pair that is not here, a flag without a reason, or an edited text that is blank.
+        :raises DataError: for a pair that is not here, a flag without a reason, or an edited text that is blank or the
+            other reply's.
         :raises OSError: where it cannot be written.
         """
         item = self._item(given.key)
@@ -203,6 +216,9 @@ class ReviewDesk:
                 raise DataError("an edited reply must not be blank", field=side)
             if text == getattr(item.pair, side).supporter or verdict not in ("accept", "swap"):
                 edits[side] = None
+        said = [(edits[side] or getattr(item.pair, side).supporter).strip() for side in _SIDES]
+        if any(edits.values()) and said[0] == said[1]:
+            raise DataError("both replies say the same words", field="left")
         self._write(
             Review(
                 id=given.id,
@@ -261,6 +277,9 @@ class ReviewDesk:
         if key not in self._items:
             raise DataError("there is no such pair here; was the studio started with other folders?", field="key")
         return self._items[key]
+
+    def _key_at(self, index: int) -> str:
+        return self._list[index].key if 0 <= index < len(self._list) else ""
 
     def _write(self, review: Review) -> None:
         with self._lock:
@@ -334,12 +353,10 @@ class ReviewDesk:
             """Whether others are about to decide."""
             return item.key in taken and len(item.standing) + taken[item.key] >= item.needed
 
-        wanted = (item for item in fit.after(asked.after) if not item.is_closed and item.key not in half)
+        every = fit.mixed_after(self._key_at(asked.after)) if asked.blind else fit.after(asked.after)
+        wanted = (item for item in every if not item.is_closed and item.key not in half)
         chosen = itertools.islice((item for item in wanted if item.key not in have and not is_kept(item)), asked.count)
-        others = (self._items[key] for key in taken if key in self._items and key not in half)
-        kept = sum(not item.is_closed and is_kept(item) and _passes(item, asked.filters) for item in others)
-        mine = sum(_passes(self._items[key], asked.filters) for key in half)
-        return list(chosen), fit.open - mine - kept
+        return list(chosen), fit.open - sum(_passes(self._items[key], asked.filters) for key in half)
 
     def _card(self, item: _Item, reviewer: str, *, blind: bool) -> dict[str, Any]:
         """What a page shows of a pair. Of a blind one nothing says which reply the search chose."""
@@ -364,7 +381,8 @@ class ReviewDesk:
             card["others"] = [
                 {"reviewer": name, "verdict": each.verdict, "reason": each.reason}
                 for name, each in item.standing.items()
-                if name != reviewer and own is not None  # what others say is not shown before one has decided
+                # what others say is not shown before one has decided, but for what they want looked into
+                if name != reviewer and (own is not None or each.verdict == "flag")
             ]
         return card
 

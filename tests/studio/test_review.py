@@ -115,8 +115,35 @@ def test_of_a_blind_pair_nothing_says_which_reply_was_chosen(client, file):
     assert {each.verdict for each in read_reviews(file)} == {"accept"}
     assert all(each.blind for each in read_reviews(file))
     again = queue(client, count=10, blind=True, shown="mine")["cards"]
-    assert ["Good" in each["replies"][0]["text"] for each in again] == first
-    assert [each["own"]["answer"] for each in again] == ["left" if each else "right" for each in first]
+    left = dict(zip((each["key"] for each in cards), first, strict=True))
+    assert {each["key"]: "Good" in each["replies"][0]["text"] for each in again} == left
+    assert {each["key"]: each["own"]["answer"] == "left" for each in again} == left
+
+
+def test_blind_pairs_of_a_turn_do_not_follow_one_another(client):
+    plain = [each["index"] for each in queue(client, count=10)["cards"]]
+    assert plain == sorted(plain)
+    first = queue(client, count=6, blind=True)["cards"]
+    rest = queue(client, count=10, blind=True, after=first[-1]["index"], have=[each["key"] for each in first])["cards"]
+    mixed = [each["index"] for each in [*first, *rest]]
+    assert sorted(mixed) == list(range(12))
+    assert mixed != sorted(mixed)
+
+
+def test_everybody_sees_why_somebody_flagged_a_pair_and_nothing_else_of_what_others_say(client):
+    first, second = queue(client, count=2)["cards"]
+    decide(client, first, "flag", reason="unkind")
+    decide(client, second, "right")
+    undecided = {each["key"]: each["others"] for each in queue(client, count=4, name="Ben", shown="flagged")["cards"]}
+    assert undecided == {first["key"]: [{"reviewer": "Ana", "verdict": "flag", "reason": "unkind"}]}
+
+
+def test_an_edit_that_makes_both_replies_the_same_is_refused(client, file):
+    card = queue(client, count=1)["cards"][0]
+    error = decide(client, card, "left", status=400, left=card["replies"][1]["text"])["error"]
+    assert "both replies say the same words" in error
+    decide(client, card, "tie", left=card["replies"][1]["text"])
+    assert [each.verdict for each in read_reviews(file)] == ["tie"]
 
 
 @pytest.mark.parametrize("blind", [False, True])

@@ -132,7 +132,7 @@ function showUnsaved(reason) {
   place.hidden = !place.childNodes.length;
 }
 
-setInterval(() => { if (waiting()) flush(); }, 2000);
+setInterval(() => { if (waiting() || !byId("unsaved")?.hidden) flush(); }, 2000); // another page may have sent them
 
 // -- the head of every page -------------------------------------------------------------------------------------------
 
