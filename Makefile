@@ -33,9 +33,9 @@ install: $(STAMP)
 
 # A search where the truth is known; everything once with the embedded model; training that shows a difference.
 demo: install
-	@printf '\n== 1 of 4: a search in a simulated world, without a model\n\n'
+	@printf '\n== 1 of 4, seconds: a search in a simulated world, without a language model\n\n'
 	$(BIN)/mctsdialog demo --out $(OUT)/world
-	@printf '\n== 2 of 4: sample dialogues with the embedded model, which is too small to judge: does everything run?\n\n'
+	@printf '\n== 2 of 4, about 4 minutes: sample dialogues with the embedded model, which is too small to judge: does everything run?\n\n'
 	$(BIN)/mctsdialog sample $(OUT)/sample_dialogues.json
 	$(BIN)/mctsdialog search $(OUT)/sample_dialogues.json --limit 2 --max-iterations 2 --horizon 1 --parallelism 4 \
 		--out $(OUT)
@@ -43,9 +43,9 @@ demo: install
 		--work $(OUT)/preferences-work --cache $(OUT)/cache
 	$(BIN)/mctsdialog stats $(OUT)/preferences --out $(OUT)/statistics
 	$(BIN)/mctsdialog view $(OUT)/preferences-work/trees/sample-00.json --out $(OUT)/sample-00.html
-	@printf '\n== 3 of 4: does training on searched trees pay? A tiny model in the simulated world\n\n'
+	@printf '\n== 3 of 4, about 3 minutes: does training on searched trees pay? A tiny model in the simulated world\n\n'
 	$(BIN)/python examples/train_in_a_world.py --out $(OUT)/train-in-a-world
-	@printf '\n== 4 of 4: three steps of DPO on the pairs of part 2, and an evaluation: do they run?\n\n'
+	@printf '\n== 4 of 4, about 2 minutes: three steps of DPO on the pairs of part 2, and an evaluation: do they run?\n\n'
 	$(BIN)/python -m cso_train testset $(OUT)/sample_dialogues.json --exclude $(OUT)/preferences --limit 4 \
 		--out $(OUT)/test.jsonl
 	$(BIN)/python -m cso_train train --data $(OUT)/preferences --batch-size 2 --max-steps 3 --logging-steps 1 \
@@ -59,7 +59,7 @@ demo: install
 	@printf '3. ' && cat $(OUT)/train-in-a-world/headline.txt
 	@printf '%s\n' \
 		"4. Three steps of DPO left an adapter in $(OUT)/training/model. Three steps teach nothing." \
-		"5. Next, your own dialogues: $(BIN)/mctsdialog search FILE --model gpt-4o-mini --max-calls 2000 (docs/quickstart.md)"
+		"5. Next, your own dialogues: $(BIN)/mctsdialog search FILE --algorithm calibrated --model gpt-4o-mini --max-calls 2000 (docs/quickstart.md)"
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .

@@ -177,7 +177,7 @@ async def one_seed(world, sizes, seed, folder, say):
     random_model = make_model(folder / "random", world.domain, texts, sizes, seed)
     rows = write_dialogues(folder / "spoken.jsonl", world.domain, spoken)
     base = trained(folder / BEFORE, random_model, rows, epochs=sizes.spoken_epochs, learning_rate=8e-3, seed=seed)
-    say(f"a tiny model has learned to talk as the biased strategist chooses, from {sizes.spoken} dialogues")
+    say(f"the tiny model has learned {sizes.spoken} dialogues of a strategist that over-rates some strategies")
     models = {BEFORE: base}
     golds = [
         await talk(world, scenario, wavering(world, scenario))
@@ -277,6 +277,7 @@ def main():
         kept = {"settings": settings, "seeds": []}
         for seed in range(arguments.seeds):
             folder = arguments.out / f"seed-{seed}"
+            say("a random tiny model learns to talk; this takes a minute or two")
             kept["seeds"].append(mctsdialog.run(one_seed(world, sizes, seed, folder, say)))
         kept["best"] = [world.best_value(each) + SCALE for each in world.scenarios(sizes.held_out, HELD_OUT)]
         file.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")

@@ -187,6 +187,16 @@ def test_a_dataset_without_pairs_says_why(tmp_path, caplog):
     empty = m.PreferenceDataset.from_trees([TREE], m.preferences.PreferenceConfig(theta=0.9, min_visits=50))
     m.write_dataset({"train": empty}, tmp_path / "whole")
     assert "there are no pairs in this dataset; 1 trees, 0 with a valid path" in caplog.text
+    assert "more paths are valid at a theta below 0.9" in caplog.text
+    few = m.PreferenceDataset.from_trees(
+        [TREE], m.preferences.PreferenceConfig(theta=-1.0, min_margin=99.0, path_rule="end")
+    )
+    m.write_dataset({"train": few}, tmp_path / "few")
+    assert "a min_margin below 99 keeps more of them" in caplog.text
+    every = m.PreferenceDataset.from_trees([TREE], m.preferences.PreferenceConfig(theta=-3.0, min_visits=0))
+    assert not list(every.pairs())
+    m.write_dataset({"train": every}, tmp_path / "every")
+    assert "more replies are rejected at a theta above -3" in caplog.text
     m.write_dataset({"train": m.PreferenceDataset((), WORLD.domain, DATA.config)}, tmp_path / "part")
     assert "print(dataset.report)" in caplog.text
     caplog.clear()

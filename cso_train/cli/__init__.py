@@ -136,6 +136,8 @@ def train_command(restart: bool, extend: bool, preset: str | None, config_file: 
             sys.exit(INTERRUPTED)
         if first and result.finished:
             echo(result)
+            kind = "--adapter" if resolved.config.lora else "--model"
+            echo(f"Next: python -m cso_train evaluate --test TEST.jsonl {kind} {result.folder / 'model'}")
     if not result.finished:
         sys.exit(INTERRUPTED)
 

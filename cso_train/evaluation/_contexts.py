@@ -73,9 +73,10 @@ def build_test_set(
     if limit is not None and limit < 0:
         raise ConfigError(f"limit must be 0 or more, not {limit}", field="limit")
     system = {"role": "system", "content": system_prompt(domain)}
-    cases = []
+    cases, excluded = [], 0
     for dialogue in dialogues:
         if exclude and seed_of({"messages": chat_messages(dialogue.turns)}) in exclude:
+            excluded += 1
             continue
         for place, turn in enumerate(dialogue.turns):
             after_seeker = place > 0 and dialogue.turns[place - 1].speaker == "seeker"
@@ -89,7 +90,9 @@ def build_test_set(
         message = (
             f"no supporter turn follows a context of {min_turns} to {max_turns} utterances that ends on the seeker"
         )
-        raise TrainDataError(message + (" in a dialogue that is not excluded" if exclude else ""))
+        if excluded:
+            message += f"; {excluded} dialogues that were trained on are left out: keep some out of training"
+        raise TrainDataError(message)
     if limit is not None and limit < len(cases):
         generator = random.Random(seed)  # noqa: S311  # no secret
         cases = [cases[place] for place in sorted(generator.sample(range(len(cases)), limit))]

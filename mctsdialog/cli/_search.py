@@ -68,6 +68,7 @@ from mctsdialog.export import load_tree
 from mctsdialog.export._words import stop_words
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Limits
+from mctsdialog.preferences import PreferenceConfig
 from mctsdialog.text import one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
@@ -178,7 +179,8 @@ def _estimate(files: Sequence[Path], options: dict[str, Any], *, seconds_per_cal
     asked = {**options, "replay": True, "no_cache": False}  # which needs no key
     setup = ModelSetup.from_options(asked, output.cache)
     dialogues = Dialogues.of(files, options)
-    finished = finished_ids(output.folder)
+    _warn_of_rewards(dialogues, config)
+    finished = finished_ids(output.folder, config, options["max_calls_per_tree"])
     left = [each for each in dialogues if in_shard(each.id, shard)]
     todo = [each for each in left if each.id not in finished]
     step = max(1, len(todo) // SAMPLED)
@@ -201,8 +203,10 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
     output = Output(options["out"], shard)
     config = SearchConfig(**given_config(options))
     setup = ModelSetup.from_options(options, output.cache)
+    dialogues = Dialogues.of(files, options)
+    _warn_of_rewards(dialogues, config)
     return Run(
-        dialogues=Dialogues.of(files, options),
+        dialogues=dialogues,
         output=output,
         config=config,
         setup=setup,
@@ -211,6 +215,20 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
         max_calls_per_tree=options["max_calls_per_tree"],
         executor=None if options["ray"] is None else _executor(options, setup, output),
     )
+
+
+def _warn_of_rewards(dialogues: Dialogues, config: SearchConfig) -> None:
+    """Tell before any call that no reply could count as good, or that all would: another rubric needs another bias."""
+    theta = PreferenceConfig().theta
+    for domain in {each.name: each for each in (stream.domain for stream in dialogues.streams)}.values():
+        low, high = config.bias, domain.max_score + config.bias
+        if not low <= theta <= high:
+            echo(
+                f"Warning: with --bias {config.bias:g} the rewards in {one_line(domain.name)} are {low:g} to {high:g}. "
+                f"For 'mctsdialog preferences' good replies have {theta:g} or more, and others less. The rubric goes "
+                f"from 0 to {domain.max_score}: with --bias {1 - domain.max_score} the best reward is 1, as in ESC.",
+                err=True,
+            )
 
 
 def _executor(options: dict[str, Any], setup: ModelSetup, output: Output) -> RayExecutor:

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import ParseError
 
 import networkx
 
+from mctsdialog._search import SearchConfig
 from mctsdialog.corpus._output import Output
 from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.errors import JournalError, TreeFormatError
@@ -177,17 +178,25 @@ class FinishedIndex:
         return file.relative_to(self._output.folder).as_posix()
 
 
-def finished_ids(folder: Path) -> set[str]:
+def finished_ids(folder: Path, config: SearchConfig, max_calls: int | None = None) -> set[str]:
     """Ids of the dialogues whose trees an index of the folder calls finished; nothing is opened for writing.
+
+    Trees that these limits would prolong are not among them.
 
     :raises OSError: if an index cannot be read.
     """
-    found: set[str] = set()
+    found: dict[str, TreeRecord] = {}
     for path in sorted(folder.glob("finished*.jsonl")):
         if _NAME.fullmatch(path.name):
             with inside(folder, path.name).open("rb") as file:
-                found |= {line.record.id for line in map(_decode, file) if line is not None}
-    return found
+                found |= {line.record.id: line.record for line in map(_decode, file) if line is not None}
+    return {name for name, record in found.items() if not _may_grow(record, config, max_calls)}
+
+
+def _may_grow(record: TreeRecord, config: SearchConfig, max_calls: int | None) -> bool:
+    if record.stop_reason == "max_iterations":
+        return record.iterations < config.max_iterations
+    return record.stop_reason == "calls" and max_calls is None
 
 
 def _is_graph_of(tree: Tree, file: Path) -> bool:

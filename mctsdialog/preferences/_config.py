@@ -52,7 +52,9 @@ class PreferenceConfig(Settings):
         low, high = reward_range(tree)
         if not low <= self.theta <= high:
             raise ConfigError(
-                f"theta {self.theta:g} is outside the rewards of tree {tree.id!r}, {low:g} to {high:g}", field="theta"
+                f"theta {self.theta:g} is outside the rewards of tree {tree.id!r}, {low:g} to {high:g}, which are the "
+                f"rubric's levels plus the search's bias; choose a theta among them, or search with another bias",
+                field="theta",
             )
         return ValidPaths(tree, self.theta, self.min_visits, self.path_rule, max_paths=self.max_paths)
 

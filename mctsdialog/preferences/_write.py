@@ -19,7 +19,8 @@ from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import atomic_file, folded, inside, remove_file, sweep, write_atomically
 from mctsdialog.files._arrow import arrow, arrow_schema, write_parquet
 from mctsdialog.preferences._card import dataset_card
-from mctsdialog.preferences._dataset import PreferenceDataset
+from mctsdialog.preferences._config import PreferenceConfig
+from mctsdialog.preferences._dataset import PreferenceDataset, PreferenceReport
 from mctsdialog.preferences._read import MANIFEST, MANIFEST_SCHEMA, PART, read_manifest
 from mctsdialog.preferences._rows import ALL_FORMATS, FORMATS, Row, RowFormat
 from mctsdialog.preferences._twins import without_twins
@@ -117,7 +118,24 @@ def _why_empty(splits: Mapping[str, PreferenceDataset]) -> str:
     reports = [data.report for data in splits.values() if data.report.trees]
     if not reports:  # parts of a dataset have none
         return "the report of the whole dataset says why: print(dataset.report)"
-    return "; ".join(line.strip() for report in reports for line in str(report).splitlines())
+    lines = [line.strip() for report in reports for line in str(report).splitlines()]
+    return "; ".join([*lines, *_advice(reports, next(iter(splits.values())).config)])
+
+
+def _advice(reports: Sequence[PreferenceReport], config: PreferenceConfig) -> Iterator[str]:
+    """What would let more pairs through."""
+    counts: Counter[str] = sum((Counter(report.counts) for report in reports), Counter())
+    if counts["confidence too low"]:
+        yield f"a min_confidence below {config.min_confidence:g} keeps more of them"
+    if counts["margin too small"]:
+        yield f"a min_margin below {config.min_margin:g} keeps more of them"
+    if not counts["pairs found"] and counts["turns"]:
+        yield (
+            f"more replies are rejected at a theta above {config.theta:g}, after a longer search, or with rejected "
+            "siblings that are generated (--siblings 1)"
+        )
+    elif not counts["pairs found"]:
+        yield f"more paths are valid at a theta below {config.theta:g}, with fewer min_visits, or after a longer search"
 
 
 def _check_names(splits: Mapping[str, PreferenceDataset]) -> None:

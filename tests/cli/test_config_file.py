@@ -151,6 +151,32 @@ def test_no_search_takes_more_calls_than_estimated(stub_server, algorithm):
     assert 0 < len(stub_server.requests) <= int(most.replace(",", ""))
 
 
+def test_a_tree_that_more_iterations_would_prolong_is_not_finished(stub_server, place):
+    words = ("gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 2, "--horizon", 0)
+    assert invoke("search", *words, "--max-iterations", 2, "--min-iterations", 2).exit_code == 0
+    same = invoke("search", *words, "--max-iterations", 2, "--min-iterations", 2, "--dry-run").output
+    assert "0 trees to search; 2 more are finished" in same
+    longer = invoke("search", *words, "--max-iterations", 4, "--min-iterations", 2, "--dry-run").output
+    assert "2 trees to search" in longer
+    assert "finished" not in longer
+
+
+def test_a_bias_that_does_not_fit_the_rubric_is_told_before_any_call(stub_server, place, domain_maker):
+    dump = json.loads(domain_maker().model_dump_json())
+    for criterion in dump["rubric"]:
+        criterion["levels"] = criterion["levels"][:3]
+    (place / "own.json").write_text(json.dumps(dump))
+    rows = [{"speaker": "seeker", "text": "Hi."}, {"speaker": "supporter", "text": "Hello.", "strategy": "Comfort"}]
+    (place / "own.jsonl").write_text(json.dumps({"scene": "Work", "turns": rows}) + "\n")
+    words = ("search", "own.jsonl", "--domain", "own.json", "--model", "stub", "--base-url", stub_server.url)
+    said = invoke(*words, "--dry-run").stderr
+    assert "with --bias -3 the rewards in" in said
+    assert "-3 to -1" in said
+    assert "with --bias -1 the best reward is 1" in said
+    assert "Warning" not in invoke(*words, "--dry-run", "--bias", "-1").stderr
+    assert not stub_server.requests
+
+
 def test_after_a_run_an_estimate_tells_what_its_trees_took(stub_server, place):
     words = ("gold.json", "--model", "stub", "--base-url", stub_server.url, "--price", "stub=1:2", "--out", "o")
     words = (*words, "--max-iterations", 3, "--min-iterations", 3, "--horizon", 1)

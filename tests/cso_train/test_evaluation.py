@@ -73,7 +73,7 @@ def test_dialogues_that_a_model_is_trained_on_can_be_left_out(cases):
 
 def test_leaving_out_every_dialogue_is_an_error():
     every = {seed_of({"messages": chat_messages(dialogue.turns)}) for dialogue in sample_dialogues()}
-    with pytest.raises(TrainDataError, match="not excluded"):
+    with pytest.raises(TrainDataError, match="trained on are left out"):
         build_test_set(sample_dialogues(), ESC, exclude=every)
 
 
