@@ -7,6 +7,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import pytest
@@ -15,8 +16,10 @@ from mctsdialog._search import SearchConfig, search
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.errors import ConfigError
 from mctsdialog.export import save_html, to_html
+from mctsdialog.preferences import PreferenceConfig, tree_record
 from mctsdialog.roles import check_roles
 from mctsdialog.tree import EndNode, Rollout, RolloutStep, Tree
+from mctsdialog.worlds import World
 
 HOSTILE = (
     '<script>alert(1)</script> </script><img src=x onerror="window.hacked=1"> <!-- ]]> <![CDATA[ & &lt; {{data}} '
@@ -748,6 +751,23 @@ def test_warnings_of_the_health_check_stand_first_and_are_text(visit, hash_roles
 
 def test_without_warnings_there_is_no_place_for_them(visit, searched):
     assert visit(searched()).query_selector_all("#panel .warning") == []
+
+
+def test_where_a_search_believes_something_the_pairs_are_those_that_a_dataset_keeps(visit):
+    world, few = World(7), []
+    for number in range(3):
+        config = SearchConfig(algorithm="calibrated", max_iterations=60)
+        with ThreadPoolExecutor(1) as thread:
+            tree = thread.submit(
+                anyio.run, partial(search, world.dialogue(world.scenario(number)), world.roles(), config)
+            ).result()
+        page, record = visit(tree), tree_record(tree)
+        assert sorted(map(tuple, page.evaluate("viewer.pairs"))) == sorted(record.pairs)
+        assert f"{len(record.pairs)} pair" in page.inner_text("#counts")
+        loose = tree_record(tree, PreferenceConfig(min_confidence=0.0))
+        few.append(len(record.pairs) < len(loose.pairs))
+        assert f"mean Q {tree.best_path().value:+.2f}".replace("-", "\N{MINUS SIGN}") in page.inner_text("#panel")
+    assert any(few)
 
 
 def test_closed_nodes_are_marked_and_on_no_path_and_in_no_pair(visit, searched):

@@ -90,13 +90,31 @@
     for (let i = 0; i < data.families.length; i += 2) {
       const begin = data.families[i + 1];
       if (!on[data.families[i]]) continue;
-      let chosen = 0, losers = 0;
+      const chosen = [], losers = [];
       for (let id = begin; id < begin + K; id++) {
-        if (on[id]) chosen++;
-        else if (isRejected(id)) { losers++; rejected[id] = 1; }
+        if (on[id]) chosen.push(id);
+        else if (isRejected(id)) losers.push(id);
       }
-      pairCount += chosen * losers;
+      for (const id of losers) {
+        const pairs = chosen.filter((each) => isSure(each, id)).length;
+        pairCount += pairs;
+        if (pairs) rejected[id] = 1;
+      }
     }
+  }
+  // As mctsdialog.preferences has it: the probability that a reply is better than its sibling, and the least of a pair.
+  const FUTURE = 0.5, DOUBT = 2.4, SURPRISE = 0.005, LEAST_CONFIDENCE = 0.6;
+  function isSure(one, other) {
+    const [mine, theirs] = [posteriors.get(one), posteriors.get(other)];
+    const deviation = mine && theirs ? Math.hypot(mine[1], theirs[1]) : 0;
+    if (!deviation) return true; // no belief, or certain of both
+    const lead = mine[0] - theirs[0] + FUTURE * depth[one] * (q[one] - q[other]);
+    return SURPRISE + (1 - 2 * SURPRISE) * normal(lead / (DOUBT * deviation)) >= LEAST_CONFIDENCE;
+  }
+  function normal(z) { // Abramowitz and Stegun, 7.1.26
+    const t = 1 / (1 + (0.3275911 * Math.abs(z)) / Math.SQRT2);
+    const tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))) * Math.exp((-z * z) / 2);
+    return z < 0 ? tail / 2 : 1 - tail / 2;
   }
   const isRejected = (id) => type[id] !== UNTRIED && visits[id] >= 1 && (believed || q[id] < settings.theta) && !closed.has(id);
 
@@ -105,7 +123,7 @@
     for (let id = 1; id < N && pairs.length < limit; id++) {
       if (!on[id]) continue;
       const begin = first[parent[id]];
-      for (let other = begin; other < begin + K; other++) if (rejected[other]) pairs.push([id, other]);
+      for (let other = begin; other < begin + K; other++) if (rejected[other] && isSure(id, other)) pairs.push([id, other]);
     }
     return pairs;
   }
@@ -980,7 +998,7 @@
       })), more(closed.size)];
   }
   function endButton(id) {
-    const path = pathTo(id).slice(1), mean = path.reduce((sum, each) => sum + q[each], 0) / path.length;
+    const path = pathTo(id).slice(1), mean = pathSums()[id] / path.length;
     const made = button("", () => select(id), { class: "", "aria-label": `Path to node ${id}, mean Q ${signed(mean)}` });
     const facts = `#${id}, ${count(path.length, "turn")}, mean Q ${signed(mean)}, N ${visits[id]}${flag(id, GOLD) ? ", gold" : ""}`;
     made.append(el("span", { class: "row" }, chip(strategy[id]), el("span", { class: "facts" }, facts)));
