@@ -180,6 +180,8 @@ def load_for_answers(
     :param dtype: of the weights.
     :raises TrainModelError: if one of them cannot be loaded.
     """
+    if adapter is not None:
+        _check_adapter(Path(adapter))  # before anybody waits for the model
     import torch  # noqa: PLC0415  # heavy
 
     source = ModelSource.of(name)
@@ -220,8 +222,7 @@ def adapted(model: Any, tokenizer: Any, folder: str | Path) -> tuple[Any, Any]:
     from peft import PeftModel  # noqa: PLC0415  # heavy
 
     path = Path(folder)
-    if not (path / "adapter_config.json").is_file():
-        raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(folder))
+    _check_adapter(path)
     base = model.unload() if isinstance(model, PeftModel) else model
     own = ModelSource(str(folder), str(folder))
     try:
@@ -229,6 +230,11 @@ def adapted(model: Any, tokenizer: Any, folder: str | Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _load_error(own, error, "adapter") from error
     return loaded, load_tokenizer(own) if (path / "tokenizer_config.json").is_file() else tokenizer
+
+
+def _check_adapter(folder: Path) -> None:
+    if not (folder / "adapter_config.json").is_file():
+        raise TrainModelError("holds no adapter: adapter_config.json is missing", model=str(folder))
 
 
 def _plain(model: Any, dtype: torch.dtype) -> Any:

@@ -333,7 +333,7 @@ ROLES = WORLD.roles()
         (lambda: m.Roles(ROLES.supporter, ROLES.seeker, ROLES.strategist, ROLES.judge), "asked by reply(history);"),
         (lambda: replace(ROLES, supporter=ROLES.seeker), "the supporter is asked by reply(history, strategy)"),
         (lambda: replace(ROLES, judge=MODEL), "from_model(model, models={'judge': other})"),
-        (lambda: m.Roles.from_model(MODEL, judge=MODEL), "another model for the judge is models={'judge': model}"),
+        (lambda: m.Roles.from_model(MODEL, judge=MODEL), "another model: models={'judge': ...}"),
         (lambda: search(roles=replace(ROLES, judge=Sync())), "judge() is not async; write: async def judge"),
         (lambda: search(start=m.sample_dialogues()[0]), "a world knows its own scenarios, world.scenario(0)"),
         (lambda: methods.register(dict), "a training method is a subclass of Method with a name, not <class 'dict'>"),

@@ -83,10 +83,11 @@ def _strategy(dialogue: Dialogue, index: int, domain: Domain) -> str:
     given = dialogue.turns[index].strategy
     name = None if given is None else domain.strategies.resolve(given)
     if name is None:
-        problem = "has no strategy" if given is None else f"has strategy {given!r}, which is not in it"
+        problem = "has no strategy" if given is None else f"has strategy {given!r}, which the domain does not have"
         raise DialogueError(
             f"the supporter's turn {problem}; a gold turn needs one of the {domain.name} domain: "
-            + ", ".join(domain.strategies.names),
+            + ", ".join(domain.strategies.names)
+            + ". Dialogues of another domain are searched in it: domain=dialogues.domain",
             file=dialogue.source or None,
             item=dialogue.id or None,
             field=f"turns[{index}].strategy",

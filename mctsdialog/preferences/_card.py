@@ -11,8 +11,8 @@ from mctsdialog.preferences._rows import ALL_FORMATS
 from mctsdialog.text import markdown_line, yaml_text
 
 _WHAT = """\
-Pairs of replies to the same conversation, one preferred, extracted from conversation trees that a Monte-Carlo tree
-search grew (Chain of Strategy Optimization, Zhao et al., Findings of EMNLP 2025, section 3.2).
+Pairs of replies to the same conversation, one preferred, extracted from conversation trees that a search grew
+(Chain of Strategy Optimization, Zhao et al., Findings of EMNLP 2025, section 3.2).
 """
 
 _USE = """\

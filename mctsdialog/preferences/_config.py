@@ -17,7 +17,9 @@ class PreferenceConfig(Settings):
     """
 
     theta: float = Field(
-        default=0.5, description="least Q of a node on a valid path; rejected siblings are below it (eqs. 5 and 6)"
+        default=0.5,
+        description="least Q of a node on a valid path; rejected siblings are below it (eqs. 5 and 6); not used "
+        "for trees with posteriors",
     )
     min_visits: int = Field(default=2, ge=0, description="least N of a valid path's end node, 0 or more")
     path_rule: PathRule = Field(

@@ -96,6 +96,10 @@ class PreferenceDataset:
     health: RoleHealth = field(default_factory=RoleHealth)
     reviews: ReviewReport | None = None
 
+    def __repr__(self) -> str:
+        pairs = sum(len(record.pairs) for record in self.records)
+        return f"PreferenceDataset(domain={self.domain.name!r}, trees={len(self.records)}, pairs={pairs})"
+
     @classmethod
     @checked()
     def from_trees(cls, trees: Iterable[Tree], config: PreferenceConfig | None = None) -> PreferenceDataset:

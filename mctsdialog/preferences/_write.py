@@ -132,7 +132,7 @@ def _advice(reports: Sequence[PreferenceReport], config: PreferenceConfig) -> It
     if not counts["pairs found"] and counts["turns"]:
         yield (
             f"more replies are rejected at a theta above {config.theta:g}, after a longer search, or with rejected "
-            "siblings that are generated (--siblings 1)"
+            "siblings that are generated (--siblings 1, in Python probe_siblings)"
         )
     elif not counts["pairs found"]:
         yield f"more paths are valid at a theta below {config.theta:g}, with fewer min_visits, or after a longer search"

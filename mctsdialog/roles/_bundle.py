@@ -120,7 +120,7 @@ class Roles:
         """
         domain = get_domain(domain) if isinstance(domain, str) else domain
         if not isinstance(judge, str):
-            hint = "another model for the judge is models={'judge': model}"
+            hint = "your own judge: dataclasses.replace(roles, judge=...); another model: models={'judge': ...}"
             raise ConfigError(f"judge is how it scores, 'digits' or 'expected'; {hint}", field="judge")
         if not isinstance(models, Mapping | None):
             raise ConfigError(f"models must be models by role, not {shown(models)}", field="models")

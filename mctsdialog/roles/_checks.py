@@ -66,6 +66,9 @@ def _numbers(scores: object, best: float) -> Iterator[tuple[str, float]]:
         if not isinstance(name, str):
             raise ValueError(f"the key {shown(name)} must be text")
         number = isinstance(score, (int, float)) and not isinstance(score, bool)  # faster
+        if not number and getattr(score, "ndim", None) == 0 and hasattr(score, "item"):
+            score = score.item()  # noqa: PLW2901  # a number of NumPy or torch
+            number = isinstance(score, (int, float)) and not isinstance(score, bool)
         if not (number and 0 <= score <= best):  # what is not finite does not lie there
             raise ValueError(f"the score of {shown(name)} must be a number from 0 to {best:g}, not {shown(score)}")
         yield name, float(score)

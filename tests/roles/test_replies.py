@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import mctsdialog
+from mctsdialog.dialogue import ESC
 from mctsdialog.roles import checked_judgement, checked_scores, checked_text
 from mctsdialog.roles._replies import is_end, parse_judgement, parse_scores, parse_utterance
 
@@ -274,3 +275,13 @@ def test_judge_scores_are_a_mapping():
     assert dict(scores)["humanoid"] == 3
     with pytest.raises(KeyError):
         scores["warmth"]
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64", "float64"])
+def test_scores_of_numpy_are_numbers(kind):
+    numpy = pytest.importorskip("numpy")
+    scores = dict.fromkeys(ESC.criteria, getattr(numpy, kind)(3))
+    assert checked_judgement(scores, ESC) == (3.0,) * len(ESC.criteria)
+    for wrong in (numpy.float32("nan"), numpy.float32(9), numpy.zeros(2), numpy.bool_(True)):
+        with pytest.raises(ValueError, match="must be a number from 0"):
+            checked_judgement(dict.fromkeys(ESC.criteria, wrong), ESC)
