@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -53,7 +55,14 @@ class MetricsLog(TrainerCallback):
 
 
 class LogLines(TrainerCallback):
-    """What is logged as a short line each: the step, and the values that a reader follows."""
+    """What is logged as a short line each: the step, the values that a reader follows, and how long a step takes."""
+
+    def __init__(self) -> None:
+        self._begun = (0.0, 0)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Time steps from here on."""
+        self._begun = (time.monotonic(), state.global_step)
 
     def on_log(
         self,
@@ -73,7 +82,16 @@ class LogLines(TrainerCallback):
             if prefix + name in logs
         ]
         if shown:
-            echo(f"step {state.global_step}/{state.max_steps}: {', '.join(shown)}")
+            echo(f"step {state.global_step}/{state.max_steps}: {', '.join([*shown, *self._pace(state, logs)])}")
+
+    def _pace(self, state: TrainerState, logs: dict[str, Any]) -> list[str]:
+        """Seconds a step since the start, and the time left; evaluations in between count as well."""
+        began, first = self._begun
+        if "loss" not in logs or state.global_step <= first:
+            return []
+        each = (time.monotonic() - began) / (state.global_step - first)
+        left = timedelta(seconds=round(each * (state.max_steps - state.global_step)))
+        return [f"{each:.2g} s a step", *([f"{left} left"] if left else [])]
 
 
 _SHOWN = (
