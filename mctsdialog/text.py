@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 import unicodedata
 
 _ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, lone surrogates, line and paragraph separators
@@ -36,6 +39,12 @@ def one_line(text: str) -> str:
 def visible_line(text: str) -> str:
     r"""``text`` as :func:`visible` shows it, on one line: newline and tab become ``\n`` and ``\t``."""
     return visible(text).translate(_LINE_ENDS)
+
+
+def shell_word(text: object) -> str:
+    """``text`` as one word of a command that is shown, quoted as the shell of this system needs it."""
+    word = str(text)
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 
 def _acts(letter: str) -> bool:

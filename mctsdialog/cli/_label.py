@@ -19,9 +19,10 @@ from mctsdialog.cli._reading import reading, tell_report, verbose_option, with_r
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import DialogueSet, read_dialogues, write_dialogues
+from mctsdialog.dialogue._domains import domain_option
 from mctsdialog.files import inside, write_atomically
 from mctsdialog.roles import Labelling, label_dialogues
-from mctsdialog.text import one_line
+from mctsdialog.text import one_line, shell_word
 
 _NAMED = 5  # dialogues left out that are named
 
@@ -90,7 +91,7 @@ async def _run(found: DialogueSet, setup: ModelSetup, out: Path, options: dict[s
                 on_progress=lambda done, total: progress.overall(completed=done, total=total),
             )
         _write(result, found, out)
-        _tell(result, found, out, models, time.monotonic() - began)
+        _tell(result, found, options, models, time.monotonic() - began)
     return BUDGET_SPENT if result.stop_reason else FAILED if result.failures and not result.dialogues else 0
 
 
@@ -100,7 +101,8 @@ def _write(result: Labelling, found: DialogueSet, out: Path) -> None:
     write_dialogues(inside(out, "dialogues.jsonl"), result.dialogues, domain=found.domain)
 
 
-def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, seconds: float) -> None:
+def _tell(result: Labelling, found: DialogueSet, options: dict[str, Any], models: OpenModels, seconds: float) -> None:
+    out: Path = options["out"]
     new = sum(label.given is None for label in result.labels)
     echo(f"\n{len(result.dialogues)} of {len(result.dialogues) + len(result.failures)} dialogues labelled, {new} turns")
     if result.stop_reason:
@@ -115,4 +117,5 @@ def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, 
     for line in [models.closing_line(seconds), *models.cost_lines()]:
         echo(line)
     if result.dialogues:
-        echo(f"\nNext: mctsdialog search {out / 'dialogues.jsonl'} --domain {found.domain.name}")
+        named = domain_option(found.domain, options["domain_name"])
+        echo(f"\nNext: mctsdialog search {shell_word(out / 'dialogues.jsonl')} {named}")

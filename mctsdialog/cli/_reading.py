@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -88,7 +89,7 @@ def inspect_command(files: tuple[str, ...], **options: Any) -> None:
     code = 0
     with errors_as_exits():
         for file in files:
-            found = inspect_dialogues(file, **reading(options))
+            found = replace(inspect_dialogues(file, **reading(options)), domain_file=options["domain_name"])
             echo(f"{file}: {found}")
             echo(f"\nAs a search reads it: {found.report}")
             for dialogue in found.shown:

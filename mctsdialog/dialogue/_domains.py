@@ -18,6 +18,7 @@ from mctsdialog._arguments import checked
 from mctsdialog.dialogue._model import Domain
 from mctsdialog.errors import DomainError, shortened
 from mctsdialog.files import dotted, faults, parse_json, read_input
+from mctsdialog.text import shell_word
 
 _SHOWN_ERRORS = 3
 
@@ -100,6 +101,17 @@ def named_domain(name: str) -> Domain:
     :raises DomainError: if there is none.
     """
     return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
+
+
+def domain_option(domain: Domain, given: str | None = None) -> str:
+    """The option that names a domain in a command that is shown.
+
+    :param given: the name or file that the caller named it by. Without, a domain that is not built in has a
+        placeholder for its file.
+    """
+    if given is None:
+        given = domain.name if _DOMAINS.get(domain.name) == domain else "DOMAIN.json"
+    return f"--domain {shell_word(given)}"
 
 
 def _as_domain_error(error: ValidationError, file: Path) -> DomainError:

@@ -94,6 +94,11 @@ class KeyMap:
             found[name] = tuple(key.strip() for key in keys.split("|"))
         return cls(**found)
 
+    def __str__(self) -> str:
+        """The text that :meth:`parse` reads."""
+        parts = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return ",".join(f"{name}={'|'.join(keys)}" for name, keys in parts if keys)
+
     def over(self, other: KeyMap) -> KeyMap:
         """This map where it says something, and elsewhere the other."""
         return replace(
