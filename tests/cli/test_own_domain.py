@@ -117,8 +117,19 @@ def test_a_map_is_in_the_suggested_command(table):
     code, output = command("inspect", table("nr,who,says,act"), "--map", keys, *DOMAIN)
     assert code == 0, output
     words = suggested(output)
-    assert words == ["search", "my files/talks.csv", "--map", keys, *DOMAIN]
+    assert words == ["search", "my files/talks.csv", "--format", "rows", "--map", keys, *DOMAIN]
     assert "2 of 2 dialogues kept" in reads(words)
+
+
+def test_a_form_that_a_map_alone_describes_has_no_name_in_the_suggested_command(files):
+    talk = [{"who": who, "says": said, "act": label} for _, who, said, label in TURNS[:4]]
+    (files / "talks.json").write_text(json.dumps([{"chat_log": talk}]), encoding="utf-8")
+    keys = "turns=chat_log,speaker=who,text=says,strategy=act"
+    code, output = command("inspect", "my files/talks.json", "--map", keys, *DOMAIN)
+    assert code == 0, output
+    words = suggested(output)
+    assert words == ["search", "my files/talks.json", "--map", keys, *DOMAIN]
+    assert "1 of 1 dialogues kept" in reads(words)
 
 
 def test_a_domain_made_in_python_has_no_file_to_name(files, table):

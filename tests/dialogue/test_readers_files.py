@@ -178,6 +178,7 @@ def test_the_report_as_text_and_as_data(write):
         "empty_entries": 1,
         "keys_ignored": {"extra": 1},
         "keys_repeated": {},
+        "ungrouped_rows": {},
         "system_messages": 0,
         "ids_renamed": 0,
         "malformed": 1,

@@ -47,6 +47,8 @@ class ReadReport:
     :param turns_merged: turns that were joined to the turn before them, of the same side.
     :param empty_entries: entries of a dialogue in which nobody speaks.
     :param keys_ignored: keys that mean nothing to the reader, and how often each was seen.
+    :param ungrouped_rows: rows of a table that were read as one dialogue because no known column tells dialogues apart,
+        by the column that may do so: ``dialogue=COLUMN`` in a map.
     :param keys_repeated: keys that stood twice in one object, where the last value counts, and how often.
     :param system_messages: messages of the system and of tools, which are left out.
     :param ids_renamed: ids that occurred before in the file and got a suffix (lenient reading only).
@@ -69,6 +71,7 @@ class ReadReport:
     ids_renamed: int = 0
     malformed: int = 0
     messages: tuple[str, ...] = ()
+    ungrouped_rows: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON data; labels become a list of ``{"from", "to", "count"}``."""
@@ -88,6 +91,7 @@ class ReadReport:
             "keys_repeated": dict(self.keys_repeated),
             "system_messages": self.system_messages,
             "ids_renamed": self.ids_renamed,
+            "ungrouped_rows": dict(self.ungrouped_rows),
             "malformed": self.malformed,
             "messages": list(self.messages),
         }
@@ -106,6 +110,11 @@ class ReadReport:
                 count, mostly = sum(reasons.values()), "mostly " if len(reasons) > 1 else ""
                 first = visible_line(next(iter(reasons)))
                 parts.append(f"{count} {what}{'s' * (count != 1)} dropped ({mostly}{first})")
+        for name, count in self.ungrouped_rows.items():
+            column = visible_line(name)
+            parts.append(
+                f"{count} rows read as one dialogue (if {column} tells dialogues apart: --map dialogue={column})"
+            )
         for name in _COUNTED:
             each = getattr(self, name)
             if count := each if isinstance(each, int) else sum(each.values()):
@@ -122,6 +131,10 @@ class ReadReport:
         )
         lines += _table("labels beside the first of a turn", self.further_labels)
         lines += _table("keys ignored", self.keys_ignored)
+        lines += _table(
+            "rows read as one dialogue; if the column tells dialogues apart, map it (--map dialogue=COLUMN)",
+            self.ungrouped_rows,
+        )
         lines += _table("keys that stood twice, the last counts", self.keys_repeated)
         for title, count in (
             ("turns merged", self.turns_merged),
