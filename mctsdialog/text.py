@@ -42,8 +42,8 @@ def visible_line(text: str) -> str:
 
 
 def shell_word(text: object) -> str:
-    """``text`` as one word of a command that is shown, quoted as the shell of this system needs it."""
-    word = str(text)
+    """``text`` as one word of a command that is shown on one line, quoted as the shell of this system needs it."""
+    word = visible_line(str(text))
     return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 

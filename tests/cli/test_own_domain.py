@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from mctsdialog import get_domain
 from mctsdialog.cli import main
-from mctsdialog.dialogue import inspect_dialogues, load_domain
+from mctsdialog.dialogue import inspect_dialogues, load_domain, read_dialogues
 from mctsdialog.studio import ChatDesk
 
 CARE = {
@@ -146,3 +146,106 @@ def test_the_studio_names_the_domains_file(files):
 
     assert shlex.split(desk("my files/care.json"))[1:] == ["search", str(files / "dialogues.jsonl"), *DOMAIN]
     assert desk(None).endswith("--domain DOMAIN.json")
+
+
+def test_a_search_without_labels_says_how_to_get_some(table):
+    path = table("conversation_id,speaker,text")
+    code, output = command("search", path, *DOMAIN, "--model", "stub", "--base-url", "http://127.0.0.1:9/v1")
+    assert code == 2
+    assert "no dialogue is left to search; the counts above say what was dropped and why" in output
+    line = next(line for line in output.splitlines() if line.startswith("Its turns lack strategies: "))
+    assert "alias" not in line
+    suggestion = line.removeprefix("Its turns lack strategies: let a model label them: mctsdialog ")
+    assert shlex.split(suggestion) == ["label", path, *DOMAIN]
+
+
+def test_a_search_of_another_domains_labels_says_what_to_do(table):
+    code, output = command("search", table(), "--domain", "esc", "--model", "stub", "--base-url", "http://127.0.0.1:9")
+    assert code == 2
+    assert "name the domain of the labels (--domain), give your domain aliases for them, or let a model" in output
+    assert "2 x" not in output.replace("2 x no supporter turn left", "")  # three labels, each once
+    assert "1 x unknown strategy: Offer a solution" in output
+
+
+def test_a_search_of_no_dialogues_says_nothing_of_labels(files):
+    (files / "none.json").write_text('[{"conversations": []}]', encoding="utf-8")
+    code, output = command("search", "my files/none.json", "--model", "stub", "--base-url", "http://127.0.0.1:9/v1")
+    assert code == 2
+    assert "no dialogue is left to search" in output
+    assert "mctsdialog label" not in output
+
+
+SIDES = (("customer", None), ("agent", "Ask for detail"))
+TYPOS = [*TURNS, *((f"d{n}", who, "x", label) for n in range(3) for who, label in SIDES)]
+
+
+def test_a_label_with_a_typo_is_named_with_the_strategy_that_is_meant(table):
+    more = [(f"e{n}", "agent", "x", label) for n, label in enumerate(["Refund", "Refund", "Sing", "Dance"])]
+    path = table(turns=[*TYPOS, *more])
+    code, output = command("inspect", path, *DOMAIN)
+    assert code == 0, output
+    assert "3 x unknown strategy: Ask for detail (did you mean 'Ask for details'?)" in output
+    words = suggested(output)
+    line = next(line for line in reads(words).splitlines() if "dialogues kept" in line)
+    assert (
+        "unknown strategies: 3 x Ask for detail (did you mean 'Ask for details'?), 2 x Refund, 1 x Sing and 1 more"
+    ) in line
+
+
+def test_an_alias_with_a_typo_names_its_strategy(table):
+    path = table(turns=[*TURNS, ("c3", "customer", "x", None), ("c3", "agent", "x", "Apologizes")])
+    report = inspect_dialogues(path, domain=load_domain("my files/care.json")).report
+    assert report.unknown_labels == {"Apologizes": 1}
+    assert report.did_you_mean == {"Apologizes": "Apologise"}
+
+
+def test_labelling_names_unknown_labels_too(table, stub_server):
+    model = ("--model", "stub", "--base-url", stub_server.url, "--out", "my files/out")
+    code, output = command("label", table(turns=TYPOS), *DOMAIN, *model, OPENAI_API_KEY="k")
+    assert code == 0, output
+    assert "unknown strategies: 3 x Ask for detail (did you mean 'Ask for details'?)" in output
+
+
+@pytest.fixture
+def torn(table, files):
+    """A table with an unquoted comma in its third row."""
+    table()
+    path = files / "talks.csv"
+    path.write_text(path.read_text("utf-8").replace("It is 4471.", "It is 4471, I think, really."), encoding="utf-8")
+    return "my files/talks.csv"
+
+
+def test_malformed_lines_are_in_what_inspect_says_and_suggests(torn):
+    code, output = command("inspect", torn, *DOMAIN)
+    assert code == 0, output
+    assert "line 4: has 6 cells; there are 4 columns; the dialogue that it is a row of is left out" in output
+    assert "A search without --lenient stops at the first malformed item." in output
+    words = suggested(output)
+    assert words[-1] == "--lenient"
+    assert "1 of 2 dialogues kept" in reads(words)
+    code, output = command("estimate", *words[1:-1], "--model", "stub", "--base-url", "http://127.0.0.1:9/v1")
+    assert code == 2
+    assert "line 4: has 6 cells; there are 4 columns" in output
+
+
+def test_a_dialogue_is_not_read_around_a_row_that_is_lost(torn):
+    found = read_dialogues(torn, domain=load_domain("my files/care.json"), lenient=True)
+    assert [each.id for each in found] == ["c2"]
+    assert (found.report.items, found.report.malformed, found.report.ids_renamed) == (2, 1, 0)
+
+
+def test_a_malformed_row_between_two_dialogues_takes_neither(table, files):
+    table()
+    path = files / "talks.csv"
+    path.write_text(path.read_text("utf-8").replace("c2,customer", "c9,a,b,c,d\nc2,customer", 1), encoding="utf-8")
+    found = read_dialogues(path, domain=load_domain("my files/care.json"), lenient=True)
+    assert [each.id for each in found] == ["c1", "c2"]
+    assert found.report.malformed == 1
+
+
+def test_a_file_of_malformed_lines_alone_is_to_be_mended(table):
+    turns = [(each, "Ann", said, label) for each, _, said, label in TURNS]
+    code, output = command("inspect", table(turns=turns), *DOMAIN)
+    assert code == 2
+    assert "says" not in output.partition("Next: ")[2]
+    assert "Next: mend what is malformed" in output

@@ -179,6 +179,8 @@ def test_the_report_as_text_and_as_data(write):
         "keys_ignored": {"extra": 1},
         "keys_repeated": {},
         "ungrouped_rows": {},
+        "unknown_labels": {},
+        "did_you_mean": {},
         "system_messages": 0,
         "ids_renamed": 0,
         "malformed": 1,

@@ -65,21 +65,32 @@ class Inspection:
             return self._command("search")
         if self.supporter_turns:
             return self._command("label")
+        if self.report.malformed:
+            return "mend what is malformed, as said above; nothing else is in the file"
         return "it holds nothing to search: nobody speaks, and there is no scene or description to start from"
 
     def _command(self, name: str) -> str:
         """A command that reads the file as it was inspected."""
-        parts = [f"mctsdialog {name} {shell_word(self.file)}"]
-        if self.format in READERS:  # not so where a map says everything
-            parts.append(f"--format {self.format}")
-        if self.map is not None:
-            parts.append(f"--map {shell_word(self.map)}")
-        parts.append(domain_option(self.domain, self.domain_file))
-        if self.report.malformed:
-            parts.append("--lenient")
-        return " ".join(parts)
+        form = self.format if self.format in READERS else "auto"  # not so where a map says everything
+        domain = domain_option(self.domain, self.domain_file)
+        return reading_command(name, self.file, form, self.map, domain, lenient=self.report.malformed > 0)
 
     def __str__(self) -> str:
         many = f"{self.dialogues:,} conversation{'s' * (self.dialogues != 1)}"
         length = f" of {self.turns / self.dialogues:.1f} turns" if self.turns else ""
         return f"{self.title} of {many}{length} {self.labels}"
+
+
+def reading_command(
+    name: str, file: object, format: str, map: KeyMap | str | None, domain_option: str, *, lenient: bool
+) -> str:
+    """A command of this program that reads a file, to be copied into a shell."""
+    parts = [f"mctsdialog {name} {shell_word(file)}"]
+    if format != "auto":
+        parts.append(f"--format {format}")
+    if map is not None:
+        parts.append(f"--map {shell_word(map)}")
+    parts.append(domain_option)
+    if lenient:
+        parts.append("--lenient")
+    return " ".join(parts)

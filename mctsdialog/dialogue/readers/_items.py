@@ -13,7 +13,7 @@ from mctsdialog.dialogue._domains import ESC, ESCONV_ZH, get_domain
 from mctsdialog.dialogue._model import Dialogue, Domain
 from mctsdialog.dialogue.readers._common import Context, Reader, assemble, item_id, kind_of
 from mctsdialog.dialogue.readers._files import MOST_MALFORMED, RawItem
-from mctsdialog.dialogue.readers._labels import strategies_of
+from mctsdialog.dialogue.readers._labels import nearest, strategies_of
 from mctsdialog.dialogue.readers._mapped import ALTERNATE, FORMS, MISSING, PARTS, ROWS, Form, KeyMap, at
 from mctsdialog.dialogue.readers._registry import READERS, form_of
 from mctsdialog.dialogue.readers._report import ReadReport, Tally, clip
@@ -187,7 +187,10 @@ class Reading:
 
     def report(self) -> ReadReport:
         """What happened so far."""
-        return self._tally.report(self._seen, self._kept)
+        found = self._tally.report(self._seen, self._kept)
+        labels = islice(found.unknown_labels, _LOOKED_AT)
+        near = {label: name for label in labels if (name := nearest(label, self.domain.strategies))}
+        return replace(found, did_you_mean=near)
 
     def _read_or_skip(self, index: int, item: RawItem) -> Dialogue | None:
         """The item's dialogue, or None where it was dropped or skipped, with a count."""

@@ -72,22 +72,36 @@ class Items:
 
     def __iter__(self) -> Iterator[RawItem]:
         group: list[RawItem] = []
+        broken: list[RawItem] = []  # rows since the last one of the group, which may be of it
         key: object = None
         for item in self.raw:
+            if group and item.error is not None:
+                broken.append(item)
+                continue
             found, row = self._looked_at(item)
             if group and (row is None or row != key):
                 yield self._grouped(group, key)
-                group = []
+                yield from broken
+                group, broken = [], []
             if row is None:
                 yield found
             else:
-                group.append(found)
-                key = row
+                group += [*broken, found]
+                broken, key = [], row
         if group:
             yield self._grouped(group, key)
+        yield from broken
 
     def _grouped(self, rows: list[RawItem], key: object) -> RawItem:
-        """Rows that are turns, as one dialogue; columns that could have told several apart are counted."""
+        """Rows that are turns, as one dialogue; columns that could have told several apart are counted.
+
+        A dialogue that lacks a row is not one that took place: it is malformed as a whole.
+        """
+        error = next((each.error for each in rows if each.error is not None), None)
+        if error is not None:
+            reason = f"{error.reason}; the dialogue that it is a row of is left out"
+            torn = DialogueError(reason, file=error.file, item=error.item, field=error.field)
+            return RawItem(rows[0].label, error=torn)
         made = _grouped(rows, key)
         if key != ("row", None) or len(rows) < _FEW_ROWS:
             return made
