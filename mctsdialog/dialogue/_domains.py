@@ -70,6 +70,8 @@ def get_domain(name: str) -> Domain:
     key = name.strip().casefold() if isinstance(name, str) else ""
     if key in _DOMAINS:
         return _DOMAINS[key]
+    if key.endswith(".json"):
+        raise DomainError(f"there is no built-in domain {name!r}; read your own file with load_domain({name!r})")
     near = difflib.get_close_matches(key, _DOMAINS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? There" if near else "there"
     raise DomainError(f"there is no built-in domain {name!r}; {hint} are {', '.join(_DOMAINS)}")

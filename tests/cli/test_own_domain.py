@@ -249,3 +249,59 @@ def test_a_file_of_malformed_lines_alone_is_to_be_mended(table):
     assert code == 2
     assert "says" not in output.partition("Next: ")[2]
     assert "Next: mend what is malformed" in output
+
+
+def care(**changes):
+    return json.dumps({**CARE, **changes})
+
+
+def test_a_domain_file_is_checked_and_shown(files):
+    code, output = command("domains", "my files/care.json")
+    assert code == 0, output
+    assert output.startswith("customer-care: Customer service\nSeeker: customer; supporter: agent\n")
+    assert "  Offer a solution: Offer a step that solves the problem.\n" in output
+    assert "  resolution (weight 1)\n" in output
+    assert json.loads(command("domains", "my files/care.json", "--json")[1])["weights"] == CARE["weights"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "lines"),
+    [
+        (2, ["-3 to -2 with the", "no reply can reach", "--bias -0.25, which gives -0.25 to 0.75"]),
+        (3, ["-3 to -1 with the", "no reply can reach", "--bias -1, which gives -1 to 1"]),
+        (5, ["-3 to 1 with the"]),
+        (6, ["-3 to 2 with the"]),
+        (11, ["-3 to 7 with the", "even a middling reply, with 2, reaches", "--bias -7.5, which gives -7.5 to 2.5"]),
+    ],
+)
+def test_the_rewards_of_a_domain_by_the_default_bias(levels, lines, files):
+    rubric = [{"name": "resolution", "levels": [str(each) for each in range(levels)]}]
+    (files / "care.json").write_text(care(rubric=rubric), encoding="utf-8")
+    code, output = command("domains", "my files/care.json")
+    assert code == 0, output
+    shown = output.partition("Rewards\n")[2].splitlines()
+    assert len(shown) == len(lines)
+    assert all(line in each for line, each in zip(lines, shown, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (care(weights={}), "weights are for"),
+        (care(templates={"judge": "{% block system %}{{ nobody }}{% endblock %}"}), "nobody"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_faulty_domain_file_is_one_error(text, message, files):
+    (files / "care.json").write_text(text, encoding="utf-8")
+    code, output = command("domains", "my files/care.json")
+    assert code == 2, output
+    assert message in output
+    assert output.count("Error: ") == 1
+
+
+def test_a_domain_file_that_is_not_there_is_said_to_be_a_file(files):
+    code, output = command("domains", "car.json")
+    assert code == 2
+    assert "car.json: cannot be read: No such file" in output
+    assert "did you mean" not in output
