@@ -87,13 +87,16 @@ def load_domain(path: str | os.PathLike[str]) -> Domain:
     """
     file = Path(path)
     try:
-        return Domain.model_validate(parse_json(read_input(file)))
+        domain = Domain.model_validate(parse_json(read_input(file)))
     except OSError as error:
         raise DomainError(f"cannot be read: {error.strerror or error}", file=file) from error
     except ValidationError as error:
         raise _as_domain_error(error, file) from error
     except ValueError as error:
         raise DomainError(f"not JSON: {error}", file=file) from error
+    if fault := domain._fault_when_made():
+        raise DomainError(fault, file=file, field="supporter.name")
+    return domain
 
 
 @checked()
