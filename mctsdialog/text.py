@@ -41,6 +41,16 @@ def visible_line(text: str) -> str:
     return visible(text).translate(_LINE_ENDS)
 
 
+def with_article(name: str) -> str:
+    """``name`` after its English article: "a customer", "an agent", "a user". Names in other letters get "a"."""
+    plain = unicodedata.normalize("NFD", name[:20]).casefold()
+    return f"an {name}" if _AN.match(plain) else f"a {name}"
+
+
+_AN = re.compile(r"(?!eu|one\b|once\b|u(?:s[aeu]|ni(?![nm])|ti|k|rol))[aeiou]")
+"""The beginning of a word that is spoken with a vowel; "user", "unit", "European" and "one" are not."""
+
+
 def shell_word(text: object) -> str:
     """``text`` as one word of a command that is shown on one line, quoted as the shell of this system needs it."""
     word = visible_line(str(text))
