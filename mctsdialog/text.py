@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 import unicodedata
 
 _ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, lone surrogates, line and paragraph separators
@@ -36,6 +39,22 @@ def one_line(text: str) -> str:
 def visible_line(text: str) -> str:
     r"""``text`` as :func:`visible` shows it, on one line: newline and tab become ``\n`` and ``\t``."""
     return visible(text).translate(_LINE_ENDS)
+
+
+def with_article(name: str) -> str:
+    """``name`` after its English article: "a customer", "an agent", "a user". Names in other letters get "a"."""
+    plain = unicodedata.normalize("NFD", name[:20]).casefold()
+    return f"an {name}" if _AN.match(plain) else f"a {name}"
+
+
+_AN = re.compile(r"(?!eu|one\b|once\b|u(?:s[aeu]|ni(?![nm])|ti|k|rol))[aeiou]")
+"""The beginning of a word that is spoken with a vowel; "user", "unit", "European" and "one" are not."""
+
+
+def shell_word(text: object) -> str:
+    """``text`` as one word of a command that is shown on one line, quoted as the shell of this system needs it."""
+    word = visible_line(str(text))
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 
 def _acts(letter: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from mctsdialog.cli import main
 from mctsdialog.llm._http import HttpSessions
@@ -104,6 +105,16 @@ def unknown(command, words):
         command, words = command.commands[words[0]], words[1:]
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     return {word for word in words if word.startswith("--")} - options - {"--help"}
+
+
+def test_the_domain_file_on_the_page_is_sound_and_shown_as_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "domains.md").read_text("utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    Path("care.json").write_text(block, "utf-8")
+    done = CliRunner().invoke(main, ["domains", "care.json"])
+    assert (done.exit_code, done.output) == (0, shown)
 
 
 @pytest.mark.parametrize(("where", "text"), list(texts()), ids=[where for where, _ in texts()])

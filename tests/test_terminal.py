@@ -312,6 +312,15 @@ def test_the_studio(place, tree):
 def test_caches_and_samples(place):
     run("mctsdialog", "sample", place / "s.json")
     run("mctsdialog", "domains", EVIL)
+    domain = mctsdialog.get_domain("esc").model_dump(mode="json")
+    texts = {
+        "title": EVIL,
+        "seeker": {"name": EVIL},
+        "strategies": {"strategies": [{"name": "x", "description": EVIL}]},
+    }
+    (place / "domain.json").write_text(json.dumps({**domain, **texts}), "utf-8")
+    assert "Strategies" in run("mctsdialog", "domains", place / "domain.json")
+    run("mctsdialog", "domains", place / "domain.json", "--json")
     run("mctsdialog", "cache", "stats", place)
     with mctsdialog.ResponseCache(place / "cache"):
         pass

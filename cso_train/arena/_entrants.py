@@ -17,6 +17,7 @@ from mctsdialog.llm.base import identity_of
 from mctsdialog.preferences import chat_messages, parse_reply, system_prompt
 from mctsdialog.roles import ask, read_utterance, supporter_labels
 from mctsdialog.seekers import RoleCard
+from mctsdialog.text import with_article
 from mctsdialog.worlds import SeekerState, World, strategies_of, true_scores
 
 Prompting: TypeAlias = Literal["strategies", "plain"]
@@ -116,7 +117,8 @@ class ModelEntrant:
         if self.prompt == "strategies":
             return system_prompt(self.domain)
         supporter, seeker = self.domain.supporter, self.domain.seeker
-        about = f"You are a {supporter.name} talking with a {seeker.name}. {supporter.description}".strip()
+        sides = f"{with_article(supporter.name)} talking with {with_article(seeker.name)}"
+        about = f"You are {sides}. {supporter.description}".strip()
         return f"{about}\n\nAnswer with one to three sentences, as one says them aloud."
 
     def open(self, card: RoleCard, repeat: int, /) -> Speaker:

@@ -54,6 +54,7 @@ from mctsdialog.dialogue import named_domain
 from mctsdialog.files import inside, write_atomically
 from mctsdialog.llm import Limits, Meter
 from mctsdialog.seekers import RoleCard, read_cards, sample_cards, world_card
+from mctsdialog.text import shell_word
 from mctsdialog.worlds import World
 
 
@@ -91,7 +92,7 @@ def arena_command(config_file: Path, **options: Any) -> None:
             echo(path)
         echo(f"{out / 'transcripts'}: {len(transcripts)} files of dialogues, states, and pages to look at")
         if not run.stop_reason and write_sheets(run, inside(out, "sheets"), seed=config.seed):
-            echo(f"{out / 'sheets'}: for people who judge blind; mctsdialog studio {out} shows them")
+            echo(f"{out / 'sheets'}: for people who judge blind; mctsdialog studio {shell_word(out)} shows them")
         echo(f"{parts.meter.calls} calls; {run.resumed} conversations and judgements were there already", err=True)
         if run.stop_reason:
             raise Failure(f"stopped ({run.stop_reason}): raise the budget, and the same command resumes", FAILED)

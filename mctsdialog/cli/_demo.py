@@ -23,7 +23,7 @@ from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import Scenario, Turn
 from mctsdialog.export import save_html
 from mctsdialog.preferences import PreferencePair, tree_record
-from mctsdialog.text import one_line
+from mctsdialog.text import one_line, shell_word
 from mctsdialog.tree import Tree, save_tree
 from mctsdialog.worlds import World
 
@@ -167,8 +167,8 @@ def _others(world: World) -> str:
 
 def _next_steps(page: Path, file: Path) -> Iterator[str]:
     yield f"The tree, to open in a browser: {page}"
-    yield f"In the terminal:    mctsdialog show {file} --best"
-    yield f"Review its pairs:   mctsdialog studio {file.parent}"
+    yield f"In the terminal:    mctsdialog show {shell_word(file)} --best"
+    yield f"Review its pairs:   mctsdialog studio {shell_word(file.parent)}"
     yield "Your own dialogues: mctsdialog search FILE --algorithm calibrated --model gpt-4o-mini --max-calls 2000"
 
 

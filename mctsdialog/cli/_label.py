@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -19,11 +22,14 @@ from mctsdialog.cli._reading import reading, tell_report, verbose_option, with_r
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import DialogueSet, read_dialogues, write_dialogues
+from mctsdialog.dialogue._domains import domain_option
 from mctsdialog.files import inside, write_atomically
-from mctsdialog.roles import Labelling, label_dialogues
-from mctsdialog.text import one_line
+from mctsdialog.roles import Labelling, TurnLabel, label_dialogues
+from mctsdialog.text import one_line, shell_word
 
 _NAMED = 5  # dialogues left out that are named
+_COUNTED = 5  # strategies whose labels are counted
+_TELLING = 1.5  # times chance: a mean confidence below says little
 
 
 @click.command(
@@ -90,7 +96,7 @@ async def _run(found: DialogueSet, setup: ModelSetup, out: Path, options: dict[s
                 on_progress=lambda done, total: progress.overall(completed=done, total=total),
             )
         _write(result, found, out)
-        _tell(result, found, out, models, time.monotonic() - began)
+        _tell(result, found, options, models, time.monotonic() - began)
     return BUDGET_SPENT if result.stop_reason else FAILED if result.failures and not result.dialogues else 0
 
 
@@ -100,9 +106,27 @@ def _write(result: Labelling, found: DialogueSet, out: Path) -> None:
     write_dialogues(inside(out, "dialogues.jsonl"), result.dialogues, domain=found.domain)
 
 
-def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, seconds: float) -> None:
-    new = sum(label.given is None for label in result.labels)
-    echo(f"\n{len(result.dialogues)} of {len(result.dialogues) + len(result.failures)} dialogues labelled, {new} turns")
+def _summary(labels: Sequence[TurnLabel], strategies: int) -> Iterator[str]:
+    """Which strategies the labels name, and whether the labeller told them apart."""
+    if not labels:
+        return
+    counts = Counter(label.strategy for label in labels).most_common()
+    named = ", ".join(f"{count} x {one_line(name)}" for name, count in counts[:_COUNTED])
+    more = f" and {len(counts) - _COUNTED} more" if len(counts) > _COUNTED else ""
+    yield f"labels: {named}{more}"
+    mean, chance = fmean(label.confidence for label in labels), 1 / strategies
+    yield f"mean confidence: {mean:.2f}; the same rating for all {strategies} strategies would give {chance:.2f}"
+    if strategies > 1 and mean < _TELLING * chance:
+        yield "The model hardly tells the strategies apart: read some labels first, or take another model."
+
+
+def _tell(result: Labelling, found: DialogueSet, options: dict[str, Any], models: OpenModels, seconds: float) -> None:
+    out: Path = options["out"]
+    new = [label for label in result.labels if label.given is None]
+    many = len(result.dialogues) + len(result.failures)
+    echo(f"\n{len(result.dialogues)} of {many} dialogues labelled, {len(new)} turns")
+    for line in _summary(new, len(found.domain.strategies)):
+        echo(line)
     if result.stop_reason:
         echo(f"stopped: {result.stop_reason}; the same command resumes, with a new budget")
     if result.agreement is not None:
@@ -115,4 +139,5 @@ def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, 
     for line in [models.closing_line(seconds), *models.cost_lines()]:
         echo(line)
     if result.dialogues:
-        echo(f"\nNext: mctsdialog search {out / 'dialogues.jsonl'} --domain {found.domain.name}")
+        named = domain_option(found.domain, options["domain_name"])
+        echo(f"\nNext: mctsdialog search {shell_word(out / 'dialogues.jsonl')} {named}")

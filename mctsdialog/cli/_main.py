@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mctsdialog.cli._calls import show_calls
 from mctsdialog.cli._costs import parse_prices
 from mctsdialog.cli._demo import demo_command
 from mctsdialog.cli._doctor import doctor_command
+from mctsdialog.cli._domains import domains_command
 from mctsdialog.cli._help import GroupedCommand, StepwiseCommands
 from mctsdialog.cli._label import label_command
 from mctsdialog.cli._preferences import preferences_command
@@ -26,7 +26,7 @@ from mctsdialog.cli._view import view_command
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, document_exits, errors_as_exits
 from mctsdialog.cli.terminal import confirm, echo
 from mctsdialog.cli.terminal import show as print_lines
-from mctsdialog.dialogue import domains, get_domain, sample_dialogues_text
+from mctsdialog.dialogue import sample_dialogues_text
 from mctsdialog.errors import DataError
 from mctsdialog.export import load_tree, save_graphml, save_parquet, save_tree, to_dot, to_svg
 from mctsdialog.export._words import stop_words
@@ -58,6 +58,7 @@ main.add_command(stats_command)
 main.add_command(view_command)
 main.add_command(calibrate_command)
 main.add_command(demo_command)
+main.add_command(domains_command)
 
 
 @main.command(
@@ -174,29 +175,6 @@ def sample(file: Path) -> None:
     with errors_as_exits():
         write_atomically(file, sample_dialogues_text())
         echo(file)
-
-
-@main.command("domains")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as a template for your own domain file.")
-def domains_command(name: str | None, as_json: bool) -> None:
-    """List the domains, or show the one called NAME."""
-    with errors_as_exits():
-        if name is None:
-            for each in domains():
-                domain = get_domain(each)
-                echo(f"{each:<12} {domain.title} ({len(domain.strategies)} strategies)")
-            return
-        domain = get_domain(name)
-        if as_json:
-            echo(json.dumps(domain.model_dump(mode="json"), ensure_ascii=False, indent=2))
-            return
-        echo(f"{domain.name}: {domain.title}\n\nStrategies")
-        for strategy in domain.strategies:
-            echo(f"  {strategy.name}: {strategy.description}")
-        echo(f"\nRubric (0 to {domain.max_score})")
-        for criterion in domain.rubric:
-            echo(f"  {criterion.name} (weight {domain.weights[criterion.name]:g}): {criterion.description}")
 
 
 @main.group()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -11,7 +12,17 @@ import click
 from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli.exits import BAD_INPUT, EPILOG, errors_as_exits
 from mctsdialog.cli.terminal import echo
-from mctsdialog.dialogue import READERS, Domain, ReadReport, domains, inspect_dialogues, named_domain
+from mctsdialog.dialogue import (
+    READERS,
+    DialogueStream,
+    Domain,
+    ReadReport,
+    domains,
+    inspect_dialogues,
+    named_domain,
+)
+from mctsdialog.dialogue._domains import domain_option
+from mctsdialog.dialogue.readers._inspect import reading_command
 from mctsdialog.text import one_line
 
 _CHARS = 96  # of a turn that is shown
@@ -69,6 +80,19 @@ def tell_report(file: object, report: ReadReport, *, whole: bool) -> None:
     echo(f"{file}: {report if whole else report.in_one_line()}", err=True)
 
 
+def how_to_label(file: object, stream: DialogueStream, options: dict[str, Any]) -> str:
+    """What to do about supporter turns that were dropped for want of a strategy, in a line of its own; else nothing."""
+    report = stream.report
+    if not report.unlabelled_turns and not report.unknown_labels:
+        return ""
+    known = "name the domain of the labels (--domain), give your domain aliases for them, or " * bool(
+        report.unknown_labels
+    )
+    domain = domain_option(stream.domain, options["domain_name"])
+    command = reading_command("label", file, options["form"], options["keys"], domain, lenient=options["lenient"])
+    return f"\nIts turns lack strategies: {known}let a model label them: {command}"
+
+
 @click.command(
     "inspect",
     cls=GroupedCommand,
@@ -88,9 +112,11 @@ def inspect_command(files: tuple[str, ...], **options: Any) -> None:
     code = 0
     with errors_as_exits():
         for file in files:
-            found = inspect_dialogues(file, **reading(options))
+            found = replace(inspect_dialogues(file, **reading(options)), domain_file=options["domain_name"])
             echo(f"{file}: {found}")
-            echo(f"\nAs a search reads it: {found.report}")
+            echo(f"\nAs a search{' --lenient' * bool(found.report.malformed)} reads it: {found.report}")
+            if found.report.malformed:
+                echo("A search without --lenient stops at the first malformed item.")
             for dialogue in found.shown:
                 about = one_line(": ".join(filter(None, (dialogue.scene, dialogue.description))))
                 echo(f"\n{one_line(dialogue.id)}  {about[:_CHARS]}")

@@ -30,7 +30,7 @@ from mctsdialog.cli._models import (
     with_model_options,
 )
 from mctsdialog.cli._progress import LiveProgress, TreeProgress
-from mctsdialog.cli._reading import reading, tell_report, verbose_option, with_reading_options
+from mctsdialog.cli._reading import how_to_label, reading, tell_report, verbose_option, with_reading_options
 from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation
 from mctsdialog.cli.exits import (
@@ -267,7 +267,10 @@ class Dialogues:
             streams.append(stream)
         made = cls(tuple(streams), options["limit"])
         if not len(made):
-            raise Failure("no dialogue is left to search; the counts above say what was dropped and why", BAD_INPUT)
+            how_on = "".join(how_to_label(file, each, options) for file, each in zip(files, streams, strict=True))
+            raise Failure(
+                f"no dialogue is left to search; the counts above say what was dropped and why{how_on}", BAD_INPUT
+            )
         return made
 
     def __len__(self) -> int:

@@ -157,7 +157,12 @@ def _chat(options: dict[str, Any]) -> ChatDesk | None:
         return replace(opened, models=roles).roles(domain), opened.models.get(_TRAINED)
 
     return ChatDesk(
-        folder, domain, models, seconds=options["reply_seconds"], has_trained=options["trained"] is not None
+        folder,
+        domain,
+        models,
+        seconds=options["reply_seconds"],
+        has_trained=options["trained"] is not None,
+        domain_file=options["domain"],
     )
 
 

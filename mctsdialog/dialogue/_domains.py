@@ -18,6 +18,7 @@ from mctsdialog._arguments import checked
 from mctsdialog.dialogue._model import Domain
 from mctsdialog.errors import DomainError, shortened
 from mctsdialog.files import dotted, faults, parse_json, read_input
+from mctsdialog.text import shell_word
 
 _SHOWN_ERRORS = 3
 
@@ -69,6 +70,8 @@ def get_domain(name: str) -> Domain:
     key = name.strip().casefold() if isinstance(name, str) else ""
     if key in _DOMAINS:
         return _DOMAINS[key]
+    if key.endswith(".json"):
+        raise DomainError(f"there is no built-in domain {name!r}; read your own file with load_domain({name!r})")
     near = difflib.get_close_matches(key, _DOMAINS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? There" if near else "there"
     raise DomainError(f"there is no built-in domain {name!r}; {hint} are {', '.join(_DOMAINS)}")
@@ -84,13 +87,16 @@ def load_domain(path: str | os.PathLike[str]) -> Domain:
     """
     file = Path(path)
     try:
-        return Domain.model_validate(parse_json(read_input(file)))
+        domain = Domain.model_validate(parse_json(read_input(file)))
     except OSError as error:
         raise DomainError(f"cannot be read: {error.strerror or error}", file=file) from error
     except ValidationError as error:
         raise _as_domain_error(error, file) from error
     except ValueError as error:
         raise DomainError(f"not JSON: {error}", file=file) from error
+    if fault := domain._fault_when_made():
+        raise DomainError(fault, file=file, field="supporter.name")
+    return domain
 
 
 @checked()
@@ -100,6 +106,17 @@ def named_domain(name: str) -> Domain:
     :raises DomainError: if there is none.
     """
     return load_domain(name) if name.endswith(".json") or "/" in name else get_domain(name)
+
+
+def domain_option(domain: Domain, given: str | None = None) -> str:
+    """The option that names a domain in a command that is shown.
+
+    :param given: the name or file that the caller named it by. Without, a domain that is not built in has a
+        placeholder for its file.
+    """
+    if given is None:
+        given = domain.name if _DOMAINS.get(domain.name) == domain else "DOMAIN.json"
+    return f"--domain {shell_word(given)}"
 
 
 def _as_domain_error(error: ValidationError, file: Path) -> DomainError:

@@ -124,6 +124,12 @@ class _Frozen(BaseModel):
             if message.startswith("Input should be an instance of Turn"):
                 message += "; make it: Turn('seeker', 'text'). Messages of a chat API: Dialogue.from_messages(messages)"
             raise self._error(message, item=type(self).__name__, field=dotted(place) or None) from error
+        if fault := self._fault_when_made():
+            raise self._error(fault, item=type(self).__name__)
+
+    def _fault_when_made(self) -> str | None:
+        """What is wrong with a new one that is let pass in what earlier versions wrote."""
+        return None
 
     @classmethod
     def _first_field(cls) -> str:
@@ -287,6 +293,12 @@ class Domain(_Frozen):
         if unknown:
             raise ValueError(f"unknown templates {sorted(unknown)}; there are {list(TEMPLATE_NAMES)}")
         return self
+
+    def _fault_when_made(self) -> str | None:
+        """Whether both sides have one name: a prompt could not tell them apart."""
+        if normal_name(self.seeker.name) != normal_name(self.supporter.name):
+            return None
+        return f"seeker and supporter are both named {self.seeker.name!r}; prompts tell them apart by their names"
 
     def __hash__(self) -> int:
         return hash((self.name, self.strategies, self.rubric))  # the rest are dicts

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from mctsdialog._arguments import checked
 from mctsdialog.dialogue import Domain, StrategySet, Turn
+from mctsdialog.text import with_article
 
 _STRATEGY = re.compile(r"\s*[(\[（［【]([^()\[\]（）［］【】\n]{1,80})[)\]）］】]\s*[:：]?\s*")
 
@@ -14,7 +15,8 @@ _STRATEGY = re.compile(r"\s*[(\[（［【]([^()\[\]（）［］【】\n]{1,80})[
 @checked()
 def system_prompt(domain: Domain) -> str:
     """The system prompt of preference data (the constant part of ``x`` in paper eq. 7): sides, strategies, form."""
-    lines = [f"You are a {domain.supporter.name} talking with a {domain.seeker.name}. {domain.supporter.description}"]
+    supporter, seeker = with_article(domain.supporter.name), with_article(domain.seeker.name)
+    lines = [f"You are {supporter} talking with {seeker}. {domain.supporter.description}"]
     lines += ["", "Choose the strategy that fits the moment best, and answer by it. The strategies:"]
     for strategy in domain.strategies:
         lines.append(f"- {strategy.name}: {strategy.description}" if strategy.description else f"- {strategy.name}")

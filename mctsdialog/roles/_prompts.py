@@ -20,6 +20,7 @@ from mctsdialog.dialogue import TEMPLATE_NAMES, Domain, Scenario, Strategy, Turn
 from mctsdialog.errors import ConfigError, DomainError, shown
 from mctsdialog.llm import Message
 from mctsdialog.roles._template import Template, TemplateError, Value, plain
+from mctsdialog.text import with_article
 
 END_TOKEN = "</end/>"  # noqa: S105  # the seeker's end-of-dialogue token, no secret
 """What the seeker says to end a dialogue."""
@@ -67,7 +68,7 @@ class Prompt:
         self._shown = str if version == 1 else one_block
         self._role = role
         self._domain = domain
-        self.text = domain.templates.get(role) or packaged_template(role)
+        self.text = domain.templates.get(role) or _in_english(packaged_template(role), domain, version)
         self._template = _compiled(self.text, role, domain.name)
         self._of_domain = _of_domain(role, domain)
         self._show(scenario)
@@ -180,6 +181,15 @@ def _compiled(text: str, role: str, domain: str) -> Template:
             item=f"domain {domain}",
             field=f"templates.{role}",
         )
+    return template
+
+
+def _in_english(template: str, domain: Domain, version: int) -> str:
+    """A packaged template, with "an" before the name of a side that needs it; version 1 had "a" before every name."""
+    if version > 1:
+        for side in ("seeker", "supporter"):
+            if with_article(getattr(domain, side).name).startswith("an "):
+                template = template.replace(f" a {{{{ {side}.name }}}}", f" an {{{{ {side}.name }}}}")
     return template
 
 

@@ -19,6 +19,7 @@ from mctsdialog.roles import END_TOKEN, ask, last_object, one_block, read_uttera
 from mctsdialog.roles._llm import seeker_labels
 from mctsdialog.seekers._card import RoleCard
 from mctsdialog.seekers._protocols import InnerState, Response
+from mctsdialog.text import with_article
 
 VERSION: Final = 1
 """Of the prompt below; part of what a seeker is known by."""
@@ -150,7 +151,8 @@ class CardSeeker:
         manner = (_RESISTANCE[card.resistance], _DISCLOSURE[card.disclosure], _ENGAGEMENT[card.engagement])
         lines = [
             (
-                f"You play a {me} who talks with a {other}. Stay this person to the end, whatever the {other} says; "
+                f"You play {with_article(me)} who talks with {with_article(other)}. "
+                f"Stay this person to the end, whatever the {other} says; "
                 f"never speak for the {other}, and never mention these notes."
             ),
             "",

@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mctsdialog._search import Plan, SearchConfig, plan
 from mctsdialog.dialogue import Dialogue, Domain, Scenario, Turn, write_dialogues
+from mctsdialog.dialogue._domains import domain_option
 from mctsdialog.errors import DataError
 from mctsdialog.files import first_fault, inside, parse_json, read_input, write_atomically
 from mctsdialog.llm import ChatModel, ChatRequest, Message, Sampling
 from mctsdialog.preferences import chat_messages, parse_reply, system_prompt
 from mctsdialog.roles import Roles
+from mctsdialog.text import shell_word
 from mctsdialog.tree import SpokenNode, StrategyNode
 
 By: TypeAlias = Literal["plan", "trained"]
@@ -113,6 +115,7 @@ class ChatDesk:
     :param models: opens the models: the roles, and a trained model or None. Called in the studio's event loop.
     :param seconds: how long the supporter may search for a reply.
     :param has_trained: whether there is a trained model.
+    :param domain_file: the name or the file that the caller named the domain by, for the command that the page shows.
     :raises DataError: for a file in it that is no chat.
     """
 
@@ -124,7 +127,9 @@ class ChatDesk:
         *,
         seconds: float = 30.0,
         has_trained: bool = False,
+        domain_file: str | None = None,
     ) -> None:
+        self._domain_option = domain_option(domain, domain_file)
         self.folder, self.domain = folder, domain
         self._models, self._seconds, self._has_trained = models, seconds, has_trained
         self._roles: Roles
@@ -154,7 +159,7 @@ class ChatDesk:
             "strategies": [{"name": each.name, "description": each.description} for each in self.domain.strategies],
             "trained": self._has_trained,
             "file": str(self.folder / "dialogues.jsonl"),
-            "command": f"mctsdialog search {self.folder / 'dialogues.jsonl'} --domain {self.domain.name}",
+            "command": f"mctsdialog search {shell_word(self.folder / 'dialogues.jsonl')} {self._domain_option}",
         }
 
     def chat(self, chat_id: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mctsdialog.files import (
     without_apostrophes,
     write_atomically,
 )
+from mctsdialog.text import shell_word
 
 
 class _Form(NamedTuple):
@@ -103,7 +104,7 @@ class Sheet:
     def about(self) -> dict[str, Any]:
         """What a page shows of the sheet before it is begun."""
         done = {path.stem.removeprefix("sheet-"): path for path in sorted(self.folder.glob("sheet-*.csv"))}
-        sheets = " ".join(f"--sheets {path}" for path in done.values()) or "--sheets FILE"
+        sheets = " ".join(f"--sheets {shell_word(path)}" for path in done.values()) or "--sheets FILE"
         return {
             "folder": str(self.folder),
             "kind": self.kind,
@@ -112,7 +113,7 @@ class Sheet:
             "criteria": self.criteria,
             "values": _VALUES[self.kind],
             "raters": list(done),
-            "command": f"python -m cso_train {self.kind} {sheets} --key {self.folder / 'key.json'}",
+            "command": f"python -m cso_train {self.kind} {sheets} --key {shell_word(self.folder / 'key.json')}",
         }
 
     def items(self, asked: ItemsAsked) -> dict[str, Any]:

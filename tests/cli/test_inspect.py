@@ -24,20 +24,20 @@ def inspect(tmp_path):
     return run
 
 
-def test_a_file_without_strategies_is_sent_to_the_labeller(inspect):
+def test_a_file_without_strategies_is_sent_to_the_labeller(inspect, tmp_path):
     done = inspect([sharegpt()] * 1200)
     assert done.exit_code == 0
     assert "a ShareGPT file of 1,200 conversations of 4.0 turns without strategies" in done.output
     assert "1200 x no supporter turn left" in done.output
-    assert "Next: mctsdialog label d.json --format sharegpt --domain esc" in done.output
+    assert f"Next: mctsdialog label {tmp_path}/d.json --format sharegpt --domain esc" in done.output
     assert done.output.count("supporter: That sounds tiring.") == 3
 
 
-def test_a_labelled_file_is_sent_to_the_search(inspect):
+def test_a_labelled_file_is_sent_to_the_search(inspect, tmp_path):
     done = inspect([sharegpt("Question")], "--domain", "esconv")
     assert "of 1 conversation of 4.0 turns with a strategy of the domain esconv on every turn" in done.output
     assert "supporter (Question): That sounds tiring." in done.output
-    assert "Next: mctsdialog search d.json --format sharegpt --domain esconv" in done.output
+    assert f"Next: mctsdialog search {tmp_path}/d.json --format sharegpt --domain esconv" in done.output
 
 
 def test_a_map_on_the_command_line(inspect):

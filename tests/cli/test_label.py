@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from mctsdialog import get_domain
 from mctsdialog.cli import main
 from mctsdialog.dialogue import read_dialogues
 
@@ -71,3 +72,38 @@ def test_a_file_without_dialogues_is_bad_input(label, tmp_path):
     done = label()
     assert done.exit_code == 2
     assert "no dialogue is left to label" in done.output
+
+
+def rated(ratings):
+    """A reply of the labeller for ESC: ``ratings`` of the first strategies, 0 for the others."""
+    names = get_domain("esc").strategies.names
+    return json.dumps({name: ratings[at] if at < len(ratings) else 0 for at, name in enumerate(names)})
+
+
+def test_labels_are_counted_and_their_confidence_is_compared_with_chance(label, stub_server):
+    stub_server.reply = lambda body, number: rated([0, 9, 1] if number % 3 else [8, 0, 2])
+    done = label("--concurrency", "1")
+    assert "\nlabels: 4 x Affirmation, 2 x Emotional Validation\n" in done.output
+    assert "\nmean confidence: 0.87; the same rating for all 8 strategies would give 0.12\n" in done.output
+    assert "hardly tells" not in done.output
+
+
+def test_a_labeller_that_rates_all_alike_is_noticed(label, stub_server):
+    stub_server.reply = lambda body, number: rated([6, 5, 5, 5, 5, 5, 5, 5])
+    done = label()
+    assert "\nlabels: 6 x Emotional Validation\nmean confidence: 0.15; the same rating" in done.output
+    assert "The model hardly tells the strategies apart" in done.output
+
+
+def test_five_strategies_are_counted_and_the_others_summed_up(label, stub_server):
+    stub_server.reply = lambda body, number: rated([0] * number + [9])
+    done = label("--concurrency", "1")
+    line = next(line for line in done.output.splitlines() if line.startswith("labels: "))
+    assert line.count("1 x ") == 5
+    assert line.endswith(" and 1 more")
+
+
+def test_labels_that_were_there_are_not_counted_as_new(label, tmp_path):
+    assert label().exit_code == 0
+    (tmp_path / "d.json").write_text((tmp_path / "out" / "dialogues.jsonl").read_text())
+    assert "labels: " not in label("--check").output

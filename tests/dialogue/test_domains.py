@@ -123,6 +123,8 @@ def test_get_domain():
         get_domain("persuade")
     with pytest.raises(DomainError, match="no built-in domain 'zzzz'; there are"):
         get_domain("zzzz")
+    with pytest.raises(DomainError, match=r"read your own file with load_domain\('care.json'\)"):
+        get_domain("care.json")
     with pytest.raises(DomainError):
         get_domain(None)
 

@@ -1,11 +1,23 @@
 import copy
+import json
 import pickle
 import re
 
 import pytest
 from pydantic import ValidationError
 
-from mctsdialog.dialogue import ESC, Criterion, Dialogue, Domain, Scenario, Strategy, StrategySet, Turn
+from mctsdialog.dialogue import (
+    ESC,
+    Criterion,
+    Dialogue,
+    Domain,
+    RoleDescription,
+    Scenario,
+    Strategy,
+    StrategySet,
+    Turn,
+    load_domain,
+)
 from mctsdialog.errors import DialogueError, DomainError
 
 
@@ -146,6 +158,22 @@ def test_a_strategy_set_refuses_what_is_ambiguous(names, aliases, message):
 def test_a_domain_refuses_what_contradicts_itself(change, message):
     with pytest.raises(ValidationError, match=message):
         Domain.model_validate({**dict(ESC), **change})
+
+
+@pytest.mark.parametrize(("seeker", "supporter"), [("agent", "agent"), ("Help-Seeker", "help seeker")])
+def test_two_sides_of_one_name_are_refused_but_for_what_was_written_earlier(seeker, supporter, tmp_path):
+    plain = ESC.model_dump(mode="json")
+    plain |= {"seeker": {"name": seeker, "description": ""}, "supporter": {"name": supporter, "description": ""}}
+    message = f"seeker and supporter are both named '{seeker}'"
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(DomainError, match=message) as caught:
+        load_domain(path)
+    assert (caught.value.file, caught.value.field) == (str(path), "supporter.name")
+    sides = {"seeker": RoleDescription(name=seeker), "supporter": RoleDescription(name=supporter)}
+    with pytest.raises(DomainError, match=message):
+        Domain(**{**dict(ESC), **sides})
+    assert Domain.model_validate(plain).seeker.name == seeker  # as trees, journals and data sets are read
 
 
 def test_weights_can_be_changed_without_changing_the_domain():

@@ -148,6 +148,8 @@ def inspect_dialogues(
         labelled,
         strict.report(),
         tuple(shown),
+        KeyMap.parse(map) if isinstance(map, str) else map,
+        domain if isinstance(domain, str) else None,
     )
 
 

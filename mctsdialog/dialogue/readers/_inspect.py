@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from mctsdialog.dialogue._domains import domain_option
 from mctsdialog.dialogue._model import Dialogue, Domain
+from mctsdialog.dialogue.readers._mapped import KeyMap
+from mctsdialog.dialogue.readers._registry import READERS
 from mctsdialog.dialogue.readers._report import ReadReport
+from mctsdialog.text import shell_word
 
 SHOWN = 3
 """How many dialogues an inspection shows."""
@@ -26,6 +29,8 @@ class Inspection:
     :param labelled: how many supporter turns have a strategy of the domain.
     :param report: what a search would read of it: a report of reading it, labels required.
     :param shown: the first few conversations.
+    :param map: the map that it was read with.
+    :param domain_file: the name or the file that the caller named the domain by.
     """
 
     file: str
@@ -38,6 +43,8 @@ class Inspection:
     labelled: int
     report: ReadReport
     shown: tuple[Dialogue, ...]
+    map: KeyMap | None = None
+    domain_file: str | None = None
 
     @property
     def labels(self) -> str:
@@ -54,14 +61,36 @@ class Inspection:
     @property
     def advice(self) -> str:
         """How to go on."""
-        path = Path(self.file).name
         if self.report.kept and (self.labelled or not self.supporter_turns):
-            return f"mctsdialog search {path} --format {self.format} --domain {self.domain.name}"
+            return self._command("search")
         if self.supporter_turns:
-            return f"mctsdialog label {path} --format {self.format} --domain {self.domain.name}"
+            return self._command("label")
+        if self.report.malformed:
+            return "mend what is malformed, as said above; nothing else is in the file"
         return "it holds nothing to search: nobody speaks, and there is no scene or description to start from"
+
+    def _command(self, name: str) -> str:
+        """A command that reads the file as it was inspected."""
+        form = self.format if self.format in READERS else "auto"  # not so where a map says everything
+        domain = domain_option(self.domain, self.domain_file)
+        return reading_command(name, self.file, form, self.map, domain, lenient=self.report.malformed > 0)
 
     def __str__(self) -> str:
         many = f"{self.dialogues:,} conversation{'s' * (self.dialogues != 1)}"
         length = f" of {self.turns / self.dialogues:.1f} turns" if self.turns else ""
         return f"{self.title} of {many}{length} {self.labels}"
+
+
+def reading_command(
+    name: str, file: object, format: str, map: KeyMap | str | None, domain_option: str, *, lenient: bool
+) -> str:
+    """A command of this program that reads a file, to be copied into a shell."""
+    parts = [f"mctsdialog {name} {shell_word(file)}"]
+    if format != "auto":
+        parts.append(f"--format {format}")
+    if map is not None:
+        parts.append(f"--map {shell_word(map)}")
+    parts.append(domain_option)
+    if lenient:
+        parts.append("--lenient")
+    return " ".join(parts)

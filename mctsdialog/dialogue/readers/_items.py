@@ -13,8 +13,8 @@ from mctsdialog.dialogue._domains import ESC, ESCONV_ZH, get_domain
 from mctsdialog.dialogue._model import Dialogue, Domain
 from mctsdialog.dialogue.readers._common import Context, Reader, assemble, item_id, kind_of
 from mctsdialog.dialogue.readers._files import MOST_MALFORMED, RawItem
-from mctsdialog.dialogue.readers._labels import strategies_of
-from mctsdialog.dialogue.readers._mapped import FORMS, Form, KeyMap
+from mctsdialog.dialogue.readers._labels import nearest, strategies_of
+from mctsdialog.dialogue.readers._mapped import ALTERNATE, FORMS, MISSING, PARTS, ROWS, Form, KeyMap, at
 from mctsdialog.dialogue.readers._registry import READERS, form_of
 from mctsdialog.dialogue.readers._report import ReadReport, Tally, clip
 from mctsdialog.dialogue.readers._shapes import Items
@@ -27,6 +27,11 @@ Transform: TypeAlias = Callable[[Dialogue], Dialogue | None]
 _LOOKED_AT = 100  # items of which the labels are looked at
 
 HOW_TO_MAP = "say which key holds what: map='turns=...,speaker=...,text=...' (--map)"
+HOW_TO_MAP_A_TABLE = (
+    "say which key holds what: map='dialogue=...,speaker=...,text=...,strategy=...' (--map); "
+    "dialogue is the one by which rows belong together"
+)
+_MOST_KEYS = 12  # that are listed in an error
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,12 @@ class _Survey:
     first: list[object] = field(default_factory=list)
     domains: dict[str, None] = field(default_factory=dict)
     error: DialogueError | None = None
+    unmet: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    keys: dict[str, None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, items: Iterable[RawItem], lenient: bool) -> _Survey:
-        found = cls()
+    def of(cls, items: Items, lenient: bool) -> _Survey:
+        found = cls(unmet=_named_keys(items.map))
         for item in items:
             if item.error is not None:
                 found.error = found.error or item.error
@@ -78,13 +85,29 @@ class _Survey:
     @property
     def known(self) -> bool:
         """Whether the form of any item can be told."""
-        return bool(self.certain or self.likely or self.starts)
+        return bool(self.certain or self.likely or self.starts or self.like_rows)
+
+    @property
+    def like_rows(self) -> bool:
+        """Whether the first item has turns in a place where they may be under any keys."""
+        first = self.first[0] if self.first else None
+        return isinstance(first, dict) and any(isinstance(first.get(key), list) for key in FORMS[ROWS].map.turns)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the first item is a row of a table, or was made of rows."""
+        first = self.first[0] if self.first else None
+        return isinstance(first, dict) and (
+            ROWS in first or not any(isinstance(each, list | dict) for each in first.values())
+        )
 
     def _look_at(self, value: object) -> None:
         if not self.first:
             self.first.append(value)
         if not isinstance(value, dict):
             return
+        if self.unmet:
+            self._look_for_keys(value)
         name, certain = form_of(value)
         if name is not None:
             (self.certain if certain else self.likely)[name] += 1
@@ -93,6 +116,29 @@ class _Survey:
         domain = value.get("domain")
         if isinstance(domain, str) and domain.strip():
             self.domains.setdefault(domain)
+
+    def _look_for_keys(self, value: dict[str, object]) -> None:
+        """Strike out the parts of the map of which a key is in a dialogue or in one of its turns."""
+        places = [] if ROWS in value else [value]  # beside its rows a dialogue of a table has nothing of the file
+        for turns in value.values():
+            if isinstance(turns, list):
+                places += (each for each in turns if isinstance(each, dict))
+        for place in places:
+            if len(self.keys) <= _MOST_KEYS:
+                self.keys |= dict.fromkeys(place)
+            for part, keys in list(self.unmet.items()):
+                if any(at(place, key) is not MISSING for key in keys):
+                    del self.unmet[part]
+
+
+def _named_keys(map: KeyMap | None) -> dict[str, tuple[str, ...]]:
+    """The keys that a map names, by part."""
+    if map is None:
+        return {}
+    named = {part: keys for part in PARTS if (keys := getattr(map, part))}
+    if map.speaker == (ALTERNATE,):  # each turn is a text
+        return {part: keys for part, keys in named.items() if part not in ("speaker", "text")}
+    return named
 
 
 class Reading:
@@ -107,7 +153,7 @@ class Reading:
 
     def __init__(self, items: Items, name: str, stem: str, source: str, options: Options) -> None:
         survey = _Survey.of(items, options.lenient)
-        if not survey.known and options.format == "auto":
+        if not survey.known and options.format == "auto":  # letter case may be all that differs
             loose = replace(items, loose=True)
             again = _Survey.of(loose, options.lenient)
             items, survey = (loose, again) if again.known else (items, survey)
@@ -141,7 +187,10 @@ class Reading:
 
     def report(self) -> ReadReport:
         """What happened so far."""
-        return self._tally.report(self._seen, self._kept)
+        found = self._tally.report(self._seen, self._kept)
+        labels = islice(found.unknown_labels, _LOOKED_AT)
+        near = {label: name for label in labels if (name := nearest(label, self.domain.strategies))}
+        return replace(found, did_you_mean=near)
 
     def _read_or_skip(self, index: int, item: RawItem) -> Dialogue | None:
         """The item's dialogue, or None where it was dropped or skipped, with a count."""
@@ -204,19 +253,51 @@ class Reading:
 
 def _reader(survey: _Survey, options: Options, file: str) -> Reader:
     """The reader of a file: of the format that was named, or the one that its items have, with the map over it."""
-    keys = options.map
-    if keys is not None and (keys.turns or keys.text):
-        base = FORMS[options.format] if options.format in FORMS else Form("map", "a file read by a map", KeyMap())
-        return replace(base, map=keys.over(base.map), entry=(), item=()).reader()
+    if options.map is not None:
+        _check_named_keys(survey, file)
+        form = _mapped(survey, options, options.map, file)
+        return replace(form, map=options.map.over(form.map), entry=(), item=()).reader()
     name = options.format if options.format != "auto" else _detected(survey, file)
-    if keys is None:
-        first = survey.first[0] if survey.first else None
-        messages = name == "chat" and isinstance(first, dict) and "messages" in first
-        return replace(READERS[name], title=FORMS["messages"].title) if messages else READERS[name]
+    first = survey.first[0] if survey.first else None
+    messages = name == "chat" and isinstance(first, dict) and "messages" in first
+    return replace(READERS[name], title=FORMS["messages"].title) if messages else READERS[name]
+
+
+def _mapped(survey: _Survey, options: Options, map: KeyMap, file: str) -> Form:
+    """The form that a map changes: the one that was named, or the one that the items have.
+
+    Where a map names the turns, or lists of texts, in a file of no known form, all else has its usual keys.
+    """
+    if options.format != "auto":
+        return FORMS[options.format]
+    if map.turns or (map.text and not survey.known):
+        usual = replace(FORMS[ROWS].map, turns=()) if map.turns else KeyMap()
+        return Form("map", "a file read by a map", usual)
+    if survey.like_rows and not survey.certain:
+        return FORMS[ROWS]
+    name = _detected(survey, file)
     form = FORMS.get("messages" if name == "chat" else name)
     if form is None:
         raise ConfigError(f"the form {name!r} has keys of its own; a map cannot change them", field="map")
-    return replace(form, map=keys.over(form.map)).reader()
+    return form
+
+
+def _check_named_keys(survey: _Survey, file: str) -> None:
+    """Refuse a map that names a key which is nowhere in the file.
+
+    :raises DialogueError: names it, and the keys that are there.
+    """
+    if not survey.unmet or not survey.keys:
+        return
+    part, keys = next(iter(survey.unmet.items()))
+    where, what, there = ("row", "column", "columns") if survey.flat else ("dialogue or turn", "key", "keys")
+    names = list(survey.keys)
+    more = ", ..." if len(names) > _MOST_KEYS else ""
+    message = (
+        f"no {where} has the {what} {' or '.join(repr(clip(key)) for key in keys)}, which the map names ({part}=...); "
+        f"the {there} are {', '.join(map(clip, names[:_MOST_KEYS]))}{more}"
+    )
+    raise DialogueError(message, file=file, field="map")
 
 
 def _detected(survey: _Survey, file: str) -> str:
@@ -238,7 +319,8 @@ def _detected(survey: _Survey, file: str) -> str:
         seen = f"keys {', '.join(map(clip, list(value)[:8]))}{', ...' if len(value) > 8 else ''}"
     else:
         seen = kind_of(value)
-    raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {HOW_TO_MAP}", file=file)
+    how = HOW_TO_MAP_A_TABLE if survey.flat else HOW_TO_MAP
+    raise DialogueError(f"its format cannot be told from the items (the first is: {seen}); {how}", file=file)
 
 
 _OTHER_DATA = (

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator
 
 from mctsdialog.dialogue._model import Domain, StrategySet, normal_name
-from mctsdialog.dialogue.readers._report import Tally, clip
+from mctsdialog.dialogue.readers._report import UNKNOWN, UNLABELLED, Tally, clip
 
 _OTHERS = ("other", "others", "其他")
 _BRACKETS = " \t\n[](){}【】（）「」\"'“”‘’"
+_CLOSE = 0.75  # how alike two names are that may be the same, from 0 to 1
 _BETWEEN = re.compile(r"[;,/|+&\n、；，]")
 _WORDS_BETWEEN = re.compile(r"\s+(?:and|und|et|y)\s+|[和与及]")
 
@@ -29,6 +31,9 @@ def strategies_of(labels: Iterable[str], domain: Domain, tally: Tally, *, keep: 
                 unknown.append(part)
             elif name not in found:
                 found[name] = part
+    for label in unknown:
+        if not _is_other(label):
+            tally.count("unknown_labels", clip(label))
     if not found and not keep:
         tally.count("supporter_turns_dropped", _reason(unknown))
         return ()
@@ -57,7 +62,16 @@ def _parts(label: str, strategies: StrategySet) -> Iterator[tuple[str, str | Non
 
 def _reason(unknown: list[str]) -> str:
     if not unknown:
-        return "no strategy"
-    if normal_name(unknown[0].strip(_BRACKETS)) in _OTHERS:
-        return "strategy 'Others'"
-    return f"unknown strategy: {clip(unknown[0])}"
+        return UNLABELLED
+    return "strategy 'Others'" if _is_other(unknown[0]) else f"{UNKNOWN}{clip(unknown[0])}"
+
+
+def _is_other(label: str) -> bool:
+    return normal_name(label.strip(_BRACKETS)) in _OTHERS
+
+
+def nearest(label: str, strategies: StrategySet) -> str | None:
+    """The strategy whose name, or an alias of it, is so close to a label that it may be meant."""
+    names = {normal_name(name): name for name in (*strategies.aliases, *strategies.names)}
+    near = difflib.get_close_matches(normal_name(label), names, n=1, cutoff=_CLOSE)
+    return strategies.resolve(names[near[0]]) if near else None

@@ -33,7 +33,12 @@ ROWS = "rows"
 GROUP_KEYS = ("dialogue_id", "dialog_id", "conversation_id", "conv_id", "transcript_id", "session_id", "chat_id", "B2")
 """Columns that say which dialogue a row belongs to."""
 
-_ALTERNATE = "alternate"
+ALTERNATE = "alternate"
+"""The speaker in a map of texts that alternate."""
+
+PARTS = ("turns", "speaker", "text", "strategy", "also", "scene", "description", "id", "source", "dialogue")
+"""The parts of a map that are keys of dialogues and turns."""
+
 _DATA: dict[str, Any] = json.loads(
     (resources.files("mctsdialog.dialogue") / "data" / "forms.json").read_text(encoding="utf-8")
 )
@@ -56,7 +61,7 @@ class KeyMap:
     :param also: further labels of the turn.
     :param scene: kind of situation.
     :param description: the seeker's situation.
-    :param id: the dialogue's id.
+    :param id: the dialogue's id. In a table of a turn a row it also groups the rows, without ``dialogue``.
     :param source: where it came from.
     :param dialogue: in a table of a turn a row, the column that says which dialogue it belongs to.
     :param items: list of dialogues in a file that is one object.
@@ -93,6 +98,11 @@ class KeyMap:
                 raise ConfigError(f"a map is PART=KEY,PART=KEY|KEY, not {clip(part)!r}; {reason}", field="map")
             found[name] = tuple(key.strip() for key in keys.split("|"))
         return cls(**found)
+
+    def __str__(self) -> str:
+        """The text that :meth:`parse` reads."""
+        parts = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return ",".join(f"{name}={'|'.join(keys)}" for name, keys in parts if keys)
 
     def over(self, other: KeyMap) -> KeyMap:
         """This map where it says something, and elsewhere the other."""
@@ -172,21 +182,22 @@ TURN_KEYS = frozenset(key for form in FORMS.values() for key in form.map.turns) 
 """Keys under which forms have their turns."""
 
 
-_MISSING = object()
+MISSING = object()
+"""The mark of a key that is not there."""
 
 
 def at(value: object, path: str) -> object:
     """What stands at a path inside a value, or a mark of its absence."""
     if isinstance(value, dict) and (path in value or "." not in path):
-        return value.get(path, _MISSING)
+        return value.get(path, MISSING)
     name, dot, rest = path.partition(".")
     if isinstance(value, dict):
-        inner = value.get(name, _MISSING)
+        inner = value.get(name, MISSING)
     elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
         inner = value[int(name)]
     else:
-        return _MISSING
-    return at(inner, rest) if dot and inner is not _MISSING else inner
+        return MISSING
+    return at(inner, rest) if dot and inner is not MISSING else inner
 
 
 class _Reading:
@@ -215,12 +226,12 @@ class _Reading:
         where = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else self.item
         path, value = _first(where, getattr(self.map, name))
         used.add(path)
-        return self.context.text(None if value is _MISSING else value, path)
+        return self.context.text(None if value is MISSING else value, path)
 
     def _entries(self) -> tuple[Iterator[tuple[str, object]], set[str]]:
         """The turns with their places, and the keys that hold them."""
         path, value = _first(self.item, self.map.turns or (ROWS,))
-        if value is _MISSING:
+        if value is MISSING:
             if not self.map.turns:
                 return self._columns()
             key = self.map.turns[0]
@@ -257,7 +268,7 @@ class _Reading:
     def _utterance(self, value: object, place: str) -> Iterator[Utterance]:
         if value is None:
             self.context.tally.count("empty_entries")
-        elif self.map.speaker == (_ALTERNATE,):
+        elif self.map.speaker == (ALTERNATE,):
             yield Utterance(self._alternating(place), self.context.text(value, place))
         else:
             entry = self.context.mapping(value, place)
@@ -272,12 +283,12 @@ class _Reading:
             self.context.tally.count("system_messages")
             return
         path, text = _first(entry, self.map.text)
-        if text is _MISSING:
+        if text is MISSING:
             raise self.context.error("is missing", f"{place}.{self.map.text[0] if self.map.text else 'text'}")
         used = {*self.form.only, _first(entry, self.map.speaker)[0], path}
         labels = self._labels(entry, place, used) if side == "supporter" else ()
         if place.startswith(f"{ROWS}["):
-            used |= {*GROUP_KEYS, *self.map.dialogue, *self.map.scene, *self.map.description}
+            used |= {*GROUP_KEYS, *self.map.dialogue, *self.map.id, *self.map.scene, *self.map.description}
         _count_unread(entry, used, self.context)
         first, *others = labels or ("",)
         speaker: Speaker = "seeker" if side == "seeker" else "supporter"
@@ -295,7 +306,7 @@ class _Reading:
                 path, value = next(
                     ((key, at(entry, key)) for key in keys if not isinstance(at(entry, key), dict)), ("", None)
                 )
-            if value is not _MISSING:
+            if value is not MISSING:
                 used.add(path)
                 found += self.context.labels(value, f"{place}.{path}")
         return tuple(found)
@@ -303,7 +314,7 @@ class _Reading:
     def _side(self, entry: Mapping[str, object], place: str) -> str:
         path, value = _first(entry, self.map.speaker)
         where = f"{place}.{path or next(iter(self.map.speaker), 'speaker')}"
-        if value is _MISSING:
+        if value is MISSING:
             raise self.context.error("is missing: it says who speaks", where)
         name = str(value) if is_number(value) else self.context.text(value, where)
         if self.form.sides_at:
@@ -319,12 +330,12 @@ class _Reading:
 
 def _first(value: object, paths: tuple[str, ...]) -> tuple[str, object]:
     """The first path at which something stands that is not empty; else the first one that is there."""
-    there: tuple[str, object] = ("", _MISSING)
+    there: tuple[str, object] = ("", MISSING)
     for path in paths:
         each = at(value, path)
-        if each is not None and each is not _MISSING and each != "":
+        if each is not None and each is not MISSING and each != "":
             return path, each
-        if each is not _MISSING and there[1] is _MISSING:
+        if each is not MISSING and there[1] is MISSING:
             there = (path, each)
     return there
 

@@ -21,6 +21,13 @@ _COUNTED = (
     "keys_repeated", "system_messages", "ids_renamed",
 )  # fmt: skip
 _SHOWN = 10
+_UNKNOWN_SHOWN = 3  # unknown labels in a line
+UNKNOWN = "unknown strategy: "
+"""What the reason of a dropped turn begins with whose label names no strategy; the label follows."""
+
+UNLABELLED = "no strategy"
+"""The reason of a dropped turn without a label."""
+
 _MAX_LABEL = 60
 
 
@@ -47,9 +54,13 @@ class ReadReport:
     :param turns_merged: turns that were joined to the turn before them, of the same side.
     :param empty_entries: entries of a dialogue in which nobody speaks.
     :param keys_ignored: keys that mean nothing to the reader, and how often each was seen.
+    :param ungrouped_rows: rows of a table that were read as one dialogue because no known column tells dialogues apart,
+        by the column that may do so: ``dialogue=COLUMN`` in a map.
     :param keys_repeated: keys that stood twice in one object, where the last value counts, and how often.
     :param system_messages: messages of the system and of tools, which are left out.
     :param ids_renamed: ids that occurred before in the file and got a suffix (lenient reading only).
+    :param unknown_labels: labels that name no strategy of the domain.
+    :param did_you_mean: the strategy whose name is close to such a label.
     :param malformed: items left out because they are malformed (lenient reading only).
     :param messages: what was wrong with the first of those.
     """
@@ -69,6 +80,14 @@ class ReadReport:
     ids_renamed: int = 0
     malformed: int = 0
     messages: tuple[str, ...] = ()
+    ungrouped_rows: Mapping[str, int] = field(default_factory=dict)
+    unknown_labels: Mapping[str, int] = field(default_factory=dict)
+    did_you_mean: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unlabelled_turns(self) -> int:
+        """How many supporter turns were left out because they have no label."""
+        return self.supporter_turns_dropped.get(UNLABELLED, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON data; labels become a list of ``{"from", "to", "count"}``."""
@@ -88,6 +107,9 @@ class ReadReport:
             "keys_repeated": dict(self.keys_repeated),
             "system_messages": self.system_messages,
             "ids_renamed": self.ids_renamed,
+            "ungrouped_rows": dict(self.ungrouped_rows),
+            "unknown_labels": dict(self.unknown_labels),
+            "did_you_mean": dict(self.did_you_mean),
             "malformed": self.malformed,
             "messages": list(self.messages),
         }
@@ -104,24 +126,50 @@ class ReadReport:
         for what, reasons in lost.items():
             if reasons:
                 count, mostly = sum(reasons.values()), "mostly " if len(reasons) > 1 else ""
-                first = visible_line(next(iter(reasons)))
+                first = next(iter(reasons))
+                first = UNKNOWN.rstrip(": ") if first.startswith(UNKNOWN) else visible_line(first)  # named below
                 parts.append(f"{count} {what}{'s' * (count != 1)} dropped ({mostly}{first})")
+        if self.unknown_labels:
+            parts.append(f"unknown strategies: {self._unknown()}")
+        for name, count in self.ungrouped_rows.items():
+            column = visible_line(name)
+            parts.append(
+                f"{count} rows read as one dialogue (if {column} tells dialogues apart: --map dialogue={column})"
+            )
         for name in _COUNTED:
             each = getattr(self, name)
             if count := each if isinstance(each, int) else sum(each.values()):
                 parts.append(f"{count} {name.replace('_', ' ')}")
         return "; ".join(parts) + (" (-v says more)" if len(parts) > 1 else "")
 
+    def _unknown(self) -> str:
+        """The most frequent labels that name no strategy."""
+        shown = list(self.unknown_labels.items())[:_UNKNOWN_SHOWN]
+        found = ", ".join(f"{count} x {visible_line(self._with_hint(label))}" for label, count in shown)
+        left = len(self.unknown_labels) - len(shown)
+        return f"{found} and {left} more" if left else found
+
+    def _with_hint(self, reason: str) -> str:
+        """A label, or a reason that ends in one, with the strategy that may be meant."""
+        near = self.did_you_mean.get(reason.removeprefix(UNKNOWN))
+        return reason if near is None else f"{reason} (did you mean {near!r}?)"
+
     def __str__(self) -> str:
         lines = [f"{self.kept} of {self.items} dialogues kept"]
         lines += _table("dialogues dropped", self.dialogues_dropped)
-        lines += _table("supporter turns dropped", self.supporter_turns_dropped)
+        dropped = {self._with_hint(reason): n for reason, n in self.supporter_turns_dropped.items()}
+        lines += _table("supporter turns dropped", dropped)
         lines += _table("seeker turns dropped", self.seeker_turns_dropped)
         lines += _table(
             "labels normalised", {f"{found} -> {name}": n for (found, name), n in self.labels_normalised.items()}
         )
-        lines += _table("labels beside the first of a turn", self.further_labels)
+        further = {self._with_hint(label): n for label, n in self.further_labels.items()}
+        lines += _table("labels beside the first of a turn", further)
         lines += _table("keys ignored", self.keys_ignored)
+        lines += _table(
+            "rows read as one dialogue; if the column tells dialogues apart, map it (--map dialogue=COLUMN)",
+            self.ungrouped_rows,
+        )
         lines += _table("keys that stood twice, the last counts", self.keys_repeated)
         for title, count in (
             ("turns merged", self.turns_merged),

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mctsdialog.dialogue.readers._common import is_number, loose_keys
 from mctsdialog.dialogue.readers._files import RawItem, open_items
 from mctsdialog.dialogue.readers._json import parse_value
-from mctsdialog.dialogue.readers._mapped import FORMS, GROUP_KEYS, ROWS, SPEAKER_NAMES, TURN_KEYS, KeyMap, at
+from mctsdialog.dialogue.readers._mapped import (
+    ALTERNATE,
+    FORMS,
+    GROUP_KEYS,
+    MISSING,
+    PARTS,
+    ROWS,
+    SPEAKER_NAMES,
+    TURN_KEYS,
+    KeyMap,
+    at,
+)
 from mctsdialog.dialogue.readers._report import clip
 from mctsdialog.errors import DialogueError
 
 _SPEAKERS = frozenset(key for form in FORMS.values() if ROWS in form.map.turns for key in form.map.speaker)
 _TEXTS = frozenset(key for form in FORMS.values() if ROWS in form.map.turns for key in form.map.text)
 _EXTES = {"user", "ai", "assistant", "aistrategy", "assistantstrategy", "strategy"}
-_ABSENT = object()
-_PARTS = ("turns", "speaker", "text", "strategy", "also", "scene", "description", "id", "source", "dialogue")
 _CASES = {
     path.casefold(): path
-    for path in (*GROUP_KEYS, *(path for form in FORMS.values() for part in _PARTS for path in getattr(form.map, part)))
+    for path in (*GROUP_KEYS, *(path for form in FORMS.values() for part in PARTS for path in getattr(form.map, part)))
     if path.islower()
 }
 """Keys that are known, by their letters alone."""
+
+_KNOWN = frozenset(_CASES.values())
+_FEW_ROWS = 4  # that are one dialogue, whatever their columns are
 
 _SPOKEN = {"user", "ai", "assistant"}
 _WHOLE = {*TURN_KEYS, "content", "pairs", "utterances", "agent_turn", "events"}
@@ -58,26 +72,54 @@ class Items:
 
     def __iter__(self) -> Iterator[RawItem]:
         group: list[RawItem] = []
+        broken: list[RawItem] = []  # rows since the last one of the group, which may be of it
         key: object = None
         for item in self.raw:
+            if group and item.error is not None:
+                broken.append(item)
+                continue
             found, row = self._looked_at(item)
             if group and (row is None or row != key):
-                yield _grouped(group, key)
-                group = []
+                yield self._grouped(group, key)
+                yield from broken
+                group, broken = [], []
             if row is None:
                 yield found
             else:
-                group.append(found)
-                key = row
+                group += [*broken, found]
+                broken, key = [], row
         if group:
-            yield _grouped(group, key)
+            yield self._grouped(group, key)
+        yield from broken
+
+    def _grouped(self, rows: list[RawItem], key: object) -> RawItem:
+        """Rows that are turns, as one dialogue; columns that could have told several apart are counted.
+
+        A dialogue that lacks a row is not one that took place: it is malformed as a whole.
+        """
+        error = next((each.error for each in rows if each.error is not None), None)
+        if error is not None:
+            reason = f"{error.reason}; the dialogue that it is a row of is left out"
+            torn = DialogueError(reason, file=error.file, item=error.item, field=error.field)
+            return RawItem(rows[0].label, error=torn)
+        made = _grouped(rows, key)
+        if key != ("row", None) or len(rows) < _FEW_ROWS:
+            return made
+        found = _that_may_group([each.value for each in rows], self._named | _KNOWN)
+        return replace(made, counts=(*made.counts, *(("ungrouped_rows", clip(name), len(rows)) for name in found)))
 
     def _looked_at(self, item: RawItem) -> tuple[RawItem, object]:
         """An item without what it is wrapped in, and the dialogue that it is a turn of; None for one that is none."""
         if item.error is not None or not item.value:
             return item, None
-        value = self._unpacked(_known_case(item.value) if self.loose else item.value)
+        value = self._unpacked(_known_case(item.value, self._named) if self.loose else item.value)
         return (item if value is item.value else replace(item, value=value)), self._row(value)
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        """The keys that the map names, which keep their letter case."""
+        paths = (path for part in PARTS for path in getattr(self.map, part)) if self.map else ()
+        return frozenset(name for path in paths for name in (path, path.partition(".")[0]))
 
     def _unpacked(self, value: object) -> object:
         """An item without what it is wrapped in."""
@@ -88,7 +130,7 @@ class Items:
             elif isinstance(inner, dict) and key not in _WHOLE:
                 value = inner
         if isinstance(value, list) and value:
-            return _as_item(value)
+            return _as_item(value, self.map)
         if isinstance(value, dict):
             value = _with_messages(value)
             turns = TURN_KEYS | set(self.map.turns) if self.map else TURN_KEYS
@@ -105,25 +147,25 @@ class Items:
             return ("pair",) if _is_pair(value) else None
         if not isinstance(value, dict):
             return None
-        if self.map is not None and self.map.text and not self.map.turns:
-            if isinstance(at(value, self.map.text[0]), list):
-                return None
-            return ("row", _group_of(value, self.map.dialogue or GROUP_KEYS))
-        if is_turn(value):
-            return ("row", _group_of(value, GROUP_KEYS))
+        if is_turn(value, self.map):
+            own = (self.map.dialogue or self.map.id) if self.map else ()
+            return ("row", _group_of(value, own or GROUP_KEYS))
         return ("extes",) if _is_extes_turn(value) else None
 
 
-def _known_case(value: Any, depth: int = 3) -> Any:
-    """A value with the keys that are known in the letter case in which they are known."""
+def _known_case(value: Any, kept: Set[str], depth: int = 3) -> Any:
+    """A value with the keys that are known in the letter case in which they are known.
+
+    :param kept: keys that stay as they are.
+    """
     if isinstance(value, list) and depth:
-        return [_known_case(each, depth - 1) for each in value]
+        return [_known_case(each, kept, depth - 1) for each in value]
     if not isinstance(value, dict) or not depth:
         return value
-    names = {key: _CASES.get(key.strip().casefold().replace(" ", "_"), key) for key in value}
+    names = {key: key if key in kept else _CASES.get(key.strip().casefold().replace(" ", "_"), key) for key in value}
     if len(set(names.values())) < len(names):
         return value
-    return {names[key]: _known_case(each, depth - 1) for key, each in value.items()}
+    return {names[key]: _known_case(each, kept, depth - 1) for key, each in value.items()}
 
 
 def _with_messages(value: dict[str, Any]) -> dict[str, Any]:
@@ -172,14 +214,24 @@ def _exchange(asked: object, answer: object, about: Mapping[str, object] | None 
     return [*system, *user, {"role": "assistant", "content": answer, **more}]
 
 
-def is_turn(value: Mapping[str, object]) -> bool:
-    """Whether an object is one turn of a dialogue: it names a speaker and has a text."""
-    if _SPEAKERS.isdisjoint(value):
+def is_turn(value: Mapping[str, object], map: KeyMap | None = None) -> bool:
+    """Whether an object is one turn of a dialogue: it names a speaker and has a text, by the map or known keys."""
+    if map is not None and (any(key in value for key in map.turns) or map.speaker == (ALTERNATE,)):
         return False
-    speaker = next((value[key] for key in value if key in _SPEAKERS), _ABSENT)
-    text = any(key in _TEXTS and not isinstance(each, dict) and _is_text(each) for key, each in value.items())
+    speakers = _values(value, map.speaker if map else (), _SPEAKERS)
+    texts = _values(value, map.text if map else (), _TEXTS)
+    if not speakers or not any(not isinstance(each, dict) and _is_text(each) for each in texts):
+        return False
+    speaker = speakers[0]
     whole = any(isinstance(value.get(key), list | dict) for key in TURN_KEYS if key in value)
-    return (speaker is None or isinstance(speaker, str) or is_number(speaker)) and text and not whole
+    return (speaker is None or isinstance(speaker, str) or is_number(speaker)) and not whole
+
+
+def _values(value: Mapping[str, object], named: Sequence[str], known: Set[str]) -> list[object]:
+    """What stands at the paths that a map names for a part, or at the keys that are known for it."""
+    if named:
+        return [each for path in named if (each := at(value, path)) is not MISSING]
+    return [each for key, each in value.items() if key in known]
 
 
 def _is_text(value: object) -> bool:
@@ -207,16 +259,16 @@ def _is_pair(value: object) -> bool:
     )
 
 
-def _as_item(value: list[Any]) -> object:
+def _as_item(value: list[Any], map: KeyMap | None = None) -> object:
     """A list that is a dialogue, as an object with the list in the place where its form has it."""
     if _is_pair(value):
         return value
-    if all(map(_is_pair, value)):
+    if all(_is_pair(each) for each in value):
         return {"pairs": [{"speaker": speaker, "text": text} for speaker, text in value]}
     if all(isinstance(each, dict) for each in value):
-        if any(map(is_turn, value)):
+        if any(is_turn(each, map) for each in value):
             return {ROWS: value}
-        if any(map(_is_extes_turn, value)):
+        if any(_is_extes_turn(each) for each in value):
             return {"content": value}
     if all(isinstance(each, str) for each in value):
         return {"utterances": value}
@@ -224,8 +276,18 @@ def _as_item(value: list[Any]) -> object:
 
 
 def _group_of(value: Mapping[str, object], keys: Iterable[str]) -> object:
-    found = next((value[key] for key in keys if value.get(key) not in (None, "")), None)
+    found = next((each for key in keys if (each := at(value, key)) not in (None, "", MISSING)), None)
     return found if isinstance(found, str | int | float) else None
+
+
+def _that_may_group(rows: Sequence[Any], read: Set[str]) -> Iterator[str]:
+    """Columns of no known meaning, whose values each stand in one block: of two rows or more, on average."""
+    for name in (key for key in rows[0] if key not in read):
+        values = [row.get(name) for row in rows]
+        if all(isinstance(each, str | int) and each != "" for each in values):
+            blocks = 1 + sum(one != other for one, other in pairwise(values))
+            if blocks == len(set(values)) and 1 < blocks <= len(rows) // 2:
+                yield name
 
 
 def _grouped(rows: list[RawItem], key: object) -> RawItem:
@@ -268,7 +330,7 @@ def _members(item: RawItem, path: Path, map: KeyMap | None) -> Iterator[RawItem]
     mapped = map is not None and any(key in value for key in map.turns)
     if not mapped and "chosen" in value and value.keys() & {"rejected", "reject"}:
         raise DialogueError("its items are preference pairs, not dialogues; train on them with cso_train", file=path)
-    if mapped or is_turn(value) or (_is_dialogue(value) and not _is_shelf(value)):
+    if mapped or is_turn(value, map) or (_is_dialogue(value) and not _is_shelf(value)):
         yield item
         return
     lists = {key: each for key, each in value.items() if isinstance(each, list) and any(_dialogues_in(each))}
