@@ -267,6 +267,28 @@ def record_type(trial: Trial, outcome: Outcome) -> str:
     return trial.kind if trial.kind in OUTCOMES else "trial"
 
 
+def record_calls(record: Mapping[str, Any]) -> int:
+    """The calls to roles that a trial or growth took, by its record in a journal.
+
+    Version 0.1 did not write them: there they are the least that can have found what it has.
+
+    :raises ValueError: for a number that is none.
+    """
+    if "calls" in record:
+        calls = record["calls"]
+        if type(calls) is not int or calls < 0:
+            raise ValueError(f"calls: must be a whole number of 0 or more, not {calls!r:.40}")
+        return calls
+    kind = record.get("type")
+    if kind in ("score", "open", "turn", "judge"):
+        return {"open": 0, "turn": 3}.get(kind, 1)
+    spoken = sum(record.get(name) is not None for name in ("generated", "child"))
+    asked = 2 * spoken + (record.get("scores") is not None)
+    if kind == "closed":
+        return asked + 1  # the one that was refused
+    return asked + 3 * len(record.get("steps", ())) + len(record.get("judgements", ()))
+
+
 def _judgement(data: Mapping[str, Any]) -> tuple[float, ...]:
     value = data.get("judgement")
     if not isinstance(value, list) or not value:

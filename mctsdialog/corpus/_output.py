@@ -35,7 +35,7 @@ class Output:
 
     :param folder: with ``trees``, ``journals`` and ``cache`` in it.
     :param shard: whose index and summary are written; trees are shared by all shards.
-    :param max_calls: most calls to roles that one search into the folder makes, 1 or more; None for any number.
+    :param max_calls: most calls to roles for one tree of the folder, over all resumes, 1 or more; None for any number.
     """
 
     folder: Path
@@ -138,7 +138,7 @@ class Output:
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
         tree, limited = await search_within(
-            start, roles, config, journal=journal, max_calls=self.max_calls, on_progress=on_progress
+            start, roles, config, journal=journal, max_calls=self.max_calls, on_progress=on_progress, over_resumes=True
         )
         health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()

@@ -115,8 +115,8 @@ async def search_corpus(
     :param shard: (i, n) searches only the i-th of n parts, divided by id. Several machines may share ``out``.
     :param max_failures: stop if more dialogues than this fail; None for no limit. Dialogues that models refuse to begin
         do not count.
-    :param max_calls_per_tree: finish each tree after this many calls to roles, as ``max_calls`` of
-        :func:`~mctsdialog.search`; None for no limit. Calls of an earlier, interrupted run do not count.
+    :param max_calls_per_tree: finish each tree after this many calls to roles; None for no limit. No trial starts that
+        could need more. Calls of earlier, interrupted runs count, except those of trials that did not finish.
     :param restart: start every search over.
     :param meter: the meter passed to ``build_stack(meter=)``, for progress and summary.
     :param budget: the models' budget, for progress. A spent budget ends the run cleanly and keeps everything.
