@@ -80,6 +80,19 @@ class LimitedTrials:
         self._ended += calls + sum(known.values())
         self._played.update(known)
 
+    @property
+    def share(self) -> float:
+        """How far the search is, 0 to 1, by the limit that it is nearest to."""
+        tree, config = self._algorithm.tree, self._algorithm.config
+        limits = [(tree.iterations, config.max_iterations)]
+        if config.algorithm == "cso":
+            limits.append((tree.ends, config.max_ends))
+            if tree.ends >= config.min_ends:
+                limits.append((tree.iterations, config.min_iterations))
+        if self._max_calls is not None:  # no trial is begun that could need more
+            limits.append((self._ended, self._max_calls - self._most + 1))
+        return min(1.0, max(done / most if most > 0 else 1.0 for done, most in limits))
+
     async def run(
         self,
         *,

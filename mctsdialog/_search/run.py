@@ -91,10 +91,12 @@ async def search_within(
     max_calls: int | None = None,
     on_progress: Callable[[Tree], object] | None = None,
     over_resumes: bool = False,
+    on_share: Callable[[float], object] = lambda share: None,
 ) -> tuple[Tree, bool]:
     """The tree of :func:`search`, and whether its own ``max_calls`` or ``max_seconds`` ended it.
 
     :param over_resumes: whether the calls for what the journal has count towards ``max_calls``, too.
+    :param on_share: called as ``on_progress`` is, with how far the search is, 0 to 1.
     """
     check_start(start)
     check_roles(roles, config)
@@ -122,7 +124,13 @@ async def search_within(
             trials = LimitedTrials(
                 algorithm, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls
             )
-            limited = await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None), over_resumes)
+            show = on_progress or (lambda tree: None)
+
+            def progressed(tree: Tree) -> None:
+                show(tree)
+                on_share(trials.share)
+
+            limited = await _iterate(algorithm, trials, tape, progressed, over_resumes)
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
         algorithm.finish()

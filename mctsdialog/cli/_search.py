@@ -29,7 +29,7 @@ from mctsdialog.cli._models import (
     with_config_options,
     with_model_options,
 )
-from mctsdialog.cli._progress import LiveProgress, TreeProgress
+from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli._reading import reading, tell_report, verbose_option, with_reading_options
 from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation
@@ -332,7 +332,6 @@ class Run:
                     meter=models.meter,
                     budget=models.budget,
                     on_progress=display.update,
-                    on_tree=display.trees.update,
                     executor=self.executor,
                 )
             except JournalMismatchError as error:
@@ -383,13 +382,13 @@ class CorpusDisplay:
         self._models, self._remote = models, remote
         self._now: CorpusProgress | None = None
         self.progress = LiveProgress("trees", None, self._parts)
-        self.trees = TreeProgress(self.progress)
         self._last_line = time.monotonic()
 
     def update(self, now: CorpusProgress) -> None:
         """Show a snapshot."""
         self._now = now
-        self.progress.overall(completed=now.done + now.skipped + now.failed, total=now.total, eta=now.eta)
+        ended = now.done + now.skipped + now.failed
+        self.progress.overall(completed=ended, total=now.total, eta=now.eta, in_progress=now.open_share)
         for record in now.ended:
             self.progress.done(record.id, describe(record), counted=True)
         if not self.progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:

@@ -106,6 +106,7 @@ class CorpusProgress:
     :param calls_per_second: of the last seconds.
     :param eta: seconds to its end at the pace so far; None if it cannot be estimated.
     :param counts: what model calls have cost.
+    :param open_share: how far the open trees are, 0 to 1 each, added up; 0 if the searches run elsewhere.
     :param ended: the trees that ended since the last time, those that were skipped left out.
     """
 
@@ -119,6 +120,7 @@ class CorpusProgress:
     eta: float | None
     counts: Counts
     ended: tuple[TreeRecord, ...] = ()
+    open_share: float = 0.0
 
     def write(self, path: Path) -> Path:
         """Write it as JSON, with the time, for others to see how far the run is.

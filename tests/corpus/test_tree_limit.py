@@ -7,8 +7,8 @@ import pytest
 
 import mctsdialog
 from mctsdialog import SearchConfig
-from mctsdialog.tree import tree_to_document
 from mctsdialog.journal import _encode, read_journal
+from mctsdialog.tree import tree_to_document
 from mctsdialog.worlds import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
