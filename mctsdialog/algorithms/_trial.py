@@ -267,6 +267,9 @@ def record_type(trial: Trial, outcome: Outcome) -> str:
     return trial.kind if trial.kind in OUTCOMES else "trial"
 
 
+_ONE_CALL: Final = {"opening": "seeker", "gold": "strategist", "score": "strategist", "judge": "judge"}
+
+
 def record_calls(record: Mapping[str, Any]) -> int:
     """The calls to roles that a trial or growth took, by its record in a journal.
 
@@ -279,14 +282,25 @@ def record_calls(record: Mapping[str, Any]) -> int:
         if type(calls) is not int or calls < 0:
             raise ValueError(f"calls: must be a whole number of 0 or more, not {calls!r:.40}")
         return calls
-    kind = record.get("type")
-    if kind in ("score", "open", "turn", "judge"):
-        return {"open": 0, "turn": 3}.get(kind, 1)
-    spoken = sum(record.get(name) is not None for name in ("generated", "child"))
-    asked = 2 * spoken + (record.get("scores") is not None)
+    return sum(calls_by_role(record).values())
+
+
+def calls_by_role(record: Mapping[str, Any]) -> dict[str, int]:
+    """The calls to each role that a journal's record comes from, as far as what it has shows them."""
+    kind, judgements = record.get("type"), record.get("judgements", ())
+    if kind in _ONE_CALL:
+        return {_ONE_CALL[kind]: 1}
+    if kind in ("turn", "open"):
+        return dict.fromkeys(("supporter", "seeker", "judge"), 1) if kind == "turn" else {}
+    steps = len(record.get("steps", ()))
+    spoken = sum(record.get(name) is not None for name in ("generated", "child")) + steps
+    found = {"supporter": spoken, "seeker": spoken}
+    found["strategist"] = (record.get("scores") is not None) + steps
+    found["judge"] = 0 if kind == "closed" else len(judgements)
     if kind == "closed":
-        return asked + 1  # the one that was refused
-    return asked + 3 * len(record.get("steps", ())) + len(record.get("judgements", ()))
+        refused = str(record.get("reason")).partition(":")[0]
+        found[refused] = found.get(refused, 0) + 1
+    return found
 
 
 def _judgement(data: Mapping[str, Any]) -> tuple[float, ...]:

@@ -59,7 +59,7 @@ class LiveProgress:
         """So many steps of an item in progress are done."""
         self._open[name] = min(completed / total, 1.0) if total else 0.0
 
-    def overall(self, *, completed: int, total: int | None, eta: float | None, in_progress: float = 0.0) -> None:
+    def overall(self, *, completed: int, total: int | None, eta: float | None = None, in_progress: float = 0.0) -> None:
         """How many items are done, and the seconds left, where they are known; no other guess is made then.
 
         :param in_progress: how far the open items are, 0 to 1 each, added up.

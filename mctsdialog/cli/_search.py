@@ -17,9 +17,10 @@ import click
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli._config_file import resolved_yaml, with_config_file
 from mctsdialog.cli._costs import cost_lines, spending_parts
-from mctsdialog.cli._estimate import SAMPLED, Estimate, Sizes, measured_before
+from mctsdialog.cli._estimate import SAMPLED, SECONDS_PER_CALL, Estimate, Sizes
 from mctsdialog.cli._health import warn
 from mctsdialog.cli._help import GroupedCommand
+from mctsdialog.cli._measured import measured_before
 from mctsdialog.cli._models import (
     ModelSetup,
     OpenModels,
@@ -129,7 +130,7 @@ def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: An
     """
     with errors_as_exits():
         if options["dry_run"]:
-            _estimate(files, options, seconds_per_call=1.0)
+            _estimate(files, options, dry_run=True)
             return
         run = _prepare(files, options)
         write_atomically(run.output.settings, resolved_yaml(ctx, run.config.model_dump()))
@@ -139,14 +140,16 @@ def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: An
     sys.exit(code)
 
 
-def _estimate_command(files: tuple[Path, ...], seconds_per_call: float, **options: Any) -> None:
+def _estimate_command(
+    files: tuple[Path, ...], seconds_per_call: float | None, dialogues: int | None, **options: Any
+) -> None:
     """Estimate the calls, tokens, money and time of a search of FILES. Calls no model and writes nothing.
 
     The options are those of 'search'. The number of calls is an upper bound. The tokens come from the prompts for some
-    of the dialogues. If --out contains an earlier run, its measured costs are shown too: they are the better estimate.
+    of the dialogues. If --out contains finished trees, what they took is shown too: that is the better estimate.
     """
     with errors_as_exits():
-        _estimate(files, options, seconds_per_call=seconds_per_call)
+        _estimate(files, options, seconds_per_call=seconds_per_call, number=dialogues)
 
 
 estimate_command = GroupedCommand(
@@ -155,11 +158,15 @@ estimate_command = GroupedCommand(
     params=[
         *(each for each in search_command.params if each.name not in ("dry_run", "ray", "ray_workers", "restart")),
         click.Option(
+            ["--dialogues"],
+            type=click.IntRange(1),
+            help="Estimate this many dialogues like those of FILES. Default: those of FILES that are not finished.",
+        ),
+        click.Option(
             ["--seconds-per-call"],
             type=click.FloatRange(0),
-            default=1.0,
-            show_default=True,
-            help="Duration of one call, for the estimated time. 'mctsdialog doctor' measures it.",
+            help=f"Duration of one call, for the estimated time. 'mctsdialog doctor' measures it. Default: "
+            f"{SECONDS_PER_CALL:g}, but a measured guess for the embedded model.",
         ),
     ],
     help=_estimate_command.__doc__,
@@ -167,11 +174,23 @@ estimate_command = GroupedCommand(
     examples="""
 mctsdialog estimate dialogues.json --model gpt-4o-mini --price gpt-4o-mini=0.15:0.60
 mctsdialog estimate dialogues.json --max-iterations 100 --horizon 2 --seconds-per-call 2
+mctsdialog estimate dialogues.json --dialogues 500
 """,
 )
 
 
-def _estimate(files: Sequence[Path], options: dict[str, Any], *, seconds_per_call: float) -> None:
+def _estimate(
+    files: Sequence[Path],
+    options: dict[str, Any],
+    *,
+    seconds_per_call: float | None = None,
+    number: int | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Print what a search takes.
+
+    :param number: dialogues like those of the files; None for those of the files that are not finished.
+    """
     shard = None if options["shard"] is None else parse_shard(options["shard"])
     output = Output(options["out"], shard)
     config = SearchConfig(**given_config(options))
@@ -181,16 +200,20 @@ def _estimate(files: Sequence[Path], options: dict[str, Any], *, seconds_per_cal
     finished = finished_ids(output.folder)
     left = [each for each in dialogues if in_shard(each.id, shard)]
     todo = [each for each in left if each.id not in finished]
-    step = max(1, len(todo) // SAMPLED)
-    sizes = Sizes.of([(each, dialogues.domain(each)) for each in todo[::step][:SAMPLED]], setup)
+    whole = left if number is not None else todo
+    step = max(1, len(whole) // SAMPLED)
+    sizes = Sizes.of([(each, dialogues.domain(each)) for each in whole[::step][:SAMPLED]], setup)
     estimate = Estimate(
-        trees=len(todo),
-        finished=len(left) - len(todo),
+        trees=len(todo) if number is None else number,
+        finished=len(left) - len(todo) if number is None else 0,
         setup=setup,
         max_calls=options["max_calls"],
         seconds_per_call=seconds_per_call,
+        dry_run=dry_run,
+        fresh=number is not None,
+        sizes=sizes,
         most=sizes.at_most(config, options["judge_samples"], options["max_calls_per_tree"]),
-        measured=measured_before(output),
+        measured=measured_before(output, finished),
     )
     for line in estimate.lines(output.folder):
         echo(line)

@@ -158,11 +158,71 @@ def test_after_a_run_an_estimate_tells_what_its_trees_took(stub_server, place):
     summary = json.loads((place / "o" / "summary.json").read_text())
     done = invoke("estimate", *words, "--limit", 6)
     assert "4 trees to search; 2 more are finished" in done.output
-    assert "As the last run into o went (2 trees):" in done.output
+    assert "As 2 finished trees in o went, if no reply is in the cache:" in done.output
     assert f"  calls   {2 * summary['calls']:,}\n" in done.output
     assert f"  money   {2 * summary['money']:,.2f}\n" in done.output
+    before = estimated(done)
+    for _ in range(2):  # from the cache, and then with nothing to do
+        assert invoke("search", *words, "--limit", 2, *(["--restart"] if _ == 0 else [])).exit_code == 0
+        assert json.loads((place / "o" / "summary.json").read_text())["calls"] == 0
+        assert estimated(invoke("estimate", *words, "--limit", 6))["calls"] == before["calls"]
+    assert invoke("search", *words, "--limit", 3).exit_code == 0
+    once = estimated(invoke("estimate", *words, "--limit", 6, "--dialogues", 500))
+    assert 500 * summary["calls"] / 4 < int(once["calls"].replace(",", "")) < 500 * summary["calls"]
+    finished = invoke("estimate", *words, "--limit", 3).output
+    assert "\n0 trees to search; 3 more are finished\n" in finished
+    assert "A search would call no model. 'mctsdialog estimate --dialogues N'" in finished
+    other = invoke("estimate", *words[:2], "gpt-x", *words[5:], "--price", "gpt-x=1:2", "--limit", 6).output
+    assert "(by stub: another model takes another number of calls, and its time is no guide)" in other
+    assert "by the lengths of the texts" in other[: other.index("At the most")]
+    assert "calls at once of 1 s each (--seconds-per-call)" in other[: other.index("At the most")]
     (place / "o" / "summary.json").write_text('{"trees": {"done": NaN}}')
-    assert "As the last run" not in invoke("estimate", *words).output
+    assert "As 3 finished trees" in invoke("estimate", *words).output
+    for journal in (place / "o" / "journals").iterdir():
+        journal.write_text("no journal")
+    assert "finished trees in" not in invoke("estimate", *words).output
+
+
+def estimated(done):
+    """The first block of numbers of an estimate."""
+    return dict(re.findall(r"^  (calls|tokens|money|time) +(\S+)", done.output.partition("At the most")[0], re.M))
+
+
+def test_an_estimate_of_more_dialogues_than_there_are_and_of_none_of_them_finished():
+    words = ("estimate", "gold.json", "--model", "gpt-x", "--limit", 2, "--max-calls-per-tree", 30)
+    assert "  calls   15,000\n" in invoke(*words, "--dialogues", 500).output
+    one = invoke(*words, "--dialogues", 1).output
+    assert "\n1 tree to search, of dialogues like those of the files\n" in one
+    assert "  calls   30\n" in one
+
+
+def test_an_estimate_says_which_price_is_not_used_and_which_option_there_is():
+    words = (
+        "gold.json",
+        "--model",
+        "gpt-4o-mini",
+        "--limit",
+        2,
+        "--price",
+        "gpt-4o=1:2",
+        "--price",
+        "openai/gpt-5=1:2",
+    )
+    for command in (("estimate", *words), ("search", *words, "--dry-run")):
+        done = invoke(*command).output
+        assert "unknown; give --price gpt-4o-mini=INPUT:OUTPUT (no model here is gpt-4o, gpt-5, so that" in done
+    assert "of 1 s each ('mctsdialog estimate' has --seconds-per-call)" in done
+    assert "is not used" not in invoke("estimate", *words[:3], "--limit", 2).output
+
+
+def test_the_time_of_the_embedded_model_is_called_a_guess(place):
+    (place / "tiny.gguf").write_bytes(b"GGUF")
+    words = ("gold.json", "--local", "tiny.gguf", "--limit", 2, "--max-calls-per-tree", 30)
+    for command in (("estimate", *words), ("search", *words, "--dry-run")):
+        done = invoke(*command)
+        assert "time    0:03:00, a guess: the embedded model takes about 3 s a call on two cores" in done.output
+    slow = invoke("estimate", *words, "--seconds-per-call", 2, "--concurrency", 4)
+    assert "time    0:00:30, with 4 calls at once of 2 s each (--seconds-per-call)" in slow.output
 
 
 # -- a limit of calls for each tree ----------------------------------------------------------------------------------
