@@ -34,11 +34,11 @@ def one_line(text: str) -> str:
 
 
 def counted(count: int, what: str, plural: str | None = None) -> str:
-    """A number of things in words: "1 tree", "2 trees", "12,345 nodes".
+    """A number of things in words: "1 tree", "2 trees", "0 branches".
 
     :param plural: where it is not ``what`` with an s.
     """
-    return f"{count:,} {what if count == 1 else plural or what + 's'}"
+    return f"{count} {what if count == 1 else plural or what + 's'}"
 
 
 def visible_line(text: str) -> str:

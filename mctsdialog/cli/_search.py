@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,7 +69,7 @@ from mctsdialog.export import load_tree
 from mctsdialog.export._words import stop_words
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Limits
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, if there is no live display
@@ -361,9 +361,9 @@ class Run:
                 raise Failure(f"{error}. To start over, add --restart, or choose another --out", BAD_INPUT) from error
 
     def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
-        counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
+        counts = [counted(report.trees, "tree"), counted(report.nodes, "node"), counted(report.ends, "end")]
         skipped = f"; {report.skipped} finished before" if report.skipped else ""
-        failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
+        failed = f"; {counted(len(report.failures), 'dialogue')} failed" if report.failures else ""
         left = f"; {report.not_begun} not begun ({report.stop_reason})" if report.not_begun else ""
         echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
         if report.damaged:
@@ -373,6 +373,8 @@ class Run:
             echo(closed_line(report.closed))
         for line in [cost, *parts]:
             echo(line)
+        if spent := self._spent_budget(report):
+            echo(f"{spent}; the same command, with a larger budget, resumes")
         warn(report.health, self.setup.bare["judge"])
         if report.trees:
             self._best(report)
@@ -381,8 +383,16 @@ class Run:
         if hint:
             echo(hint, err=True)
 
+    def _spent_budget(self, report: CorpusReport) -> str:
+        """Which of the command's budgets ended the run, in words; "" if none did."""
+        kind, _, which = (report.stop_reason or "").partition(": ")
+        return budget_words(which, self.setup.budget.limits) if kind == "budget" else ""
+
     def _best(self, report: CorpusReport) -> None:
         """The best path of all trees, as a conversation."""
+        if not report.iterations:
+            echo("nothing was generated yet: the trees have no more than the dialogues they began with")
+            return
         if report.best is None:
             echo("no path has reached an end yet")
             return
@@ -413,7 +423,7 @@ class CorpusDisplay:
         ended = now.done + now.skipped + now.failed
         self.progress.overall(completed=ended, total=now.total, eta=now.eta, in_progress=now.open_share)
         for record in now.ended:
-            self.progress.done(record.id, describe(record), counted=True)
+            self.progress.done(record.id, describe(record, self._models.budget.limits), counted=True)
         if not self.progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
             self.progress.note(self.progress.summary())
@@ -448,16 +458,35 @@ class CorpusDisplay:
 
 def _spent(counts: Counts) -> str:
     money = f"  cost {counts.money:.4f}" if counts.money else ""
-    return f"{counts.calls} calls  {counts.tokens} tokens{money}"
+    return f"{counted(counts.calls, 'call')}  {counted(counts.tokens, 'token')}{money}"
 
 
-def describe(record: TreeRecord) -> str:
-    """What became of a dialogue, in one line."""
+def budget_words(kind: str, limits: Mapping[str, float]) -> str:
+    """That a budget of the whole command is spent: "the command's budget of 4 calls is spent".
+
+    :param limits: the budgets, by kind.
+    """
+    limit = limits.get(kind)
+    of = {"money": f" of {limit:g} (money)", "seconds": f" of {limit:g} seconds"} if limit is not None else {}
+    if limit is not None and kind in ("calls", "tokens"):
+        of[kind] = f" of {counted(int(limit), kind[:-1])}"
+    return f"the command's budget{of.get(kind, f' ({one_line(kind)})')} is spent"
+
+
+def describe(record: TreeRecord, limits: Mapping[str, float]) -> str:
+    """What became of a dialogue, in one line.
+
+    :param limits: the command's budgets, by kind.
+    """
     if record.status == "failed":
         return f"failed: {one_line(record.error or '')}"
     if record.status == "not begun":
         return "not begun"
-    value = "none" if record.best is None else f"{record.best:+.3f}"
+    found = "none" if record.best is None else f"{record.best:+.3f}"
+    best = f"best path {found}" if record.iterations else "nothing generated"
     closed = f", {sum(record.closed.values())} closed" if record.closed else ""
     stopped = stop_words(record.stop_reason, record.iterations)
-    return f"best path {value}, {record.nodes} nodes, {record.ends} ends{closed}, {stopped}"
+    if record.status == "stopped":  # by a budget of the command, not by a limit of the tree
+        kind = (record.stop_reason or "").partition(": ")[2]
+        stopped = f"stopped after {counted(record.iterations, 'iteration')}: {budget_words(kind, limits)}"
+    return f"{best}, {counted(record.nodes, 'node')}, {counted(record.ends, 'end')}{closed}, {stopped}"

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog.cli import main
+from mctsdialog.cli._search import budget_words
 
 SECRET = "sk-very-secret"
 
@@ -251,3 +252,32 @@ def test_a_budget_of_the_whole_command_is_told_from_that_of_a_tree(stub_server):
     words = ("search", "gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 2)
     done = invoke(*words, "--max-calls-per-tree", 4000, "--max-calls", 30)
     assert done.exit_code == 3
+
+
+def test_a_spent_budget_says_whose_it_is_and_presents_no_gold_dialogue_as_found(stub_server):
+    words = ("search", "gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 2)
+    done = invoke(*words, "--max-calls", 4)
+    assert done.exit_code == 3
+    assert "nothing generated, " in done.output
+    assert "stopped after 0 iterations: the command's budget of 4 calls is spent" in done.output
+    assert "the command's budget of 4 calls is spent; the same command, with a larger budget, resumes" in done.output
+    assert "nothing was generated yet: the trees have no more than the dialogues they began with" in done.output
+    assert "Best path" not in done.output
+    assert json.loads(Path("o/summary.json").read_text())["best"] is None
+    own = invoke(*words, "--max-calls-per-tree", 60)
+    assert own.exit_code == 0
+    assert "the command's budget" not in own.output
+    assert "Best path" in own.output
+
+
+def test_budgets_in_words_and_one_of_a_thing(stub_server):
+    assert budget_words("calls", {"calls": 1}) == "the command's budget of 1 call is spent"
+    assert budget_words("money", {"money": 2.5}) == "the command's budget of 2.5 (money) is spent"
+    assert budget_words("seconds", {"seconds": 60}) == "the command's budget of 60 seconds is spent"
+    assert budget_words("tokens", {}) == "the command's budget (tokens) is spent"
+    words = ("search", "gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 1)
+    output = invoke(*words, "--max-calls", 1).output
+    assert re.search(r"^1 tree, \d+ nodes?, ", output, re.MULTILINE)
+    assert re.search(r"^1 call  \d+ tokens", output, re.MULTILINE)
+    assert "stub: 1 call, " in output
+    assert not re.search(r"\b1 (trees|nodes|ends|calls|tokens|iterations|cache hits)\b", output)
