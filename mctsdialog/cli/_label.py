@@ -21,7 +21,7 @@ from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import DialogueSet, read_dialogues, write_dialogues
 from mctsdialog.files import inside, write_atomically
 from mctsdialog.roles import Labelling, label_dialogues
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 
 _NAMED = 5  # dialogues left out that are named
 
@@ -102,12 +102,14 @@ def _write(result: Labelling, found: DialogueSet, out: Path) -> None:
 
 def _tell(result: Labelling, found: DialogueSet, out: Path, models: OpenModels, seconds: float) -> None:
     new = sum(label.given is None for label in result.labels)
-    echo(f"\n{len(result.dialogues)} of {len(result.dialogues) + len(result.failures)} dialogues labelled, {new} turns")
+    dialogues = counted(len(result.dialogues) + len(result.failures), "dialogue")
+    echo(f"\n{len(result.dialogues)} of {dialogues} labelled, {counted(new, 'turn')}")
     if result.stop_reason:
         echo(f"stopped: {result.stop_reason}; the same command resumes, with a new budget")
     if result.agreement is not None:
+        were = "was" if result.checked == 1 else "were"
         kappa = "" if result.kappa is None else f", Cohen's kappa {result.kappa:.2f}"
-        echo(f"agreement with the {result.checked} labels that were there: {result.agreement:.1%}{kappa}")
+        echo(f"agreement with the {counted(result.checked, 'label')} that {were} there: {result.agreement:.1%}{kappa}")
     for name, reason in list(result.failures.items())[:_NAMED]:
         echo(f"left out: {one_line(name)}: {one_line(reason)}")
     if len(result.failures) > _NAMED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 _LEAST = 0.03  # of a tree, before there is a pace to go by
+_SOON = 10.0  # seconds before that, so that a first tree from the cache is out of sight
 _KEPT = 200  # samples of the latter half of the run
 
 
@@ -62,6 +63,6 @@ class Pace:
         if not left:
             return 0.0
         (start, before), (end, now) = self._samples[0], self._samples[-1]
-        if now - before < _LEAST:
+        if end < _SOON or now - before < _LEAST:
             return None
         return max(0.0, left - self.open_share) * (end - start) / (now - before)

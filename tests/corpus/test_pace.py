@@ -24,7 +24,7 @@ def test_a_tree_that_came_from_the_cache_says_nothing_of_the_time():
     for second in range(1, 201):
         pace.came_to("second", second / 200)
         seen.append(left_at(pace, second, 1))
-    assert seen[0] is None
+    assert not any(seen[:9])
     for second in (30, 60, 90, 120, 150, 190):
         assert seen[second - 1] == pytest.approx(200 - second, abs=12), "it was the time gone: 30, 60, 90, ..."
     pace.ended("second", done=True)
