@@ -36,6 +36,14 @@ def one_line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
+def counted(count: int, what: str, plural: str | None = None) -> str:
+    """A number of things in words: "1 tree", "2 trees", "0 branches".
+
+    :param plural: where it is not ``what`` with an s.
+    """
+    return f"{count} {what if count == 1 else plural or what + 's'}"
+
+
 def visible_line(text: str) -> str:
     r"""``text`` as :func:`visible` shows it, on one line: newline and tab become ``\n`` and ``\t``."""
     return visible(text).translate(_LINE_ENDS)

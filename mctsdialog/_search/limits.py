@@ -61,7 +61,8 @@ class LimitedTrials:
         self._roles = roles
         self._max_calls = max_calls
         self._max_seconds = max_seconds
-        self._ended = calls
+        self._ended = self._told = calls
+        self._played: dict[int, int] = {}
         self._in_progress: dict[int, CheckedRoles] = {}
         self._most = most_calls_of(algorithm.config)
         self._enough = enough
@@ -73,29 +74,50 @@ class LimitedTrials:
         """Calls to roles so far, those of trials in progress included."""
         return self._ended + sum(roles.calls for roles in self._in_progress.values())
 
+    def count(self, calls: int, known: Mapping[int, int]) -> None:
+        """Count calls of an earlier run, too: those before its trials, and those of known trials by number."""
+        self._told += calls
+        self._ended += calls + sum(known.values())
+        self._played.update(known)
+
+    @property
+    def share(self) -> float:
+        """How far the search is, 0 to 1, by the limit that it is nearest to."""
+        tree, config = self._algorithm.tree, self._algorithm.config
+        limits = [(tree.iterations, config.max_iterations)]
+        if config.algorithm == "cso":
+            limits.append((tree.ends, config.max_ends))
+            if tree.ends >= config.min_ends:
+                limits.append((tree.iterations, config.min_iterations))
+        if self._max_calls is not None:  # no trial is begun that could need more
+            limits.append((self._ended, self._max_calls - self._most + 1))
+        return min(1.0, max(done / most if most > 0 else 1.0 for done, most in limits))
+
     async def run(
         self,
         *,
-        on_outcome: Callable[[Trial, Outcome], object] = lambda trial, outcome: None,
-        on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
+        on_outcome: Callable[[Trial, Outcome, int], object] = lambda trial, outcome, calls: None,
+        on_growth: Callable[[Trial, Growth, int], object] = lambda trial, growth, calls: None,
         on_commit: Callable[[], object] = lambda: None,
         known: Mapping[int, tuple[int, Outcome]] | None = None,
         limits: Mapping[int, PlanningLimits] | None = None,
     ) -> str:
         """Run trials; the parameters are those of :class:`~mctsdialog._search.scheduler.Scheduler`.
 
+        :param on_outcome: called with the calls of the trial, too, and ``on_growth`` with those so far.
         :returns: why it stopped: the algorithm's reason, "seconds" or "calls".
         """
 
-        def committed() -> None:
+        def committed(trial: Trial) -> None:
+            self._told += self._played.pop(trial.number, 0)
             self._check_enough()
             on_commit()
 
         scheduler = Scheduler(
             self._algorithm,
             self._run_trial,
-            on_outcome=on_outcome,
-            on_growth=on_growth,
+            on_outcome=lambda trial, outcome: on_outcome(trial, outcome, self._played[trial.number]),
+            on_growth=lambda trial, growth: on_growth(trial, growth, self._in_progress[trial.number].calls),
             on_commit=committed,
             may_begin=self._may_begin,
             known=known,
@@ -129,14 +151,19 @@ class LimitedTrials:
             domain, horizon = self._algorithm.tree.domain, self._algorithm.config.horizon
             return await run_trial(trial, roles, domain, horizon, on_growth)
         finally:
-            self._ended += self._in_progress.pop(trial.number).calls
+            self._played[trial.number] = self._in_progress.pop(trial.number).calls
+            self._ended += self._played[trial.number]
 
     def _may_begin(self) -> bool:
-        """Whether one more trial fits into the calls, whatever it and those in progress may need."""
+        """Whether one more trial fits into the calls, whatever it and those in progress may need.
+
+        A deterministic search knows no trial's calls before the tree has it: else its tree would depend on their times.
+        """
         if self._late:
             return False
         trials = self._algorithm.in_flight + 1
-        return self._max_calls is None or self._ended + trials * self._most <= self._max_calls
+        calls = self._told if self._algorithm.config.deterministic else self._ended
+        return self._max_calls is None or calls + trials * self._most <= self._max_calls
 
     def _check_enough(self) -> None:
         if not self._ready.is_set() and self._enough():

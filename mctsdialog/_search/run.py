@@ -21,7 +21,7 @@ from mctsdialog._search.simulate import CheckedRoles, History, can_rejudge, read
 from mctsdialog._settings import lasting
 from mctsdialog.algorithms._base import Algorithm
 from mctsdialog.algorithms._config import SearchConfig
-from mctsdialog.algorithms._trial import OUTCOMES, Closure, Growth, Outcome, Trial, record_type
+from mctsdialog.algorithms._trial import OUTCOMES, Closure, Growth, Outcome, Trial, record_calls, record_type
 from mctsdialog.concurrency import for_each
 from mctsdialog.dialogue import ESC, Domain, Scenario, Turn, get_domain
 from mctsdialog.errors import BudgetExceededError, JournalError, ModelRefusedError, TreeError, TrialError
@@ -90,8 +90,14 @@ async def search_within(
     max_seconds: float | None = None,
     max_calls: int | None = None,
     on_progress: Callable[[Tree], object] | None = None,
+    over_resumes: bool = False,
+    on_share: Callable[[float], object] = lambda share: None,
 ) -> tuple[Tree, bool]:
-    """The tree of :func:`search`, and whether its own ``max_calls`` or ``max_seconds`` ended it."""
+    """The tree of :func:`search`, and whether its own ``max_calls`` or ``max_seconds`` ended it.
+
+    :param over_resumes: whether the calls for what the journal has count towards ``max_calls``, too.
+    :param on_share: called as ``on_progress`` is, with how far the search is, 0 to 1.
+    """
     check_start(start)
     check_roles(roles, config)
     config = config or SearchConfig()
@@ -118,7 +124,13 @@ async def search_within(
             trials = LimitedTrials(
                 algorithm, new_roles, max_calls=max_calls, max_seconds=max_seconds, calls=players.calls
             )
-            limited = await _iterate(algorithm, trials, tape, on_progress or (lambda tree: None))
+            show = on_progress or (lambda tree: None)
+
+            def progressed(tree: Tree) -> None:
+                show(tree)
+                on_share(trials.share)
+
+            limited = await _iterate(algorithm, trials, tape, progressed, over_resumes)
         except BudgetExceededError as spent:
             tree.stop_reason = f"budget: {spent.kind}"
         algorithm.finish()
@@ -131,7 +143,11 @@ def _adapter(kind: type[Scenario]) -> TypeAdapter[Any]:
 
 
 async def _iterate(
-    algorithm: Algorithm, trials: LimitedTrials, tape: Tape, on_progress: Callable[[Tree], object]
+    algorithm: Algorithm,
+    trials: LimitedTrials,
+    tape: Tape,
+    on_progress: Callable[[Tree], object],
+    over_resumes: bool,
 ) -> bool:
     """Run the trials; whether a limit of this search ended them."""
     tree, config = algorithm.tree, algorithm.config
@@ -143,6 +159,8 @@ async def _iterate(
             tape.plan_by(PlanningLimits(config.max_iterations, algorithm.max_calls), known, limits)
     else:
         tape.replay(algorithm)
+    if over_resumes:
+        trials.count(tape.calls, tape.trial_calls)
     on_progress(tree)
     try:
         reason = await trials.run(
@@ -214,6 +232,10 @@ class Tape:
         self._path = path if journal is None else journal.path
         self._domain = domain
         self._records = deque(journal.records if journal else ())
+        self.calls = 0
+        """Calls to roles for the records that were read, but for those of :attr:`trial_calls`."""
+        self.trial_calls: dict[int, int] = {}
+        """Those for the trials of a deterministic search, by number."""
         if journal:
             journal.drop_records()
 
@@ -226,6 +248,7 @@ class Tape:
             return None
         if self._records[0].get("type") != kind:
             raise self.error(f"a record of type {kind!r} is missing")
+        self.calls += 1
         return self._records.popleft()
 
     def add(self, record: dict[str, Any]) -> None:
@@ -241,6 +264,7 @@ class Tape:
         refused: dict[int, str] = {}
         while self._records and self._records[0].get("type") == "gold":
             record = self._records.popleft()
+            self.calls += 1
             with self._read("a gold turn"):
                 turn = _number(record, "turn")
                 if "closed" in record:
@@ -251,18 +275,24 @@ class Tape:
 
     def replay(self, algorithm: Algorithm) -> None:
         """Commit the growths and trials that are on the tape, in its order."""
+        grown: dict[int, int] = {}  # calls by leaf; those of a trial that ended include them
         while self._records:
             if self._records[0].get("type") == "growth":
                 growth = self._records.popleft()
                 with self._read("a growth"):
                     found = Growth.from_dict(growth)
                     checked_scores(found.scores, self._domain.strategies)
-                    algorithm.replay_growth(_number(growth, "leaf"), found)
+                    leaf = _number(growth, "leaf")
+                    grown[leaf] = record_calls(growth)
+                    algorithm.replay_growth(leaf, found)
             else:
                 kind = self._kind()
-                leaf, outcome = self._trial()[1]
+                (leaf, outcome), calls = self._trial()[1:]
+                grown.pop(leaf, None)
+                self.calls += calls
                 with self._read("a trial"):
                     algorithm.replay(kind, leaf, outcome)
+        self.calls += sum(grown.values())
 
     def trials(self) -> tuple[dict[int, tuple[int, Outcome]], dict[int, PlanningLimits]]:
         """(leaf, outcome) by number of the trials on the tape, and by number the limits that hold from a trial on."""
@@ -274,8 +304,7 @@ class Tape:
                     calls = None if record.get("max_calls") is None else _number(record, "max_calls")
                     limits[_number(record, "number")] = PlanningLimits(_number(record, "max_iterations"), calls)
             else:
-                number, played = self._trial()
-                found[number] = played
+                number, found[number], self.trial_calls[number] = self._trial()
         return found, limits
 
     def plan_by(self, now: PlanningLimits, known: Mapping[int, object], limits: dict[int, PlanningLimits]) -> None:
@@ -294,14 +323,14 @@ class Tape:
             raise self.error(f"a trial is missing, or is of the unknown kind {kind!r:.40}")
         return kind
 
-    def _trial(self) -> tuple[int, tuple[int, Outcome]]:
-        """Number, leaf and outcome of the next trial."""
+    def _trial(self) -> tuple[int, tuple[int, Outcome], int]:
+        """Number, leaf and outcome, and calls of the next trial."""
         self._kind()
         record = self._records.popleft()
         closed = record["type"] == "closed"
         with self._read("a trial"):
             outcome: Outcome = self._closure(record) if closed else read_outcome(record, self._domain)
-            return _number(record, "number"), (_number(record, "leaf"), outcome)
+            return _number(record, "number"), (_number(record, "leaf"), outcome), record_calls(record)
 
     def _closure(self, record: Mapping[str, Any]) -> Closure:
         closure = Closure.from_dict(record)
@@ -309,16 +338,18 @@ class Tape:
             checked_scores(closure.scores, self._domain.strategies)
         return closure
 
-    def write_trial(self, trial: Trial, outcome: Outcome) -> None:
-        """Append what a trial found."""
-        found = {"type": record_type(trial, outcome), "number": trial.number, "leaf": trial.leaf, **outcome.to_dict()}
+    def write_trial(self, trial: Trial, outcome: Outcome, calls: int) -> None:
+        """Append what a trial found, and the calls it took."""
+        head = {"type": record_type(trial, outcome), "number": trial.number, "leaf": trial.leaf, "calls": calls}
+        found = {**head, **outcome.to_dict()}
         if isinstance(outcome, Closure) and trial.kind in OUTCOMES:
             found["kind"] = trial.kind
         self.write(found)
 
-    def write_growth(self, trial: Trial, growth: Growth) -> None:
-        """Append what a trial under way has grown."""
-        self.write({"type": "growth", "number": trial.number, "leaf": trial.leaf, **growth.to_dict()})
+    def write_growth(self, trial: Trial, growth: Growth, calls: int) -> None:
+        """Append what a trial under way has grown, and the calls it took so far."""
+        head = {"type": "growth", "number": trial.number, "leaf": trial.leaf, "calls": calls}
+        self.write({**head, **growth.to_dict()})
 
     def text(self, record: Mapping[str, Any], field: str) -> str:
         """A text of a record.

@@ -39,8 +39,9 @@ class Scheduler:
     :param run_trial: gives the outcome of a trial; it may tell how the leaf grows before that.
     :param on_outcome: called with each trial that was played, in the order they finish.
     :param on_growth: called with each trial that gives its leaf children before it finishes.
-    :param on_commit: called after each trial that the tree has taken in.
-    :param may_begin: asked before a trial is begun; where it says no, none is begun until the next one ends.
+    :param on_commit: called with each trial that the tree has taken in.
+    :param may_begin: asked before a trial is begun that is not known; where it says no, none is begun until the next
+        one ends.
     :param known: outcomes of trials that were played before, and the leaf each was played on, by number; for
         deterministic search. A trial that a limit on iterations held back then is held back again.
     :param limits: by number of a trial, the limits that hold from it on; for algorithms that plan by them.
@@ -53,7 +54,7 @@ class Scheduler:
         *,
         on_outcome: Callable[[Trial, Outcome], object],
         on_growth: Callable[[Trial, Growth], object] = lambda trial, growth: None,
-        on_commit: Callable[[], object],
+        on_commit: Callable[[Trial], object],
         may_begin: Callable[[], bool] = lambda: True,
         known: Mapping[int, tuple[int, Outcome]] | None = None,
         limits: Mapping[int, PlanningLimits] | None = None,
@@ -99,12 +100,16 @@ class Scheduler:
         while self._line and self._line[0].number in self._outcomes:
             trial = self._line.popleft()
             self._algorithm.tell(trial, self._outcomes.pop(trial.number))
-            self._on_commit()
+            self._on_commit(trial)
             self._ask()
 
     def _ask(self) -> None:
         config = self._algorithm.config
-        while not self._failures and self._algorithm.in_flight < config.parallelism and self._may_begin():
+        while (
+            not self._failures
+            and self._algorithm.in_flight < config.parallelism
+            and (self._asked in self._known or self._may_begin())
+        ):
             if (limits := self._limits.get(self._asked)) is not None:
                 limits.apply(self._algorithm)
             trial = self._algorithm.ask(self._known.get(self._asked, (None, None))[0])

@@ -267,6 +267,42 @@ def record_type(trial: Trial, outcome: Outcome) -> str:
     return trial.kind if trial.kind in OUTCOMES else "trial"
 
 
+_ONE_CALL: Final = {"opening": "seeker", "gold": "strategist", "score": "strategist", "judge": "judge"}
+
+
+def record_calls(record: Mapping[str, Any]) -> int:
+    """The calls to roles that a trial or growth took, by its record in a journal.
+
+    Version 0.1 did not write them: there they are the least that can have found what it has.
+
+    :raises ValueError: for a number that is none.
+    """
+    if "calls" in record:
+        calls = record["calls"]
+        if type(calls) is not int or calls < 0:
+            raise ValueError(f"calls: must be a whole number of 0 or more, not {calls!r:.40}")
+        return calls
+    return sum(calls_by_role(record).values())
+
+
+def calls_by_role(record: Mapping[str, Any]) -> dict[str, int]:
+    """The calls to each role that a journal's record comes from, as far as what it has shows them."""
+    kind, judgements = record.get("type"), record.get("judgements", ())
+    if kind in _ONE_CALL:
+        return {_ONE_CALL[kind]: 1}
+    if kind in ("turn", "open"):
+        return dict.fromkeys(("supporter", "seeker", "judge"), 1) if kind == "turn" else {}
+    steps = len(record.get("steps", ()))
+    spoken = sum(record.get(name) is not None for name in ("generated", "child")) + steps
+    found = {"supporter": spoken, "seeker": spoken}
+    found["strategist"] = (record.get("scores") is not None) + steps
+    found["judge"] = 0 if kind == "closed" else len(judgements)
+    if kind == "closed":
+        refused = str(record.get("reason")).partition(":")[0]
+        found[refused] = found.get(refused, 0) + 1
+    return found
+
+
 def _judgement(data: Mapping[str, Any]) -> tuple[float, ...]:
     value = data.get("judgement")
     if not isinstance(value, list) or not value:

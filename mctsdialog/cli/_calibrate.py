@@ -15,6 +15,7 @@ from mctsdialog.errors import DataError
 from mctsdialog.files import write_atomically
 from mctsdialog.preferences import tree_files
 from mctsdialog.preferences._read import loaded_trees
+from mctsdialog.text import counted
 
 
 @click.command(
@@ -51,6 +52,6 @@ def calibrate_command(trees: tuple[Path, ...], out: Path) -> None:
         if found is None or not found.judged:
             raise DataError(f"none of the {count} trees has a judged turn; search first", field="TREES")
         write_atomically(out, json.dumps(found.to_dict(), indent=1) + "\n")
-        echo(f"{count} trees, {found.judged:.0f} judged turns; written to {out}")
+        echo(f"{counted(count, 'tree')}, {counted(round(found.judged), 'judged turn')}; written to {out}")
         for line in found.lines():
             echo(line)

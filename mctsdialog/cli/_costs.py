@@ -9,7 +9,7 @@ from mctsdialog.corpus import Counts
 from mctsdialog.errors import ConfigError
 from mctsdialog.llm import Price
 from mctsdialog.llm.providers import split_provider
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 
 
 def spending_parts(
@@ -23,9 +23,13 @@ def spending_parts(
     of = {kind: f" of {_number(limit)}" for kind, limit in limits.items()}
     money = [f"cost {used['money']:.2f}{of.get('money', '')}"] if counts.money or "money" in limits else []
     pace = [] if calls_per_second is None else [f"{calls_per_second:.1f} calls/s"]
-    counted = [kind for kind in ("calls", "tokens") if used[kind] or kind in of]
-    rest = [f"{_number(used[kind])}{of.get(kind, '')} {kind}" for kind in counted]
+    shown = [kind for kind in ("calls", "tokens") if used[kind] or kind in of]
+    rest = [f"{_number(used[kind])}{of.get(kind, '')} {_named(kind, limits.get(kind, used[kind]))}" for kind in shown]
     return [*money, *pace, *cache, *rest]
+
+
+def _named(kind: str, count: float) -> str:
+    return kind[:-1] if count == 1 else kind
 
 
 def _number(number: float) -> str:
@@ -43,8 +47,8 @@ def cost_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
         thought = f" ({part['reasoning_tokens']} reasoning)" if part["reasoning_tokens"] else ""
         money = f"  cost {part['money']:.4f}" if part["money"] is not None else ""
         name = one_line(f"{part['role'] or 'other':<11}{part['model']}")
-        tokens = f"{part['prompt_tokens']} tokens read{cached}, {part['completion_tokens']} written{thought}"
-        lines.append(f"  {name}: {part['calls']} calls{failed}, {tokens}{money}")
+        tokens = f"{counted(part['prompt_tokens'], 'token')} read{cached}, {part['completion_tokens']} written{thought}"
+        lines.append(f"  {name}: {counted(part['calls'], 'call')}{failed}, {tokens}{money}")
     return lines
 
 

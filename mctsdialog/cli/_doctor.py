@@ -29,7 +29,7 @@ from mctsdialog.llm import ChatModel, ChatRequest, LocalChat, OpenAIChat, Retry,
 from mctsdialog.llm._openai.dialect import FORMATS
 from mctsdialog.llm.layers._budget import cost, price_of
 from mctsdialog.roles import ROLE_NAMES, Roles
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 
 _PATIENCE = 60.0  # seconds that a busy server is waited for
 _NO_FOLDER = Path("mctsdialog-doctor")  # replies are kept where --cache says so alone
@@ -137,7 +137,7 @@ class Doctor:
 
     def _announce(self) -> None:
         pairs, samples = self.options["judge_pairs"], self.options["judge_samples"]
-        rated = f", and 2 for each of {pairs} pairs of turns that the judge rates" if pairs else ""
+        rated = f", and 2 for each of {counted(pairs, 'pair')} of turns that the judge rates" if pairs else ""
         times = f", {samples} times each for the judge" if samples > 1 else ""
         count = 3 + samples * (1 + 2 * pairs)
         echo(f"{count} calls: one for each role{rated}{times}. A reply that cannot be used is asked for again.")
@@ -174,7 +174,7 @@ class Doctor:
             echo(field("FAILED", one_line(str(seen.signal_error))))
             return
         signal = seen.signal
-        echo(f"  It ranked the real turn higher in {signal.better} of {signal.cases} pairs"
+        echo(f"  It ranked the real turn higher in {signal.better} of {counted(signal.cases, 'pair')}"
              f" (equal in {signal.equal}, lower in {signal.worse}).")  # fmt: skip
 
     def _server(self, model: ChatModel, seen: Examination) -> None:

@@ -13,17 +13,18 @@ import anyio
 
 from mctsdialog._search import SearchConfig
 from mctsdialog.algorithms import BatchSearch
+from mctsdialog.cli._measured import Measured
 from mctsdialog.cli._models import ModelSetup
-from mctsdialog.corpus import Output
 from mctsdialog.dialogue import Dialogue, Domain, Turn
 from mctsdialog.errors import MctsDialogError
-from mctsdialog.files import parse_json, read_input
 from mctsdialog.llm import LocalChat, OpenAIChat, Price, ScriptedModel, Usage, estimate_tokens
 from mctsdialog.llm.base import estimate_prompt_tokens
 from mctsdialog.llm.layers._budget import cost, price_of
 from mctsdialog.roles import ROLE_NAMES, Roles
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 
+SECONDS_PER_CALL = 1.0  # of a server, where nobody says
+_EMBEDDED = 3.0  # seconds a call of the embedded model on two cores, several at once being no faster
 SAMPLED = 5  # dialogues whose prompts are made
 _FORM = 2.5  # characters a token of JSON, whose quotes, colons and digits are tokens; 2.3 to 2.9 were counted
 
@@ -38,12 +39,14 @@ class PerTree:
 
     :param calls: by role.
     :param usage: tokens of all its calls, by role.
-    :param seconds: of the whole run, for each of its trees; None if nothing was measured.
+    :param seconds: at the pace of an earlier run; None if none was measured.
+    :param counted: whether the tokens were counted, not taken from the lengths of texts.
     """
 
     calls: Mapping[str, float]
     usage: Mapping[str, Usage]
     seconds: float | None = None
+    counted: bool = False
 
 
 @dataclass
@@ -52,30 +55,58 @@ class Estimate:
 
     :param trees: to search.
     :param finished: that have their tree already, and are left out.
+    :param seconds_per_call: None if the user says nothing of it.
+    :param dry_run: of the command ``search``, which has fewer options.
+    :param fresh: whether dialogues like those of the files are asked about, not those themselves.
+    :param sizes: tokens of one call.
     :param most: what a tree takes at the most.
-    :param measured: what the trees of an earlier run into the same folder took, and how many they were.
+    :param measured: what the finished trees in the same folder took.
     """
 
     trees: int
     finished: int
     setup: ModelSetup
     max_calls: int | None
-    seconds_per_call: float
+    seconds_per_call: float | None
+    dry_run: bool
+    fresh: bool
+    sizes: Sizes
     most: PerTree
-    measured: tuple[PerTree, int] | None = None
+    measured: Measured | None = None
 
     def lines(self, where: Path) -> Iterator[str]:
         """The estimate in lines."""
-        left_out = f"; {self.finished} more are finished" if self.finished else ""
-        yield f"{self.trees} trees to search{left_out}"
+        left_out = f"; {self.finished:,} more are finished" if self.finished else ""
+        like = ", of dialogues like those of the files" if self.fresh else ""
+        yield f"{counted(self.trees, 'tree')} to search{like}{left_out}"
+        if not self.trees:
+            yield "\nA search would call no model. 'mctsdialog estimate --dialogues N' is for N more like these."
+            return
         if self.measured is not None:
-            tree, count = self.measured
-            yield f"\nAs the last run into {where} went ({count} tree{'s' * (count != 1)}):"
-            yield from self._costs(tree)
+            yield f"\nAs {counted(self.measured.trees, 'finished tree')} in {where} went, if no reply is in the cache:"
+            others = ", ".join(map(one_line, self.measured.others(self._models)))
+            if others:
+                yield f"  (by {others}: another model takes another number of calls, and its time is no guide)"
+            yield from self._costs(self._as_measured(self.measured))
         yield "\nAt the most, if no dialogue ends early and no reply is in the cache:"
         yield from self._costs(self.most)
         if self.measured is None:
             yield "\nMost runs take much less: search two dialogues (--limit 2) into this --out, and estimate again."
+
+    @property
+    def _models(self) -> dict[str, str]:
+        return {role: model.name for role, model in self.setup.bare.items()}
+
+    def _as_measured(self, found: Measured) -> PerTree:
+        """What a tree takes by finished ones; tokens and time only if the same models made them."""
+        calls = {role: found.calls.get(role, 0.0) for role in ROLE_NAMES}
+        calls["judge"] *= self.setup.judging["judge_samples"]
+        same = not found.others(self._models)
+        known = same and all(role in found.usage for role in ROLE_NAMES if calls[role])
+        each = found.usage if known else self.sizes.usage
+        usage = {role: _times(each[role], calls[role]) for role in ROLE_NAMES if role in each}
+        seconds = None if found.seconds is None or not same else found.seconds * sum(calls.values())
+        return PerTree(calls, usage, seconds, known)
 
     def _costs(self, tree: PerTree) -> Iterator[str]:
         calls = self.trees * sum(tree.calls.values())
@@ -87,7 +118,7 @@ class Estimate:
         read, written = (
             sum(getattr(each, name) for each in usage.values()) for name in ("prompt_tokens", "completion_tokens")
         )
-        about = "" if tree.seconds is not None else " (by the lengths of the texts; a model that reasons writes more)"
+        about = "" if tree.counted else " (by the lengths of the texts; a model that reasons writes more)"
         yield f"  {'tokens':<8}{_million(read)} read, {_million(written)} written{about}"
         yield f"  {'money':<8}{self._money(usage)}"
         yield f"  {'time':<8}{self._time(tree, calls * share, shown)}"
@@ -101,20 +132,42 @@ class Estimate:
             price = price_of(self.setup.prices, model.name)
             if price is None and not isinstance(model, LocalChat):
                 name = model.model if isinstance(model, OpenAIChat) else model.name
-                return f"unknown; give --price {one_line(name)}=INPUT:OUTPUT"
+                return f"unknown; give --price {one_line(name)}=INPUT:OUTPUT{self._unused()}"
             total += cost(each, price or Price(0.0, 0.0))
         limit = self.setup.budget.limits.get("money")
         return f"{total:,.2f}" + (
             f" (--max-money {limit:g} stops before that)" if limit is not None and limit < total else ""
         )
 
+    def _unused(self) -> str:
+        """Prices of models that are not used, in words."""
+        prices = self.setup.prices
+        used = {id(price_of(prices, model.name)) for model in self.setup.bare.values()}
+        named = {id(price): one_line(name) for name, price in prices.items()}  # one price may have two names
+        unused = ", ".join(sorted(name for price, name in named.items() if price not in used))
+        return f" (no model here is {unused}, so that price is not used)" if unused else ""
+
     def _time(self, tree: PerTree, calls: float, trees: float) -> str:
         if tree.seconds is not None:
             return str(timedelta(seconds=round(tree.seconds * trees)))
+        local = [role for role, model in self.setup.bare.items() if isinstance(model, LocalChat)]
+        if local and self.seconds_per_call is None:
+            here = trees * sum(tree.calls[role] for role in local) * _EMBEDDED
+            seconds = timedelta(seconds=round(here + self._served(calls - here / _EMBEDDED, SECONDS_PER_CALL)))
+            return f"{seconds}, a guess: the embedded model takes about {_EMBEDDED:g} s a call on two cores"
+        each = SECONDS_PER_CALL if self.seconds_per_call is None else self.seconds_per_call
+        seconds = timedelta(seconds=round(self._served(calls, each)))
+        option = "'mctsdialog estimate' has --seconds-per-call" if self.dry_run else "--seconds-per-call"
+        return f"{seconds}, with {self._at_once} calls at once of {each:g} s each ({option})"
+
+    @property
+    def _at_once(self) -> int:
         at_once = self.setup.at_once
-        most = at_once if isinstance(at_once, int) else at_once.concurrency or 1
-        seconds = timedelta(seconds=round(calls * self.seconds_per_call / most))
-        return f"{seconds}, with {most} calls at once of {self.seconds_per_call:g} s each (--seconds-per-call)"
+        return at_once if isinstance(at_once, int) else at_once.concurrency or 1
+
+    def _served(self, calls: float, seconds_per_call: float) -> float:
+        """Seconds of calls to servers."""
+        return calls * seconds_per_call / self._at_once
 
 
 def _times(usage: Usage, count: float) -> Usage:
@@ -202,22 +255,3 @@ def _form_tokens(scores: Mapping[str, int]) -> int:
 
 def _mean(numbers: Sequence[int]) -> int:
     return round(sum(numbers) / len(numbers)) if numbers else 0
-
-
-def measured_before(output: Output) -> tuple[PerTree, int] | None:
-    """What a tree of the last run into the folder took, by its summary; None if there is none or it made no tree."""
-    try:
-        summary = parse_json(read_input(output.summary))
-        count = int(summary["trees"]["done"])
-        calls, usage = dict.fromkeys(ROLE_NAMES, 0.0), dict.fromkeys(ROLE_NAMES, Usage())
-        if count < 1 or summary["trees"]["stopped"] or not summary["calls"]:
-            return None
-        for row in summary["costs"]:
-            if (role := row["role"]) in calls:
-                calls[role] += row["calls"] / count
-                each = Usage(*(int(row[name]) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")))
-                usage[role] += each
-        per_tree = {role: _times(each, 1 / count) for role, each in usage.items()}
-        return PerTree(calls, per_tree, float(summary["seconds"]) / count), count
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        return None

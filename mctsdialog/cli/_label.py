@@ -25,7 +25,7 @@ from mctsdialog.dialogue import DialogueSet, read_dialogues, write_dialogues
 from mctsdialog.dialogue._domains import domain_option
 from mctsdialog.files import inside, write_atomically
 from mctsdialog.roles import Labelling, TurnLabel, label_dialogues
-from mctsdialog.text import one_line, shell_word
+from mctsdialog.text import counted, one_line, shell_word
 
 _NAMED = 5  # dialogues left out that are named
 _COUNTED = 5  # strategies whose labels are counted
@@ -123,15 +123,16 @@ def _summary(labels: Sequence[TurnLabel], strategies: int) -> Iterator[str]:
 def _tell(result: Labelling, found: DialogueSet, options: dict[str, Any], models: OpenModels, seconds: float) -> None:
     out: Path = options["out"]
     new = [label for label in result.labels if label.given is None]
-    many = len(result.dialogues) + len(result.failures)
-    echo(f"\n{len(result.dialogues)} of {many} dialogues labelled, {len(new)} turns")
+    dialogues = counted(len(result.dialogues) + len(result.failures), "dialogue")
+    echo(f"\n{len(result.dialogues)} of {dialogues} labelled, {counted(len(new), 'turn')}")
     for line in _summary(new, len(found.domain.strategies)):
         echo(line)
     if result.stop_reason:
         echo(f"stopped: {result.stop_reason}; the same command resumes, with a new budget")
     if result.agreement is not None:
+        were = "was" if result.checked == 1 else "were"
         kappa = "" if result.kappa is None else f", Cohen's kappa {result.kappa:.2f}"
-        echo(f"agreement with the {result.checked} labels that were there: {result.agreement:.1%}{kappa}")
+        echo(f"agreement with the {counted(result.checked, 'label')} that {were} there: {result.agreement:.1%}{kappa}")
     for name, reason in list(result.failures.items())[:_NAMED]:
         echo(f"left out: {one_line(name)}: {one_line(reason)}")
     if len(result.failures) > _NAMED:

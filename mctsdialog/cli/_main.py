@@ -33,7 +33,7 @@ from mctsdialog.export._words import stop_words
 from mctsdialog.files import folded, inside, write_atomically
 from mctsdialog.llm import ResponseCache
 from mctsdialog.preferences import tree_files
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 from mctsdialog.tree import Tree
 
 
@@ -144,12 +144,14 @@ def show(
     """Show TREE in the terminal: strategy, Q, N and text of every node."""
     with errors_as_exits():
         tree = load_tree(tree_file)
+        if not 0 <= node < len(tree):
+            raise Failure(f"--node {node}: there is no such node; ids go from 0 to {len(tree) - 1}", BAD_INPUT)
         if calls:
             priced = parse_prices(prices)
             show_calls(tree, tree[node], tree_file, cache_folder=cache_folder, prices=priced, full=full)
             return
         counts = ", ".join(f"{count} {name}" for name, count in tree.counts().items())
-        echo(f"{one_line(tree.id) or tree_file.stem}: {len(tree)} nodes ({counts})")
+        echo(f"{one_line(tree.id) or tree_file.stem}: {counted(len(tree), 'node')} ({counts})")
         if closed := tree.closed():
             echo(closed_line(closed))
         scene = one_line(tree.scenario.scene)

@@ -36,6 +36,7 @@ from mctsdialog.llm import (
 )
 from mctsdialog.llm.providers import PROVIDERS
 from mctsdialog.roles import ROLE_NAMES, JudgeScoring, Roles, role_sampling
+from mctsdialog.text import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -374,13 +375,13 @@ class OpenModels:
     def cost(self) -> str:
         """Calls, tokens, cache hits and money so far."""
         usage, spent = self.meter.usage, self.budget.used
-        parts = [f"{self.meter.calls} calls", f"{usage.total_tokens} tokens"]
+        parts = [counted(self.meter.calls, "call"), counted(usage.total_tokens, "token")]
         if self.cache is not None:
             stats = self.cache.stats
-            saved = f" ({stats.tokens_saved} tokens saved)" if stats.hits else ""
-            parts.append(f"{stats.hits} cache hits{saved}")
+            saved = f" ({counted(stats.tokens_saved, 'token')} saved)" if stats.hits else ""
+            parts.append(f"{counted(stats.hits, 'cache hit')}{saved}")
             if stats.corrupt:
-                parts.append(f"{stats.corrupt} damaged cache entries")
+                parts.append(counted(stats.corrupt, "damaged cache entry", "damaged cache entries"))
         if spent.money:
             parts.append(f"cost {spent.money:.4f}")
         return "  ".join(parts)
@@ -407,7 +408,7 @@ class OpenModels:
         """What was spent in how long, in a line."""
         usage = self.meter.usage
         rate = f"  {usage.completion_tokens / seconds:.1f} tokens/s" if self.meter.calls else ""
-        reused = f"  {usage.cached_tokens} prompt tokens reused" if usage.cached_tokens else ""
+        reused = f"  {counted(usage.cached_tokens, 'prompt token')} reused" if usage.cached_tokens else ""
         return f"{self.cost()}  {seconds:.1f} s{rate}{reused}"
 
 

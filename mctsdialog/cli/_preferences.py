@@ -22,7 +22,7 @@ from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli.exits import BAD_INPUT, BUDGET_SPENT, EPILOG, FAILED, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
 from mctsdialog.corpus._output import owner_of_journal
-from mctsdialog.errors import ConfigError, JournalMismatchError, ReplyError
+from mctsdialog.errors import ConfigError, DataError, JournalMismatchError, ReplyError
 from mctsdialog.export import save_tree
 from mctsdialog.files import digested_stem, earlier_stem, file_stem, inside, sweep
 from mctsdialog.preferences import (
@@ -289,6 +289,7 @@ class Run:
         if not any(record.nodes for record in dataset.records):
             advice = "lower --theta or --min-visits, or search longer"
             raise Failure(f"no tree has a valid path, so nothing is written; {advice}")
+        _tell_replaced(self.out, self.config)
         files = write_dataset(
             splits,
             self.out,
@@ -305,6 +306,19 @@ class Run:
         if self.options["hub"]:
             echo(push_to_hub(self.out, self.options["hub"]))
         return 0
+
+
+def _tell_replaced(out: Path, config: PreferenceConfig) -> None:
+    """Say which settings the dataset had that is replaced now, if they were others."""
+    try:
+        before = read_manifest(out).get("config")
+    except DataError:  # there is none
+        return
+    now = config.model_dump(mode="json")
+    known = before if isinstance(before, dict) else {}
+    other = [f"{name} {one_line(str(was))}" for name, was in known.items() if name in now and now[name] != was]
+    if other:
+        echo(f"replacing the data in {out}, which had {', '.join(other)}; another --out keeps it", err=True)
 
 
 def _describe(done: Generated) -> str:

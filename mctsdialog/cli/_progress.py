@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from mctsdialog.text import one_line, visible
-from mctsdialog.tree import Tree
 
 _BETWEEN = "  "
 _LEAST_BAR = 10  # columns
@@ -39,6 +38,7 @@ class LiveProgress:
         self._done = 0
         self._open: dict[str, float] = {}
         self._eta: float | None = None
+        self._in_progress: float | None = None
         self._began = time.monotonic()
         self._console = Console(stderr=True)
         self.live = self._console.is_terminal
@@ -59,9 +59,12 @@ class LiveProgress:
         """So many steps of an item in progress are done."""
         self._open[name] = min(completed / total, 1.0) if total else 0.0
 
-    def overall(self, *, completed: int, total: int | None, eta: float | None = None) -> None:
-        """How many items are done, and the seconds left, where they are known."""
-        self._done, self._total, self._eta = completed, total, eta
+    def overall(self, *, completed: int, total: int | None, eta: float | None = None, in_progress: float = 0.0) -> None:
+        """How many items are done, and the seconds left, where they are known; no other guess is made then.
+
+        :param in_progress: how far the open items are, 0 to 1 each, added up.
+        """
+        self._done, self._total, self._eta, self._in_progress = completed, total, eta, in_progress
 
     def done(self, name: str, line: str, *, counted: bool = False) -> None:
         """An item is done, or failed: keep one line about it.
@@ -84,7 +87,7 @@ class LiveProgress:
     def _time_left(self) -> list[str]:
         """As it was told, or until an item is done by how far the open ones are."""
         left, share = self._eta, sum(self._open.values()) / (self._total or math.inf)
-        if left is None and not self._done and share >= _LEAST_SHARE:
+        if self._in_progress is None and not self._done and share >= _LEAST_SHARE:
             left = (time.monotonic() - self._began) * (1 - share) / share
         return [] if left is None else [f"{timedelta(seconds=round(left))} left"]
 
@@ -102,7 +105,7 @@ class LiveProgress:
         return Group(first, Text(_fitting(self._spent(), width), style="dim", no_wrap=True))
 
     def _bar(self, width: int) -> ProgressBar:
-        completed = self._done + sum(self._open.values())
+        completed = self._done + (self._in_progress or 0.0) + sum(self._open.values())
         return ProgressBar(total=self._total, completed=completed, width=width, pulse=self._total is None)
 
 
@@ -115,14 +118,3 @@ def _fitting(parts: Sequence[str], width: int) -> str:
             break
         line = longer
     return line
-
-
-class TreeProgress:
-    """Searches in a live display: how far each open tree is."""
-
-    def __init__(self, progress: LiveProgress) -> None:
-        self._progress = progress
-
-    def update(self, name: str, tree: Tree) -> None:
-        """An iteration is done."""
-        self._progress.update(name, tree.iterations, tree.config["max_iterations"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +17,10 @@ import click
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli._config_file import resolved_yaml, with_config_file
 from mctsdialog.cli._costs import cost_lines, spending_parts
-from mctsdialog.cli._estimate import SAMPLED, Estimate, Sizes, measured_before
+from mctsdialog.cli._estimate import SAMPLED, SECONDS_PER_CALL, Estimate, Sizes
 from mctsdialog.cli._health import warn
 from mctsdialog.cli._help import GroupedCommand
+from mctsdialog.cli._measured import measured_before
 from mctsdialog.cli._models import (
     ModelSetup,
     OpenModels,
@@ -29,7 +30,7 @@ from mctsdialog.cli._models import (
     with_config_options,
     with_model_options,
 )
-from mctsdialog.cli._progress import LiveProgress, TreeProgress
+from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli._reading import how_to_label, reading, tell_report, verbose_option, with_reading_options
 from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation
@@ -69,7 +70,7 @@ from mctsdialog.export._words import stop_words
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Limits
 from mctsdialog.preferences import PreferenceConfig
-from mctsdialog.text import one_line
+from mctsdialog.text import counted, one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
 _LINE_EVERY = 30.0  # seconds between two lines about all of it, if there is no live display
@@ -130,7 +131,7 @@ def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: An
     """
     with errors_as_exits():
         if options["dry_run"]:
-            _estimate(files, options, seconds_per_call=1.0)
+            _estimate(files, options, dry_run=True)
             return
         run = _prepare(files, options)
         write_atomically(run.output.settings, resolved_yaml(ctx, run.config.model_dump()))
@@ -140,14 +141,16 @@ def search_command(ctx: click.Context, /, files: tuple[Path, ...], **options: An
     sys.exit(code)
 
 
-def _estimate_command(files: tuple[Path, ...], seconds_per_call: float, **options: Any) -> None:
+def _estimate_command(
+    files: tuple[Path, ...], seconds_per_call: float | None, dialogues: int | None, **options: Any
+) -> None:
     """Estimate the calls, tokens, money and time of a search of FILES. Calls no model and writes nothing.
 
     The options are those of 'search'. The number of calls is an upper bound. The tokens come from the prompts for some
-    of the dialogues. If --out contains an earlier run, its measured costs are shown too: they are the better estimate.
+    of the dialogues. If --out contains finished trees, what they took is shown too: that is the better estimate.
     """
     with errors_as_exits():
-        _estimate(files, options, seconds_per_call=seconds_per_call)
+        _estimate(files, options, seconds_per_call=seconds_per_call, number=dialogues)
 
 
 estimate_command = GroupedCommand(
@@ -156,11 +159,15 @@ estimate_command = GroupedCommand(
     params=[
         *(each for each in search_command.params if each.name not in ("dry_run", "ray", "ray_workers", "restart")),
         click.Option(
+            ["--dialogues"],
+            type=click.IntRange(1),
+            help="Estimate this many dialogues like those of FILES. Default: those of FILES that are not finished.",
+        ),
+        click.Option(
             ["--seconds-per-call"],
             type=click.FloatRange(0),
-            default=1.0,
-            show_default=True,
-            help="Duration of one call, for the estimated time. 'mctsdialog doctor' measures it.",
+            help=f"Duration of one call, for the estimated time. 'mctsdialog doctor' measures it. Default: "
+            f"{SECONDS_PER_CALL:g}, but a measured guess for the embedded model.",
         ),
     ],
     help=_estimate_command.__doc__,
@@ -168,11 +175,23 @@ estimate_command = GroupedCommand(
     examples="""
 mctsdialog estimate dialogues.json --model gpt-4o-mini --price gpt-4o-mini=0.15:0.60
 mctsdialog estimate dialogues.json --max-iterations 100 --horizon 2 --seconds-per-call 2
+mctsdialog estimate dialogues.json --dialogues 500
 """,
 )
 
 
-def _estimate(files: Sequence[Path], options: dict[str, Any], *, seconds_per_call: float) -> None:
+def _estimate(
+    files: Sequence[Path],
+    options: dict[str, Any],
+    *,
+    seconds_per_call: float | None = None,
+    number: int | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Print what a search takes.
+
+    :param number: dialogues like those of the files; None for those of the files that are not finished.
+    """
     shard = None if options["shard"] is None else parse_shard(options["shard"])
     output = Output(options["out"], shard)
     config = SearchConfig(**given_config(options))
@@ -183,16 +202,20 @@ def _estimate(files: Sequence[Path], options: dict[str, Any], *, seconds_per_cal
     finished = finished_ids(output.folder, config, options["max_calls_per_tree"])
     left = [each for each in dialogues if in_shard(each.id, shard)]
     todo = [each for each in left if each.id not in finished]
-    step = max(1, len(todo) // SAMPLED)
-    sizes = Sizes.of([(each, dialogues.domain(each)) for each in todo[::step][:SAMPLED]], setup)
+    whole = left if number is not None else todo
+    step = max(1, len(whole) // SAMPLED)
+    sizes = Sizes.of([(each, dialogues.domain(each)) for each in whole[::step][:SAMPLED]], setup)
     estimate = Estimate(
-        trees=len(todo),
-        finished=len(left) - len(todo),
+        trees=len(todo) if number is None else number,
+        finished=len(left) - len(todo) if number is None else 0,
         setup=setup,
         max_calls=options["max_calls"],
         seconds_per_call=seconds_per_call,
+        dry_run=dry_run,
+        fresh=number is not None,
+        sizes=sizes,
         most=sizes.at_most(config, options["judge_samples"], options["max_calls_per_tree"]),
-        measured=measured_before(output),
+        measured=measured_before(output, finished),
     )
     for line in estimate.lines(output.folder):
         echo(line)
@@ -353,16 +376,15 @@ class Run:
                     meter=models.meter,
                     budget=models.budget,
                     on_progress=display.update,
-                    on_tree=display.trees.update,
                     executor=self.executor,
                 )
             except JournalMismatchError as error:
                 raise Failure(f"{error}. To start over, add --restart, or choose another --out", BAD_INPUT) from error
 
     def _summary(self, report: CorpusReport, cost: str, parts: list[str]) -> None:
-        counts = [f"{report.trees} trees", f"{report.nodes} nodes", f"{report.ends} ends"]
+        counts = [counted(report.trees, "tree"), counted(report.nodes, "node"), counted(report.ends, "end")]
         skipped = f"; {report.skipped} finished before" if report.skipped else ""
-        failed = f"; {len(report.failures)} dialogues failed" if report.failures else ""
+        failed = f"; {counted(len(report.failures), 'dialogue')} failed" if report.failures else ""
         left = f"; {report.not_begun} not begun ({report.stop_reason})" if report.not_begun else ""
         echo(f"\n{', '.join(counts)}{skipped}{failed}{left}")
         if report.damaged:
@@ -372,6 +394,8 @@ class Run:
             echo(closed_line(report.closed))
         for line in [cost, *parts]:
             echo(line)
+        if spent := self._spent_budget(report):
+            echo(f"{spent}; the same command, with a larger budget, resumes")
         warn(report.health, self.setup.bare["judge"])
         if report.trees:
             self._best(report)
@@ -380,8 +404,16 @@ class Run:
         if hint:
             echo(hint, err=True)
 
+    def _spent_budget(self, report: CorpusReport) -> str:
+        """Which of the command's budgets ended the run, in words; "" if none did."""
+        kind, _, which = (report.stop_reason or "").partition(": ")
+        return budget_words(which, self.setup.budget.limits) if kind == "budget" else ""
+
     def _best(self, report: CorpusReport) -> None:
         """The best path of all trees, as a conversation."""
+        if not report.iterations:
+            echo("nothing was generated yet: the trees have no more than the dialogues they began with")
+            return
         if report.best is None:
             echo("no path has reached an end yet")
             return
@@ -404,15 +436,15 @@ class CorpusDisplay:
         self._models, self._remote = models, remote
         self._now: CorpusProgress | None = None
         self.progress = LiveProgress("trees", None, self._parts)
-        self.trees = TreeProgress(self.progress)
         self._last_line = time.monotonic()
 
     def update(self, now: CorpusProgress) -> None:
         """Show a snapshot."""
         self._now = now
-        self.progress.overall(completed=now.done + now.skipped + now.failed, total=now.total, eta=now.eta)
+        ended = now.done + now.skipped + now.failed
+        self.progress.overall(completed=ended, total=now.total, eta=now.eta, in_progress=now.open_share)
         for record in now.ended:
-            self.progress.done(record.id, describe(record), counted=True)
+            self.progress.done(record.id, describe(record, self._models.budget.limits), counted=True)
         if not self.progress.live and time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
             self.progress.note(self.progress.summary())
@@ -447,16 +479,35 @@ class CorpusDisplay:
 
 def _spent(counts: Counts) -> str:
     money = f"  cost {counts.money:.4f}" if counts.money else ""
-    return f"{counts.calls} calls  {counts.tokens} tokens{money}"
+    return f"{counted(counts.calls, 'call')}  {counted(counts.tokens, 'token')}{money}"
 
 
-def describe(record: TreeRecord) -> str:
-    """What became of a dialogue, in one line."""
+def budget_words(kind: str, limits: Mapping[str, float]) -> str:
+    """That a budget of the whole command is spent: "the command's budget of 4 calls is spent".
+
+    :param limits: the budgets, by kind.
+    """
+    limit = limits.get(kind)
+    of = {"money": f" of {limit:g} (money)", "seconds": f" of {limit:g} seconds"} if limit is not None else {}
+    if limit is not None and kind in ("calls", "tokens"):
+        of[kind] = f" of {counted(int(limit), kind[:-1])}"
+    return f"the command's budget{of.get(kind, f' ({one_line(kind)})')} is spent"
+
+
+def describe(record: TreeRecord, limits: Mapping[str, float]) -> str:
+    """What became of a dialogue, in one line.
+
+    :param limits: the command's budgets, by kind.
+    """
     if record.status == "failed":
         return f"failed: {one_line(record.error or '')}"
     if record.status == "not begun":
         return "not begun"
-    value = "none" if record.best is None else f"{record.best:+.3f}"
+    found = "none" if record.best is None else f"{record.best:+.3f}"
+    best = f"best path {found}" if record.iterations else "nothing generated"
     closed = f", {sum(record.closed.values())} closed" if record.closed else ""
     stopped = stop_words(record.stop_reason, record.iterations)
-    return f"best path {value}, {record.nodes} nodes, {record.ends} ends{closed}, {stopped}"
+    if record.status == "stopped":  # by a budget of the command, not by a limit of the tree
+        kind = (record.stop_reason or "").partition(": ")[2]
+        stopped = f"stopped after {counted(record.iterations, 'iteration')}: {budget_words(kind, limits)}"
+    return f"{best}, {counted(record.nodes, 'node')}, {counted(record.ends, 'end')}{closed}, {stopped}"

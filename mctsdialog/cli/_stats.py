@@ -9,7 +9,7 @@ import click
 
 from mctsdialog.cli._help import GroupedCommand
 from mctsdialog.cli._models import given_config, with_config_options
-from mctsdialog.cli.exits import EPILOG, errors_as_exits, interruptible
+from mctsdialog.cli.exits import BAD_INPUT, EPILOG, Failure, errors_as_exits, interruptible
 from mctsdialog.cli.terminal import echo
 from mctsdialog.errors import ConfigError, DataError
 from mctsdialog.files import inside, write_atomically
@@ -85,11 +85,17 @@ def stats_command(data: tuple[Path, ...], **options: Any) -> None:
             write_atomically(inside(out, "statistics.md"), statistics.to_markdown()),
             write_atomically(inside(out, "statistics.json"), statistics.to_json()),
         ]
+        undrawn = None
         if options["figures"]:
-            written += write_plots(statistics, out, format=options["figure_format"])
+            try:
+                written += write_plots(statistics, out, format=options["figure_format"])
+            except ConfigError as error:
+                undrawn = error
         echo()
         for path in written:
             echo(path)
+        if undrawn is not None:
+            raise Failure(f"the figures are missing: {undrawn}. --no-figures does without", BAD_INPUT)
 
 
 def _dataset(data: tuple[Path, ...], options: dict[str, Any]) -> PreferenceDataset:

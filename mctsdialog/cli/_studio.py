@@ -20,6 +20,7 @@ from mctsdialog.errors import ConfigError
 from mctsdialog.files import inside
 from mctsdialog.llm import ChatModel
 from mctsdialog.roles import Roles
+from mctsdialog.text import counted
 
 if TYPE_CHECKING:
     from mctsdialog.studio import ChatDesk, ReviewDesk, Sources
@@ -180,7 +181,7 @@ def _tell(listener: socket.socket, token: str, desk: ReviewDesk | None, host: st
         echo(_WARNING, err=True)
     if desk is not None:
         more = "; those of trees that a search still finishes are added" if watched else ""
-        echo(f"{len(desk)} pairs to review{more}; decisions go to {desk.path}")
+        echo(f"{counted(len(desk), 'pair')} to review{more}; decisions go to {desk.path}")
     echo(f"Studio: {address}")
     echo("Ctrl-C ends it.")
     return address

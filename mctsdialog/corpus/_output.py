@@ -35,7 +35,7 @@ class Output:
 
     :param folder: with ``trees``, ``journals`` and ``cache`` in it.
     :param shard: whose index and summary are written; trees are shared by all shards.
-    :param max_calls: most calls to roles that one search into the folder makes, 1 or more; None for any number.
+    :param max_calls: most calls to roles for one tree of the folder, over all resumes, 1 or more; None for any number.
     """
 
     folder: Path
@@ -126,10 +126,13 @@ class Output:
         *,
         restart: bool = False,
         on_progress: Callable[[Tree], object] | None = None,
+        on_share: Callable[[float], object] = lambda share: None,
     ) -> TreeRecord:
         """Search one dialogue into the folder, resuming from its journal.
 
         :param restart: start over, without the journal.
+        :param on_progress: called with the tree after each iteration.
+        :param on_share: called then with how far the search is, 0 to 1, by the limit that it is nearest to.
         :raises MctsDialogError: as :func:`mctsdialog.search` does.
         :raises OSError: if a file cannot be written.
         """
@@ -138,7 +141,14 @@ class Output:
         if restart:
             remove_file(self.folder, journal.relative_to(self.folder).as_posix())
         tree, limited = await search_within(
-            start, roles, config, journal=journal, max_calls=self.max_calls, on_progress=on_progress
+            start,
+            roles,
+            config,
+            journal=journal,
+            max_calls=self.max_calls,
+            on_progress=on_progress,
+            over_resumes=True,
+            on_share=on_share,
         )
         health = await to_thread.run_sync(_save, tree, file)
         best = tree.best_path()

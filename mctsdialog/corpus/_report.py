@@ -106,6 +106,7 @@ class CorpusProgress:
     :param calls_per_second: of the last seconds.
     :param eta: seconds to its end at the pace so far; None if it cannot be estimated.
     :param counts: what model calls have cost.
+    :param open_share: how far the open trees are, 0 to 1 each, added up; 0 if the searches run elsewhere.
     :param ended: the trees that ended since the last time, those that were skipped left out.
     """
 
@@ -119,6 +120,7 @@ class CorpusProgress:
     eta: float | None
     counts: Counts
     ended: tuple[TreeRecord, ...] = ()
+    open_share: float = 0.0
 
     def write(self, path: Path) -> Path:
         """Write it as JSON, with the time, for others to see how far the run is.
@@ -154,7 +156,7 @@ class CorpusReport:
         Their trees were rebuilt from the journals.
     :param closed: branches of all trees that models or their providers refused for good, by reason, and dialogues whose
         beginning was refused.
-    :param best: the tree with the best path.
+    :param best: the tree with the best path, of those in which anything was generated.
     :param health: what the health check of the roles has counted in these trees.
     :param stop_reason: why it ended before all was done; None if it did not.
     :param counts: what model calls have cost in this run.
@@ -209,7 +211,8 @@ class CorpusReport:
         self.iterations += record.iterations
         if record.health is not None:
             self.health += record.health
-        if record.best is not None and (self.best is None or record.best > (self.best.best or 0.0)):
+        found = record.best is not None and record.iterations  # else it has its gold dialogue alone
+        if record.best is not None and found and (self.best is None or record.best > (self.best.best or 0.0)):
             self.best = record
 
     def to_dict(self) -> dict[str, Any]:

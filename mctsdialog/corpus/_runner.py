@@ -23,6 +23,7 @@ from mctsdialog._search.limits import check_limits
 from mctsdialog.concurrency import rare_collections
 from mctsdialog.corpus._finished import FinishedIndex
 from mctsdialog.corpus._output import Fingerprints, Output
+from mctsdialog.corpus._pace import Pace
 from mctsdialog.corpus._record import TreeRecord
 from mctsdialog.corpus._report import CorpusProgress, CorpusReport, Counts
 from mctsdialog.corpus._shards import checked_shard, in_shard
@@ -115,8 +116,8 @@ async def search_corpus(
     :param shard: (i, n) searches only the i-th of n parts, divided by id. Several machines may share ``out``.
     :param max_failures: stop if more dialogues than this fail; None for no limit. Dialogues that models refuse to begin
         do not count.
-    :param max_calls_per_tree: finish each tree after this many calls to roles, as ``max_calls`` of
-        :func:`~mctsdialog.search`; None for no limit. Calls of an earlier, interrupted run do not count.
+    :param max_calls_per_tree: finish each tree after this many calls to roles; None for no limit. No trial starts that
+        could need more. Calls of earlier, interrupted runs count, except those of trials that did not finish.
     :param restart: start every search over.
     :param meter: the meter passed to ``build_stack(meter=)``, for progress and summary.
     :param budget: the models' budget, for progress. A spent budget ends the run cleanly and keeps everything.
@@ -143,11 +144,13 @@ async def search_corpus(
     config = config or SearchConfig()
     check_limits(None, max_calls_per_tree, config)
     output = Output(Path(out), None if shard is None else checked_shard(shard), max_calls_per_tree)
+    pace = Pace()
     run = _Run(
         config=config,
         output=output,
         roles_factory=roles_factory,
-        executor=executor or _InProcess(roles_factory, on_tree),
+        executor=executor or _InProcess(roles_factory, on_tree, pace),
+        pace=pace if executor is None else None,
         concurrency=concurrency,
         max_failures=max_failures,
         restart=restart,
@@ -161,26 +164,33 @@ async def search_corpus(
 
 
 class Countdown:
-    """Estimates the time left: it counts down while trees are in progress, and is recomputed when one ends."""
+    """Estimates the time left if only the ends of trees are known: it counts down until the next one."""
 
     def __init__(self) -> None:
         self._finished, self._at = 0, 0.0
 
     def to_end(self, seconds: float, finished: int, left: int) -> float | None:
-        """Seconds to the end, ``seconds`` after the beginning; None before a tree has ended."""
+        """Seconds to the end, ``seconds`` after the beginning; None before a tree has ended, or if one is overdue."""
+        if not left:
+            return 0.0
         if not finished:
             return None
         if finished != self._finished:
             self._finished, self._at = finished, seconds
         end = self._at * (1 + left / finished)
-        return end - seconds if end > seconds else seconds * left / finished  # the latter for a tree that is overdue
+        return end - seconds if end > seconds else None
 
 
 class _InProcess:
     """Runs searches in this event loop."""
 
-    def __init__(self, roles_factory: Callable[[Scenario], Roles], on_tree: Callable[[str, Tree], object] | None):
-        self._roles_factory = roles_factory
+    def __init__(
+        self,
+        roles_factory: Callable[[Scenario], Roles],
+        on_tree: Callable[[str, Tree], object] | None,
+        pace: Pace,
+    ) -> None:
+        self._roles_factory, self._pace = roles_factory, pace
         self._on_tree = on_tree
         self._removed: dict[int, tuple[str, Counter[str]]] = {}  # several searches may share a role
 
@@ -190,7 +200,14 @@ class _InProcess:
         show, roles = self._on_tree, self._roles_factory(start)
         progress = None if show is None else lambda tree: show(start.id, tree)
         try:
-            return await output.search(start, roles, config, restart=restart, on_progress=progress)
+            return await output.search(
+                start,
+                roles,
+                config,
+                restart=restart,
+                on_progress=progress,
+                on_share=lambda share: self._pace.came_to(start.id, share),
+            )
         finally:
             self._removed.update({id(kinds): (role, kinds) for role, kinds in roles.removed.items()})
 
@@ -218,6 +235,7 @@ class _Run:
         output: Output,
         roles_factory: Callable[[Scenario], Roles],
         executor: Executor,
+        pace: Pace | None,
         concurrency: int | Limits,
         max_failures: int | None,
         restart: bool,
@@ -241,8 +259,9 @@ class _Run:
         self._ended: list[TreeRecord] = []
         self._began = time.monotonic()
         self._before = self._counts()
-        self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE + 1)
-        self._countdown = Countdown()
+        self._was_busy = False
+        self._calls: deque[tuple[float, int]] = deque(maxlen=_PACE + 1)
+        self._pace, self._countdown = pace, Countdown()
 
     async def run(self, dialogues: Iterable[Scenario] | AsyncIterable[Scenario], index: FinishedIndex) -> CorpusReport:
         """Search all; the report is written in whatever way it ends."""
@@ -352,6 +371,8 @@ class _Run:
             self._report.stop_reason = record.stop_reason
         self._report.add(record)
         self._ended.append(record)
+        if self._pace is not None:
+            self._pace.ended(record.id, done=record.status == "done")
         self._show()
         failed = sum(not each.closed for each in self._report.failures)  # a refusal says nothing of the others
         if self._max_failures is not None and failed > self._max_failures:
@@ -364,7 +385,7 @@ class _Run:
     async def _tick(self) -> None:
         while True:
             await self._executor.refresh()
-            self._pace.append((time.monotonic(), self._counts().calls))
+            self._sample()
             self._show()
             # Shielded: else a thread would write it after it was removed. A run outlasts that it cannot be written.
             with anyio.CancelScope(shield=True), suppress(OSError):
@@ -374,11 +395,25 @@ class _Run:
                 self._trees.cancel()
             await anyio.sleep(_TICK)
 
+    def _sample(self) -> None:
+        """Note how many calls were made, and how far the trees are."""
+        now, counts = time.monotonic(), self._counts()
+        if self._pace is not None:
+            made = not self._calls or counts.calls != self._calls[-1][1]
+            self._pace.sample(now - self._began, paid=self._meter is None or made or self._was_busy)
+        self._was_busy = counts.in_flight > 0
+        self._calls.append((now, counts.calls))
+
+    def _time_left(self, seconds: float, finished: int) -> float | None:
+        if self._total is None:
+            return None
+        left = self._total - finished - self._report.skipped
+        return self._countdown.to_end(seconds, finished, left) if self._pace is None else self._pace.to_end(left)
+
     def _show(self) -> None:
         report, seconds = self._report, time.monotonic() - self._began
         ended, self._ended = tuple(self._ended), []
         finished = report.done + report.stopped + len(report.failures)
-        left = None if self._total is None else self._total - finished - report.skipped
         self._last = CorpusProgress(
             total=self._total,
             done=report.done,
@@ -387,16 +422,17 @@ class _Run:
             open=self._open,
             seconds=seconds,
             calls_per_second=self._calls_per_second(),
-            eta=None if left is None else self._countdown.to_end(seconds, finished, left),
+            eta=self._time_left(seconds, finished),
             counts=self._spent(),
             ended=ended,
+            open_share=0.0 if self._pace is None else self._pace.open_share,
         )
         self._on_progress(self._last)
 
     def _calls_per_second(self) -> float:
-        if len(self._pace) < 2:
+        if len(self._calls) < 2:
             return 0.0
-        (first, before), (last, now) = self._pace[0], self._pace[-1]
+        (first, before), (last, now) = self._calls[0], self._calls[-1]
         return (now - before) / (last - first)
 
     def _counts(self) -> Counts:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import mctsdialog
 from mctsdialog.cli import main
+from mctsdialog.cli._search import budget_words
 
 SECRET = "sk-very-secret"
 
@@ -184,11 +185,71 @@ def test_after_a_run_an_estimate_tells_what_its_trees_took(stub_server, place):
     summary = json.loads((place / "o" / "summary.json").read_text())
     done = invoke("estimate", *words, "--limit", 6)
     assert "4 trees to search; 2 more are finished" in done.output
-    assert "As the last run into o went (2 trees):" in done.output
+    assert "As 2 finished trees in o went, if no reply is in the cache:" in done.output
     assert f"  calls   {2 * summary['calls']:,}\n" in done.output
     assert f"  money   {2 * summary['money']:,.2f}\n" in done.output
+    before = estimated(done)
+    for _ in range(2):  # from the cache, and then with nothing to do
+        assert invoke("search", *words, "--limit", 2, *(["--restart"] if _ == 0 else [])).exit_code == 0
+        assert json.loads((place / "o" / "summary.json").read_text())["calls"] == 0
+        assert estimated(invoke("estimate", *words, "--limit", 6))["calls"] == before["calls"]
+    assert invoke("search", *words, "--limit", 3).exit_code == 0
+    once = estimated(invoke("estimate", *words, "--limit", 6, "--dialogues", 500))
+    assert 500 * summary["calls"] / 4 < int(once["calls"].replace(",", "")) < 500 * summary["calls"]
+    finished = invoke("estimate", *words, "--limit", 3).output
+    assert "\n0 trees to search; 3 more are finished\n" in finished
+    assert "A search would call no model. 'mctsdialog estimate --dialogues N'" in finished
+    other = invoke("estimate", *words[:2], "gpt-x", *words[5:], "--price", "gpt-x=1:2", "--limit", 6).output
+    assert "(by stub: another model takes another number of calls, and its time is no guide)" in other
+    assert "by the lengths of the texts" in other[: other.index("At the most")]
+    assert "calls at once of 1 s each (--seconds-per-call)" in other[: other.index("At the most")]
     (place / "o" / "summary.json").write_text('{"trees": {"done": NaN}}')
-    assert "As the last run" not in invoke("estimate", *words).output
+    assert "As 3 finished trees" in invoke("estimate", *words).output
+    for journal in (place / "o" / "journals").iterdir():
+        journal.write_text("no journal")
+    assert "finished trees in" not in invoke("estimate", *words).output
+
+
+def estimated(done):
+    """The first block of numbers of an estimate."""
+    return dict(re.findall(r"^  (calls|tokens|money|time) +(\S+)", done.output.partition("At the most")[0], re.M))
+
+
+def test_an_estimate_of_more_dialogues_than_there_are_and_of_none_of_them_finished():
+    words = ("estimate", "gold.json", "--model", "gpt-x", "--limit", 2, "--max-calls-per-tree", 30)
+    assert "  calls   15,000\n" in invoke(*words, "--dialogues", 500).output
+    one = invoke(*words, "--dialogues", 1).output
+    assert "\n1 tree to search, of dialogues like those of the files\n" in one
+    assert "  calls   30\n" in one
+
+
+def test_an_estimate_says_which_price_is_not_used_and_which_option_there_is():
+    words = (
+        "gold.json",
+        "--model",
+        "gpt-4o-mini",
+        "--limit",
+        2,
+        "--price",
+        "gpt-4o=1:2",
+        "--price",
+        "openai/gpt-5=1:2",
+    )
+    for command in (("estimate", *words), ("search", *words, "--dry-run")):
+        done = invoke(*command).output
+        assert "unknown; give --price gpt-4o-mini=INPUT:OUTPUT (no model here is gpt-4o, gpt-5, so that" in done
+    assert "of 1 s each ('mctsdialog estimate' has --seconds-per-call)" in done
+    assert "is not used" not in invoke("estimate", *words[:3], "--limit", 2).output
+
+
+def test_the_time_of_the_embedded_model_is_called_a_guess(place):
+    (place / "tiny.gguf").write_bytes(b"GGUF")
+    words = ("gold.json", "--local", "tiny.gguf", "--limit", 2, "--max-calls-per-tree", 30)
+    for command in (("estimate", *words), ("search", *words, "--dry-run")):
+        done = invoke(*command)
+        assert "time    0:03:00, a guess: the embedded model takes about 3 s a call on two cores" in done.output
+    slow = invoke("estimate", *words, "--seconds-per-call", 2, "--concurrency", 4)
+    assert "time    0:00:30, with 4 calls at once of 2 s each (--seconds-per-call)" in slow.output
 
 
 # -- a limit of calls for each tree ----------------------------------------------------------------------------------
@@ -217,3 +278,32 @@ def test_a_budget_of_the_whole_command_is_told_from_that_of_a_tree(stub_server):
     words = ("search", "gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 2)
     done = invoke(*words, "--max-calls-per-tree", 4000, "--max-calls", 30)
     assert done.exit_code == 3
+
+
+def test_a_spent_budget_says_whose_it_is_and_presents_no_gold_dialogue_as_found(stub_server):
+    words = ("search", "gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 2)
+    done = invoke(*words, "--max-calls", 4)
+    assert done.exit_code == 3
+    assert "nothing generated, " in done.output
+    assert "stopped after 0 iterations: the command's budget of 4 calls is spent" in done.output
+    assert "the command's budget of 4 calls is spent; the same command, with a larger budget, resumes" in done.output
+    assert "nothing was generated yet: the trees have no more than the dialogues they began with" in done.output
+    assert "Best path" not in done.output
+    assert json.loads(Path("o/summary.json").read_text())["best"] is None
+    own = invoke(*words, "--max-calls-per-tree", 60)
+    assert own.exit_code == 0
+    assert "the command's budget" not in own.output
+    assert "Best path" in own.output
+
+
+def test_budgets_in_words_and_one_of_a_thing(stub_server):
+    assert budget_words("calls", {"calls": 1}) == "the command's budget of 1 call is spent"
+    assert budget_words("money", {"money": 2.5}) == "the command's budget of 2.5 (money) is spent"
+    assert budget_words("seconds", {"seconds": 60}) == "the command's budget of 60 seconds is spent"
+    assert budget_words("tokens", {}) == "the command's budget (tokens) is spent"
+    words = ("search", "gold.json", "--model", "stub", "--base-url", stub_server.url, "--out", "o", "--limit", 1)
+    output = invoke(*words, "--max-calls", 1).output
+    assert re.search(r"^1 tree, \d+ nodes?, ", output, re.MULTILINE)
+    assert re.search(r"^1 call  \d+ tokens", output, re.MULTILINE)
+    assert "stub: 1 call, " in output
+    assert not re.search(r"\b1 (trees|nodes|ends|calls|tokens|iterations|cache hits)\b", output)

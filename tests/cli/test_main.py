@@ -74,7 +74,7 @@ def test_show_says_what_is_closed_and_why(tree_file, tmp_path):
 
 def test_show_of_a_node_that_is_not_there_and_of_no_tree(tree_file, tmp_path):
     result = invoke("show", tree_file, "--node", 9999)
-    assert (result.exit_code, "9999" in result.output) == (1, True)
+    assert (result.exit_code, "9999" in result.output) == (2, True)
     bad = tmp_path / "bad.json"
     bad.write_text('{"schema": "mctsdialog.tree", "version": 1}')
     result = invoke("show", bad)

@@ -262,3 +262,11 @@ def test_trees_of_one_name_in_two_folders_have_work_of_their_own(call, esc_folde
     names = [path.stem for path in (tmp_path / "preferences-work" / "trees").glob("*.json")]
     assert len(names) == 2
     assert all(name.startswith(f"{first.stem}-") for name in names)
+
+
+def test_data_of_other_settings_is_replaced_with_a_word(run, folder):
+    assert "replacing" not in run(folder)[1]
+    assert "replacing" not in run(folder)[1], "the same again"
+    code, output = run(folder, "--theta", "0.2")
+    assert code == 0
+    assert "replacing the data in preferences, which had theta 0.5; another --out keeps it" in output

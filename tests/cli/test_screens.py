@@ -76,6 +76,8 @@ def test_the_time_left_of_a_single_tree_follows_its_iterations(screen, monkeypat
     assert "left" not in progress.summary()
     progress.update("a", 25, 100)
     assert "0:01:30 left" in progress.summary()
+    progress.overall(completed=0, total=1, eta=None, in_progress=0.25)
+    assert "left" not in progress.summary(), "a run that does not know makes no guess"
 
 
 @WIDTHS

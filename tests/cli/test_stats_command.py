@@ -1,6 +1,7 @@
 """``mctsdialog stats`` and ``mctsdialog view`` as a user runs them."""
 
 import json
+import sys
 
 import pytest
 
@@ -84,3 +85,19 @@ def test_view_opens_the_file_where_asked(run, folder, monkeypatch):
     code, output = run("view", folder / "gold-0.json", "--open")
     assert code == 1
     assert "no browser could be started" in output
+
+
+def test_without_matplotlib_the_files_are_named_and_the_extra_is_said(run, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, output = run("stats", folder)
+    assert code == 2
+    assert "statistics/statistics.md\nstatistics/statistics.json\n" in output
+    message = 'the figures are missing: figures need matplotlib: pip install "mctsdialog[notebook]"'
+    assert f"{message}. --no-figures does without" in output
+
+
+@pytest.mark.parametrize("more", [(), ("--calls",), ("--best",)])
+def test_a_node_that_is_not_there_is_bad_input_and_nothing_is_shown(run, folder, more):
+    code, output = run("show", folder / "gold-0.json", "--node", 999, *more)
+    assert (code, "nodes (" in output) == (2, False)
+    assert "--node 999: there is no such node; ids go from 0 to " in output

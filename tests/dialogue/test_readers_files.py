@@ -300,3 +300,14 @@ def test_a_reader_of_ones_own_is_one_object(write, monkeypatch):
         assert [turn.strategy for turn in found.turns] == [None, "Affirmation", None]
     with pytest.raises(ConfigError, match=r"no format .line.; there are .*esconv, chat, extes"):
         read_dialogues(file, format="line")
+
+
+def test_one_of_a_thing_is_told_in_the_singular():
+    one = ReadReport(
+        items=1, kept=1, turns_merged=1, empty_entries=1, keys_ignored={"x": 1}, malformed=1, ids_renamed=1
+    )
+    told = "1 of 1 dialogue kept; 1 malformed; 1 turn merged; 1 empty entry; 1 key ignored; 1 id renamed (-v says more)"
+    assert one.in_one_line() == told
+    assert (
+        ReadReport(items=2, kept=2, empty_entries=2).in_one_line().startswith("2 of 2 dialogues kept; 2 empty entries")
+    )

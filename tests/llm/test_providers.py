@@ -948,3 +948,15 @@ def test_an_unknown_provider_is_told() -> None:
 )
 def test_odd_errors_have_words(body: bytes) -> None:
     assert isinstance(read_error_body(400, body).message, str)
+
+
+@pytest.mark.parametrize(
+    ("model", "better"), [("openai:gpt-4o-mini", "openai/gpt-4o-mini"), ("OpenRouter:a/b", "openrouter/a/b")]
+)
+def test_a_provider_with_a_colon_is_told_how_it_is_written(model: str, better: str, monkeypatch: Any) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match=f"a provider is written PROVIDER/NAME, as in {better}") as caught:
+        OpenAIChat(model)
+    assert caught.value.field == "model"
+    assert OpenAIChat("ft:gpt-4o:mine", api_key="sk-x").model == "ft:gpt-4o:mine"
+    assert OpenAIChat(model, base_url="http://127.0.0.1:9/v1").model == model

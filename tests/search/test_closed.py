@@ -188,7 +188,7 @@ async def test_several_at_once_leave_no_count_behind(
         return await run_trial(trial, players, domain, config.horizon, on_growth)
 
     with anyio.fail_after(30):
-        await Scheduler(search, played, on_outcome=lambda *_: None, on_commit=lambda: told.append(1)).run()
+        await Scheduler(search, played, on_outcome=lambda *_: None, on_commit=lambda trial: told.append(1)).run()
     tree.check()
     assert search.in_flight == 0
     assert not search._unobserved

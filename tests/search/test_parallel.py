@@ -168,7 +168,7 @@ async def test_whatever_ends_a_trial_its_counts_are_released(domain, gold, hash_
             raise BudgetExceededError("calls", limit=1, used=1)
         await anyio.sleep_forever()
 
-    scheduler = Scheduler(engine, endless, on_outcome=lambda *_: None, on_commit=lambda: None)
+    scheduler = Scheduler(engine, endless, on_outcome=lambda *_: None, on_commit=lambda trial: None)
     if how == "fails":
         with pytest.raises(ReplyError):  # and not the budget's, which would be a clean stop
             await scheduler.run()

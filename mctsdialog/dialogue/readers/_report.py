@@ -9,17 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from mctsdialog.dialogue._model import Dialogue, Domain
-from mctsdialog.text import visible_line
+from mctsdialog.text import counted, visible_line
 
 _log = logging.getLogger("mctsdialog.dialogue")
 
 MAX_MESSAGES = 20
 """How many messages of malformed items a report holds; all of them are counted."""
 
-_COUNTED = (
-    "malformed", "labels_normalised", "further_labels", "turns_merged", "empty_entries", "keys_ignored",
-    "keys_repeated", "system_messages", "ids_renamed",
-)  # fmt: skip
+_COUNTED = {  # what is told, and one of it
+    "malformed": "malformed",
+    "labels_normalised": "label normalised",
+    "further_labels": "further label",
+    "turns_merged": "turn merged",
+    "empty_entries": "empty entry",
+    "keys_ignored": "key ignored",
+    "keys_repeated": "key repeated",
+    "system_messages": "system message",
+    "ids_renamed": "id renamed",
+}
 _SHOWN = 10
 _UNKNOWN_SHOWN = 3  # unknown labels in a line
 UNKNOWN = "unknown strategy: "
@@ -117,7 +124,7 @@ class ReadReport:
 
     def in_one_line(self) -> str:
         """What was kept and what was lost, with the most frequent reason; everything else is only counted."""
-        parts = [f"{self.kept} of {self.items} dialogues kept"]
+        parts = [f"{self.kept} of {counted(self.items, 'dialogue')} kept"]
         lost = {
             "dialogue": self.dialogues_dropped,
             "supporter turn": self.supporter_turns_dropped,
@@ -136,10 +143,10 @@ class ReadReport:
             parts.append(
                 f"{count} rows read as one dialogue (if {column} tells dialogues apart: --map dialogue={column})"
             )
-        for name in _COUNTED:
+        for name, single in _COUNTED.items():
             each = getattr(self, name)
             if count := each if isinstance(each, int) else sum(each.values()):
-                parts.append(f"{count} {name.replace('_', ' ')}")
+                parts.append(counted(count, single, name.replace("_", " ")))
         return "; ".join(parts) + (" (-v says more)" if len(parts) > 1 else "")
 
     def _unknown(self) -> str:
@@ -155,7 +162,7 @@ class ReadReport:
         return reason if near is None else f"{reason} (did you mean {near!r}?)"
 
     def __str__(self) -> str:
-        lines = [f"{self.kept} of {self.items} dialogues kept"]
+        lines = [f"{self.kept} of {counted(self.items, 'dialogue')} kept"]
         lines += _table("dialogues dropped", self.dialogues_dropped)
         dropped = {self._with_hint(reason): n for reason, n in self.supporter_turns_dropped.items()}
         lines += _table("supporter turns dropped", dropped)

@@ -47,6 +47,12 @@ def named_provider(model: str) -> tuple[Provider, str]:
     :raises ConfigError: for such a prefix.
     """
     provider, name = split_provider(model)
+    prefix, colon, rest = model.partition(":")
+    if provider is None and colon and rest and prefix.lower() in PROVIDERS:
+        written = f"a provider is written PROVIDER/NAME, as in {prefix.lower()}/{rest}"
+        raise ConfigError(
+            f"{model}: {written}. A model at a server of your own needs its address (base_url).", field="model"
+        )
     if provider is None and "/" in model:
         prefix, _, rest = model.partition("/")
         near = difflib.get_close_matches(prefix.lower(), PROVIDERS, n=1, cutoff=0.75)
