@@ -169,7 +169,8 @@ def _next_steps(page: Path, file: Path) -> Iterator[str]:
     yield f"The tree, to open in a browser: {page}"
     yield f"In the terminal:    mctsdialog show {shell_word(file)} --best"
     yield f"Review its pairs:   mctsdialog studio {shell_word(file.parent)}"
-    yield "Your own dialogues: mctsdialog search FILE --algorithm calibrated --model gpt-4o-mini --max-calls 2000"
+    yield "Your own dialogues: mctsdialog search FILE --algorithm calibrated \\"
+    yield "                      --model gpt-4o-mini --max-calls 2000"
 
 
 def _drawn(part: RenderableType) -> str:
