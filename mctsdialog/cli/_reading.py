@@ -41,8 +41,8 @@ _OPTIONS = (
         "--map",
         "keys",
         metavar="PART=KEY,...",
-        help="Keys of a file in an unknown format: turns=dialog,speaker=role,text=content. "
-        "Names of the speakers: seeker=client,supporter=counselor.",
+        help="Keys that are not recognised: turns=dialog,speaker=role,text=content; in a table "
+        "dialogue=ticket,speaker=who. Names of the speakers: seeker=client,supporter=counselor.",
     ),
     click.option(
         "--domain",
@@ -99,7 +99,8 @@ def how_to_label(file: object, stream: DialogueStream, options: dict[str, Any]) 
     epilog=EPILOG,
     examples="""
 mctsdialog inspect dialogues.json
-mctsdialog inspect mine.csv --map turns=dialog,speaker=role,text=content,strategy=act
+mctsdialog inspect tickets.csv --map dialogue=ticket,speaker=who --domain my-domain.json
+mctsdialog inspect mine.json --map turns=dialog,speaker=role,text=content,strategy=act
 """,
 )
 @click.argument("files", nargs=-1, required=True)
