@@ -9,14 +9,12 @@ import click
 
 from mctsdialog._search import SearchConfig
 from mctsdialog.cli._help import GroupedCommand
+from mctsdialog.cli._rewards import reward_fault
 from mctsdialog.cli.exits import EPILOG, errors_as_exits
 from mctsdialog.cli.terminal import echo
 from mctsdialog.dialogue import TEMPLATE_NAMES, Domain, Scenario, domains, get_domain, named_domain
-from mctsdialog.preferences import PreferenceConfig
 from mctsdialog.roles import Prompt
 from mctsdialog.text import one_line
-
-_SHARE = 0.75  # of the best score that the paper's bias takes off
 
 
 @click.command(
@@ -69,14 +67,7 @@ def _named(name: str, description: str) -> str:
 
 def _rewards(domain: Domain) -> Iterator[str]:
     """What replies get by the default bias, and which bias fits where that is of no use."""
-    best, bias, theta = domain.max_score, SearchConfig().bias, PreferenceConfig().theta
-    yield f"{bias:g} to {best + bias:g} with the default --bias {bias:g}"
-    middle = best / 2 + bias
-    if middle < theta <= best + bias:
-        return
-    if middle >= theta:
-        yield f"even a middling reply, with {middle:g}, reaches the default --theta {theta:g} of pairs"
-    else:
-        yield f"no reply can reach the default --theta {theta:g} of pairs"
-    fitting = max(1 - best, -_SHARE * best) if best > 1 else -_SHARE / 3
-    yield f"search with --bias {fitting:g}, which gives {fitting:g} to {best + fitting:g}"
+    bias = SearchConfig().bias
+    yield f"{bias:g} to {domain.max_score + bias:g} with the default --bias {bias:g}"
+    if fault := reward_fault(domain, bias):
+        yield from fault.split("; ")

@@ -32,6 +32,7 @@ from mctsdialog.cli._models import (
 )
 from mctsdialog.cli._progress import LiveProgress
 from mctsdialog.cli._reading import how_to_label, reading, tell_report, verbose_option, with_reading_options
+from mctsdialog.cli._rewards import reward_fault
 from mctsdialog.cli._text import closed_line
 from mctsdialog.cli._tree import conversation
 from mctsdialog.cli.exits import (
@@ -69,7 +70,6 @@ from mctsdialog.export import load_tree
 from mctsdialog.export._words import stop_words
 from mctsdialog.files import write_atomically
 from mctsdialog.llm import Limits
-from mctsdialog.preferences import PreferenceConfig
 from mctsdialog.text import counted, one_line
 
 _NAMED = 10  # damaged files that are named; the summary has them all
@@ -241,15 +241,13 @@ def _prepare(files: Sequence[Path], options: dict[str, Any]) -> Run:
 
 
 def _warn_of_rewards(dialogues: Dialogues, config: SearchConfig) -> None:
-    """Tell before any call that no reply could count as good, or that all would: another rubric needs another bias."""
-    theta = PreferenceConfig().theta
+    """Tell before any call that another rubric needs another bias."""
     for domain in {each.name: each for each in (stream.domain for stream in dialogues.streams)}.values():
-        low, high = config.bias, domain.max_score + config.bias
-        if not low <= theta <= high:
+        if fault := reward_fault(domain, config.bias):
+            best = domain.max_score + config.bias
             echo(
-                f"Warning: with --bias {config.bias:g} the rewards in {one_line(domain.name)} are {low:g} to {high:g}. "
-                f"For 'mctsdialog preferences' good replies have {theta:g} or more, and others less. The rubric goes "
-                f"from 0 to {domain.max_score}: with --bias {1 - domain.max_score} the best reward is 1, as in ESC.",
+                f"Warning: with --bias {config.bias:g} the rewards in {one_line(domain.name)} are {config.bias:g} to "
+                f"{best:g}: {fault}",
                 err=True,
             )
 

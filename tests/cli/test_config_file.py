@@ -173,7 +173,7 @@ def test_a_bias_that_does_not_fit_the_rubric_is_told_before_any_call(stub_server
     said = invoke(*words, "--dry-run").stderr
     assert "with --bias -3 the rewards in" in said
     assert "-3 to -1" in said
-    assert "with --bias -1 the best reward is 1" in said
+    assert "search with --bias -1, which gives -1 to 1" in said
     assert "Warning" not in invoke(*words, "--dry-run", "--bias", "-1").stderr
     assert not stub_server.requests
 

@@ -129,7 +129,7 @@ def test_a_form_that_a_map_alone_describes_has_no_name_in_the_suggested_command(
     assert code == 0, output
     words = suggested(output)
     assert words == ["search", "my files/talks.json", "--map", keys, *DOMAIN]
-    assert "1 of 1 dialogues kept" in reads(words)
+    assert "1 of 1 dialogue kept" in reads(words)
 
 
 def test_a_domain_made_in_python_has_no_file_to_name(files, table):
