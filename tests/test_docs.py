@@ -199,11 +199,13 @@ def printed(content):
 
 
 def comparable(content):
-    """What is printed; of a cell that trains no numbers, of those after it nothing: they depend on the processor."""
+    """What is printed; of a cell that trains no numbers or times, of those after it nothing: the processor decides."""
     sources = [cell.source for cell in content.cells if cell.cell_type == "code"]
     texts = printed(content)
     training = next((number for number, source in enumerate(sources) if "= train(" in source), len(sources))
-    return [*texts[:training], *(re.sub(r"\d+\.\d+", "#", text) for text in texts[training : training + 1])]
+    pace = r", \S+ s a step(, \d+:\d\d:\d\d left)?"
+    cell = [re.sub(r"\d+\.\d+", "#", re.sub(pace, "", text)) for text in texts[training : training + 1]]
+    return [*texts[:training], *cell]
 
 
 def notebook_runs():
