@@ -460,7 +460,7 @@ def test_a_transform_sees_every_dialogue(write):
         (b"\x80\x04\x95", "is a Python pickle, which can run code and is never read"),
         ("我很难过。我该怎么办？".encode("gb18030"), "not UTF-8 at byte 0.*GB18030"),
         (gzip.compress(b"x" * 150_000_000, mtime=0), "has a line of more than"),
-        (gzip.compress(b"[" + b"\n " * 70_000_000, mtime=0), "unpacks to more than .* of one JSON value"),
+        (gzip.compress(b"[" + (b" " * 1000 + b"\n") * 140_000, mtime=0), "unpacks to more than .* of one JSON value"),
         (gzip.compress(b'[{"dialog": []}]', mtime=0)[:-12], "is a damaged gzip file"),
         (gzip.compress(b"", mtime=0), "is empty"),
         ('{"a": 1}\n{"a": }\n', "line 2: is not JSON: Expecting value at column 7, where '}' stands"),
