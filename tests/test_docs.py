@@ -210,7 +210,7 @@ def comparable(content):
 
 def notebook_runs():
     for notebook in NOTEBOOKS:
-        marks = [pytest.mark.model, pytest.mark.timeout(400)] if needs_model(notebook) else [pytest.mark.timeout(200)]
+        marks = [pytest.mark.timeout(400), *([pytest.mark.model] if needs_model(notebook) else [])]
         yield pytest.param(notebook, id=notebook.stem, marks=marks)
 
 
