@@ -51,10 +51,10 @@ class Rounds:
     def found(self, arm, seed):
         """What is found of one model, kept."""
         rounds, number = ARMS[arm]
+        if not number:
+            return self.losses.found("base", seed)
 
         def make():
-            if not number:
-                return self.losses.found("base", seed)
             done = run_rounds(self.config(rounds, seed), say=lambda line: None).rounds
             return self.losses.measured(done[min(number, len(done) - 1)].model)
 

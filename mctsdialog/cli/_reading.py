@@ -85,9 +85,8 @@ def how_to_label(file: object, stream: DialogueStream, options: dict[str, Any]) 
     report = stream.report
     if not report.unlabelled_turns and not report.unknown_labels:
         return ""
-    known = "name the domain of the labels (--domain), give your domain aliases for them, or " * bool(
-        report.unknown_labels
-    )
+    aliases = "name the domain of the labels (--domain), give your domain aliases for them, or "
+    known = aliases if report.unknown_labels else ""
     domain = domain_option(stream.domain, options["domain_name"])
     command = reading_command("label", file, options["form"], options["keys"], domain, lenient=options["lenient"])
     return f"\nIts turns lack strategies: {known}let a model label them: {command}"
@@ -115,7 +114,8 @@ def inspect_command(files: tuple[str, ...], **options: Any) -> None:
         for file in files:
             found = replace(inspect_dialogues(file, **reading(options)), domain_file=options["domain_name"])
             echo(f"{file}: {found}")
-            echo(f"\nAs a search{' --lenient' * bool(found.report.malformed)} reads it: {found.report}")
+            lenient = " --lenient" if found.report.malformed else ""
+            echo(f"\nAs a search{lenient} reads it: {found.report}")
             if found.report.malformed:
                 echo("A search without --lenient stops at the first malformed item.")
             for dialogue in found.shown:

@@ -70,6 +70,12 @@ def test_every_key_of_the_review(studios, visit, folder, kit):
     page.keyboard.type("dropped")
     page.keyboard.press("Escape")
     assert "dropped" not in page.inner_text("#reply-left")
+    page.keyboard.press("e")
+    kit.until(page, "document.activeElement.id === 'edit-left'")
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Control+Enter")
+    shows(page, kit, "Good reply 3.")  # without words the old ones are back
     page.keyboard.press("?")
     assert page.evaluate("document.getElementById('help').open")
     page.keyboard.press("Escape")

@@ -77,7 +77,7 @@
     pairCount = 0;
     for (let id = 0; id < N; id++) good[id] = (id === 0 || !every || good[parent[id]]) && q[id] >= settings.theta ? 1 : 0;
     if (believed) { // the best whole paths, whatever their Q
-      const sums = pathSums(), mean = (id) => sums[id] / depth[id];
+      const mean = (id) => pathSums[id] / depth[id];
       const ends = data.spoken.filter((id) => type[id] === END && visits[id] && !closed.has(id));
       const best = new Set(ends.sort((a, b) => mean(b) - mean(a) || a - b).slice(0, data.maxPaths));
       for (const id of data.spoken) good[id] = best.has(id) ? 1 : 0;
@@ -128,17 +128,13 @@
     return pairs;
   }
 
-  function pathSums() {
-    const sums = new Float64Array(N);
-    for (let id = 1; id < N; id++) sums[id] = sums[parent[id]] + (posteriors.has(id) ? posteriors.get(id)[0] : q[id]);
-    return sums;
-  }
+  const pathSums = new Float64Array(N);
+  for (let id = 1; id < N; id++) pathSums[id] = pathSums[parent[id]] + (posteriors.has(id) ? posteriors.get(id)[0] : q[id]);
 
   function bestPath() {
-    const sums = pathSums();
     let best = -1, mean = -Infinity;
     for (let id = 1; id < N; id++) {
-      if (type[id] === END && visits[id] && !closed.has(id) && sums[id] / depth[id] > mean) { best = id; mean = sums[id] / depth[id]; }
+      if (type[id] === END && visits[id] && !closed.has(id) && pathSums[id] / depth[id] > mean) { best = id; mean = pathSums[id] / depth[id]; }
     }
     return best < 0 ? null : [best, mean];
   }
@@ -998,7 +994,7 @@
       })), more(closed.size)];
   }
   function endButton(id) {
-    const path = pathTo(id).slice(1), mean = pathSums()[id] / path.length;
+    const path = pathTo(id).slice(1), mean = pathSums[id] / path.length;
     const made = button("", () => select(id), { class: "", "aria-label": `Path to node ${id}, mean Q ${signed(mean)}` });
     const facts = `#${id}, ${count(path.length, "turn")}, mean Q ${signed(mean)}, N ${visits[id]}${flag(id, GOLD) ? ", gold" : ""}`;
     made.append(el("span", { class: "row" }, chip(strategy[id]), el("span", { class: "facts" }, facts)));

@@ -132,7 +132,8 @@ function showUnsaved(reason) {
   place.hidden = !place.childNodes.length;
 }
 
-setInterval(() => { if (waiting() || !byId("unsaved")?.hidden) flush(); }, 2000); // another page may have sent them
+setInterval(() => { if (waiting()) flush(); }, 2000);
+addEventListener("storage", () => { if (byId("unsaved") && !waiting()) showUnsaved(""); }); // another page has sent them
 
 // -- the head of every page -------------------------------------------------------------------------------------------
 
